@@ -1,0 +1,26 @@
+"""One canonical form for everything that is hashed.
+
+Canonical JSON: UTF-8, sorted keys, no spaces, no NaN. Whatever has no deterministic form (a set, an arbitrary
+object) raises: a permissive `str()` here would turn into silent cache misses or, worse, stale hits.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string of a JSON value; raises TypeError or ValueError for what has no deterministic form."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hexadecimal) of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,150 @@
+"""Documents at rest: Parquet shards of one fixed schema.
+
+A document set is a part whose files are `00000.parquet`, `00001.parquet`, ...; a row is one document:
+
+| column | meaning |
+|---|---|
+| id | hexadecimal digest of source, group and contents: never a position |
+| text | the document, NFC not applied, `\n` line ends |
+| source | name of the source in the recipe (`files`, `docstrings`, ...) |
+| url | where it can be looked up, or empty |
+| title | short name for people |
+| lang | ISO 639-1 code as stated by the source, or empty |
+| license | licence as stated by the source, or empty |
+| group | unit that must not be split between training and held-out data (package, book, site) |
+| split | `train` or `heldout`, decided by the group alone |
+| metadata | canonical JSON object with whatever else the source knows |
+
+Readers stream row batches; nothing here holds a data set in memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.canonical import canonical_json
+
+TRAIN, HELDOUT = "train", "heldout"
+
+SCHEMA = pa.schema(
+    [
+        pa.field(name, pa.string(), nullable=False)
+        for name in ("id", "text", "source", "url", "title", "lang", "license", "group", "split", "metadata")
+    ]
+)
+
+# A question and its answer, for fine-tuning; `split` follows from `group` exactly as a document's does.
+PAIRS_SCHEMA = pa.schema(
+    [pa.field(name, pa.string(), nullable=False) for name in ("id", "group", "split", "prompt", "answer", "source")]
+)
+
+ROW_GROUP_CHARACTERS = 16 * 2**20  # a row group is written when it holds this much, however few its rows are
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document; `metadata` is a JSON-able mapping."""
+
+    id: str
+    text: str
+    source: str
+    group: str
+    split: str
+    url: str = ""
+    title: str = ""
+    lang: str = ""
+    license: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def document_id(source: str, group: str, text: str) -> str:
+    """Identity from contents and origin, never from a position: 128 bits, hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in (source, group, text):
+        digest.update(piece.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()[:32]
+
+
+def split_of(group: str, heldout_fraction: float, heldout_groups: Iterable[str] = ()) -> str:
+    """`heldout` for the groups named and for a fixed share of the others, by a hash of the group's name."""
+    if group in heldout_groups:
+        return HELDOUT
+    bucket = int.from_bytes(hashlib.sha256(b"split\0" + group.encode()).digest()[:8], "big") / 2**64
+    return HELDOUT if bucket < heldout_fraction else TRAIN
+
+
+class RowWriter:
+    """Writes rows to one Parquet file as they come, with equal bytes for equal rows; `count` is their number.
+
+    Memory holds one row group: `rows_per_group` rows or `ROW_GROUP_CHARACTERS`, whichever is reached first.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, rows_per_group: int = 1024) -> None:
+        self.count = 0
+        self.characters = 0
+        self._schema, self._rows_per_group = schema, rows_per_group
+        self._batch: list[dict[str, Any]] = []
+        self._batch_characters = 0
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row."""
+        characters = sum(len(value) for value in row.values() if isinstance(value, str))
+        self._batch.append(row)
+        self._batch_characters += characters
+        self.characters += characters
+        self.count += 1
+        if len(self._batch) == self._rows_per_group or self._batch_characters >= ROW_GROUP_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._writer.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
+        self._batch, self._batch_characters = [], 0
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int = 1024) -> int:
+    """Write rows to one Parquet file with equal bytes for equal rows; returns their number."""
+    with RowWriter(path, schema, rows_per_group) as writer:
+        for row in rows:
+            writer.add(row)
+    return writer.count
+
+
+def read_rows(path: Path, columns: list[str] | None = None, rows_per_batch: int = 1024) -> Iterator[dict[str, Any]]:
+    """Stream the rows of one Parquet file as dictionaries."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows_per_batch, columns=columns):
+            yield from batch.to_pylist()
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> int:
+    """Write documents to one shard; returns their number."""
+    return write_rows(path, (document_row(document) for document in documents), SCHEMA)
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Stream the documents of one shard."""
+    for row in read_rows(path):
+        yield Document(**{**row, "metadata": json.loads(row["metadata"])})
+
+
+def document_row(document: Document) -> dict[str, Any]:
+    """A document as a row of `SCHEMA`."""
+    row = {name: getattr(document, name) for name in SCHEMA.names}
+    row["metadata"] = canonical_json(document.metadata).decode()
+    return row

@@ -1,0 +1,40 @@
+"""Where everything that llmill writes lies: `$LLMILL_HOME`, by default `.llmill/` in the current folder.
+
+| folder | holds |
+|---|---|
+| store/ | parts, artifacts, shards and job records: what stages made |
+| builds/ | build records: one a key, by stage |
+| runs/ | one file a run, the truth about it |
+| work/ | staging folders, locks and checkpoints of builds that are under way |
+| prefect/, mlflow/, cache/ | the default servers' databases and caches |
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from storage.errors import StoreError
+
+VARIABLE = "LLMILL_HOME"
+
+
+def home() -> Path:
+    """The absolute home of this process; children inherit it because the variable is made absolute."""
+    path = Path(os.environ.get(VARIABLE) or ".llmill").expanduser().absolute()
+    os.environ[VARIABLE] = str(path)
+    return path
+
+
+def prepare_home() -> Path:
+    """Create the home and prove that it can be written; raises StoreError otherwise."""
+    path = home()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"{path}: the home cannot be written ({error.strerror}). "
+            f"Set {VARIABLE} to a folder that you may write, or mend its permissions."
+        ) from error
+    return path

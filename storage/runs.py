@@ -1,0 +1,101 @@
+"""Run files: one JSON file a run under `runs/`, the truth about it.
+
+The run that is under way holds a lock beside its file; the kernel frees it when the process dies, so a file that
+says `running` without a held lock tells of a dead run.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.errors import DataError
+from storage.files import locked, read_json, write_json
+
+RUNNING, COMPLETED, REUSED, FAILED, INTERRUPTED, CRASHED = (
+    "running",
+    "completed",
+    "reused",
+    "failed",
+    "interrupted",
+    "crashed",
+)
+
+
+class Run:
+    """One run and its file; `data` is written by `save()`."""
+
+    def __init__(self, home: Path, recipe_name: str, recipe: dict[str, Any]) -> None:
+        now = datetime.now(UTC)
+        self.name = f"{recipe_name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.path = home / "runs" / f"{self.name}.json"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(_lock_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.data: dict[str, Any] = {
+            "format": 1,
+            "run": self.name,
+            "recipe_name": recipe_name,
+            "recipe": recipe,
+            "status": RUNNING,
+            "started": now.isoformat(timespec="microseconds"),
+            "process": os.getpid(),
+            "stages": [],
+        }
+
+    def save(self) -> None:
+        write_json(self.path, self.data)
+
+    def finish(self, status: str, seconds: float) -> None:
+        """Write the last state and free the lock."""
+        self.data |= {
+            "status": status,
+            "seconds": round(seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="microseconds"),
+        }
+        self.save()
+        _lock_path(self.path).unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def runs(home: Path) -> list[dict[str, Any]]:
+    """All runs, oldest first; a file that cannot be read is passed over."""
+    found = [read_json(path) for path in (home / "runs").glob("*.json")]
+    return sorted((run for run in found if isinstance(run, dict)), key=lambda run: run["started"])
+
+
+def find_run(home: Path, reference: str) -> dict[str, Any]:
+    """The run named by its name, the start of it, or `latest` (the newest that did not fail)."""
+    known = runs(home)
+    if reference == "latest":
+        done = [run for run in known if run["status"] in (COMPLETED, REUSED)]
+        if not done:
+            raise DataError(f"{home}: no completed run yet. Start one with `llmill run`")
+        return done[-1]
+    matching = [run for run in known if run["run"].startswith(reference)]
+    if len(matching) == 1 or any(run["run"] == reference for run in matching):
+        return next((run for run in matching if run["run"] == reference), matching[0])
+    if matching:
+        raise DataError(f"run {reference}: {len(matching)} runs begin so: {', '.join(run['run'] for run in matching)}")
+    raise DataError(f"run {reference}: not known in {home / 'runs'}")
+
+
+def close_dead_runs(home: Path) -> Iterator[dict[str, Any]]:
+    """Mark the runs whose process died without a word as crashed; yields them."""
+    for run in runs(home):
+        path = home / "runs" / f"{run['run']}.json"
+        if run["status"] != RUNNING:
+            continue
+        with locked(_lock_path(path), blocking=False) as free:
+            if free:
+                run["status"] = CRASHED
+                write_json(path, run)
+                _lock_path(path).unlink(missing_ok=True)
+                yield run
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_suffix(".lock")

@@ -1,0 +1,195 @@
+"""The local store: content-addressed parts, artifacts, shards, and the build records that point to them.
+
+```
+store/parts/<stage>/<part>/<digest>/...   a part: a folder of immutable files, published by one rename
+store/artifacts/<digest>.json             the manifest that names a stage's parts
+store/shards/<stage>/<sha256>             a shard's file, linked into every part that holds it
+store/jobs/<key>.json                     what a shard's work left
+builds/<stage>/<key>.json                 build records
+```
+
+Every published file carries one fixed modification time. A file with that time and the right size is taken as
+intact; any write moves the time, and then the full SHA-256 decides. So verification needs no index of its own and
+a copied store is verified once.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Artifact, Part, StoredFile, artifact_manifest, part_digest
+from storage.canonical import digest_file, digest_of
+from storage.errors import StoreError
+from storage.files import fsync_path, read_json, remove_tree, write_json
+
+PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
+FORMAT = 1
+
+
+class Store:
+    """The local store under one home. Methods are safe to call from several processes at once."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = home / "store"
+        self.builds = home / "builds"
+        self.work = home / "work"
+
+    # Parts ------------------------------------------------------------------------------------------------------
+
+    def part_path(self, stage: str, part: str, digest: str) -> Path:
+        return self.root / "parts" / stage / part / digest
+
+    def publish_part(self, stage: str, name: str, folder: Path, sealed: Mapping[str, StoredFile]) -> Part:
+        """Move a private folder into the store under the digest of its contents, in one rename.
+
+        `sealed` holds the files, by name, that were linked from the store: their digests are known.
+        """
+        files = []
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            file = path.relative_to(folder).as_posix()
+            digest = sealed[file].digest if file in sealed else _seal(path)
+            files.append((file, digest, path.stat().st_size))
+        digest = part_digest(files)
+        target = self.part_path(stage, name, digest)
+        part = _part(name, digest, target, files)
+        if target.exists() and not self.damage(part):
+            shutil.rmtree(folder)
+            return part
+        for sub in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+            fsync_path(sub)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_tree(target)
+        folder.rename(target)
+        fsync_path(target.parent)
+        return part
+
+    def damage(self, part: Part, *, full: bool = False) -> list[str]:
+        """What is wrong with a part, in words; empty when it is intact. `full` re-hashes every file."""
+        if not part.path.is_dir():
+            return [f"part missing: {part.name}"]
+        wrong = []
+        for file in part.files:
+            if not file.path.is_file():
+                wrong.append(f"part missing: {part.name}/{file.name}")
+            elif not _intact(file, full=full):
+                wrong.append(f"part damaged: {part.name}/{file.name}")
+        return wrong
+
+    # Artifacts --------------------------------------------------------------------------------------------------
+
+    def publish_artifact(self, stage: str, parts: dict[str, Part]) -> Artifact:
+        """Write the manifest that names a stage's published parts."""
+        manifest = artifact_manifest(stage, parts)
+        artifact = Artifact(stage, digest_of(manifest), dict(sorted(parts.items())))
+        write_json(self._artifact_path(artifact.digest), manifest)
+        return artifact
+
+    def artifact(self, digest: str) -> Artifact | None:
+        """The artifact of that digest, or None where its manifest is missing or damaged."""
+        manifest = read_json(self._artifact_path(digest))
+        if not isinstance(manifest, dict):
+            return None
+        if manifest.get("format", 0) > FORMAT:
+            raise StoreError(
+                f"{self.root}: written by a newer llmill (format {manifest['format']}). "
+                "Update llmill, or set LLMILL_HOME to another folder."
+            )
+        if digest_of(manifest) != digest:
+            return None
+        stage = manifest["stage"]
+        parts = {}
+        for name, entry in manifest["parts"].items():
+            files = [(file["name"], file["sha256"], file["bytes"]) for file in entry["files"]]
+            parts[name] = _part(name, entry["digest"], self.part_path(stage, name, entry["digest"]), files)
+        return Artifact(stage, digest, parts)
+
+    def artifact_damage(self, artifact: Artifact, *, full: bool = False) -> list[str]:
+        return [line for part in artifact.parts.values() for line in self.damage(part, full=full)]
+
+    def artifacts(self) -> Iterator[str]:
+        """The digests of all artifacts."""
+        for path in sorted((self.root / "artifacts").glob("*.json")):
+            yield path.stem
+
+    def _artifact_path(self, digest: str) -> Path:
+        return self.root / "artifacts" / f"{digest}.json"
+
+    # Shards and the jobs that made them -------------------------------------------------------------------------
+
+    def publish_shard(self, stage: str, path: Path) -> StoredFile:
+        """Move one file into the store under its SHA-256; files of equal contents are stored once a stage."""
+        digest, size = _seal(path), path.stat().st_size
+        file = StoredFile(path.name, digest, size, self.root / "shards" / stage / digest)
+        if _intact(file):
+            path.unlink()
+        else:
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(file.path)
+        return file
+
+    def record_job(self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any]) -> None:
+        rows = [{"name": file.name, "sha256": file.digest, "bytes": file.bytes} for file in files]
+        write_json(self._job_path(key), {"stage": stage, "files": rows, "summary": summary})
+
+    def job(self, key: str) -> tuple[dict[str, StoredFile], dict[str, Any]] | None:
+        """The intact result of a shard's work, or None."""
+        record = read_json(self._job_path(key))
+        if not isinstance(record, dict):
+            return None
+        folder = self.root / "shards" / record["stage"]
+        files = {
+            row["name"]: StoredFile(row["name"], row["sha256"], row["bytes"], folder / row["sha256"])
+            for row in record["files"]
+        }
+        return (files, record["summary"]) if all(_intact(file) for file in files.values()) else None
+
+    def _job_path(self, key: str) -> Path:
+        return self.root / "jobs" / f"{key}.json"
+
+    # Build records ----------------------------------------------------------------------------------------------
+
+    def record_build(self, record: dict[str, Any]) -> None:
+        write_json(self._build_path(record["stage"], record["key"]), record)
+
+    def build(self, stage: str, key: str) -> dict[str, Any] | None:
+        return read_json(self._build_path(stage, key))
+
+    def builds_of(self, stage: str) -> list[dict[str, Any]]:
+        """All build records of a stage, newest last."""
+        found = [read_json(path) for path in (self.builds / stage).glob("[0-9a-f]*.json")]
+        return sorted((record for record in found if record), key=lambda record: (record["finished"], record["key"]))
+
+    def _build_path(self, stage: str, key: str) -> Path:
+        return self.builds / stage / f"{key}.json"
+
+
+def _seal(path: Path) -> str:
+    """Make a file immutable and durable; returns its SHA-256."""
+    digest = digest_file(path)
+    fsync_path(path)
+    path.chmod(0o444)
+    os.utime(path, (PUBLISHED_TIME, PUBLISHED_TIME))
+    return digest
+
+
+def _part(name: str, digest: str, path: Path, files: list[tuple[str, str, int]]) -> Part:
+    return Part(name, digest, path, tuple(StoredFile(file, sha, size, path / file) for file, sha, size in files))
+
+
+def _intact(file: StoredFile, *, full: bool = False) -> bool:
+    """Size and modification time; the full SHA-256 where those moved or on demand."""
+    try:
+        status = file.path.stat()
+        if status.st_size != file.bytes:
+            return False
+        if status.st_mtime == PUBLISHED_TIME and not full:
+            return True
+        if digest_file(file.path) != file.digest:
+            return False
+        os.utime(file.path, (PUBLISHED_TIME, PUBLISHED_TIME))
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False

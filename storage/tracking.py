@@ -1,0 +1,218 @@
+"""MLflow: a parent run for each run, a nested run for each built stage.
+
+`mlflow` is imported when a tracker is made, never before: it costs seconds. Metrics are buffered and sent in
+batches (one call for a hundred values costs what one call for one value costs). A tracking server that fails
+does not fail the run: what could not be sent is counted and said at the end.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from storage.artifacts import Part
+
+EXPERIMENT = "llmill"
+DEFAULT_PORT = 5000
+FLUSH_SECONDS = 5.0
+MAX_PARAMETER_CHARACTERS = 500
+BATCH = 100  # parameters in one call: the server's limit
+
+
+def tracking_uri(home: Path) -> str:
+    """The address that the user has set, or a database under the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def silence_mlflow() -> None:
+    """No analytics leave the machine; must be called before mlflow is imported."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+class Tracker:
+    """Records one run in MLflow. Every method is safe to call when the server is gone."""
+
+    def __init__(self, home: Path, run: str, recipe: Mapping[str, Any]) -> None:
+        silence_mlflow()
+        import mlflow
+
+        self.uri = tracking_uri(home)
+        if self.uri.startswith("sqlite"):
+            (home / "mlflow").mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(self.uri)  # a model version's source is looked up through the global address
+        self._client = mlflow.MlflowClient(self.uri)
+        self._home, self._run_name, self._recipe = home, run, recipe
+        self.failures: list[str] = []
+        self.run_id: str | None = None
+        self.experiment_id: str | None = None
+        self.stages: dict[str, str] = {}
+        self._buffer: list[Any] = []
+        self._flushed = time.monotonic()
+
+    def start(self) -> None:
+        """Open the parent run."""
+        self._safely(self._start)
+
+    def _start(self) -> None:
+        self.experiment_id = self._experiment()
+        tags = {"llmill.run": self._run_name, "llmill.recipe": str(self._recipe.get("name", ""))}
+        run = self._client.create_run(self.experiment_id, run_name=self._run_name, tags=tags)
+        self.run_id = run.info.run_id
+        self._client.log_dict(self.run_id, dict(self._recipe), "recipe.json")
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            location = (self._home / "mlflow" / "artifacts").as_uri() if self.uri.startswith("sqlite") else None
+            try:
+                return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+            except MlflowException:  # another run was faster
+                found = self._client.get_experiment_by_name(EXPERIMENT)
+                if found is None:
+                    raise
+        return found.experiment_id
+
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
+        self._safely(lambda: self._client.set_tag(self.run_id, name, value))
+
+    def start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
+        """Open the nested run of a stage that is about to be built."""
+        self._safely(lambda: self._start_stage(stage, config, why, reads))
+
+    def _start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
+        from mlflow.entities import Param
+
+        if self.run_id is None or self.experiment_id is None:
+            return
+        tags = {"mlflow.parentRunId": self.run_id, "llmill.stage": stage, "llmill.why": "; ".join(why)[:5000]}
+        run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
+        self.stages[stage] = run.info.run_id
+        parameters = [Param(name, str(value)[:MAX_PARAMETER_CHARACTERS]) for name, value in flat(config).items()]
+        for first in range(0, len(parameters), BATCH):
+            self._client.log_batch(run.info.run_id, params=parameters[first : first + BATCH])
+        self._log_datasets(run.info.run_id, reads, "input")
+
+    def measure(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Buffer rows of `{"step": n, name: value}` for a stage's charts."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._buffer += [
+            Metric(name, float(value), now, int(row.get("step", 0)))
+            for row in rows
+            for name, value in row.items()
+            if name != "step" and isinstance(value, (int, float))
+        ]
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush(stage)
+
+    def _flush(self, stage: str) -> None:
+        buffer, self._buffer, self._flushed = self._buffer, [], time.monotonic()
+        for first in range(0, len(buffer), 1000):
+            chunk = buffer[first : first + 1000]
+            self._safely(lambda chunk=chunk: self._client.log_batch(self.stages[stage], metrics=chunk))
+
+    def finish_stage(self, stage: str, outcome: str, summary: Mapping[str, Any], parts: Sequence[Part]) -> None:
+        """Close a stage's nested run with its figures and the data sets it made."""
+        if stage not in self.stages:
+            return
+        figures = {name: value for name, value in flat(summary).items() if _is_number(value)}
+        self.measure(stage, [{"step": 0, **figures}])
+        self._flush(stage)
+        run_id = self.stages[stage]
+        self._safely(lambda: self._log_datasets(run_id, parts, "output"))
+        self._safely(lambda: self._client.log_dict(run_id, dict(summary), "summary.json"))
+        self._safely(lambda: self._client.set_terminated(run_id, "FINISHED" if outcome == "built" else "FAILED"))
+
+    def _log_datasets(self, run_id: str, parts: Sequence[Part], context: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = []
+        for part in parts:
+            name = f"{part.path.parent.parent.name}-{part.name}"
+            source = json.dumps({"uri": part.path.as_uri()})
+            dataset = Dataset(name=name, digest=part.digest[:16], source_type="local", source=source)
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+        if inputs:
+            self._client.log_inputs(run_id, datasets=inputs)
+
+    def register(self, name: str, release: Part, summary: Mapping[str, Any]) -> str | None:
+        """Register a release as a model version, once for each digest; returns the version."""
+        return self._safely(lambda: self._register(name, release, summary))
+
+    def _register(self, name: str, release: Part, summary: Mapping[str, Any]) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException:
+            for version in self._client.search_model_versions(f"name = '{name}'"):
+                if version.tags.get("llmill.release") == release.digest:
+                    return version.version
+        assert self.experiment_id is not None
+        model = self._client.create_logged_model(
+            self.experiment_id, name=name, source_run_id=self.stages.get("release", self.run_id)
+        )
+        self._client.log_model_artifacts(model.model_id, str(release.path))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        tags = {"llmill.release": release.digest, "llmill.run": self._run_name}
+        version = self._client.create_model_version(
+            name, f"models:/{model.model_id}", run_id=self.run_id, tags=tags, model_id=model.model_id
+        )
+        return version.version
+
+    def finish(self, status: str) -> None:
+        """Close the parent run."""
+        self.tag("llmill.status", status)
+        final = {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED")
+        self._safely(lambda: self._client.set_terminated(self.run_id, final))
+
+    def close_dead(self, run_ids: Sequence[str]) -> None:
+        """Mark as killed what a dead run left open."""
+        for run_id in run_ids:
+            self._safely(lambda run_id=run_id: self._close_dead(run_id))
+
+    def _close_dead(self, run_id: str) -> None:
+        if self._client.get_run(run_id).info.status == "RUNNING":
+            self._client.set_terminated(run_id, "KILLED")
+
+    def url(self, run_id: str | None = None) -> str:
+        """The page of a run, in the mode that shows training; for the default database, as `llmill ui` serves it."""
+        base = self.uri if self.uri.startswith("http") else f"http://127.0.0.1:{DEFAULT_PORT}"
+        path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}?workflowType=machine_learning"
+        return f"{without_credentials(base).rstrip('/')}/{path}"
+
+    def _safely(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:
+            self.failures.append(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+            return None
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level of dotted names."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    rows: dict[str, Any] = {}
+    for name, inner in value.items():
+        rows |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return rows
+
+
+def without_credentials(url: str) -> str:
+    """A URL without its user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

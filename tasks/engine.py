@@ -1,0 +1,275 @@
+"""The engines: the planner, which only decides, and the builder, which carries decisions out.
+
+Both walk the same flow function. The builder knows nothing of Prefect or MLflow: it tells listeners what happens,
+and the flows layer listens.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from storage.artifacts import Artifact
+from storage.errors import ConfigError
+from storage.files import locked
+from storage.store import Store
+from tasks.config import StageConfig
+from tasks.context import Execution, Summary
+from tasks.stage import Decision, Output, Pending, Stage, decide
+from tasks.workspace import Executor, Progress, Workspace
+
+DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
+
+Outcome = Literal["built", "reused", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is told beside its recipe."""
+
+    to: str | None = None  # the last stage to run
+    force: frozenset[str] = frozenset()  # build even if it could be reused
+    keep: frozenset[str] = frozenset()  # adopt results whose code alone has changed
+
+    def check(self, stages: Sequence[str]) -> None:
+        """Raise ConfigError for a name that is no stage."""
+        for option, names in (("--to", {self.to} - {None}), ("--force", self.force), ("--keep", self.keep)):
+            for name in sorted(str(name) for name in names):
+                if name not in stages:
+                    raise ConfigError(f"{option} {name}: no such stage. Stages: {', '.join(stages)}")
+        for name in sorted(self.force & self.keep):
+            raise ConfigError(f"--force {name} and --keep {name} exclude each other: name the stage in one of them")
+
+
+class ReachedTarget(Exception):
+    """The stage named by `--to` is done: the flow ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What became of one stage in a run."""
+
+    stage: str
+    outcome: Outcome
+    why: tuple[str, ...]
+    seconds: float = 0.0
+    artifact: Artifact | None = None
+    summary: Summary = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
+    error: str | None = None
+
+
+class Listener:
+    """Told what the builder does; every method may be left as it is."""
+
+    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
+        """A stage is about to be built."""
+
+    def progressed(self, stage: str, progress: Progress) -> None:
+        """A stage tells how far it is."""
+
+    def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """A stage hands over rows of metrics."""
+
+    def finished(self, result: StageResult) -> None:
+        """A stage was built, reused or has failed."""
+
+    def provenance(self, stage: str) -> dict[str, Any]:
+        """What a listener wants to see in the build record: the id of its own record of the build."""
+        return {}
+
+
+class Planner:
+    """Answers every stage call with a decision; nothing runs."""
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self.store = store
+        self.options = options
+        self.decisions: list[tuple[Stage, Decision]] = []
+
+    def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Output:
+        force, keep = stage.name in self.options.force, stage.name in self.options.keep
+        decision = decide(self.store, stage, config, inputs, force=force, keep=keep)
+        self.decisions.append((stage, decision))
+        if stage.name == self.options.to:
+            raise ReachedTarget
+        return decision.artifact or Pending(stage.name)
+
+
+class Builder:
+    """Carries decisions out: verifies and reuses, or builds under a lock and publishes."""
+
+    def __init__(
+        self,
+        store: Store,
+        execution: Execution,
+        options: Options | None = None,
+        listeners: Sequence[Listener] = (),
+        run: str = "",
+    ) -> None:
+        self.store, self.execution, self.options = store, execution, options or Options()
+        self.listeners, self.run = listeners, run
+        self._executor = Executor(execution.workers)
+        self.results: list[StageResult] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.close()
+
+    def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Artifact:
+        """The stage's artifact, reused or built; errors of the stage pass through, noted first."""
+        started = time.monotonic()
+        why: tuple[str, ...] = ()
+        try:
+            decision = self._decide(stage, config, inputs)
+            why = decision.why
+            if decision.artifact is None:
+                with locked(self.store.work / f"{decision.identity.key}.lock"):
+                    again = self._decide(stage, config, inputs)
+                    if again.artifact is not None and stage.name not in self.options.force:
+                        decision, why = again, ("built by another run",)
+                    else:
+                        result = self._build(stage, config, inputs, decision, started)
+            if decision.artifact is not None:
+                result = self._reuse(stage, decision, why, started)
+        except BaseException as error:
+            self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
+            raise
+        self._note(result)
+        assert result.artifact is not None
+        if stage.name == self.options.to:
+            raise ReachedTarget
+        return result.artifact
+
+    def _decide(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Decision:
+        force, keep = stage.name in self.options.force, stage.name in self.options.keep
+        return decide(self.store, stage, config, inputs, force=force, keep=keep)
+
+    def _reuse(self, stage: Stage, decision: Decision, why: tuple[str, ...], started: float) -> StageResult:
+        record = dict(decision.record or {})
+        if record.get("key") != decision.identity.key:  # kept though the code has changed: adopted on the record
+            adopted = {**record, "key": decision.identity.key, "identity": decision.identity.record()}
+            adopted |= {"adopted_from": record["key"], "finished": timestamp(), "run": self.run}
+            self.store.record_build(adopted)
+            record = adopted
+        seconds = time.monotonic() - started
+        return StageResult(stage.name, "reused", why, seconds, decision.artifact, record.get("summary", {}), record)
+
+    def _build(
+        self,
+        stage: Stage,
+        config: StageConfig,
+        inputs: Mapping[str, Output],
+        decision: Decision,
+        started: float,
+    ) -> StageResult:
+        for listener in self.listeners:
+            listener.started(stage, config, decision)
+        identity, begun = decision.identity, timestamp()
+        workspace = Workspace(
+            self.store,
+            stage.name,
+            identity.key,
+            stage.parts,
+            self.execution,
+            self._executor,
+            lambda progress: self._tell("progressed", stage.name, progress),
+            lambda rows: self._tell("measured", stage.name, rows),
+        )
+        artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
+        summary = stage.function(config, *artifacts, context=workspace)
+        check_counts(stage.name, summary)
+        artifact = self.store.publish_artifact(stage.name, workspace.publish())
+        seconds = time.monotonic() - started
+        record = {
+            "format": 1,
+            "stage": stage.name,
+            "key": identity.key,
+            "identity": identity.record(),
+            "artifact": artifact.digest,
+            "parts": {name: part.digest for name, part in artifact.parts.items()},
+            "parents": [artifact.digest for artifact in artifacts],
+            "summary": summary,
+            "why": list(decision.why),
+            "started": begun,
+            "finished": timestamp(),
+            "seconds": round(seconds, 3),
+            "run": self.run,
+            "host": host_facts(),
+        }
+        for listener in self.listeners:
+            record |= listener.provenance(stage.name)
+        self.store.record_build(record)
+        workspace.remove()
+        return StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record)
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        for listener in self.listeners:
+            getattr(listener, method)(*arguments)
+
+    def _note(self, result: StageResult) -> None:
+        self.results.append(result)
+        self._tell("finished", result)
+
+
+def builder(home: Path, execution: Execution | None = None) -> Builder:
+    """A builder for tests and notebooks: `with builder(home) as b, engine_in_force(b): collect(config)`."""
+    return Builder(Store(home), execution or Execution())
+
+
+def check_counts(stage: str, summary: Summary) -> None:
+    """Every document read was kept, dropped or quarantined; a stage that loses count has a bug."""
+    if all(name in summary for name in DATA_COUNTS):
+        read, kept, dropped, quarantined = (summary[name] for name in DATA_COUNTS)
+        if read != kept + dropped + quarantined:
+            raise RuntimeError(
+                f"stage {stage} lost count: read {read}, kept {kept}, dropped {dropped}, quarantined {quarantined}"
+            )
+
+
+def describe(error: BaseException) -> str:
+    """One line about an error: its message, or its kind where it has none."""
+    return str(error) or type(error).__name__
+
+
+def timestamp() -> str:
+    """Now, UTC, to the microsecond; for build records and run files, never for artifacts."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def host_facts() -> dict[str, Any]:
+    """Provenance of a build: what varies from machine to machine and enters no key."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "executable": Path(sys.executable).name,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def _declared(output: Output, names: tuple[str, ...]) -> Artifact:
+    """An input reduced to the parts that its reader declares: what is not in the key cannot be read."""
+    if isinstance(output, Pending):
+        raise RuntimeError(f"stage {output.stage} is pending: a builder never meets one")
+    return output.only(names)

@@ -1,0 +1,288 @@
+"""What a stage is, and the one decision about it: reuse or build, and why.
+
+```python
+@stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)})
+def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary: ...
+```
+
+Calling `deduplicate(config, collected)` hands the call to the engine in force: a planner, a builder, or a builder
+inside a Prefect task. `deduplicate.function` is the plain function.
+
+A stage's key is the digest of its name and version, the fingerprint of the code that it can reach, its validated
+config, the digests of the input parts that it reads, what it observes outside the store, and the versions of the
+libraries that define its result. The build record keeps these parts, not only their digest: so the reason for a
+build is a readable difference to the closest earlier one. `decide` is the only place where this is worked out;
+`llmill plan` prints it and the engine carries it out.
+"""
+
+import functools
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from storage.artifacts import Artifact
+from storage.canonical import digest_of
+from storage.fingerprint import fingerprint
+from storage.store import Store
+from tasks.config import StageConfig
+
+SHOWN_DIGITS = 8
+SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An artifact that is not there yet: what the planner passes on for a stage that will or may be built."""
+
+    stage: str
+
+
+Output = Artifact | Pending
+
+
+class Engine(Protocol):
+    """Whoever answers a stage call."""
+
+    def call(self, stage: "Stage", config: StageConfig, inputs: Mapping[str, Output]) -> Output: ...
+
+
+_engine: ContextVar[Engine] = ContextVar("engine")
+
+
+@contextmanager
+def engine_in_force(engine: Engine) -> Iterator[None]:
+    """Stage calls inside the block go to this engine."""
+    token = _engine.set(engine)
+    try:
+        yield
+    finally:
+        _engine.reset(token)
+
+
+@dataclass(eq=False)
+class Stage:
+    """A named stage around a plain function; calling it asks the engine in force."""
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    parts: tuple[str, ...]
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    observe: Callable[[Any], dict[str, str]] | None = None
+    programs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    version: int = 1
+
+    def __call__(self, config: StageConfig, *inputs: Output) -> Output:
+        if len(inputs) != len(self.reads):
+            raise TypeError(f"stage {self.name} takes {len(self.reads)} artifacts, not {len(inputs)}")
+        try:
+            engine = _engine.get()
+        except LookupError:
+            raise RuntimeError(f"stage {self.name}: no engine; use `with engine_in_force(Builder(home)):`") from None
+        return engine.call(self, config, dict(zip(self.reads, inputs, strict=True)))
+
+
+def stage(
+    name: str,
+    *,
+    parts: tuple[str, ...],
+    reads: Mapping[str, tuple[str, ...]] | None = None,
+    observe: Callable[[Any], dict[str, str]] | None = None,
+    programs: tuple[str, ...] = (),
+    libraries: tuple[str, ...] = (),
+    version: int = 1,
+) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
+    """Declare a stage. `reads` names the parts read of each artifact parameter; only these enter the key."""
+
+    def declare(function: Callable[..., dict[str, Any]]) -> Stage:
+        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version)
+        return functools.update_wrapper(made, function)
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The parts of a stage's key. `inputs` lacks the parts that are still pending."""
+
+    stage: str
+    version: int
+    code: Mapping[str, str]
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    observed: Mapping[str, str]
+    libraries: Mapping[str, str]
+    pending: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return digest_of(self.record())
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "code": dict(self.code),
+            "config": dict(self.config),
+            "inputs": dict(self.inputs),
+            "observed": dict(self.observed),
+            "libraries": dict(self.libraries),
+        }
+
+
+def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Identity:
+    """Everything that decides what the stage would make."""
+    digests, pending = {}, []
+    for parameter, names in stage.reads.items():
+        source = inputs[parameter]
+        for name in names:
+            label = f"{source.stage}/{name}"
+            if isinstance(source, Pending):
+                pending.append(label)
+            else:
+                digests[label] = source[name].digest
+    config_class = type(config)
+    return Identity(
+        stage=stage.name,
+        version=stage.version,
+        code=fingerprint(
+            stage.function.__module__,
+            stage.function.__qualname__,
+            stage.programs,
+            also=[(config_class.__module__, config_class.__qualname__)],
+        ),
+        config=config.identity(),
+        inputs=digests,
+        observed=stage.observe(config) if stage.observe else {},
+        libraries={name: _major_minor(importlib.metadata.version(name)) for name in stage.libraries},
+        pending=tuple(pending),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done with a stage, and why. `artifact` is set for a reuse and is verified."""
+
+    will: Literal["reuse", "build", "maybe"]
+    why: tuple[str, ...]
+    identity: Identity
+    artifact: Artifact | None = None
+    record: Mapping[str, Any] | None = None  # the build record reused, or the closest earlier one
+
+
+def decide(
+    store: Store,
+    stage: Stage,
+    config: StageConfig,
+    inputs: Mapping[str, Output],
+    *,
+    force: bool = False,
+    keep: bool = False,
+) -> Decision:
+    """Reuse or build, and why. Reading only: nothing is written but corrected modification times.
+
+    With pending inputs the answer is `maybe` (they may come out as before) unless something else decides already.
+    `keep` accepts a result whose code alone has changed.
+    """
+    identity = identify(stage, config, inputs)
+    closest, differences = _closest(store, identity)
+    if identity.pending:
+        may_change = [f"input {label} may change" for label in identity.pending]
+        if closest is None:
+            return Decision("build", ("never built",), identity)
+        if force:
+            return Decision("build", ("forced", *may_change), identity, record=closest)
+        if differences:
+            return Decision("build", (*differences, *may_change), identity, record=closest)
+        return Decision("maybe", tuple(may_change), identity, record=closest)
+    if force:
+        return Decision("build", ("forced",), identity, record=closest)
+    if closest is None:
+        return Decision("build", ("never built",), identity)
+    if differences and not (keep and all(line.startswith("code ") for line in differences)):
+        return Decision("build", differences, identity, record=closest)
+    artifact = store.artifact(closest["artifact"])
+    damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
+    if damage or artifact is None:
+        return Decision("build", tuple(_shortened(damage)), identity, record=closest)
+    why = ("kept: " + "; ".join(differences),) if differences else ("up to date",)
+    return Decision("reuse", why, identity, artifact, closest)
+
+
+def _closest(store: Store, identity: Identity) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The record under the very key, or the one that differs in the fewest parts, the newest of equals."""
+    if not identity.pending:
+        exact = store.build(identity.stage, identity.key)
+        if exact:
+            return exact, ()
+    best: tuple[dict[str, Any] | None, tuple[str, ...]] = (None, ())
+    for record in reversed(store.builds_of(identity.stage)):
+        differences = tuple(_differences(record["identity"], identity))
+        if best[0] is None or _weight(differences) < _weight(best[1]):
+            best = record, differences
+    return best
+
+
+def _weight(differences: tuple[str, ...]) -> tuple[int, int]:
+    return len({line.partition(" ")[0] for line in differences}), len(differences)
+
+
+def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
+    """The differences between the identity in a build record and a new one, as lines for a person."""
+    if old["version"] != new.version:
+        yield f"version {new.stage}: {old['version']} -> {new.version}"
+    before, after = _flatten(old["config"]), _flatten(new.config)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            yield f"config {new.stage}.{name}: {_shown(before.get(name))} -> {_shown(after.get(name))}"
+    yield from _changed_names("code", old["code"], new.code)
+    for label in sorted(set(old["inputs"]) | set(new.inputs)):
+        was, now = old["inputs"].get(label), new.inputs.get(label)
+        if was != now and label not in new.pending:
+            yield f"input {label}: {_digits(was)} -> {_digits(now)}"
+    yield from _changed_names("source", old["observed"], new.observed)
+    for name in sorted(set(old["libraries"]) | set(new.libraries)):
+        if old["libraries"].get(name) != new.libraries.get(name):
+            yield f"library {name}: {old['libraries'].get(name)} -> {new.libraries.get(name)}"
+
+
+def _changed_names(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            verb = "new" if name not in old else "gone" if name not in new else "changed"
+            changes.append(f"{kind} {name} {verb}")
+    yield from _shortened(changes)
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """The first few lines, and how many more of their kind there are."""
+    if len(lines) <= SHOWN_NAMES:
+        return lines
+    kind = lines[0].partition(" ")[0]
+    return [*lines[:SHOWN_NAMES], f"{kind} ... and {len(lines) - SHOWN_NAMES} more"]
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        flat: dict[str, Any] = {}
+        for name, inner in value.items():
+            flat.update(_flatten(inner, f"{prefix}.{name}" if prefix else name))
+        return flat
+    return {prefix: value}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _digits(digest: str | None) -> str:
+    return digest[:SHOWN_DIGITS] if digest else "none"
+
+
+def _major_minor(version: str) -> str:
+    return ".".join(version.split("+")[0].split(".")[:2])

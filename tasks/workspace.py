@@ -1,0 +1,202 @@
+"""Where one build of a stage happens: private folders, the shard executor, progress.
+
+```
+work/<stage>-<key>/parts/<part>/   what the stage writes; moved into the store on success
+work/<stage>-<key>/jobs/<key>/     what a shard's work writes
+work/<stage>-<key>/keep/           survives a kill: checkpoints
+```
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Part, StoredFile
+from storage.canonical import digest_of
+from storage.errors import StoreError
+from storage.files import remove_tree
+from storage.fingerprint import fingerprint
+from storage.processes import watch_parent
+from storage.store import Store
+from tasks.config import StageConfig
+from tasks.context import Execution, Job, JobResult, ShardFunction, Summary
+
+
+class Executor:
+    """Runs shard jobs: in this process, or in worker processes that are started once and die with their parent."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+            )
+        return self._pool.submit(function, *arguments)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def _start_worker(parent: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the shards are the unit of parallelism
+    watch_parent(parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is. `rate` is units per second, `seconds_left` an estimate; None at the start."""
+
+    done: float
+    total: float
+    unit: str
+    rate: float | None
+    seconds_left: float | None
+    figures: Mapping[str, Any]
+
+
+class Workspace:
+    """The `Context` of one build."""
+
+    def __init__(
+        self,
+        store: Store,
+        stage: str,
+        key: str,
+        parts: tuple[str, ...],
+        execution: Execution,
+        executor: Executor,
+        on_progress: Callable[[Progress], None],
+        on_metrics: Callable[[Sequence[Mapping[str, float]]], None],
+    ) -> None:
+        self.execution = execution
+        self._store, self._stage, self._names, self._executor = store, stage, parts, executor
+        self._on_progress, self._on_metrics = on_progress, on_metrics
+        self._root = store.work / f"{stage}-{key[:16]}"
+        self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
+        self._first_progress: tuple[float, float] | None = None
+        for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
+            remove_tree(self._root / leftover)
+
+    @property
+    def work(self) -> Path:
+        path = self._root / "keep"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def part(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(f"stage {self._stage} declares no part {name!r}")
+        path = self._root / "parts" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def link(self, part: str, name: str, file: StoredFile) -> None:
+        target = self.part(part) / name
+        try:
+            os.link(file.path, target)
+        except OSError:  # a file system without hard links
+            shutil.copy2(file.path, target)
+        self._linked[part][name] = file
+
+    def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
+        code = fingerprint(function.__module__, function.__qualname__)
+        keys = [_job_key(code, job) for job in jobs]
+        results: list[JobResult | None] = [None] * len(jobs)
+        waiting = []
+        for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+            found = self._store.job(key)
+            if found is None:
+                waiting.append(index)
+            else:
+                results[index] = JobResult(job.name, *found)
+        done = len(jobs) - len(waiting)
+        self.progress(done, len(jobs), unit)
+
+        def finish(index: int, summary: Summary) -> None:
+            nonlocal done
+            results[index] = self._publish_job(jobs[index], keys[index], summary)
+            done += 1
+            self.progress(done, len(jobs), unit)
+
+        if self.execution.workers == 1 or len(waiting) == 1:
+            for index in waiting:
+                finish(index, _run_job(function, jobs[index], self._job_folder(keys[index])))
+        else:
+            futures = {
+                self._executor.submit(_run_job, function, jobs[index], self._job_folder(keys[index])): index
+                for index in waiting
+            }
+            try:
+                for future in as_completed(futures):
+                    finish(futures[future], future.result())
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
+        return [result for result in results if result is not None]
+
+    def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
+        now = time.monotonic()
+        if self._first_progress is None or done < self._first_progress[1]:
+            self._first_progress = now, done
+        since, first = self._first_progress
+        rate = (done - first) / (now - since) if now > since and done > first else None
+        left = (total - done) / rate if rate else None
+        self._on_progress(Progress(done, total, unit, rate, left, figures))
+
+    def metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self._on_metrics(rows)
+
+    # The engine's side ------------------------------------------------------------------------------------------
+
+    def publish(self) -> dict[str, Part]:
+        """Move every declared part into the store."""
+        parts = {}
+        for name in self._names:
+            folder = self._root / "parts" / name
+            if not folder.is_dir():
+                raise RuntimeError(f"stage {self._stage} wrote no part {name!r}")
+            parts[name] = self._store.publish_part(self._stage, name, folder, self._linked[name])
+        return parts
+
+    def remove(self) -> None:
+        """Forget everything, checkpoints too: the build is published."""
+        remove_tree(self._root)
+
+    def _job_folder(self, key: str) -> Path:
+        folder = self._root / "jobs" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _publish_job(self, job: Job, key: str, summary: Summary) -> JobResult:
+        folder = self._job_folder(key)
+        files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
+        self._store.record_job(self._stage, key, files, summary)
+        folder.rmdir()
+        return JobResult(job.name, {file.name: file for file in files}, summary)
+
+
+def _job_key(code: Mapping[str, str], job: Job) -> str:
+    config = job.config.identity() if isinstance(job.config, StageConfig) else job.config
+    inputs = {role: file.digest for role, file in job.inputs.items()}
+    return digest_of({"code": dict(code), "config": config, "inputs": inputs})
+
+
+def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:
+    try:
+        return function(job.config, {role: file.path for role, file in job.inputs.items()}, folder)
+    except OSError as error:
+        if error.errno == 28:
+            raise StoreError(f"{folder}: no space left on the disk. Make room and run again.") from error
+        raise
