@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 FIRST_PARTY = ("flows", "tasks", "model", "storage")
 WHOLE = "*"  # as a definition's name: the whole module
@@ -333,44 +334,45 @@ class _Reader(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef
 
 
-class _Essence(ast.NodeTransformer):
-    """A syntax tree without what changes no result."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        arguments = node.args
-        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-            argument.annotation = None
-        for variadic in (arguments.vararg, arguments.kwarg):
-            if variadic is not None:
-                variadic.annotation = None
-        node.returns = None
-        node.decorator_list = _foreign_decorators(node)
-        node.body = node.body or [ast.Pass()]
-        return node
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        self.generic_visit(node)
-        node.body = node.body or [ast.Pass()]
-        return node
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if _is_documentation(node) else self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "Field":
-            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _DOCUMENTATION_KEYWORDS]
-        return node
-
-
 def _digest(statements: list[ast.stmt]) -> str:
     """128 bits, hexadecimal, of the essence of some statements."""
-    text = "\n".join(ast.unparse(statement) for statement in statements)  # a copy: trees are shared
-    essence = _Essence().visit(ast.parse(text))
-    return hashlib.sha256(ast.unparse(essence).encode()).hexdigest()[:32]
+    pieces: list[str] = []
+    _write_essence(statements, pieces)
+    return hashlib.sha256("\n".join(pieces).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def _write_essence(value: Any, pieces: list[str]) -> None:
+    """Append what of a syntax tree can change a result, node by node.
+
+    Left out: documentation, annotations of function signatures, descriptions of pydantic fields, the engine's
+    decorator, and empty fields (so that Python versions that add fields agree).
+    """
+    if isinstance(value, list):
+        pieces.append("[")
+        for item in value:
+            if not _is_documentation(item):
+                _write_essence(item, pieces)
+        pieces.append("]")
+        return
+    if not isinstance(value, ast.AST):
+        pieces.append(repr(value))
+        return
+    pieces.append(type(value).__name__)
+    for name in value._fields:
+        inner = getattr(value, name, None)
+        if inner is None or inner == [] or name in ("ctx", "type_comment", "kind"):
+            continue
+        if isinstance(value, ast.arg) and name == "annotation":
+            continue
+        if isinstance(value, _FUNCTIONS):
+            if name == "returns":
+                continue
+            if name == "decorator_list":
+                inner = _foreign_decorators(value)
+        elif name == "keywords" and isinstance(value, ast.Call) and getattr(value.func, "id", None) == "Field":
+            inner = [keyword for keyword in inner if keyword.arg not in _DOCUMENTATION_KEYWORDS]
+        pieces.append(name)
+        _write_essence(inner, pieces)
 
 
 def _with_parents(module: str) -> list[str]:
@@ -408,7 +410,7 @@ def _is_engine(decorator: ast.expr) -> bool:
     )
 
 
-def _is_documentation(statement: ast.stmt) -> bool:
+def _is_documentation(statement: Any) -> bool:
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

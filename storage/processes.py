@@ -1,6 +1,13 @@
-"""Processes that do not outlive the one that started them."""
+"""Children that never outlive their parent, however it dies.
+
+`python -P -m storage.processes PARENT MODULE [ARGUMENT ...]` runs a module as a program that ends itself, and the
+process group that it leads, when the process PARENT is gone.
+"""
 
 import os
+import runpy
+import signal
+import sys
 import threading
 import time
 
@@ -8,16 +15,24 @@ POLL_SECONDS = 0.3
 
 
 def watch_parent(parent_pid: int) -> None:
-    """End this process when its parent is gone, however the parent died.
+    """End this process, at once and without clean-up, when its parent is gone.
 
-    A daemon thread polls `getppid()`: a SIGKILL of the parent runs no handler anywhere, and prctl's death signal
-    exists on Linux only and follows the parent's thread, not its process. The process ends at once, without
-    cleaning up: what must survive a kill is on disk already.
+    A process that leads its group takes the whole group with it. Polling `getppid()`, because a SIGKILL of the parent
+    runs no handler anywhere, and prctl's death signal exists on Linux only and follows the parent's thread, not its
+    process. What must survive a kill is on disk already.
     """
 
     def watch() -> None:
         while os.getppid() == parent_pid:
             time.sleep(POLL_SECONDS)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    watch_parent(int(sys.argv[1]))
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -81,7 +82,7 @@ class Tracker:
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
-        self._safely(lambda: self._client.set_tag(self.run_id, name, value))
+        self._safely(lambda: self._client.set_tag(self._parent(), name, value))
 
     def start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
         """Open the nested run of a stage that is about to be built."""
@@ -115,10 +116,12 @@ class Tracker:
             self._flush(stage)
 
     def _flush(self, stage: str) -> None:
+        if stage not in self.stages:  # the nested run could not be opened
+            return
         buffer, self._buffer, self._flushed = self._buffer, [], time.monotonic()
         for first in range(0, len(buffer), 1000):
             chunk = buffer[first : first + 1000]
-            self._safely(lambda chunk=chunk: self._client.log_batch(self.stages[stage], metrics=chunk))
+            self._safely(partial(self._client.log_batch, self.stages[stage], metrics=chunk))
 
     def finish_stage(self, stage: str, outcome: str, summary: Mapping[str, Any], parts: Sequence[Part]) -> None:
         """Close a stage's nested run with its figures and the data sets it made."""
@@ -173,16 +176,21 @@ class Tracker:
         """Close the parent run."""
         self.tag("llmill.status", status)
         final = {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED")
-        self._safely(lambda: self._client.set_terminated(self.run_id, final))
+        self._safely(lambda: self._client.set_terminated(self._parent(), final))
 
     def close_dead(self, run_ids: Sequence[str]) -> None:
         """Mark as killed what a dead run left open."""
         for run_id in run_ids:
-            self._safely(lambda run_id=run_id: self._close_dead(run_id))
+            self._safely(partial(self._close_dead, run_id))
 
     def _close_dead(self, run_id: str) -> None:
         if self._client.get_run(run_id).info.status == "RUNNING":
             self._client.set_terminated(run_id, "KILLED")
+
+    def _parent(self) -> str:
+        if self.run_id is None:
+            raise RuntimeError("the parent run could not be opened")
+        return self.run_id
 
     def url(self, run_id: str | None = None) -> str:
         """The page of a run, in the mode that shows training; for the default database, as `llmill ui` serves it."""

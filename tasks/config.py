@@ -3,8 +3,9 @@
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
-LOCATION = {"identity": False}  # `Field(json_schema_extra=LOCATION)`: says where data lie, not what they are
+LOCATION: JsonDict = {"identity": False}  # `Field(json_schema_extra=LOCATION)`: says where data lie, not what they are
 
 
 class StageConfig(BaseModel):

@@ -22,7 +22,6 @@ class Execution(StageConfig):
     """How a run is carried out: nothing here changes what comes out, so nothing here enters a key."""
 
     workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Where training runs.")
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
     log_interval: int = Field(10, ge=1, description="Optimizer steps between two lines of metrics.jsonl.")
     retries: int = Field(2, ge=0, le=20, description="Retries of a stage after a failure that a retry can cure.")

@@ -151,6 +151,11 @@ class Builder:
             raise ReachedTarget
         return result.artifact
 
+    def reuse_all(self, decisions: Sequence[tuple[Stage, Decision]]) -> None:
+        """Carry out a plan in which every stage can be reused; it was verified when it was made."""
+        for stage, decision in decisions:
+            self._note(self._reuse(stage, decision, decision.why, time.monotonic()))
+
     def _decide(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Decision:
         force, keep = stage.name in self.options.force, stage.name in self.options.keep
         return decide(self.store, stage, config, inputs, force=force, keep=keep)

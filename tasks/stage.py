@@ -99,7 +99,8 @@ def stage(
 
     def declare(function: Callable[..., dict[str, Any]]) -> Stage:
         made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version)
-        return functools.update_wrapper(made, function)
+        functools.update_wrapper(made, function)
+        return made
 
     return declare
 

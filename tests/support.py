@@ -1,7 +1,11 @@
 """Helpers that tests import: `from support import shared_data`."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,3 +26,53 @@ def llmill_command() -> list[str]:
     if not script.exists():
         pytest.fail("llmill is not installed beside this Python: pip install -e '.[dev]'")
     return [str(script)]
+
+
+def llmill(
+    *arguments: str,
+    home: Path,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+    timeout: float = 600,
+) -> "subprocess.CompletedProcess[str]":
+    """Run the command line on a home and return what it said."""
+    return subprocess.run(
+        [*llmill_command(), *arguments],
+        cwd=cwd,
+        env={**os.environ, "LLMILL_HOME": str(home), **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def report_of(result: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    """The object that `--json` printed; fails with the error output where the command failed."""
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def outcomes(report: dict[str, Any]) -> dict[str, str]:
+    return {stage["stage"]: stage["outcome"] for stage in report["stages"]}
+
+
+def digests(report: dict[str, Any]) -> dict[str, str]:
+    """The digest of every part, by `stage/part`."""
+    return {
+        f"{stage['stage']}/{name}": part["digest"]
+        for stage in report["stages"]
+        for name, part in stage["artifact"]["parts"].items()
+    }
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of the living processes that work on a home."""
+    marker = f"LLMILL_HOME={home}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (process / "environ").read_bytes().split(b"\0") and process.name != str(os.getpid()):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [command for command in found if command]

@@ -105,7 +105,7 @@ def test_a_second_run_reuses_everything_and_the_plan_says_so_before(home: Path) 
     assert {will for will, _ in plan(home).values()} == {"reuse"}
     before = CALLS.copy()
     assert set(outcomes(run(home)).values()) == {"reused"}
-    assert CALLS == before
+    assert before == CALLS
 
 
 def test_planning_writes_nothing(home: Path) -> None:
@@ -214,9 +214,9 @@ def test_a_failing_stage_publishes_nothing_and_the_next_run_goes_on(home: Path) 
         (context.part("out") / "half.txt").write_text("half")
         raise ValueError("no")
 
-    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
-        with pytest.raises(ValueError, match="no"):
-            broken(CountConfig(), words(WordsConfig()))
+    builder = Builder(Store(home), Execution(workers=1))
+    with builder, engine_in_force(builder), pytest.raises(ValueError, match="no"):
+        broken(CountConfig(), words(WordsConfig()))
     assert [result.outcome for result in builder.results] == ["built", "failed"]
     assert not (home / "store" / "parts" / "broken").exists() and not (home / "builds" / "broken").exists()
     assert outcomes(run(home))["words"] == "reused"
@@ -228,9 +228,9 @@ def test_a_stage_that_loses_count_fails(home: Path) -> None:
         context.part("out")
         return {"read": 3, "kept": 1, "dropped": 1, "quarantined": 0}
 
-    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
-        with pytest.raises(RuntimeError, match="lost count"):
-            leaky(CountConfig())
+    builder = Builder(Store(home), Execution(workers=1))
+    with builder, engine_in_force(builder), pytest.raises(RuntimeError, match="lost count"):
+        leaky(CountConfig())
 
 
 @stage("shouted", parts=("shards",), reads={"source": ("words",)})

@@ -1,0 +1,110 @@
+"""What the collect stage can be told: the `collect` section of a recipe."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from tasks.config import LOCATION, StageConfig
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+STANDARD_LIBRARY = "stdlib"  # among the packages: Python's own library, a group for each of its modules
+
+# Chosen for prose per CPU-second among what llmill's own dependencies always bring (torch brings networkx, mlflow
+# brings scikit-learn, ...). sympy was left out: a quarter more time for prose that is mostly algebra.
+DEFAULT_PACKAGES = (
+    STANDARD_LIBRARY,
+    *("torch", "mlflow", "prefect", "scipy", "sqlalchemy", "pandas", "scikit-learn", "matplotlib", "numpy"),
+    *("huggingface-hub", "pyarrow", "fsspec", "alembic", "jinja2", "click", "flask", "anyio"),
+    *("networkx", "nltk", "datasets", "pydantic", "rich", "werkzeug"),
+)
+DEFAULT_HELDOUT_PACKAGES = ("networkx", "nltk", "datasets", "pydantic", "rich", "werkzeug")
+
+
+class FilesSource(StageConfig):
+    """Files of your own: .txt .md .rst (one document each), .jsonl .json .csv .parquet (one a record).
+
+    Each plain or packed with .gz, .zst, .bz2 or .xz.
+    """
+
+    name: SourceName = Field("files", description="Name of this source in documents, ledgers and figures.")
+    path: Text = Field(
+        description="A folder (with all below it), a glob such as books/**/*.txt, or one file.",
+        json_schema_extra=LOCATION,
+    )
+    text_field: str = Field("text", min_length=1, description="Field or column of a record that holds the text.")
+    group_field: str | None = Field(
+        None, description="Field that names a record's group (book, site); without it each record stands alone."
+    )
+    license: str = Field("", description="Licence of the texts, where a record does not say (field `license`).")
+    lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (field `lang`).")
+
+
+class PairsSource(StageConfig):
+    """Instruction data of your own: records of .jsonl, .json, .csv or .parquet with a prompt and an answer."""
+
+    name: SourceName = Field("pairs", description="Name of this source in pairs, ledgers and figures.")
+    path: Text = Field(description="A folder (with all below it), a glob, or one file.", json_schema_extra=LOCATION)
+    prompt_field: str = Field("prompt", min_length=1, description="Field or column of a record that holds the prompt.")
+    answer_field: str = Field("answer", min_length=1, description="Field or column of a record that holds the answer.")
+    group_field: str | None = Field(
+        None, description="Field that names a record's group; without it equal prompts make a group."
+    )
+
+
+class DocstringsSource(StageConfig):
+    """Docstrings of installed packages as prose, and signature -> summary pairs. Nothing is imported."""
+
+    packages: tuple[Text, ...] = Field(
+        DEFAULT_PACKAGES, min_length=1, description="Names of distributions or packages; `stdlib` is Python's library."
+    )
+    heldout_packages: tuple[Text, ...] = Field(
+        DEFAULT_HELDOUT_PACKAGES,
+        description="Packages held out of training; of stdlib, heldout_fraction of the modules; others are never.",
+    )
+
+    @model_validator(mode="after")
+    def _no_package_twice(self) -> Self:
+        for package in self.packages:
+            if self.packages.count(package) > 1:
+                raise ValueError(f"packages: {package} is named twice")
+        return self
+
+
+class SyntheticSource(StageConfig):
+    """Small documents and pairs that code makes: for the smoke recipe and for tests."""
+
+    documents: int = Field(400, ge=20, le=100_000, description="Number of documents.")
+    seed: int = Field(0, ge=0, description="Seed of the generator.")
+
+
+class CollectConfig(StageConfig):
+    """Where the text comes from, what is held out, how it is cut into shards, how much bad input is borne."""
+
+    files: tuple[FilesSource, ...] = Field((), description="Files of your own.")
+    docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
+    synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
+    pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
+    heldout_fraction: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the groups that is held out of training, by a hash of the name."
+    )
+    heldout_groups: tuple[str, ...] = Field((), description="Groups that are held out in any case.")
+    documents_per_shard: int = Field(1000, ge=1, le=1_000_000, description="Documents in a shard, at most.")
+    max_bad_fraction: float = Field(
+        0.01, ge=0, le=1, description="Share of a source's records that may be bad; more fails the stage."
+    )
+    max_document_bytes: int = Field(
+        8 * 2**20, ge=1, le=2**30, description="Longest document in bytes of UTF-8; a longer one is quarantined."
+    )
+
+    @model_validator(mode="after")
+    def _sources(self) -> Self:
+        names = [*(source.name for source in self.files), *(source.name for source in self.pairs)]
+        names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
+        if not names:
+            raise ValueError("no source: give at least one of files, docstrings, synthetic, pairs")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named {name}: give each a name of its own (`name: ...`)")
+        return self

@@ -1,0 +1,149 @@
+"""From the results of the jobs to the parts of the stage, its figures, and what is said of bad input."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import StoredFile
+from storage.documents import HELDOUT, PAIRS_SCHEMA, SCHEMA, TRAIN, read_rows, write_rows
+from storage.errors import DataError
+from tasks.collect.config import CollectConfig
+from tasks.collect.output import QUARANTINE_SCHEMA, REASONS_SHOWN
+from tasks.context import Context, JobResult, Summary
+
+PAIRS_PER_SHARD = 16_384
+_COUNTS = ("read", "kept", "dropped", "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """One source with the results of its jobs; `path` as the recipe has it, for messages."""
+
+    name: str
+    results: list[JobResult]
+    path: str = ""
+    makes_documents: bool = True
+
+    def total(self, figure: str) -> int:
+        return sum(result.summary[figure] for result in self.results)
+
+
+def check_source(source: Collected, max_bad_fraction: float) -> None:
+    """Nothing is lost unseen, and not more is bad than the recipe bears; DataError otherwise."""
+    read, bad = source.total("read"), source.total("quarantined")
+    assert read == source.total("kept") + source.total("dropped") + bad, source.name
+    where = f"source {source.name}" + (f" ({source.path})" if source.path else "")
+    reasons = [reason for result in source.results for reason in result.summary["bad"]]
+    if read and source.total("without_field") == read:
+        fields = sorted({name for result in source.results for name in result.summary["fields"]})
+        raise DataError(
+            f"{where}: {reasons[0]}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
+            "Set text_field (prompt_field, answer_field, group_field) to one of these."
+        )
+    if bad > max_bad_fraction * read:
+        shown = "\n  ".join(reasons[:REASONS_SHOWN])
+        more = f"\n  ... and {bad - REASONS_SHOWN} more" if bad > REASONS_SHOWN else ""
+        raise DataError(
+            f"{where}: {bad} of {read} records are bad ({bad / read:.1%}), "
+            f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {shown}{more}\n"
+            "Mend or remove them, or raise collect.max_bad_fraction."
+        )
+
+
+def link_documents(sources: Sequence[Collected], context: Context) -> int:
+    """Put the shards of all jobs into the part, numbered in order; returns their number."""
+    shards = list(_files(sources, "documents-"))
+    for number, file in enumerate(shards):
+        context.link("documents", f"{number:05d}.parquet", file)
+    if not shards:  # a recipe of pairs alone
+        write_rows(context.part("documents") / "00000.parquet", (), SCHEMA)
+    return max(1, len(shards))
+
+
+def write_pairs(sources: Sequence[Collected], folder: Path) -> dict[str, int]:
+    """Write the pairs but for exact repeats; a training pair that is also held out goes. Returns counts.
+
+    Memory: 16 bytes and a set entry a distinct pair.
+    """
+    files = list(_files(sources, "pairs."))
+    heldout = {_pair_digest(row) for row in _rows(files) if row["split"] == HELDOUT}
+    counts = {"pairs_read": 0, "pairs_train": 0, "pairs_heldout": 0, "pairs_repeated": 0, "pairs_leaking": 0}
+    seen: set[bytes] = set()
+
+    def kept() -> Iterator[dict[str, Any]]:
+        for row in _rows(files):
+            counts["pairs_read"] += 1
+            digest = _pair_digest(row)
+            if row["split"] == TRAIN and digest in heldout:
+                counts["pairs_leaking"] += 1
+            elif digest in seen:
+                counts["pairs_repeated"] += 1
+            else:
+                seen.add(digest)
+                counts[f"pairs_{row['split']}"] += 1
+                yield row
+
+    rows = kept()
+    shard = 0
+    while write_rows(folder / f"{shard:05d}.parquet", _take(rows, PAIRS_PER_SHARD), PAIRS_SCHEMA) == PAIRS_PER_SHARD:
+        shard += 1
+    assert counts["pairs_read"] == sum(counts.values()) - counts["pairs_read"]
+    return counts
+
+
+def write_quarantine(sources: Sequence[Collected], path: Path) -> None:
+    """One ledger of all that was set aside."""
+    write_rows(path, _rows(_files(sources, "quarantine.")), QUARANTINE_SCHEMA)
+
+
+def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) -> Summary:
+    """The figures of the stage: documents first, then pairs, then each source."""
+    documents = [source for source in sources if source.makes_documents]
+    summary: Summary = {name: sum(source.total(name) for source in documents) for name in _COUNTS}
+    for name, figure in (("bytes", "bytes"), ("documents_train", "train"), ("documents_heldout", "heldout")):
+        summary[name] = sum(source.total(figure) for source in documents)
+    summary |= {"shards": shards, **pairs}
+    summary["pairs_quarantined"] = sum(source.total("quarantined") for source in sources if not source.makes_documents)
+    for source in sources:
+        summary |= {f"{source.name}.{name}": source.total(name) for name in _COUNTS}
+    return summary
+
+
+def check_whole(config: CollectConfig, summary: Summary) -> None:
+    """There is something to train on, and something to measure it by, if the recipe asks for it."""
+    if config.files or config.docstrings or config.synthetic:
+        if not summary["kept"]:
+            raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
+        if not summary["documents_train"]:
+            raise DataError(
+                "collect: every document is held out. Lower collect.heldout_fraction, shorten "
+                "collect.heldout_groups, or set group_field if all records share one group."
+            )
+        if not summary["documents_heldout"] and (config.heldout_fraction or config.heldout_groups):
+            raise DataError(
+                f"collect: none of {summary['kept']} documents is held out, so nothing could be measured. Name groups "
+                "in collect.heldout_groups (a text file's group is its name within the source, such as "
+                "book-3.txt), or raise collect.heldout_fraction; both at zero mean that none is wanted."
+            )
+
+
+def _files(sources: Sequence[Collected], prefix: str) -> Iterator[StoredFile]:
+    for source in sources:
+        for result in source.results:
+            yield from (result.files[name] for name in sorted(result.files) if name.startswith(prefix))
+
+
+def _rows(files: Iterator[StoredFile] | Sequence[StoredFile]) -> Iterator[dict[str, Any]]:
+    for file in files:
+        yield from read_rows(file.path)
+
+
+def _take(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    for _, row in zip(range(count), rows, strict=False):
+        yield row
+
+
+def _pair_digest(row: dict[str, Any]) -> bytes:
+    return hashlib.sha256(f"{row['prompt']}\0{row['answer']}".encode()).digest()[:16]

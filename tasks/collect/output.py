@@ -1,0 +1,158 @@
+"""What every job of the collect stage leaves: document shards, pairs, a quarantine, and the same counts.
+
+```
+documents-00000.parquet ...   at most `documents_per_shard` documents each, none if there is none
+pairs.parquet                 PAIRS_SCHEMA
+quarantine.parquet            QUARANTINE_SCHEMA: file, line, reason and beginning of each record that was set aside
+```
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+from pydantic import Field
+
+from storage.documents import (
+    PAIRS_SCHEMA,
+    SCHEMA,
+    TRAIN,
+    Document,
+    RowWriter,
+    document_id,
+    document_row,
+    split_of,
+)
+from tasks.collect.readers import BadRecord
+from tasks.config import StageConfig
+from tasks.context import Summary
+
+SHARD_CHARACTERS = 64 * 2**20  # a shard of long documents ends here, however few they are
+REASONS_SHOWN = 5  # of a job's bad records, in messages; the ledger has all
+
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("excerpt", pa.string(), nullable=False),
+    ]
+)
+
+
+class Splits(StageConfig):
+    """What decides a group's split: the part of the collect section that every job needs."""
+
+    heldout_fraction: float = Field(description="Share of the groups that is held out of training.")
+    heldout_groups: tuple[str, ...] = Field(description="Groups that are held out in any case.")
+
+    def of(self, group: str) -> str:
+        """`train` or `heldout`."""
+        return split_of(group, self.heldout_fraction, self.heldout_groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt and its answer."""
+
+    prompt: str
+    answer: str
+    group: str
+    split: str
+    source: str
+
+    def row(self) -> dict[str, str]:
+        identity = document_id(self.source, self.group, f"{self.prompt}\0{self.answer}")
+        return {
+            "id": identity,
+            "group": self.group,
+            "split": self.split,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "source": self.source,
+        }
+
+
+class JobOutput:
+    """Writes a job's files as it goes and counts; memory holds one row group of each."""
+
+    def __init__(self, out: Path, source: str, documents_per_shard: int) -> None:
+        self._out, self._source, self._documents_per_shard = out, source, documents_per_shard
+        self._shards = 0
+        self._documents: RowWriter | None = None
+        self._pairs = RowWriter(out / "pairs.parquet", PAIRS_SCHEMA)
+        self._quarantine = RowWriter(out / "quarantine.parquet", QUARANTINE_SCHEMA)
+        self._bad: list[str] = []
+        self._missing_fields: set[str] = set()
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_shard()
+        self._pairs.__exit__()
+        self._quarantine.__exit__()
+
+    def document(self, document: Document) -> None:
+        """Keep a document."""
+        full = self._documents and (
+            self._documents.count >= self._documents_per_shard or self._documents.characters >= SHARD_CHARACTERS
+        )
+        if full:
+            self._close_shard()
+        if self._documents is None:
+            self._documents = RowWriter(self._out / f"documents-{self._shards:05d}.parquet", SCHEMA)
+            self._shards += 1
+        self._documents.add(document_row(document))
+        self.counts["kept"] += 1
+        self.counts["bytes"] += len(document.text.encode())
+        self.counts["train" if document.split == TRAIN else "heldout"] += 1
+
+    def pair(self, pair: Pair) -> None:
+        """Keep a pair."""
+        self._pairs.add(pair.row())
+        self.counts["pairs"] += 1
+
+    def bad(self, file: str, record: BadRecord) -> None:
+        """Set a record aside."""
+        self._quarantine.add(
+            {
+                "source": self._source,
+                "file": file,
+                "line": record.line,
+                "reason": record.reason,
+                "excerpt": record.excerpt,
+            }
+        )
+        self.counts["quarantined"] += 1
+        if record.fields:
+            self.counts["without_field"] += 1
+            self._missing_fields.update(record.fields)
+        if len(self._bad) < REASONS_SHOWN:
+            self._bad.append(f"{file}, line {record.line}: {record.reason}")
+
+    def summary(self) -> Summary:
+        """The counts, and what a message about bad input needs."""
+        names = ("read", "kept", "dropped", "quarantined", "bytes", "train", "heldout", "pairs", "without_field")
+        return {
+            **{name: self.counts[name] for name in names},
+            **{name: count for name, count in sorted(self.counts.items()) if name not in names},
+            "bad": self._bad,
+            "fields": sorted(self._missing_fields)[:20],
+        }
+
+    def _close_shard(self) -> None:
+        if self._documents is not None:
+            self._documents.__exit__()
+        self._documents = None
+
+
+def number_or_text(value: Any) -> str | None:
+    """A group or id as text: strings and whole numbers are names, everything else is not."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,150 @@
+"""Collect: files of the user's own, docstrings of installed packages and made-up text -> documents and pairs.
+
+Nothing comes in but the config and what `observe_sources` names. Out come the parts
+
+- documents: shards of `storage.documents.SCHEMA`, cut at slices of the sources, in order of the recipe (files,
+  docstrings, synthetic), so that new documents make new shards and leave the others as they are;
+- pairs: prompts and answers for fine-tuning; none twice within a split, none of the held-out ones in training;
+- quarantine: source, file, line, reason and beginning of every record that could not be read.
+
+Of each source, read = kept + dropped + quarantined, and more than `max_bad_fraction` in quarantine fails the stage.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from storage.artifacts import StoredFile
+from storage.filehash import hash_files
+from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
+from tasks.collect.discover import RECORD_FORMATS, discover
+from tasks.collect.docstrings import SOURCE as DOCSTRINGS
+from tasks.collect.docstrings import DocstringsJob, PackageFacts, read_docstrings
+from tasks.collect.files import ReadJob, read_documents, read_pairs
+from tasks.collect.gather import (
+    Collected,
+    check_source,
+    check_whole,
+    link_documents,
+    summarize,
+    write_pairs,
+    write_quarantine,
+)
+from tasks.collect.observe import observe_sources
+from tasks.collect.output import Splits
+from tasks.collect.packages import find_package
+from tasks.collect.slices import cut_slices
+from tasks.collect.synthetic import SOURCE as SYNTHETIC
+from tasks.collect.synthetic import SyntheticJob, make_synthetic
+from tasks.context import Context, Job, JobResult, ShardFunction, Summary
+from tasks.stage import stage
+
+
+@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources)
+def collect(config: CollectConfig, *, context: Context) -> Summary:
+    """Collect every source of the recipe."""
+    splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)
+    sources = [_collect_files(config, source, number, splits, context) for number, source in enumerate(config.files)]
+    if config.docstrings:
+        sources.append(_collect_docstrings(config, config.docstrings, splits, context))
+    if config.synthetic:
+        settings = config.synthetic.model_dump()
+        job = SyntheticJob(**settings, splits=splits, documents_per_shard=config.documents_per_shard)
+        sources.append(Collected(SYNTHETIC, context.map(make_synthetic, [Job(SYNTHETIC, job)], unit="sources")))
+    sources += [_collect_pairs(config, source, number, splits, context) for number, source in enumerate(config.pairs)]
+
+    for source in sources:
+        check_source(source, config.max_bad_fraction)
+    shards = link_documents(sources, context)
+    pairs = write_pairs(sources, context.part("pairs"))
+    write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
+    summary = summarize(sources, shards, pairs)
+    check_whole(config, summary)
+    return summary
+
+
+def _collect_files(
+    config: CollectConfig, source: FilesSource, number: int, splits: Splits, context: Context
+) -> Collected:
+    """Documents of the user's own files."""
+    files = hash_files(discover(source.path, f"collect.files[{number}].path"))
+    jobs = [
+        _job(
+            part,
+            ReadJob(
+                source=source.name,
+                names=tuple(file.name for file in part),
+                text_field=source.text_field,
+                group_field=source.group_field,
+                license=source.license,
+                lang=source.lang,
+                splits=splits,
+                documents_per_shard=config.documents_per_shard,
+                max_document_bytes=config.max_document_bytes,
+            ),
+        )
+        for part in cut_slices(files, files_per_slice=config.documents_per_shard)
+    ]
+    return Collected(source.name, _map_largest_first(context, read_documents, jobs, "file groups"), source.path)
+
+
+def _collect_pairs(
+    config: CollectConfig, source: PairsSource, number: int, splits: Splits, context: Context
+) -> Collected:
+    """Pairs of the user's own files."""
+    files = hash_files(discover(source.path, f"collect.pairs[{number}].path", RECORD_FORMATS))
+    jobs = [
+        _job(
+            part,
+            ReadJob(
+                source=source.name,
+                names=tuple(file.name for file in part),
+                prompt_field=source.prompt_field,
+                answer_field=source.answer_field,
+                group_field=source.group_field,
+                splits=splits,
+                documents_per_shard=config.documents_per_shard,
+                max_document_bytes=config.max_document_bytes,
+            ),
+        )
+        for part in cut_slices(files, files_per_slice=config.documents_per_shard)
+    ]
+    results = _map_largest_first(context, read_pairs, jobs, "file groups")
+    return Collected(source.name, results, source.path, makes_documents=False)
+
+
+def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits: Splits, context: Context) -> Collected:
+    """Documents and pairs of installed packages."""
+    modules: list[StoredFile] = []
+    facts: dict[str, PackageFacts] = {}
+    claimed: set[Path] = set()  # distributions that install the same files (mlflow, mlflow-skinny): the first has them
+    for name in source.packages:
+        package = find_package(name)
+        heldout = name in (*source.heldout_packages, *config.heldout_groups)
+        facts[name] = PackageFacts(license=package.license, heldout=heldout)
+        for file in package.files:
+            if file.path not in claimed:
+                claimed.add(file.path)
+                modules.append(StoredFile(f"{name}/{file.name}", file.digest, file.bytes, file.path))
+    jobs = []
+    for part in cut_slices(modules, files_per_slice=len(modules)):
+        job = DocstringsJob(
+            names=tuple(file.name for file in part),
+            packages={name: facts[name] for name in dict.fromkeys(file.name.partition("/")[0] for file in part)},
+            splits=splits,
+            documents_per_shard=config.documents_per_shard,
+        )
+        jobs.append(_job(part, job))
+    return Collected(DOCSTRINGS, _map_largest_first(context, read_docstrings, jobs, "module groups"))
+
+
+def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob) -> Job:
+    return Job(files[0].name, config, {file.name: file for file in files})
+
+
+def _map_largest_first(context: Context, function: ShardFunction, jobs: Sequence[Job], unit: str) -> list[JobResult]:
+    """Results in order of the jobs; the largest are started first, so that no worker waits for one at the end."""
+    sizes = [sum(file.bytes for file in job.inputs.values()) for job in jobs]
+    order = sorted(range(len(jobs)), key=lambda index: (-sizes[index], index))
+    results = context.map(function, [jobs[index] for index in order], unit=unit)
+    by_index = dict(zip(order, results, strict=True))
+    return [by_index[index] for index in range(len(jobs))]

@@ -1,0 +1,80 @@
+"""The cache of file hashes saves reading and never lies."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+import storage.filehash
+from storage.canonical import digest_file
+from storage.filehash import hash_files
+
+LONG_AGO = time.time() - 3600
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(storage.filehash, "SETTLING_SECONDS", -1.0)  # files of a test are young
+    return tmp_path / "cache" / "hashes.sqlite"
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read."""
+    names: list[str] = []
+
+    def watched(path: Path) -> str:
+        names.append(path.name)
+        return digest_file(path)
+
+    monkeypatch.setattr(storage.filehash, "digest_file", watched)
+    return names
+
+
+def test_a_file_that_has_not_moved_is_not_read_again(tmp_path: Path, cache: Path, read: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    first = hash_files([("a.txt", path)], cache)
+    assert hash_files([("a.txt", path)], cache) == first
+    assert read == ["a.txt"]
+    assert (first[0].digest, first[0].bytes) == (digest_file(path), 3)
+
+
+def test_a_touch_changes_no_digest_and_an_edit_does(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    [before] = hash_files([("a.txt", path)], cache)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    assert hash_files([("a.txt", path)], cache) == [before]
+    path.write_text("two")
+    assert hash_files([("a.txt", path)], cache)[0].digest != before.digest
+
+
+def test_an_edit_with_the_old_size_and_time_is_seen(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    [before] = hash_files([("a.txt", path)], cache)
+    time.sleep(0.02)  # a tick of the change time
+    path.write_text("two")
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    assert hash_files([("a.txt", path)], cache)[0].digest != before.digest
+
+
+def test_a_file_written_a_moment_ago_is_not_remembered(tmp_path: Path, read: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    for _ in range(2):
+        hash_files([("a.txt", path)], tmp_path / "hashes.sqlite")
+    assert read == ["a.txt", "a.txt"]
+
+
+def test_a_damaged_cache_costs_a_reading_only(tmp_path: Path, cache: Path, read: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    before = hash_files([("a.txt", path)], cache)
+    cache.write_bytes(b"no database, only bytes" * 200)
+    assert hash_files([("a.txt", path)], cache) == before
+    assert hash_files([("a.txt", path)], cache) == before
+    assert read == ["a.txt", "a.txt"]
