@@ -1,0 +1,169 @@
+"""Token shards at rest: what the tokenizer leaves and the trainer reads through a memory map.
+
+A token set is a folder:
+
+| file | contents |
+|---|---|
+| `train-00000.tokens.npy`, `heldout-00000.tokens.npy` | 1-D uint16 (uint32 where the vocabulary needs it) |
+| `train-00000.documents.npy`, ... | int64, shape (documents, 2): token end offset in the shard, UTF-8 bytes of text |
+| `meta.json` | `{"vocabulary_size", "dtype", "end_of_text"}` |
+
+Each document is `<|endoftext|>` followed by its tokens, so that a model always sees where a document starts. The
+bytes stand beside the tokens because bits per byte, unlike loss per token, compares across tokenizers.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storage.canonical import canonical_json
+from storage.documents import HELDOUT, TRAIN
+from storage.errors import DataError
+
+END_OF_TEXT = 0
+
+TokenIds = Sequence[int] | npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMeta:
+    """What a reader must know of a token set before it reads one."""
+
+    vocabulary_size: int
+    dtype: str
+    end_of_text: int = END_OF_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShard:
+    """One shard, memory mapped: tokens (1-D) and documents (documents, 2) of [end offset, UTF-8 bytes]."""
+
+    tokens: npt.NDArray[Any]
+    documents: npt.NDArray[np.int64]
+
+
+def token_dtype(vocabulary_size: int) -> str:
+    """The smallest unsigned type that holds every id."""
+    return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
+
+
+def write_token_meta(folder: Path, vocabulary_size: int) -> None:
+    """Write `meta.json` of a token set."""
+    meta = {
+        "vocabulary_size": vocabulary_size,
+        "dtype": token_dtype(vocabulary_size),
+        "end_of_text": END_OF_TEXT,
+    }
+    (folder / "meta.json").write_bytes(canonical_json(meta) + b"\n")
+
+
+def write_token_shard(
+    folder: Path, split: str, index: int, documents: Iterable[tuple[TokenIds, int]], vocabulary_size: int
+) -> dict[str, int]:
+    """Write shard `index` of a split from (ids without `<|endoftext|>`, UTF-8 bytes of the text) of each document.
+
+    `<|endoftext|>` is put before each document here, so that no caller can forget it. Returns the counts
+    `documents`, `tokens` (with the document marks) and `bytes`.
+    """
+    dtype = np.dtype(token_dtype(vocabulary_size))
+    mark = np.full(1, END_OF_TEXT, dtype)
+    pieces: list[npt.NDArray[Any]] = []
+    rows: list[tuple[int, int]] = []
+    end = total_bytes = 0
+    for ids, text_bytes in documents:
+        array = np.asarray(ids, np.int64)
+        if array.size and not 0 <= int(array.min()) <= int(array.max()) < vocabulary_size:
+            raise ValueError(f"token id outside the vocabulary of {vocabulary_size}")
+        pieces += [mark, array.astype(dtype)]
+        end += 1 + array.size
+        total_bytes += text_bytes
+        rows.append((end, text_bytes))
+    tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype)
+    np.save(_tokens_path(folder, split, index), tokens, allow_pickle=False)
+    np.save(_documents_path(folder, split, index), np.asarray(rows, np.int64).reshape(-1, 2), allow_pickle=False)
+    return {"documents": len(rows), "tokens": end, "bytes": total_bytes}
+
+
+class TokenSet:
+    """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is asked for."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.meta = read_token_meta(folder)
+        self.split = split
+        self.shards = [_open_shard(folder, path, self.meta) for path in sorted(folder.glob(f"{split}-*.tokens.npy"))]
+        self._starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, document marks included."""
+        return int(self._starts[-1])
+
+    @property
+    def documents(self) -> int:
+        return sum(len(shard.documents) for shard in self.shards)
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of all the texts."""
+        return sum(int(shard.documents[:, 1].sum()) for shard in self.shards)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Tokens [start, stop) of the whole sequence, across shard borders, as int64."""
+        if not 0 <= start <= stop <= self.tokens:
+            raise IndexError(f"tokens {start} to {stop} of {self.tokens}")
+        out = np.empty(stop - start, np.int64)
+        shard = int(np.searchsorted(self._starts, start, side="right")) - 1
+        position = start
+        while position < stop:
+            begin = position - int(self._starts[shard])
+            end = min(stop - int(self._starts[shard]), len(self.shards[shard].tokens))
+            out[position - start : position - start + end - begin] = self.shards[shard].tokens[begin:end]
+            position += end - begin
+            shard += 1
+        return out
+
+    def iterate_documents(self) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+        """Each document in order: its tokens, `<|endoftext|>` first, and the UTF-8 bytes of its text."""
+        for shard in self.shards:
+            begin = 0
+            for end, text_bytes in shard.documents.tolist():
+                yield np.asarray(shard.tokens[begin:end], np.int64), text_bytes
+                begin = end
+
+
+def read_token_meta(folder: Path) -> TokenMeta:
+    """`meta.json` of a token set."""
+    path = folder / "meta.json"
+    try:
+        return TokenMeta(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not the meta file of a token set ({error}); run the stage tokenize again") from error
+
+
+def _open_shard(folder: Path, tokens_path: Path, meta: TokenMeta) -> TokenShard:
+    split, index = tokens_path.name.removesuffix(".tokens.npy").rsplit("-", 1)
+    documents_path = _documents_path(folder, split, int(index))
+    try:
+        tokens = np.load(tokens_path, mmap_mode="r", allow_pickle=False)
+        documents = np.load(documents_path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{tokens_path}: cannot be read ({error}); run the stage tokenize again") from error
+    ends = documents[-1, 0] if len(documents) else 0
+    if str(tokens.dtype) != meta.dtype or tokens.ndim != 1 or ends != len(tokens):
+        raise DataError(f"{tokens_path}: does not agree with meta.json and its document index; run tokenize again")
+    return TokenShard(tokens, documents)
+
+
+def _tokens_path(folder: Path, split: str, index: int) -> Path:
+    if split not in (TRAIN, HELDOUT):
+        raise ValueError(f"unknown split {split!r}")
+    return folder / f"{split}-{index:05d}.tokens.npy"
+
+
+def _documents_path(folder: Path, split: str, index: int) -> Path:
+    return folder / f"{split}-{index:05d}.documents.npy"

@@ -1,0 +1,84 @@
+"""What can be told to the stage filter.
+
+A rule is a field `min_SIGNAL` or `max_SIGNAL`: a document is dropped where the signal lies below or above it; the
+bound itself is kept. `None` switches the rule off. A field that is left out has the value of the preset.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.config import StageConfig
+from tasks.filter.presets import PRESETS
+
+PresetName = Literal["none", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "books", "docstrings"]
+Pii = Literal["email", "phone", "ip"]
+
+
+def _setting(name: str, description: str, **bounds: Any) -> Any:
+    """A field whose default is the preset's value: a form or `--set` needs to state only what differs."""
+    return Field(default_factory=lambda data: PRESETS[data["preset"]][name], description=description, **bounds)
+
+
+def _share(name: str, what: str) -> Any:
+    return _setting(name, f"{what} (share, 0-1).", ge=0, le=1)
+
+
+class FilterConfig(StageConfig):
+    """Every setting of the filter; the sources of the rules stand in presets.py."""
+
+    preset: PresetName = Field("docstrings", description="Name of the set of settings that fills what is left out.")
+
+    languages: tuple[str, ...] = _setting("languages", "ISO 639 codes of the languages wanted; empty: not identified.")
+    redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip.")
+    remove_citations: bool = _setting("remove_citations", "Remove marks such as [12], [edit], [citation needed].")
+    line_phrases: bool = _setting("line_phrases", "Remove lines about JavaScript, cookies, privacy policy, terms.")
+    line_terminal_punctuation: bool = _setting(
+        "line_terminal_punctuation", "Remove lines that do not end in a full stop, question or exclamation mark, quote."
+    )
+    line_min_words: int | None = _setting("line_min_words", "Remove lines of fewer words.", ge=0, le=1000)
+    line_max_word_characters: int | None = _setting(
+        "line_max_word_characters", "Remove lines that hold a word of more characters.", ge=1
+    )
+
+    min_language_score: float | None = _share("min_language_score", "Least probability of the languages wanted")
+    min_words: int | None = _setting("min_words", "Fewest words.", ge=0)
+    max_words: int | None = _setting("max_words", "Most words.", ge=1)
+    min_mean_word_length: float | None = _setting("min_mean_word_length", "Least mean word length, characters.", ge=0)
+    max_mean_word_length: float | None = _setting("max_mean_word_length", "Most mean word length, characters.", ge=0)
+    max_hashes_per_word: float | None = _setting("max_hashes_per_word", "Most number signs a word.", ge=0)
+    max_ellipses_per_word: float | None = _setting("max_ellipses_per_word", "Most ellipses a word.", ge=0)
+    max_bullet_lines: float | None = _share("max_bullet_lines", "Most lines that start with a bullet")
+    max_ellipsis_lines: float | None = _share("max_ellipsis_lines", "Most lines that end with an ellipsis")
+    min_alphabetic_words: float | None = _share("min_alphabetic_words", "Fewest words that hold a letter")
+    min_stop_words: int | None = _setting(
+        "min_stop_words", "Fewest distinct words of the, be, to, of, and, that, have, with.", ge=0, le=8
+    )
+
+    max_duplicate_lines: float | None = _share("max_duplicate_lines", "Most lines that repeat an earlier one")
+    max_duplicate_paragraphs: float | None = _share(
+        "max_duplicate_paragraphs", "Most paragraphs that repeat an earlier one"
+    )
+    max_duplicate_line_characters: float | None = _share(
+        "max_duplicate_line_characters", "Most characters in repeated lines"
+    )
+    max_duplicate_paragraph_characters: float | None = _share(
+        "max_duplicate_paragraph_characters", "Most characters in repeated paragraphs"
+    )
+    max_top_2_gram: float | None = _share("max_top_2_gram", "Most characters in the most frequent 2 words")
+    max_top_3_gram: float | None = _share("max_top_3_gram", "Most characters in the most frequent 3 words")
+    max_top_4_gram: float | None = _share("max_top_4_gram", "Most characters in the most frequent 4 words")
+    max_duplicate_5_grams: float | None = _share("max_duplicate_5_grams", "Most characters in repeated 5 words")
+    max_duplicate_6_grams: float | None = _share("max_duplicate_6_grams", "Most characters in repeated 6 words")
+    max_duplicate_7_grams: float | None = _share("max_duplicate_7_grams", "Most characters in repeated 7 words")
+    max_duplicate_8_grams: float | None = _share("max_duplicate_8_grams", "Most characters in repeated 8 words")
+    max_duplicate_9_grams: float | None = _share("max_duplicate_9_grams", "Most characters in repeated 9 words")
+    max_duplicate_10_grams: float | None = _share("max_duplicate_10_grams", "Most characters in repeated 10 words")
+
+    min_sentences: int | None = _setting("min_sentences", "Fewest sentences.", ge=0)
+    max_lorem_ipsum: int | None = _setting("max_lorem_ipsum", "Most occurrences of 'lorem ipsum'.", ge=0)
+    max_curly_brackets: int | None = _setting("max_curly_brackets", "Most opening curly brackets.", ge=0)
+
+    min_punctuated_lines: float | None = _share("min_punctuated_lines", "Fewest lines that end in punctuation")
+    max_short_lines: float | None = _share("max_short_lines", "Most lines of fewer than 30 characters")
+    max_newlines_per_word: float | None = _setting("max_newlines_per_word", "Most line ends a word.", ge=0)

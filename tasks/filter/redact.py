@@ -1,0 +1,138 @@
+"""Replace e-mail addresses, telephone numbers and public IP addresses by reserved ones of the same form.
+
+The placeholders cannot belong to anyone (RFC 2606, RFC 5737, the 555-01xx numbers) and read naturally; a second
+pass changes nothing. Patterns use ASCII digits: `\\d` would also match digits of other scripts, which no validator
+below accepts. Each pattern has bounded repeats only: linear in the text.
+
+What looks alike and stays: version numbers (1.2.3.4 after "version", "v", "==", "/" or in a longer chain) and other
+chains of four short numbers (one real address in 700 is as short), private, loopback and documentation addresses,
+slices (`a[::2]`), clock times, dates, ISBNs, decimal numbers, `a @ b`.
+"""
+
+import functools
+import ipaddress
+import re
+from collections.abc import Callable
+
+EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:db8::1"
+
+_SEPARATOR = r"[ .\-\u00a0\u2010\u2011\u2013]"
+_EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})(?![\w@-]|\.\w)")
+_EMAIL_LOCAL_PART = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}$")
+_RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)", re.IGNORECASE)
+_INTERNATIONAL = re.compile(
+    rf"\+(?<![\w+.\-]\+)[1-9][0-9]{{0,2}}(?:{_SEPARATOR}?\(?[0-9]{{1,5}}\)?){{2,6}}(?![\w.\-]?[0-9])"
+)
+_NORTH_AMERICAN = re.compile(
+    rf"(?<![\w.\-+/])(?:1{_SEPARATOR})?(?:\([2-9][0-9]{{2}}\){_SEPARATOR}?|[2-9][0-9]{{2}}{_SEPARATOR})"
+    rf"[2-9][0-9]{{2}}{_SEPARATOR}[0-9]{{4}}(?![\w.\-/]?[0-9]|\w)"
+)
+_IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
+_MAY_HOLD_PHONE = re.compile(rf"[0-9]{{3}}{_SEPARATOR}[0-9]{{4}}")
+_MAY_HOLD_IPV4 = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]")
+_MAY_HOLD_IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:")
+_VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|ver|release[sd]?|build|firmware|v)\.?:?|[=<>~!]=?|(?<!/)/)\s?$", re.I)
+_NOT_PUBLIC = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+    "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
+)
+_CONTEXT_CHARACTERS = 12
+_SHORTEST_IPV4_DIGITS = 7
+
+
+def redact(text: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, int]]:
+    """The text with what is found replaced, and the number of replacements by kind."""
+    counts = {}
+    for kind in kinds:
+        text, counts[kind] = _REDACTORS[kind](text)
+    return text, counts
+
+
+def _redact_emails(text: str) -> tuple[str, int]:
+    """The domain is looked for first, since it starts with a rare character; the local part stands before it."""
+    pieces, end = [], 0
+    for domain in _EMAIL_DOMAIN.finditer(text):
+        if _RESERVED_DOMAIN.fullmatch(domain[1]):
+            continue
+        local = _EMAIL_LOCAL_PART.search(text, max(domain.start() - 65, end), domain.start())
+        if local:
+            pieces += [text[end : local.start()], EMAIL]
+            end = domain.end()
+    return "".join([*pieces, text[end:]]) if pieces else text, len(pieces) // 2
+
+
+def _redact_phones(text: str) -> tuple[str, int]:
+    count = 0
+    if "+" in text:
+        text, count = _replace(_INTERNATIONAL, text, PHONE, _is_international)
+    if _MAY_HOLD_PHONE.search(text):
+        text, more = _replace(_NORTH_AMERICAN, text, PHONE, lambda match: True)
+        count += more
+    return text, count
+
+
+def _redact_addresses(text: str) -> tuple[str, int]:
+    count = 0
+    if _MAY_HOLD_IPV4.search(text):
+        text, count = _replace(_IPV4, text, IPV4, _is_public_ipv4)
+    if _MAY_HOLD_IPV6.search(text):
+        text, more = _replace(_IPV6, text, IPV6, _is_ipv6)
+        count += more
+    return text, count
+
+
+_REDACTORS: dict[str, Callable[[str], tuple[str, int]]] = {
+    "email": _redact_emails,
+    "phone": _redact_phones,
+    "ip": _redact_addresses,
+}
+
+
+def _replace(
+    pattern: re.Pattern[str], text: str, placeholder: str, is_real: Callable[[re.Match[str]], bool]
+) -> tuple[str, int]:
+    count = 0
+
+    def substitute(match: re.Match[str]) -> str:
+        nonlocal count
+        if not is_real(match):
+            return match[0]
+        count += 1
+        return placeholder
+
+    return pattern.sub(substitute, text), count
+
+
+def _is_international(match: re.Match[str]) -> bool:
+    """9 to 15 digits (ITU-T E.164) in groups; with a single point, or ungrouped and short, it is rather a number."""
+    digits = [character.isdigit() for character in match[0]].count(True)
+    separators = len(match[0]) - 1 - digits
+    if not separators:
+        return 11 <= digits <= 15
+    return 9 <= digits <= 15 and not (separators == 1 and "." in match[0])
+
+
+def _is_public_ipv4(match: re.Match[str]) -> bool:
+    if sum(map(str.isdigit, match[0])) < _SHORTEST_IPV4_DIGITS:
+        return False
+    if _VERSION_BEFORE.search(match.string, max(match.start() - _CONTEXT_CHARACTERS, 0), match.start()):
+        return False
+    try:
+        address = ipaddress.IPv4Address(match[0])
+    except ValueError:  # an octet over 255 or with a leading zero
+        return False
+    return not any(address in network for network in _not_public())
+
+
+def _is_ipv6(match: re.Match[str]) -> bool:
+    try:
+        address = ipaddress.IPv6Address(match[0])
+    except ValueError:
+        return False
+    return address not in ipaddress.IPv6Network("2001:db8::/32")
+
+
+@functools.cache
+def _not_public() -> tuple[ipaddress.IPv4Network, ...]:
+    return tuple(ipaddress.IPv4Network(network) for network in _NOT_PUBLIC.split())

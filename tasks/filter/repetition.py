@@ -1,0 +1,95 @@
+"""Signals of Gopher's repetition rules (arXiv 2112.11446, table A1), in datatrove's reading.
+
+A duplicate is any repeat after the first. Shares of characters are of the whole text. The repeated n-grams are
+scanned from left to right: at one seen before, its characters count and the scan jumps over it. The most frequent
+n-gram counts only where it occurs twice: otherwise every short text would seem repetitive.
+
+Words become numbers once, an n-gram becomes the number of its (n-1)-gram paired with its last word, and the work
+stops at the first length without a repeat, since no longer n-gram can have one.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int64]
+
+TOP_GRAMS = (2, 3, 4)
+REPEATED_GRAMS = (5, 6, 7, 8, 9, 10)
+
+_PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
+
+
+def repetition_signals(text: str, words: Sequence[str], lines: Sequence[str]) -> dict[str, float]:
+    """Shares of repeated lines, paragraphs and word n-grams. `lines` are the stripped lines that hold text."""
+    characters = max(len(text), 1)
+    paragraphs = [stripped for piece in _PARAGRAPH_BREAK.split(text) if (stripped := piece.strip())]
+    signals: dict[str, float] = {}
+    for name, pieces in (("line", lines), ("paragraph", paragraphs)):
+        repeats, repeated_characters = _repeats(pieces)
+        signals[f"duplicate_{name}s"] = repeats / max(len(pieces), 1)
+        signals[f"duplicate_{name}_characters"] = repeated_characters / characters
+    signals |= {f"top_{length}_gram": 0.0 for length in TOP_GRAMS}
+    signals |= {f"duplicate_{length}_grams": 0.0 for length in REPEATED_GRAMS}
+
+    codes: dict[str, int] = {}
+    numbers = np.fromiter((codes.setdefault(word, len(codes)) for word in words), np.int64, len(words))
+    ends = np.cumsum([0, *map(len, words)])  # characters of the words before each, spaces left out
+    grams = numbers
+    for length in range(2, REPEATED_GRAMS[-1] + 1):
+        grams, repeated = _numbered(grams[:-1] * len(codes) + numbers[length - 1 :])
+        if not repeated:
+            break
+        if length in TOP_GRAMS:
+            signals[f"top_{length}_gram"] = _top_gram_characters(grams, ends, length) / characters
+        else:
+            signals[f"duplicate_{length}_grams"] = _repeated_gram_characters(grams, ends, length) / characters
+    return signals
+
+
+def _repeats(pieces: Sequence[str]) -> tuple[int, int]:
+    """Number of pieces seen before, and their characters."""
+    seen: set[str] = set()
+    count = characters = 0
+    for piece in pieces:
+        if piece in seen:
+            count += 1
+            characters += len(piece)
+        seen.add(piece)
+    return count, characters
+
+
+def _numbered(values: Numbers) -> tuple[Numbers, bool]:
+    """The values numbered from 0 without gaps, and whether any occurs twice."""
+    order = np.argsort(values)
+    ordered = values[order]
+    new = np.ones(len(values), bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    numbers = np.empty(len(values), np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers, not new.all()
+
+
+def _top_gram_characters(grams: Numbers, ends: Numbers, length: int) -> int:
+    """Characters covered by the most frequent n-gram (of equals the first), its inner spaces included."""
+    counts = np.bincount(grams)
+    first = int(np.argmax(counts[grams]))
+    return int((ends[first + length] - ends[first] + length - 1) * counts[grams[first]])
+
+
+def _repeated_gram_characters(grams: Numbers, ends: Numbers, length: int) -> int:
+    """Characters, without spaces, of the n-grams that the scan has seen before."""
+    positions = np.flatnonzero(np.bincount(grams)[grams] > 1)  # the scan changes nothing at the others
+    seen: set[int] = set()
+    jump_to = characters = 0
+    for position, gram in zip(positions.tolist(), grams[positions].tolist(), strict=True):
+        if position < jump_to:
+            continue
+        if gram in seen:
+            characters += int(ends[position + length] - ends[position])
+            jump_to = position + length
+        else:
+            seen.add(gram)
+    return characters

@@ -1,0 +1,80 @@
+"""The values by which rules judge a document: computed once a shard, stored as columns beside its rows.
+
+Thresholds are no part of this: a changed one reads the columns and computes none. Only what edits the text and the
+languages wanted decide the signals.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.documents import read_rows, write_rows
+from tasks.context import Summary
+from tasks.filter.edit import edit
+from tasks.filter.language import language_of
+from tasks.filter.quality import quality_signals
+from tasks.filter.repetition import repetition_signals
+
+EDIT_SETTINGS = (
+    "redact",
+    "remove_citations",
+    "line_phrases",
+    "line_terminal_punctuation",
+    "line_min_words",
+    "line_max_word_characters",
+)
+COUNTS = ("words", "stop_words", "sentences", "lorem_ipsum", "curly_brackets")
+EDITS = ("lines_removed", "emails_redacted", "phones_redacted", "ips_redacted")
+SHARES = (
+    *("mean_word_length", "hashes_per_word", "ellipses_per_word", "bullet_lines", "ellipsis_lines"),
+    *("alphabetic_words", "punctuated_lines", "short_lines", "newlines_per_word"),
+    *("duplicate_lines", "duplicate_paragraphs", "duplicate_line_characters", "duplicate_paragraph_characters"),
+    *("top_2_gram", "top_3_gram", "top_4_gram"),
+    *("duplicate_5_grams", "duplicate_6_grams", "duplicate_7_grams"),
+    *("duplicate_8_grams", "duplicate_9_grams", "duplicate_10_grams"),
+)
+
+SIGNALS_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),  # UTF-8 bytes of the edited text
+        pa.field("language", pa.string(), nullable=False),  # most probable one; empty where none was asked for
+        pa.field("language_score", pa.float64(), nullable=False),
+        *(pa.field(name, pa.int64(), nullable=False) for name in (*COUNTS, *EDITS)),
+        *(pa.field(name, pa.float64(), nullable=False) for name in SHARES),
+    ]
+)
+EDITED_SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
+
+
+def signals_of(text: str, languages: tuple[str, ...]) -> dict[str, Any]:
+    """All signals of a text that has been edited."""
+    words = text.split()
+    lines = [stripped for line in text.split("\n") if (stripped := line.strip())]
+    language, score = language_of(text, languages) if languages else ("", 1.0)
+    return {
+        "bytes": len(text.encode()),
+        "language": language,
+        "language_score": score,
+        **quality_signals(text, words, lines),
+        **repetition_signals(text, words, lines),
+    }
+
+
+def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    """Write `signals.parquet`, aligned with the shard's rows, and `edited.parquet`: the texts that were changed.
+
+    `config` holds EDIT_SETTINGS and `languages`.
+    """
+    rows, edited = [], []
+    languages = tuple(config["languages"])
+    for number, document in enumerate(read_rows(inputs["documents"], columns=["id", "text"])):
+        text, edits = edit(document["text"], config)
+        if text != document["text"]:
+            edited.append({"row": number, "text": text})
+        rows.append({"id": document["id"], **signals_of(text, languages), **edits})
+    pq.write_table(pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA), out / "signals.parquet", compression="zstd")
+    write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
+    return {"documents": len(rows), "edited": len(edited)}

@@ -1,0 +1,121 @@
+"""The stage filter: documents in, those that pass every rule out, edited; a ledger and all signals beside them.
+
+1. Each shard by itself (cached): the text is edited (edit.py), its signals are computed (signals.py) and stored.
+2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
+3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
+   changes nothing is not copied but linked.
+
+Cost: about .5 ms for the language, .3 ms for all other signals of a document of 2.8 kB.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifacts import Artifact
+from storage.documents import read_rows
+from storage.errors import DataError
+from tasks.context import Context, Job, Summary
+from tasks.filter.config import FilterConfig
+from tasks.filter.rules import judge
+from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
+from tasks.kept_rows import copy_kept_rows
+from tasks.stage import stage
+
+LEDGER_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),  # the first that failed, in the order of rules.RULES
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("shard", pa.int32(), nullable=False),
+    ]
+)
+
+
+@stage(
+    "filter",
+    parts=("documents", "ledger", "signals"),
+    reads={"unique": ("documents",)},
+    libraries=("py3langid",),
+)
+def filter_documents(config: FilterConfig, unique: Artifact, *, context: Context) -> Summary:
+    """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""
+    files = unique["documents"].files
+    settings = config.model_dump(mode="json", include={*EDIT_SETTINGS, "languages"})
+    measured = context.map(measure_shard, [Job(file.name, settings, {"documents": file}) for file in files])
+
+    jobs, ledger, edits = [], [], Counter[str]()
+    read = kept_bytes = 0
+    for number, (file, result) in enumerate(zip(files, measured, strict=True)):
+        context.link("signals", file.name, result.files["signals.parquet"])
+        signals = pq.read_table(result.files["signals.parquet"].path)
+        verdicts = judge(config, signals)
+        read += len(signals)
+        ledger.append(
+            pa.table(
+                {
+                    "id": signals["id"].take(verdicts.rows),
+                    "rule": pa.array(verdicts.rules, pa.string()),
+                    "value": verdicts.values,
+                    "threshold": verdicts.thresholds,
+                    "shard": pa.array([number] * len(verdicts.rows), pa.int32()),
+                },
+                schema=LEDGER_SCHEMA,
+            )
+        )
+        stays = signals.filter(_others(len(signals), verdicts.rows.tolist()))
+        kept_bytes += sum(stays["bytes"].to_pylist())
+        edits.update({name: sum(stays[name].to_pylist()) for name in EDITS})
+        inputs = {"documents": file}
+        if result.summary["edited"]:
+            inputs["edited"] = result.files["edited.parquet"]
+        jobs.append(Job(file.name, {"dropped": verdicts.rows.tolist()}, inputs))
+
+    dropped = pa.concat_tables(ledger) if ledger else LEDGER_SCHEMA.empty_table()
+    rules = Counter(dropped["rule"].to_pylist())
+    _check_something_left(read, rules)
+    pq.write_table(dropped, context.part("ledger") / "ledger.parquet", compression="zstd")
+
+    changed = [job for job in jobs if job.config["dropped"] or "edited" in job.inputs]
+    written = {result.name: result for result in context.map(write_kept, changed)}
+    for job in jobs:
+        shard = written[job.name].files["documents.parquet"] if job.name in written else job.inputs["documents"]
+        context.link("documents", job.name, shard)
+    return {
+        "read": read,
+        "kept": read - len(dropped),
+        "dropped": len(dropped),
+        "quarantined": 0,
+        "kept_bytes": kept_bytes,
+        **{f"dropped_{rule}": count for rule, count in sorted(rules.items())},
+        **edits,
+    }
+
+
+def write_kept(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    """Write a shard's documents without the rows listed in `config["dropped"]`, with their edited texts."""
+    edited = {row["row"]: row["text"] for row in read_rows(inputs["edited"])} if "edited" in inputs else {}
+    return {"documents": copy_kept_rows(inputs["documents"], out / "documents.parquet", config["dropped"], edited)}
+
+
+def _others(count: int, rows: list[int]) -> pa.Array:
+    mask = [True] * count
+    for row in rows:
+        mask[row] = False
+    return pa.array(mask, pa.bool_())
+
+
+def _check_something_left(read: int, rules: Counter[str]) -> None:
+    if rules.total() < read:
+        return
+    if not read:
+        raise DataError("filter: there is no document to filter; name a source that holds text")
+    rule, count = rules.most_common(1)[0]
+    raise DataError(
+        f"filter: no document is left of {read}; the rule {rule} dropped {count} of them. "
+        f"Loosen it (--set filter.{rule}=...), switch it off (null), or choose another filter.preset"
+    )

@@ -1,0 +1,159 @@
+"""The stage tokenizer: clean documents in, a byte-level BPE tokenizer out.
+
+Byte-level BPE with GPT-2's split into words (`gpt-2` in llama.cpp), trained by the library `tokenizers` on the
+training split only. The special tokens have the first ids. Text that a user writes never becomes one of them:
+`load_tokenizer` switches that off, and special tokens are put in by id.
+
+Files: `tokenizer.json`, and `tokenizer_config.json` with which transformers loads it as a fast tokenizer.
+Cost: about .3 s for a megabyte of text, and memory for the distinct words only.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from storage.artifacts import Artifact
+from storage.documents import HELDOUT, TRAIN, read_rows
+from storage.errors import DataError
+from tasks.batches import batches
+from tasks.config import StageConfig
+from tasks.context import Context, Summary
+from tasks.stage import stage
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
+END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
+
+SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
+
+
+class TokenizerConfig(StageConfig):
+    """What decides the vocabulary."""
+
+    vocabulary_size: int = Field(
+        4096, ge=SMALLEST_VOCABULARY, le=1 << 20, description="Tokens in the vocabulary, the special ones included."
+    )
+    min_frequency: int = Field(2, ge=1, description="Occurrences that a pair of tokens needs to be merged.")
+    training_bytes: int | None = Field(
+        None, ge=1, description="Bytes of training text to learn from, a fixed sample of documents; null: all."
+    )
+
+
+@stage("tokenizer", parts=("tokenizer",), reads={"clean": ("documents",)}, libraries=("tokenizers",))
+def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Context) -> Summary:
+    """Learn the merges. Summary: vocabulary, text learned from, bytes per token on held-out text."""
+    shards = [file.path for file in clean["documents"].files]
+    documents, total_bytes, learned_bytes = 0, 0, 0
+    for row in _rows(shards, ["text", "split"]):
+        documents += 1
+        total_bytes += len(row["text"].encode()) if row["split"] == TRAIN else 0
+    fraction = 1.0 if config.training_bytes is None else min(config.training_bytes / max(total_bytes, 1), 1.0)
+
+    def sample() -> Iterator[str]:
+        nonlocal learned_bytes
+        for row in _rows(shards, ["id", "text", "split"]):
+            if row["split"] == TRAIN and _position(row["id"]) < fraction:
+                learned_bytes += len(row["text"].encode())
+                yield row["text"]
+
+    tokenizer = learn(config, sample())
+    folder = context.part("tokenizer")
+    save_tokenizer(tokenizer, folder)
+    heldout = (row["text"] for row in _rows(shards, ["text", "split"]) if row["split"] == HELDOUT)
+    return {
+        "read": documents,
+        "kept": documents,
+        "dropped": 0,
+        "quarantined": 0,
+        "vocabulary_size": tokenizer.get_vocab_size(),
+        "training_bytes": learned_bytes,
+        "heldout_bytes_per_token": bytes_per_token(tokenizer, heldout),
+    }
+
+
+def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
+    """Train on texts; DataError where they do not hold enough different words for the vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.encode_special_tokens = True
+    tokenizer.train_from_iterator(batches(texts, BATCH_CHARACTERS), trainer)
+    reached = tokenizer.get_vocab_size()
+    if reached < config.vocabulary_size:
+        raise DataError(
+            f"tokenizer: the training text gives a vocabulary of {reached} tokens at most, not "
+            f"{config.vocabulary_size}; collect more text or set tokenizer.vocabulary_size={reached}"
+        )
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
+    """Write `tokenizer.json` and the `tokenizer_config.json` that transformers wants beside it."""
+    end_of_text = SPECIAL_TOKENS[END_OF_TEXT]
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end_of_text,
+        "eos_token": end_of_text,
+        "pad_token": end_of_text,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The tokenizer of a folder. Text encodes to ordinary tokens only, whatever it says."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises a bare Exception for a file that it cannot read
+        raise DataError(f"{path}: not a tokenizer ({error})") from error
+    special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if special != list(range(len(SPECIAL_TOKENS))):
+        raise DataError(f"{path}: the special tokens {', '.join(SPECIAL_TOKENS)} must have the ids 0 to 3")
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def encode(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator[tuple[list[int], int]]:
+    """The ids of each text, without special tokens, and its UTF-8 bytes."""
+    for batch in batches(texts, BATCH_CHARACTERS):
+        for text, encoding in zip(batch, tokenizer.encode_batch_fast(batch, add_special_tokens=False), strict=True):
+            yield encoding.ids, len(text.encode())
+
+
+def bytes_per_token(tokenizer: "Tokenizer", texts: Iterable[str]) -> float:
+    """UTF-8 bytes for each token, three decimals; 0 where there is no text."""
+    tokens = total = 0
+    for ids, size in encode(tokenizer, texts):
+        tokens += len(ids)
+        total += size
+    return round(total / tokens, 3) if tokens else 0.0
+
+
+def _rows(shards: list[Path], columns: list[str]) -> Iterator[dict[str, str]]:
+    for shard in shards:
+        yield from read_rows(shard, columns)
+
+
+def _position(identity: str) -> float:
+    """A fixed position of a document in [0, 1): a sample of equal size has equal documents on every machine."""
+    return int.from_bytes(hashlib.sha256(b"tokenizer\0" + identity.encode()).digest()[:8], "big") / 2**64

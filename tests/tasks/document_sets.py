@@ -1,0 +1,65 @@
+"""Documents for the tests of the data stages: a stage that stands where collect does, and a way to run one stage."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from storage.artifacts import Artifact
+from storage.documents import TRAIN, Document, document_id, read_rows, write_documents
+from tasks.config import StageConfig
+from tasks.context import Context, Execution, Summary
+from tasks.engine import builder
+from tasks.stage import Stage, engine_in_force, stage
+
+Rows = Sequence[tuple[str, str]]  # (text, split)
+
+
+class GivenConfig(StageConfig):
+    shards: tuple[tuple[tuple[str, str], ...], ...] = Field(description="Text and split of each document by shard.")
+
+
+@stage("given", parts=("documents",))
+def given(config: GivenConfig, *, context: Context) -> Summary:
+    for number, rows in enumerate(config.shards):
+        documents = [
+            Document(id=document_id("test", str(row), text), text=text, source="test", group=str(row), split=split)
+            for row, (text, split) in enumerate(rows)
+        ]
+        write_documents(context.part("documents") / f"{number:05d}.parquet", documents)
+    return {"documents": sum(map(len, config.shards))}
+
+
+def training(*texts: str) -> Rows:
+    return [(text, TRAIN) for text in texts]
+
+
+def source(home: Path, *shards: Rows) -> Artifact:
+    """The shards as an artifact."""
+    with builder(home) as engine, engine_in_force(engine):
+        artifact = given(GivenConfig(shards=tuple(tuple(rows) for rows in shards)))
+    assert isinstance(artifact, Artifact)
+    return artifact
+
+
+def run(home: Path, of: Stage, config: StageConfig, *shards: Rows, workers: int = 1) -> tuple[Artifact, Summary]:
+    """Build one stage over the given shards; its artifact and summary."""
+    documents = source(home, *shards)
+    with builder(home, Execution(workers=workers)) as engine, engine_in_force(engine):
+        artifact = of(config, documents)
+        assert isinstance(artifact, Artifact)
+        return artifact, engine.results[-1].summary
+
+
+def rows_of(artifact: Artifact, part: str) -> list[dict[str, Any]]:
+    return list(_rows(artifact[part].path))
+
+
+def texts_of(artifact: Artifact) -> list[str]:
+    return [row["text"] for row in rows_of(artifact, "documents")]
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.parquet")):
+        yield from read_rows(path)

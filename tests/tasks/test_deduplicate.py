@@ -1,0 +1,184 @@
+"""The stage deduplicate: who stays, who goes and for whom, what is computed again, and how much is found."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from document_sets import rows_of, run, source, texts_of, training
+from support import shared_data
+
+from storage.documents import HELDOUT, TRAIN, Document, write_documents
+from storage.errors import DataError
+from tasks.deduplicate import DeduplicateConfig, deduplicate
+from tasks.deduplicate.shingles import shingle_sets
+from tasks.deduplicate.similarity import exact_jaccards, jaccard
+
+CONFIG = DeduplicateConfig()
+
+
+def prose(seed: int, words: int = 120) -> str:
+    return " ".join(f"w{word}" for word in np.random.default_rng(seed).integers(0, 10_000, words))
+
+
+def edited(text: str, *places: int) -> str:
+    words = text.split()
+    for place in places:
+        words[place] = "edited"
+    return " ".join(words)
+
+
+def test_exact_duplicates_are_equal_but_for_case_and_white_space(home: Path) -> None:
+    artifact, summary = run(home, deduplicate, CONFIG, training("One two.", "one\n TWO.", "one two!"))
+    assert texts_of(artifact) == ["One two.", "one two!"]
+    (row,) = rows_of(artifact, "ledger")
+    assert (row["reason"], row["jaccard"], row["estimated_jaccard"], row["shard"]) == ("exact", 1.0, 1.0, 0)
+    assert (summary["read"], summary["kept"], summary["dropped"], summary["dropped_exact"]) == (3, 2, 1, 1)
+
+
+def test_a_near_duplicate_is_dropped_with_its_true_similarities(home: Path) -> None:
+    long = prose(1) + " and a longer end"
+    artifact, summary = run(home, deduplicate, CONFIG, training(edited(prose(1), 60), prose(2)), training(long))
+    assert texts_of(artifact) == [prose(2), long], "the longest stays, not the first"
+    (row,) = rows_of(artifact, "ledger")
+    left, right = shingle_sets([edited(prose(1), 60), long], 5)
+    assert row["reason"] == "near"
+    assert row["jaccard"] == jaccard(left, right)
+    assert abs(row["estimated_jaccard"] - row["jaccard"]) < 0.15
+    twin = next(document for document in rows_of(artifact, "documents") if document["text"] == long)
+    assert row["twin"] == twin["id"]
+    assert summary["dropped_near"] == 1
+
+
+def test_similar_documents_below_the_threshold_stay(home: Path) -> None:
+    texts = [prose(1), edited(prose(1), *range(5, 120, 15))]
+    (similarity,) = [jaccard(*shingle_sets(texts, 5))]
+    assert 0.4 < similarity < 0.7
+    everything_compared = CONFIG.model_copy(update={"bands": 112, "rows": 1})
+    artifact, summary = run(home, deduplicate, everything_compared, training(*texts))
+    assert summary["candidate_pairs"] == 1
+    assert texts_of(artifact) == texts
+
+
+def test_a_cluster_across_the_split_keeps_its_heldout_member(home: Path) -> None:
+    rows = [(prose(1), HELDOUT), (prose(1) + " longer by some words", TRAIN), (prose(2), TRAIN), (prose(2), TRAIN)]
+    artifact, summary = run(home, deduplicate, CONFIG, rows)
+    assert [(row["text"], row["split"]) for row in rows_of(artifact, "documents")] == [rows[0], rows[2]]
+    assert summary["dropped_training_twins_of_heldout"] == 1
+
+
+def test_the_end_of_a_chain_names_the_kept_document_and_its_own_similarity(home: Path) -> None:
+    """a ~ b ~ c, but a and c are less alike: one cluster, and the ledger does not pretend otherwise."""
+    a, b, c = prose(1) + " tail", edited(prose(1), 30), edited(prose(1), 30, 60)
+    config = CONFIG.model_copy(update={"bands": 112, "rows": 1, "threshold": 0.85})
+    artifact, _ = run(home, deduplicate, config, training(a, b, c))
+    ledger = rows_of(artifact, "ledger")
+    assert texts_of(artifact) == [a]
+    assert [row["jaccard"] for row in ledger] == [jaccard(*shingle_sets([a, other], 5)) for other in (b, c)]
+    assert ledger[1]["jaccard"] < 0.85
+
+
+def test_documents_without_five_words_or_any_are_compared_too(home: Path) -> None:
+    artifact, _ = run(home, deduplicate, CONFIG, training("Hi there", "hi  there", "hi there!", "", "", "?!", "%%"))
+    assert texts_of(artifact) == ["Hi there", "hi there!", "", "?!", "%%"]
+
+
+def test_no_document_at_all_is_an_error_for_the_user(home: Path) -> None:
+    with pytest.raises(DataError, match="no document"):
+        run(home, deduplicate, CONFIG, [])
+
+
+def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
+    shards = [training(*(edited(prose(n % 7), n) for n in range(k, k + 9))) for k in (0, 5, 9)]
+    digests = []
+    for workers in (1, 2):
+        home = tmp_path / str(workers)
+        home.mkdir()
+        artifact, _ = run(home, deduplicate, CONFIG, *shards, workers=workers)
+        digests.append(artifact.digest)
+    assert digests[0] == digests[1]
+
+
+def test_a_shard_that_loses_nothing_is_the_same_file(home: Path) -> None:
+    shards = [training(prose(1)), training(prose(1), prose(2)), training(prose(3))]
+    artifact, _ = run(home, deduplicate, CONFIG, *shards)
+    same = [
+        after.digest == before.digest
+        for before, after in zip(source(home, *shards)["documents"].files, artifact["documents"].files, strict=True)
+    ]
+    assert same == [True, False, True]
+
+
+def test_new_documents_and_a_new_threshold_sign_no_old_shard_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = []
+    original = deduplicate.function.__globals__["sign_shard"]
+
+    def counting(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> dict[str, Any]:
+        signed.append(inputs["documents"].name)
+        return original(config, inputs, out)
+
+    counting.__module__, counting.__qualname__ = original.__module__, original.__qualname__
+    monkeypatch.setitem(deduplicate.function.__globals__, "sign_shard", counting)
+    first, second = training(prose(1)), training(prose(2))
+    run(home, deduplicate, CONFIG, first)
+    assert len(signed) == 1
+    run(home, deduplicate, CONFIG, first, second)
+    assert len(signed) == 2
+    run(home, deduplicate, CONFIG.model_copy(update={"threshold": 0.9}), first, second)
+    assert len(signed) == 2
+    run(home, deduplicate, CONFIG.model_copy(update={"seed": 2}), first, second)
+    assert len(signed) == 4
+
+
+def test_two_thousand_near_equal_documents_cost_linear_work(home: Path) -> None:
+    texts = [f"{prose(1)} number{number} closing" for number in range(2000)]
+    started = time.process_time()
+    artifact, summary = run(home, deduplicate, CONFIG, training(*texts))
+    assert time.process_time() - started < 10
+    assert (summary["kept"], summary["dropped_near"]) == (1, 1999)
+    assert summary["candidate_pairs"] <= 2 * 14 * 2000
+    ledger = rows_of(artifact, "ledger")
+    assert {row["twin"] for row in ledger} == {rows_of(artifact, "documents")[0]["id"]}
+    assert all(0.9 < row["jaccard"] < 1 for row in ledger), "also where the kept one was not met in a bucket"
+
+
+def test_similarities_do_not_depend_on_how_much_memory_a_block_may_take(tmp_path: Path) -> None:
+    texts = [edited(prose(number % 3), number) for number in range(30)]
+    paths = []
+    for shard in range(3):
+        paths.append(tmp_path / f"{shard}.parquet")
+        rows = texts[shard * 10 : shard * 10 + 10]
+        write_documents(paths[-1], [Document(id=text, text=text, source="", group="", split=TRAIN) for text in rows])
+    numbers = np.arange(30)
+    pairs = np.array([(left, right) for left in numbers for right in numbers if left < right])
+    sizes, starts = np.array([len(text) for text in texts]), np.array([0, 10, 20, 30])
+    whole = exact_jaccards(pairs, paths, starts, sizes, 5)
+    assert whole.tolist() == exact_jaccards(pairs, paths, starts, sizes, 5, block_bytes=2000).tolist()
+    sets = list(shingle_sets(texts, 5))
+    assert whole.tolist() == [jaccard(sets[left], sets[right]) for left, right in pairs.tolist()]
+
+
+def test_recall_and_precision_on_real_revisions(home: Path) -> None:
+    """Gold: the exact similarity of every pair in groups of real document revisions."""
+    pairs = _read(shared_data("dirty", "near_dup_pairs.jsonl.zst"))
+    documents = _read(shared_data("dirty", "near_dup.jsonl.zst"))
+    artifact, summary = run(home, deduplicate, CONFIG, training(*(document["text"] for document in documents)))
+    kept = texts_of(artifact)
+    survives = {document["id"]: document["text"] in kept for document in documents}
+    gold = [pair for pair in pairs if pair["jaccard_5gram"] >= 0.8]
+    missed = [pair for pair in gold if survives[pair["a"]] and survives[pair["b"]]]
+    missed = [pair for pair in missed if not pair["identical"]]
+    assert len(gold) > 300
+    assert len(missed) <= 0.01 * len(gold), missed[:5]
+    similar = {name for pair in pairs if pair["jaccard_5gram"] >= 0.65 for name in (pair["a"], pair["b"])}
+    wrongly = [name for name, alive in survives.items() if not alive and name not in similar]
+    assert not wrongly
+    assert summary["dropped"] > 100
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    data = zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read()
+    return [json.loads(line) for line in data.decode().split("\n") if line]
