@@ -1,0 +1,88 @@
+"""Checkpoints that survive a kill, a full disk and a flipped bit.
+
+```
+step-00000200/  tensors.safetensors   weights, optimizer state, random state
+                state.json            step, counts, and the identity of the run
+                manifest.json         SHA-256 of both, written last
+```
+
+A checkpoint is written under another name, flushed to the disk and renamed: it is whole or absent. Reading takes
+the newest one whose checksums hold. torch.load and safetensors alone would load a flipped bit without a word.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from storage.canonical import digest_file
+from storage.errors import DataError
+from storage.files import fsync_path, read_json, remove_tree, write_json
+
+KEPT = 2
+FILES = ("tensors.safetensors", "state.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A moment of a run after `step` optimizer steps; `state` is JSON."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str) -> Path:
+    """Publish a checkpoint under `folder` and forget all but the newest two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{checkpoint.step:08d}"
+    temporary = folder / f".{path.name}.writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
+        temporary / "tensors.safetensors",
+    )
+    fsync_path(temporary / "tensors.safetensors")
+    write_json(temporary / "state.json", {"step": checkpoint.step, "identity": identity, "state": checkpoint.state})
+    write_json(temporary / "manifest.json", {name: digest_file(temporary / name) for name in FILES})
+    remove_tree(path)  # a damaged one of the same step
+    temporary.rename(path)
+    fsync_path(folder)
+    for old in _newest_first(folder)[KEPT:]:
+        remove_tree(old)
+    return path
+
+
+def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
+    """The newest valid checkpoint, or None. Damaged ones are passed over, and said so on stderr.
+
+    One of another run (config, data or code of the key differ) is refused: to resume it silently would make weights
+    that no record explains.
+    """
+    for path in _newest_first(folder):
+        if not _is_valid(path):
+            print(f"checkpoint {path.name} is damaged: passed over", file=sys.stderr, flush=True)  # noqa: T201
+            continue
+        state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
+        if state["identity"] != identity:
+            raise DataError(f"{path}: a checkpoint of another config or other data; remove its folder to start anew")
+        return Checkpoint(state["step"], load_file(path / "tensors.safetensors"), state["state"])
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _is_valid(path: Path) -> bool:
+    manifest = read_json(path / "manifest.json")
+    try:
+        return manifest is not None and all(digest_file(path / name) == manifest[name] for name in FILES)
+    except (OSError, KeyError):
+        return False

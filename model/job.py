@@ -1,0 +1,84 @@
+"""What a training run is told: one JSON file, for a trainer that runs alone in a child process."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from model.optimizer import OptimizerSettings
+from model.schedule import Schedule
+from model.shape import Shape
+from storage.canonical import canonical_json, digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`)."""
+
+    kind: Literal["packed", "examples"]
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """A whole training run. Fields named in PLACES say where and how it is carried out; all others decide it."""
+
+    shape: Shape
+    optimizer: OptimizerSettings
+    schedule: Schedule
+    data: Source
+    data_digest: str
+    rows_per_step: int
+    micro_batch_tokens: int
+    seed: int
+    dtype: Literal["float32", "bfloat16"]
+    device: str
+    threads: int
+    validation: dict[str, Source]  # scored at the end; the first, the headline, at intervals too
+    validation_interval: int
+    validation_tokens: int
+    work: str
+    output: str
+    checkpoint_interval: int
+    initial: str | None = None  # folder of the weights to start from
+    validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
+    parent_pid: int | None = None
+
+    PLACES = (
+        "data",
+        "validation",
+        "validation_before",
+        "work",
+        "output",
+        "checkpoint_interval",
+        "initial",
+        "parent_pid",
+    )
+
+    def identity(self) -> str:
+        """Digest of what decides the weights: a checkpoint of another identity is refused."""
+        fields = dataclasses.asdict(self)
+        return digest_of({name: value for name, value in fields.items() if name not in self.PLACES})
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(canonical_json(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainingJob":
+        fields: dict[str, Any] = json.loads(path.read_bytes())
+        return cls(
+            **fields
+            | {
+                "shape": Shape(**fields["shape"]),
+                "optimizer": OptimizerSettings(**fields["optimizer"]),
+                "schedule": Schedule(**fields["schedule"]),
+                "data": Source(**fields["data"]),
+                "validation": _sources(fields["validation"]),
+                "validation_before": _sources(fields["validation_before"]),
+            }
+        )
+
+
+def _sources(fields: dict[str, Any]) -> dict[str, Source]:
+    return {name: Source(**source) for name, source in fields.items()}

@@ -1,0 +1,115 @@
+"""Muon for the matrices inside the blocks, AdamW for embeddings, head and norms, behind one object.
+
+Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
+Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
+batched product: on a small model that is the difference between a tenth and a half of a training step.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+NEWTON_SCHULZ_STEPS = 5
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose slope at 0 is largest while it stays near 1 (Jordan)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """Peak rates, and what the two rules need; decay is decoupled and falls on matrices only."""
+
+    matrix_rate: float
+    embedding_rate: float
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+
+
+def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """Push the singular values of each matrix (n, rows <= columns) towards 1, in the given dtype."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.to(dtype)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.to(matrices.dtype)
+
+
+class MuonGroup:
+    """Matrices of one shape up to transposition, and their stacked momentum (n, rows <= columns)."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        rows, columns = sorted(parameters[0].shape)
+        self.momentum = torch.zeros(len(parameters), rows, columns, device=parameters[0].device)
+
+    @torch.no_grad()
+    def step(self, rate: float, momentum: float, weight_decay: float) -> None:
+        gradients = torch.stack([_wide(parameter.grad) for parameter in self.parameters if parameter.grad is not None])
+        self.momentum.lerp_(gradients, 1 - momentum)
+        nesterov = gradients.lerp_(self.momentum, momentum)
+        # On GPUs bfloat16 is several times faster and exact enough; CPUs differ in whether they gain by it.
+        update = orthogonalise(nesterov, torch.bfloat16 if nesterov.is_cuda else torch.float32)
+        for parameter, matrix in zip(self.parameters, update, strict=True):
+            outputs, inputs = parameter.shape
+            parameter.mul_(1 - rate * weight_decay)
+            parameter.sub_(matrix.mT if outputs > inputs else matrix, alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+
+
+class Optimizer:
+    """Both rules over the parameters of one model; `state` and `load_state` speak flat named tensors."""
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        others: list[nn.Parameter] = []
+        for name, parameter in model.named_parameters():
+            if name.endswith("_proj.weight"):
+                shapes.setdefault(tuple(sorted(parameter.shape)), []).append(parameter)
+            else:
+                others.append(parameter)
+        self.muon = [MuonGroup(parameters) for parameters in shapes.values()]
+        self.adamw = torch.optim.AdamW(
+            others, lr=settings.embedding_rate, betas=(settings.beta1, settings.beta2), weight_decay=0.0, fused=True
+        )
+
+    def step(self, factor: float, run: Callable[..., Iterable[None]] = map) -> None:
+        """Update every parameter from its gradient at `factor` times the peak rates.
+
+        `run` carries out the independent groups of matrices as `map` does, side by side if it can.
+        """
+        settings = self.settings
+        rate = settings.matrix_rate * factor
+        list(run(lambda group: group.step(rate, settings.momentum, settings.weight_decay), self.muon))
+        self.adamw.param_groups[0]["lr"] = self.settings.embedding_rate * factor
+        self.adamw.step()
+
+    def zero_gradients(self) -> None:
+        for parameter in self.names:
+            parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed run needs, by name."""
+        tensors = {f"muon.{index}": group.momentum for index, group in enumerate(self.muon)}
+        for parameter, values in self.adamw.state.items():
+            tensors |= {f"adamw.{key}.{self.names[parameter]}": value for key, value in values.items()}
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take up where `state` left off, on the devices of the parameters."""
+        for index, group in enumerate(self.muon):
+            group.momentum.copy_(tensors[f"muon.{index}"])
+        for parameter in self.adamw.param_groups[0]["params"]:
+            prefix = [(key, f"adamw.{key}.{self.names[parameter]}") for key in ("step", "exp_avg", "exp_avg_sq")]
+            self.adamw.state[parameter] = {
+                key: tensors[name].to(parameter.device) for key, name in prefix if name in tensors
+            }
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix

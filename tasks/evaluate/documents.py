@@ -1,0 +1,99 @@
+"""Which documents are measured: a sample fixed by their identities, whatever the shards they lie in.
+
+Documents are ordered by a hash of the seed and their id; a sample is the first of them up to a budget in bytes. So
+a corpus that grows keeps most of its sample, and no order of files decides a score. One pass reads lengths, a second
+the chosen texts: memory is bounded by the sample, not by the corpus.
+"""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.documents import HELDOUT, TRAIN
+
+WHOLE_BYTES = 10_000  # documents up to this length are always read whole
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What evaluation needs of a document."""
+
+    id: str
+    text: str
+    source: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document before its text is read; `rank` orders the sample."""
+
+    rank: bytes
+    id: str
+    bytes: int
+    shard: Path
+
+
+def index_documents(folder: Path, seed: int) -> tuple[dict[str, list[Entry]], dict[str, Any]]:
+    """The documents of each split in sampling order, and a count of the corpus per source for the model card."""
+    entries: dict[str, list[Entry]] = {TRAIN: [], HELDOUT: []}
+    counts: dict[str, dict[str, Any]] = defaultdict(lambda: {"licenses": defaultdict(int)})
+    for shard in sorted(folder.glob("*.parquet")):
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(columns=["id", "split", "source", "license", "text"]):
+                columns = [batch.column(name).to_pylist() for name in ("id", "split", "source", "license")]
+                sizes = pc.binary_length(batch.column("text")).to_pylist()
+                for identity, split, source, license_name, size in zip(*columns, sizes, strict=True):
+                    entries[split].append(Entry(rank(seed, identity), identity, size, shard))
+                    count = counts[source]
+                    for name, amount in ((f"{split}_documents", 1), (f"{split}_bytes", size)):
+                        count[name] = count.get(name, 0) + amount
+                    count["licenses"][license_name or "not stated"] += 1
+    corpus = {
+        source: {
+            **{
+                f"{split}_{unit}": count.get(f"{split}_{unit}", 0)
+                for split in entries
+                for unit in ("documents", "bytes")
+            },
+            "licenses": dict(sorted(count["licenses"].items())),
+        }
+        for source, count in sorted(counts.items())
+    }
+    return {split: sorted(found, key=lambda entry: entry.rank) for split, found in entries.items()}, corpus
+
+
+def read_sample(entries: list[Entry], budget_bytes: int) -> list[Sampled]:
+    """The texts of the first documents in sampling order, until `budget_bytes` are reached.
+
+    Of a long document (a book) only the beginning is taken, so that the sample holds many documents: `WHOLE_BYTES`,
+    or an equal share of the budget where there are so few documents that this is more.
+    """
+    limit = max(WHOLE_BYTES, budget_bytes // max(1, len(entries)))
+    chosen: dict[Path, set[str]] = defaultdict(set)
+    order, total = [], 0
+    for entry in entries:
+        if total >= budget_bytes:
+            break
+        chosen[entry.shard].add(entry.id)
+        order.append(entry.id)
+        total += min(entry.bytes, limit)
+    found: dict[str, Sampled] = {}
+    for shard, wanted in chosen.items():
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(columns=["id", "text", "source"]):
+                mask = pc.is_in(batch.column("id"), pa.array(sorted(wanted), pa.string()))
+                for row in batch.filter(mask).to_pylist():
+                    text = row["text"].encode()[:limit].decode(errors="ignore")  # may cut inside a character
+                    found[row["id"]] = Sampled(row["id"], text, row["source"], len(text.encode()))
+    return [found[identity] for identity in order]
+
+
+def rank(seed: int, identity: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{identity}".encode()).digest()[:16]

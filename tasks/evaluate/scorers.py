@@ -1,0 +1,85 @@
+"""Whatever can say how likely a text is: a trained model, or an n-gram baseline, behind one pair of functions."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.harness import Request, Scorer
+from tasks.evaluate.ngrams import NgramModel
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorers:
+    """`documents`: nats of each document after its first token; `continuations`: (log-likelihood, greedy) of each."""
+
+    documents: Callable[[Sequence[Sequence[int]]], list[float]]
+    continuations: Scorer
+
+
+def ngram_scorers(model: NgramModel) -> Scorers:
+    """An n-gram model as a scorer."""
+    return Scorers(
+        lambda documents: [-float(nats.sum()) for nats in model.log_probabilities(documents)],
+        model.score_continuations,
+    )
+
+
+@contextmanager
+def model_scorers(
+    folder: Path, stride: int, config: EvaluateConfig, device: str, progress: Progress
+) -> Iterator[Scorers]:
+    """A model folder as a scorer, while the block lasts; the thread count of the process is put back after it.
+
+    On a CPU the requests are dealt out to `threads` Python threads whose operations have one thread each: such small
+    matrices gain nothing from being split, and lose much where another program holds a core (measured on a 0.9M
+    model beside a busy core: 42 CPU-seconds with one thread an operation, 87 with two).
+    """
+    import torch
+
+    from model.generate import load_model
+    from model.scoring import score_continuations, score_documents
+
+    workers = 1 if device.startswith("cuda") else config.threads
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = load_model(folder, device)
+
+        def documents(some: Sequence[Sequence[int]], shown: Progress | None) -> list[float]:
+            return score_documents(model, some, stride, config.token_budget, shown)
+
+        def continuations(some: Sequence[Request], shown: Progress | None) -> list[tuple[float, bool]]:
+            return score_continuations(model, some, config.token_budget, shown)
+
+        yield Scorers(
+            lambda wanted: dealt_out(documents, wanted, workers, progress),
+            lambda wanted: dealt_out(continuations, wanted, workers, progress),
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def dealt_out(
+    score: Callable[[Sequence[Question], Progress | None], list[Answer]],
+    wanted: Sequence[Question],
+    workers: int,
+    progress: Progress,
+) -> list[Answer]:
+    """`score(wanted)` by several threads, each with every `workers`-th; the answers in order of what was wanted.
+
+    The caller's own thread takes the first share and is the one that shows progress.
+    """
+    import torch
+
+    with ThreadPoolExecutor(max(1, workers - 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        others = [pool.submit(score, wanted[start::workers], None) for start in range(1, workers)]
+        shares = [score(wanted[::workers], progress), *(other.result() for other in others)]
+    return [shares[number % workers][number // workers] for number in range(len(wanted))]

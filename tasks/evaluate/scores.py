@@ -1,0 +1,169 @@
+"""Figures: from amounts per item to a line with value, 95 % interval, number of items and baselines.
+
+Every figure is a ratio of sums over items: bits over bytes, nats over words, right answers over questions. A
+`Measure` holds the amounts of all the models and baselines for the same items, so that everything said about one
+figure is measured alike, and what is stored per item allows paired tests later.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from storage.canonical import canonical_json
+from storage.documents import write_rows
+from tasks.evaluate.statistics import Floats, as_clusters, bootstrap_ratio, rounded, wilson
+
+MODELS = ("base", "tuned")
+NOT_ENOUGH = "not enough held-out documents"
+ONE_DOCUMENT = "all items come from one document: no interval"
+
+ITEM_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("metric", pa.string()),
+        ("model", pa.string()),
+        ("item", pa.int32()),
+        ("document", pa.string()),
+        ("source", pa.string()),
+        ("amount", pa.float64()),
+        ("weight", pa.float64()),
+        ("prompt", pa.string()),
+        ("target", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What was asked: `document` is the unit that intervals are drawn over."""
+
+    document: str
+    source: str
+    prompt: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of all models. `amounts[who]` and `weights` are (items,); `constants` are baselines known by reason.
+
+    `kind`: `ratio` is sum(amounts) / sum(weights); `exponential` is e to that (perplexity); `proportion` is a share
+    of right answers, with Wilson's interval instead of the bootstrap.
+    """
+
+    name: str
+    metric: str
+    rule: str
+    items: Sequence[Item]
+    amounts: Mapping[str, Floats]
+    weights: Floats
+    kind: Literal["ratio", "exponential", "proportion"] = "ratio"
+    higher_is_better: bool = False
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A line of scores.json. `value` is null where it could not be measured, and `note` says why."""
+
+    name: str
+    model: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+    baselines: Mapping[str, float]
+    below_baseline: bool
+    rule: str
+    note: str = ""
+
+
+def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
+    """A line for each model, each beside all the baselines of the measure."""
+    clusters = as_clusters([item.document for item in measure.items])
+
+    def figure(who: str) -> tuple[float, float, float]:
+        if measure.kind == "proportion":
+            return wilson(measure.amounts[who], clusters)
+        found = bootstrap_ratio(measure.amounts[who], measure.weights, clusters, draws, seed)
+        value, low, high = map(math.exp, found) if measure.kind == "exponential" else found
+        return value, low, high
+
+    alone = int(clusters.max()) == 0
+
+    baselines = {name: figure(name)[0] for name in measure.amounts if name not in MODELS} | dict(measure.constants)
+    lines = []
+    for model in MODELS:
+        value, low, high = figure(model)
+        below = any(value < other if measure.higher_is_better else value > other for other in baselines.values())
+        lines.append(
+            Score(
+                measure.name,
+                model,
+                measure.metric,
+                rounded(value),
+                None if alone else rounded(low),
+                None if alone else rounded(high),
+                len(measure.items),
+                {name: rounded(baseline) for name, baseline in sorted(baselines.items())},
+                below,
+                measure.rule,
+                ONE_DOCUMENT if alone else "",
+            )
+        )
+    return lines
+
+
+def missing_lines(name: str, metric: str, rule: str, items: int, note: str = NOT_ENOUGH) -> list[Score]:
+    """Lines that say that, and why, a figure is not there."""
+    return [Score(name, model, metric, None, None, None, items, {}, False, rule, note) for model in MODELS]
+
+
+def write_scores(path: Path, scores: Sequence[Score]) -> None:
+    """A JSON list, one score a line, so that two files compare by line."""
+    lines = [canonical_json(asdict(score)).decode() for score in scores]
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def write_items(path: Path, measures: Sequence[Measure]) -> int:
+    """One row per measure, model or baseline, and item; returns their number."""
+    rows = (
+        {
+            "name": measure.name,
+            "metric": measure.metric,
+            "model": who,
+            "item": number,
+            "document": item.document,
+            "source": item.source,
+            "amount": round(float(amount), 3),
+            "weight": float(weight),
+            "prompt": item.prompt,
+            "target": item.target,
+        }
+        for measure in measures
+        for who, amounts in sorted(measure.amounts.items())
+        for number, (item, amount, weight) in enumerate(zip(measure.items, amounts, measure.weights, strict=True))
+    )
+    return write_rows(path, rows, ITEM_SCHEMA)
+
+
+def select(measure: Measure, name: str, keep: Sequence[bool]) -> Measure:
+    """The same measure on some of its items (one source)."""
+    mask = np.asarray(keep)
+    return Measure(
+        name,
+        measure.metric,
+        measure.rule,
+        [item for item, kept in zip(measure.items, keep, strict=True) if kept],
+        {who: amounts[mask] for who, amounts in measure.amounts.items()},
+        measure.weights[mask],
+        measure.kind,
+        measure.higher_is_better,
+        measure.constants,
+    )

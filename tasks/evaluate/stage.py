@@ -1,0 +1,207 @@
+"""Stage evaluate: what the base and the fine-tuned model can do, each figure beside what little would do as well.
+
+Comes in: both models, the tokenizer, the filtered documents (held-out ones are measured, training ones make the
+n-gram baselines), the pairs. Goes out: part `scores` (scores.json, a line a figure; corpus.json, what the documents
+are; examples.json, a few held-out prompts for the release's samples) and part `items` (items.parquet, the amount of
+each item for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward
+passes over `heldout_bytes` and some 5,000 short requests a model.
+"""
+
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from model.shape import Shape
+from storage.artifacts import Artifact
+from storage.canonical import canonical_json
+from storage.documents import HELDOUT, TRAIN
+from storage.errors import ConfigError, DataError
+from storage.tokens import END_OF_TEXT
+from tasks.context import Context, Summary
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.documents import index_documents, read_sample
+from tasks.evaluate.items import choice_items, cloze_items
+from tasks.evaluate.measures import (
+    LEAST_ITEMS,
+    Question,
+    answer_measures,
+    benchmark_measures,
+    frequent_last_word,
+    heldout_measures,
+)
+from tasks.evaluate.ngrams import NgramModel
+from tasks.evaluate.pairs import as_questions, heldout_pairs
+from tasks.evaluate.scorers import Scorers, model_scorers, ngram_scorers
+from tasks.evaluate.scores import MODELS, Measure, Score, missing_lines, score_lines, write_items, write_scores
+from tasks.stage import stage
+from tasks.training import training_device
+
+EXAMPLES = 16
+ITEM_BYTES = 4_000  # of held-out text read for each item asked for
+MEASUREMENTS = 5  # questions put to each scorer: held-out text, answers in three forms, benchmarks
+
+HEADLINES = {  # of the summary, by (name, metric)
+    ("heldout", "bits_per_byte"): "heldout_bits_per_byte",
+    ("answers", "bits_per_byte"): "answers_bits_per_byte",
+    ("answers", "prompt_gap"): "answers_prompt_gap",
+    ("cloze", "accuracy"): "cloze_accuracy",
+    ("choice", "accuracy_mutual_information"): "choice_accuracy",
+}
+
+
+def observe_device(config: EvaluateConfig) -> dict[str, str]:
+    """What `auto` stands for on this machine: the last digits of another device's sums differ."""
+    return {"device": training_device(config.device)}
+
+
+@stage(
+    "evaluate",
+    parts=("scores", "items"),
+    reads={
+        "base": ("model",),
+        "tuned": ("model",),
+        "tokenizer": ("tokenizer",),
+        "clean": ("documents",),
+        "collected": ("pairs",),
+    },
+    observe=observe_device,
+    libraries=("torch", "lm_eval", "tokenizers"),
+)
+def evaluate(
+    config: EvaluateConfig,
+    base: Artifact,
+    tuned: Artifact,
+    tokenizer: Artifact,
+    clean: Artifact,
+    collected: Artifact,
+    *,
+    context: Context,
+) -> Summary:
+    """Measure both models and write the scores."""
+    from tasks.chat import prompt_ids
+    from tasks.tokenizer import encode as encode_texts
+    from tasks.tokenizer import load_tokenizer
+
+    entries, corpus = index_documents(clean["documents"].path, config.seed)
+    if not entries[HELDOUT]:
+        raise DataError(
+            f"evaluate: none of the {len(entries[TRAIN])} documents is held out, so nothing can be measured; "
+            "raise collect.heldout_fraction or name groups in collect.heldout_groups"
+        )
+    encoder = load_tokenizer(tokenizer["tokenizer"].path)
+
+    @functools.cache  # every scorer asks for the same texts
+    def encode(text: str) -> list[int]:
+        return list(encoder.encode(text).ids)
+
+    def encode_documents(texts: Iterable[str]) -> list[list[int]]:
+        return [[END_OF_TEXT, *ids] for ids, _ in encode_texts(encoder, texts)]
+
+    documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
+    scored = read_sample(entries[HELDOUT], config.heldout_bytes)
+    training_texts = [document.text for document in read_sample(entries[TRAIN], config.baseline_bytes)]
+    pairs = heldout_pairs(collected["pairs"].path, config.items, config.seed)
+
+    context_length = min(_context_length(model) for model in (base, tuned))
+    stride = context_length // 2 if config.stride is None else config.stride
+    if stride > context_length:
+        raise ConfigError(f"evaluate.stride: {stride} is more than the models' context of {context_length} tokens")
+    questions = as_questions(pairs, lambda prompt: prompt_ids(encoder, prompt), encode, context_length)
+    cloze = [
+        item for item in cloze_items(documents, config.items, config.seed) if len(encode(item.target)) < context_length
+    ]
+    choice = [
+        item
+        for item in choice_items(documents, config.items, config.seed)
+        if all(len(encode(text)) < context_length for text in item.choices)
+    ]
+
+    counted = encode_documents(training_texts)
+    with ExitStack() as models:
+        scorers: dict[str, Scorers] = {
+            name: ngram_scorers(NgramModel(encoder.get_vocab_size(), order, counted))
+            for name, order in (("unigram", 1), ("trigram", 3))
+        }
+        meter = Meter(context, MEASUREMENTS * (len(scorers) + len(MODELS)))
+        for name, artifact in zip(MODELS, (base, tuned), strict=True):
+            folder, device = artifact["model"].path, training_device(config.device)
+            scorers[name] = models.enter_context(model_scorers(folder, stride, config, device, meter.within))
+
+        def ask(question: Question) -> dict[str, Any]:
+            return {name: meter.counted(question, scorer) for name, scorer in scorers.items()}
+
+        measures = heldout_measures(ask, scored, encode_documents(document.text for document in scored), stride)
+        if len(questions) >= LEAST_ITEMS:
+            measures += answer_measures(ask, questions)
+        word = frequent_last_word(training_texts)
+        measures += benchmark_measures(ask, cloze, choice, word, encode, context.work / "lm-eval")
+
+    lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
+    lines += _missing(measures, {"answers": len(questions), "cloze": len(cloze), "choice": len(choice)})
+    folder = context.part("scores")
+    write_scores(folder / "scores.json", lines)
+    (folder / "corpus.json").write_bytes(canonical_json(corpus) + b"\n")
+    (folder / "examples.json").write_bytes(canonical_json(_examples(measures)) + b"\n")
+    rows = write_items(context.part("items") / "items.parquet", measures)
+    return _summary(lines, rows)
+
+
+class Meter:
+    """Counts measurements, and shows how far the one under way is."""
+
+    def __init__(self, context: Context, total: int) -> None:
+        self._context, self._total, self._done = context, total, 0
+
+    def counted(self, question: Question, scorers: Scorers) -> Any:
+        """The scorer's answer to a question, which counts as one measurement."""
+        answer = question(scorers)
+        self._done += 1
+        self._context.progress(self._done, self._total, "measurements")
+        return answer
+
+    def within(self, done: int, total: int) -> None:
+        """How far the measurement under way is: `done` of `total` requests."""
+        self._context.progress(self._done + done / total, self._total, "measurements")
+
+
+def _context_length(model: Artifact) -> int:
+    return Shape.from_huggingface(json.loads((model["model"] / "config.json").read_bytes())).context_length
+
+
+def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
+    """A line that says so for each figure that could not be measured."""
+    present = {measure.name for measure in measures}
+    metrics = {"answers": "bits_per_byte", "cloze": "accuracy", "choice": "accuracy"}
+    rule = f"needs {LEAST_ITEMS} items"
+    note = {"answers": "not enough held-out pairs"}
+    return [
+        line
+        for name, metric in metrics.items()
+        if name not in present
+        for line in missing_lines(name, metric, rule, found[name], **({"note": note[name]} if name in note else {}))
+    ]
+
+
+def _examples(measures: list[Measure]) -> list[dict[str, str]]:
+    """Held-out prompts to generate from: of pairs in chat form, else the contexts of the cloze as plain text."""
+    by_name = {measure.name: measure for measure in measures if measure.name in ("answers", "cloze")}
+    measure = by_name.get("answers") or by_name.get("cloze")
+    if measure is None:
+        return []
+    form = "chat" if measure.name == "answers" else "text"
+    return [
+        {"form": form, "prompt": item.prompt, "reference": item.target.strip(), "source": item.source}
+        for item in measure.items[:EXAMPLES]
+    ]
+
+
+def _summary(lines: list[Score], rows: int) -> Summary:
+    summary: Summary = {"scores": len(lines), "item_results": rows}
+    summary["below_baseline"] = sum(line.below_baseline for line in lines)
+    for line in lines:
+        headline = HEADLINES.get((line.name, line.metric))
+        if headline is not None and line.value is not None:
+            summary[f"{headline}_{line.model}"] = line.value
+    return summary

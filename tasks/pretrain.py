@@ -1,0 +1,191 @@
+"""Pretrain a language model on packed documents.
+
+In: token shards. Out: `model` (Hugging Face form) and `curve` (one row a step, thinned). The size is one dial; what
+follows from it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size
+makes about 10,000 tokens per CPU-second.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from model.shape import SIZES, Shape
+from storage.artifacts import Artifact
+from storage.errors import ConfigError
+from tasks.config import StageConfig
+from tasks.context import Context, Summary
+from tasks.stage import stage
+from tasks.training import train, training_device, training_dtype, write_curve
+
+if TYPE_CHECKING:
+    from model.job import TrainingJob
+
+
+class TrainerConfig(StageConfig):
+    """What pretraining and fine-tuning share. None of the rates: take that of the size."""
+
+    matrix_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
+    embedding_rate: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
+    )
+    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="Decoupled weight decay of matrices, per unit of rate.")
+    clip_norm: float = Field(1.0, gt=0, le=1e6, description="Largest norm of the whole gradient.")
+    warmup_share: float = Field(0.02, ge=0, le=0.5, description="Share of the steps over which the rate rises.")
+    decay_share: float = Field(0.4, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0.")
+    micro_batch_tokens: int = Field(
+        65_536, ge=64, le=4_194_304, description="Most tokens forwarded at once; larger batches are accumulated."
+    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed of first weights and of the order of the data.")
+    threads: int = Field(2, ge=1, le=1024, description="CPU threads of the trainer; sums depend on it.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it trains; auto takes a GPU if there.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Numbers of activations and products; auto: bfloat16 where the device is faster in it."
+    )
+    validation_interval: int = Field(500, ge=1, description="Optimizer steps between two validations.")
+    validation_tokens: int = Field(65_536, ge=256, description="Tokens of held-out documents scored each time.")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "TrainerConfig":
+        if self.warmup_share + self.decay_share > 1:
+            raise ValueError("warmup_share + decay_share must not exceed 1: they are shares of the same steps")
+        return self
+
+
+class PretrainConfig(TrainerConfig):
+    """Shape, schedule and budget of pretraining. What is not set follows from the size."""
+
+    size: Literal["nano", "micro", "mini", "124m", "350m", "1b"] = Field("nano", description="The size of the model.")
+    layers: int | None = Field(None, ge=1, le=256, description="Number of blocks.")
+    width: int | None = Field(None, ge=16, le=32_768, description="Numbers of the residual stream.")
+    heads: int | None = Field(None, ge=1, le=512, description="Query heads.")
+    key_value_heads: int | None = Field(None, ge=1, le=512, description="Key and value heads; divides heads.")
+    head_dim: int | None = Field(None, ge=4, le=512, description="Numbers of a head; even.")
+    feed_forward: int | None = Field(None, ge=16, le=131_072, description="Inner numbers of the feed-forward part.")
+    context_length: int | None = Field(None, ge=8, le=131_072, description="Tokens that the model sees at once.")
+    tied_embeddings: bool | None = Field(None, description="Whether the head is the embedding matrix.")
+    rope_theta: float = Field(10_000.0, ge=1, le=1e9, description="Base of the rotary positions' wavelengths.")
+    batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
+    tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "PretrainConfig":
+        if self.steps is not None and self.tokens is not None:
+            raise ValueError("give steps or tokens, not both: each decides how long training is")
+        return self
+
+    def shape(self, vocabulary_size: int) -> Shape:
+        """The size's shape with what was set by hand."""
+        names = ("layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
+        size = SIZES[self.size]
+        chosen = {
+            name: getattr(size, name) if getattr(self, name) is None else getattr(self, name)
+            for name in (*names, "tied_embeddings")
+        }
+        return Shape(vocabulary_size=vocabulary_size, rope_theta=self.rope_theta, **chosen)
+
+    def rows_and_steps(self, context_length: int) -> tuple[int, int]:
+        """Rows of one optimizer step, and the number of steps."""
+        size = SIZES[self.size]
+        batch_tokens = self.batch_tokens or size.batch_tokens
+        if batch_tokens < context_length:
+            raise ConfigError(
+                f"pretrain.batch_tokens ({batch_tokens}) is less than one row of context_length {context_length}: "
+                "raise the first or lower the second"
+            )
+        rows = batch_tokens // context_length
+        steps = self.steps or -(-(self.tokens or size.tokens) // (rows * context_length))
+        return rows, steps
+
+
+def observe_device(config: TrainerConfig) -> dict[str, str]:
+    """What `auto` stands for on this machine: weights of another device are other weights."""
+    device = training_device(config.device)
+    return {"device": device, "dtype": training_dtype(config.dtype, device)}
+
+
+@stage(
+    "pretrain",
+    parts=("model", "curve"),
+    reads={"tokens": ("tokens",)},
+    observe=observe_device,
+    programs=("model.trainer",),
+    libraries=("torch",),
+)
+def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> Summary:
+    """Train from random weights. bits per byte is that of held-out documents at the end."""
+    from storage.tokens import read_token_meta
+
+    folder = tokens["tokens"].path
+    shape = config.shape(read_token_meta(folder).vocabulary_size)
+    job = pretraining_job(config, shape, folder, tokens["tokens"].digest, context)
+    result = train(job, context)
+    last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    return {
+        "parameters": result["parameters"],
+        "tokens": result["tokens"],
+        "steps": result["steps"],
+        "training_loss": last["loss"],
+        "training_bits_per_byte": last["bits_per_byte"],
+        "bits_per_byte": result["after"]["heldout"],
+        "skipped_updates": result["skipped"],
+    }
+
+
+def pretraining_job(
+    config: PretrainConfig, shape: Shape, folder: Path, data_digest: str, context: Context
+) -> "TrainingJob":
+    """The trainer's orders."""
+    from model.job import Source
+
+    rows, steps = config.rows_and_steps(shape.context_length)
+    size = SIZES[config.size]
+    source = Source("packed", str(folder))
+    return training_job(
+        config,
+        shape,
+        context,
+        steps=steps,
+        rates=(config.matrix_rate or size.matrix_rate, config.embedding_rate or size.embedding_rate),
+        data=source,
+        data_digest=data_digest,
+        rows_per_step=rows,
+        validation={"heldout": source},
+    )
+
+
+def training_job(
+    config: TrainerConfig, shape: Shape, context: Context, *, steps: int, rates: tuple[float, float], **given: object
+) -> "TrainingJob":
+    """A job from what pretraining and fine-tuning share; `given` are its other fields."""
+    from model.job import TrainingJob
+    from model.optimizer import OptimizerSettings
+    from model.schedule import Schedule
+
+    device = training_device(config.device)
+    return TrainingJob(
+        shape=shape,
+        optimizer=OptimizerSettings(
+            matrix_rate=rates[0],
+            embedding_rate=rates[1],
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+        ),
+        schedule=Schedule(steps, round(steps * config.warmup_share), round(steps * config.decay_share)),
+        micro_batch_tokens=config.micro_batch_tokens,
+        seed=config.seed,
+        dtype=training_dtype(config.dtype, device),  # type: ignore[arg-type]
+        device=device,
+        threads=config.threads,
+        validation_interval=config.validation_interval,
+        validation_tokens=config.validation_tokens,
+        work=str(context.work),
+        output=str(context.part("model")),
+        checkpoint_interval=context.execution.checkpoint_interval,
+        parent_pid=os.getpid(),
+        **given,  # type: ignore[arg-type]
+    )

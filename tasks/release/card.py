@@ -1,0 +1,65 @@
+"""The model card: every figure on it is one that was measured, beside its interval and its baselines."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from model.shape import Shape
+from tasks.release.config import ReleaseConfig
+
+TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
+
+
+def model_card(
+    config: ReleaseConfig,
+    shape: Shape,
+    scores: list[dict[str, Any]],
+    corpus: dict[str, dict[str, Any]],
+    samples: list[dict[str, str]],
+) -> str:
+    """README.md of a release, Markdown with the hub's YAML header."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters |= {"figure": figure, "cell": cell, "fenced": fenced, "size": size}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        config=config,
+        shape=shape,
+        scores=[score for score in scores if len(corpus) > 1 or not score["name"].startswith("heldout/")],
+        corpus=corpus,
+        samples=samples,
+        below=[score for score in scores if score["below_baseline"]],
+    )
+
+
+def figure(value: float | None) -> str:
+    """Four significant digits, without an exponent."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+
+
+def size(count: int) -> str:
+    """A number of bytes or parameters for people: `1.26 million`."""
+    for unit, name in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return str(count)
+
+
+def cell(text: str) -> str:
+    """Text that cannot break out of a table cell or a line."""
+    return re.sub(r"\s+", " ", str(text)).replace("|", "\\|").replace("<", "&lt;").strip()
+
+
+def fenced(text: str) -> str:
+    """Text as a code block whose fence is longer than any in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

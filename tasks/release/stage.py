@@ -1,0 +1,123 @@
+"""Stage release: one folder with all that a user loads, serves and shares.
+
+Comes in: the fine-tuned model, the tokenizer, the scores. Goes out: part `release`, the folder that
+`transformers.AutoModelForCausalLM.from_pretrained` takes unchanged:
+
+| file | from |
+|---|---|
+| model.safetensors | the model, the very same file |
+| config.json, generation_config.json | the model's shape, and the ids that start and end a text |
+| tokenizer.json, tokenizer_config.json, chat_template.jinja | the tokenizer, and the chat form as data |
+| README.md | the model card, made from the figures (card.py) |
+| scores.json, samples.json | what was measured; answers to held-out prompts, greedy, so that they can be repeated |
+| SHA256SUMS | `sha256sum -c SHA256SUMS` |
+
+Nothing in it tells when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model.shape import Shape
+from storage.artifacts import Artifact
+from storage.canonical import digest_file
+from storage.errors import DataError
+from tasks.chat import CHAT_TEMPLATE
+from tasks.context import Context, Summary
+from tasks.release.card import model_card
+from tasks.release.config import ReleaseConfig
+from tasks.stage import stage
+from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
+
+
+@stage(
+    "release",
+    parts=("release",),
+    reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",)},
+    libraries=("torch", "tokenizers"),
+)
+def make_release(
+    config: ReleaseConfig, tuned: Artifact, tokenizer: Artifact, scores: Artifact, *, context: Context
+) -> Summary:
+    """Put the release together."""
+    folder = context.part("release")
+    settings = _read_object(tuned["model"] / "config.json")
+    shape = Shape.from_huggingface(settings)
+    for artifact, part, names in (
+        (tuned, "model", ("model.safetensors",)),
+        (tokenizer, "tokenizer", ("tokenizer.json",)),
+        (scores, "scores", ("scores.json",)),
+    ):
+        files = {file.name: file for file in artifact[part].files}
+        for name in names:
+            context.link("release", name, files[name])
+
+    samples = _samples(config, tuned["model"].path, tokenizer["tokenizer"].path, scores, context)
+    _write_json(folder / "config.json", settings | _special_ids())
+    _write_json(folder / "generation_config.json", _generation_config(config))
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
+    (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
+    _write_json(folder / "samples.json", samples)
+    lines = json.loads((scores["scores"] / "scores.json").read_bytes())
+    corpus = _read_object(scores["scores"] / "corpus.json")
+    card = model_card(config, shape, lines, corpus, samples)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    sums = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return {
+        "name": config.name,
+        "parameters": shape.parameters,
+        "files": len(sums) + 1,
+        "bytes": size,
+        "samples": len(samples),
+    }
+
+
+def _samples(
+    config: ReleaseConfig, model_folder: Path, tokenizer_folder: Path, scores: Artifact, context: Context
+) -> list[dict[str, str]]:
+    """Greedy answers to the first held-out examples that evaluation has left and that fit into the context."""
+    from model.generate import load_model
+    from tasks.generation import starting_ids, stream_text
+    from tasks.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(tokenizer_folder)
+    model = load_model(model_folder, "cpu")
+    samples: list[dict[str, str]] = []
+    for example in json.loads((scores["scores"] / "examples.json").read_bytes()):
+        ids = starting_ids(tokenizer, example["prompt"], raw=example["form"] != "chat")
+        if len(samples) == config.samples or len(ids) >= model.shape.context_length:
+            continue
+        pieces = stream_text(
+            model, tokenizer, ids, max_new_tokens=config.max_new_tokens, temperature=0.0, top_p=1.0, seed=0
+        )
+        samples.append({**example, "answer": "".join(pieces)})
+        context.progress(len(samples), config.samples, "samples")
+    return samples
+
+
+def _special_ids() -> dict[str, Any]:
+    return {"bos_token_id": END_OF_TEXT, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": END_OF_TEXT}
+
+
+def _generation_config(config: ReleaseConfig) -> dict[str, Any]:
+    """Greedy by default; an answer ends with `<|end|>`, a text with `<|endoftext|>`."""
+    return {**_special_ids(), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+
+
+def _tokenizer_config(tokenizer: Artifact, context_length: int) -> dict[str, Any]:
+    settings = _read_object(tokenizer["tokenizer"] / "tokenizer_config.json")
+    return {**settings, "eos_token": SPECIAL_TOKENS[END], "model_max_length": context_length}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_bytes())
+    if not isinstance(value, dict):
+        raise DataError(f"{path.name}: not a JSON object; run the stage before this one again")
+    return value
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

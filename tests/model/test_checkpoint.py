@@ -1,0 +1,58 @@
+"""A checkpoint is whole or absent, damage is noticed, and another run's is refused."""
+
+import pytest
+import torch
+
+from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from storage.errors import DataError
+
+
+def save(folder, step, identity="run"):
+    tensors = {"weights": torch.full((100,), float(step)), "count": torch.tensor(step)}
+    return save_checkpoint(folder, Checkpoint(step, tensors, {"tokens": step * 10}), identity)
+
+
+def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path):
+    for step in (5, 10, 15, 100):
+        save(tmp_path, step)
+    checkpoint = load_checkpoint(tmp_path, "run")
+    assert (checkpoint.step, checkpoint.state) == (100, {"tokens": 1000})
+    assert torch.equal(checkpoint.tensors["weights"], torch.full((100,), 100.0))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000015", "step-00000100"]
+
+
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
+def test_a_damaged_one_is_passed_over_and_said_so(tmp_path, capfd, file, damage):
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / file
+    data = bytearray(path.read_bytes())
+    if damage == "bit":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.unlink()
+    assert load_checkpoint(tmp_path, "run").step == 1
+    assert "step-00000002 is damaged" in capfd.readouterr().err
+
+
+def test_what_a_kill_left_unfinished_is_not_seen(tmp_path):
+    assert load_checkpoint(tmp_path / "none", "run") is None
+    save(tmp_path, 3).rename(tmp_path / ".step-00000003.writing")
+    assert load_checkpoint(tmp_path, "run") is None
+    save(tmp_path, 3)
+    assert load_checkpoint(tmp_path, "run").step == 3
+
+
+def test_a_damaged_one_is_replaced_by_a_new_one_of_the_same_step(tmp_path):
+    (save(tmp_path, 3) / "tensors.safetensors").write_bytes(b"")
+    save(tmp_path, 3)
+    assert load_checkpoint(tmp_path, "run").step == 3
+
+
+def test_another_run_s_checkpoint_is_refused(tmp_path):
+    save(tmp_path, 1, identity="with another learning rate")
+    with pytest.raises(DataError, match="another config"):
+        load_checkpoint(tmp_path, "run")

@@ -1,0 +1,55 @@
+"""The chunked loss is cross-entropy: same value, same gradients, whatever is masked."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import loss
+from model.batches import IGNORED
+from model.loss import summed_nats
+
+
+def inputs(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 50, 16, generator=generator).to(dtype).requires_grad_()
+    head = torch.randn(97, 16, generator=generator).requires_grad_()
+    targets = torch.randint(0, 97, (3, 50), generator=generator)
+    return hidden, head, targets
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+@pytest.mark.parametrize("masked", [False, True])
+def test_value_and_gradients_equal_the_plain_cross_entropy(monkeypatch, chunk, masked):
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", chunk)
+    hidden, head, targets = inputs()
+    if masked:
+        targets[torch.rand(3, 50, generator=torch.Generator().manual_seed(1)) < 0.4] = IGNORED
+    plain = F.cross_entropy((hidden @ head.T).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    expected = torch.autograd.grad(plain / 7, [hidden, head])
+    ours = summed_nats(hidden, head, targets)
+    actual = torch.autograd.grad(ours / 7, [hidden, head])
+    assert torch.allclose(ours, plain, rtol=1e-5)
+    for ours_gradient, plain_gradient in zip(actual, expected, strict=True):
+        assert torch.allclose(ours_gradient, plain_gradient, atol=1e-5)
+
+
+def test_nothing_to_predict_costs_nothing_and_gives_zero_gradients():
+    hidden, head, targets = inputs()
+    nats = summed_nats(hidden, head, torch.full_like(targets, IGNORED))
+    assert float(nats.detach()) == 0.0
+    assert all(not gradient.any() for gradient in torch.autograd.grad(nats, [hidden, head]))
+
+
+def test_scores_far_apart_stay_exact():
+    """exp underflows here: a loss taken as -log of the probability would be infinite."""
+    hidden = torch.tensor([[[1000.0]]])
+    head = torch.tensor([[1.0], [0.0]])
+    assert float(summed_nats(hidden, head, torch.tensor([[1]]))) == 1000.0
+
+
+def test_bfloat16_is_close():
+    hidden, head, targets = inputs(torch.bfloat16)
+    plain = F.cross_entropy((hidden.float() @ head.T).flatten(0, 1), targets.flatten(), reduction="sum")
+    assert math.isclose(float(summed_nats(hidden, head, targets).detach()), float(plain.detach()), rel_tol=0.02)

@@ -1,0 +1,96 @@
+"""Muon orthogonalises, follows the reference update, and both rules resume exactly."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from model.optimizer import Optimizer, OptimizerSettings, orthogonalise
+from model.schedule import Schedule
+from model.shape import Shape
+from model.transformer import Transformer, initialise
+
+SHAPE = Shape(64, 2, 32, 2, 1, 16, 48, 16)
+SETTINGS = OptimizerSettings(matrix_rate=0.02, embedding_rate=0.01, weight_decay=0.1)
+
+
+def new_model() -> Transformer:
+    model = Transformer(SHAPE)
+    initialise(model, seed=1)
+    return model
+
+
+def give_gradients(model: Transformer, step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def test_singular_values_come_near_one_and_the_directions_stay():
+    """Jordan's quintic maps the singular values of a random matrix into about [0.7, 1.2]."""
+    matrices = torch.randn(4, 24, 48, generator=torch.Generator().manual_seed(0))
+    result = orthogonalise(matrices, torch.float32)
+    singular = torch.linalg.svdvals(result)
+    assert float(singular.min()) > 0.6
+    assert float(singular.max()) < 1.3
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    exact = left @ right
+    assert float((result * exact).sum() / (result.norm() * exact.norm())) > 0.97
+
+
+def test_matrices_follow_torch_s_own_muon():
+    """torch.optim.Muon computes Newton-Schulz in bfloat16: equal up to that."""
+    muon = getattr(torch.optim, "Muon", None)
+    if muon is None:
+        pytest.skip("this torch has no Muon")
+    ours, theirs = new_model(), new_model()
+    matrices = [p for name, p in theirs.named_parameters() if name.endswith("_proj.weight")]
+    reference = muon(matrices, lr=0.02, weight_decay=0.1, momentum=0.95, nesterov=True)
+    optimizer = Optimizer(ours, SETTINGS)
+    for step in range(3):
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        optimizer.step(1.0)
+        reference.step()
+    start = dict(new_model().named_parameters())
+    for name, parameter in theirs.named_parameters():
+        if name.endswith("_proj.weight"):
+            moved = (dict(ours.named_parameters())[name] - start[name]).detach()
+            expected = (parameter - start[name]).detach()
+            assert float((moved - expected).norm() / expected.norm()) < 0.03, name
+
+
+def test_every_parameter_is_updated_by_exactly_one_rule():
+    model = new_model()
+    optimizer = Optimizer(model, SETTINGS)
+    by_muon = [id(p) for group in optimizer.muon for p in group.parameters]
+    by_adamw = [id(p) for p in optimizer.adamw.param_groups[0]["params"]]
+    assert sorted(by_muon + by_adamw) == sorted(id(p) for p in model.parameters())
+    assert len(by_muon) == 7 * SHAPE.layers
+
+
+def test_a_restored_state_continues_bit_for_bit():
+    straight, resumed = new_model(), new_model()
+    first, second = Optimizer(straight, SETTINGS), Optimizer(resumed, SETTINGS)
+    for step in range(6):
+        give_gradients(straight, step)
+        first.step(0.5)
+        if step == 2:
+            saved = {name: tensor.clone() for name, tensor in first.state().items()}
+            resumed.load_state_dict(straight.state_dict())
+            second.load_state(saved)
+        if step > 2:
+            give_gradients(resumed, step)
+            second.step(0.5)
+    for name, tensor in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+def test_the_rate_rises_holds_and_falls_to_zero():
+    schedule = Schedule(steps=100, warmup_steps=10, decay_steps=40)
+    factors = [schedule.factor(step) for step in range(100)]
+    assert factors[0] == 0.1
+    assert factors[9:60] == [1.0] * 51
+    assert all(a > b for a, b in pairwise(factors[60:]))
+    assert factors[99] == pytest.approx(1 / 40)
+    assert Schedule(5, 0, 0).factor(4) == 1.0

@@ -1,0 +1,253 @@
+"""The trainer as a process: killed and resumed it ends with the same bits; it saves on SIGTERM; it dies alone.
+
+One tiny model, 60 steps; each process costs about 3 s to import torch.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.batches import IGNORED, Batch
+from model.job import Source, TrainingJob
+from model.optimizer import OptimizerSettings
+from model.parallel import Workers, add_gradients
+from model.schedule import Schedule
+from model.shape import Shape
+from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
+from storage.errors import DataError
+from storage.tokens import write_token_meta, write_token_shard
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = Shape(64, 2, 32, 2, 1, 16, 48, 16)
+STEPS = 60
+
+
+@pytest.fixture(autouse=True)
+def untouched_process():
+    """A trainer settles signals and threads of its process: here they are put back."""
+    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Documents that can be learned: a walk through the vocabulary in steps of one."""
+    folder = tmp_path_factory.mktemp("tokens")
+    write_token_meta(folder, 64)
+    starts = np.random.default_rng(0).integers(0, 60, 400)
+    documents = [([1 + (int(start) + i) % 63 for i in range(20)], 40) for start in starts]
+    write_token_shard(folder, "train", 0, documents[:350], 64)
+    write_token_shard(folder, "heldout", 0, documents[350:], 64)
+    return folder
+
+
+def make_job(tokens: Path, work: Path, **changes) -> TrainingJob:
+    work.mkdir(exist_ok=True)
+    job = TrainingJob(
+        shape=SHAPE,
+        optimizer=OptimizerSettings(matrix_rate=0.02, embedding_rate=0.01),
+        schedule=Schedule(STEPS, 5, 20),
+        data=Source("packed", str(tokens)),
+        data_digest="d",
+        rows_per_step=8,
+        micro_batch_tokens=64,
+        seed=1,
+        dtype="float32",
+        device="cpu",
+        threads=2,
+        validation={"heldout": Source("packed", str(tokens))},
+        validation_interval=25,
+        validation_tokens=300,
+        work=str(work),
+        output=str(work / "model"),
+        checkpoint_interval=7,
+    )
+    return dataclasses.replace(job, **changes)
+
+
+def start(job: TrainingJob) -> "subprocess.Popen[bytes]":
+    path = Path(job.work) / "job.json"
+    job.write(path)
+    with (Path(job.work) / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "model.trainer", str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def wait_for_step(job: TrainingJob, step: int, process: "subprocess.Popen[bytes]") -> None:
+    metrics = Path(job.work) / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < step:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, (Path(job.work) / "log").read_text()
+        time.sleep(0.002)
+
+
+def weights(job: TrainingJob) -> bytes:
+    return (Path(job.output) / "model.safetensors").read_bytes()
+
+
+def curve(job: TrainingJob) -> list[dict]:
+    rows = [json.loads(line) for line in (Path(job.work) / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tokens, tmp_path_factory):
+    job = make_job(tokens, tmp_path_factory.mktemp("undisturbed"))
+    process = start(job)
+    assert process.wait(120) == 0, (Path(job.work) / "log").read_text()
+    return job
+
+
+def test_it_learns_and_tells_what_it_did(undisturbed):
+    rows = curve(undisturbed)
+    result = json.loads((Path(undisturbed.work) / "result.json").read_text())
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert rows[0]["loss"] == pytest.approx(np.log(64), rel=0.05)
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert [row["step"] for row in rows if "validation_bits_per_byte" in row] == [25, 50]
+    assert (result["steps"], result["tokens"], result["skipped"]) == (STEPS, STEPS * 8 * 16, 0)
+    assert result["after"]["heldout"] < rows[24]["validation_bits_per_byte"]
+
+
+def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(undisturbed, tokens, tmp_path):
+    """SIGKILL twice, once before the first checkpoint; what is resumed has no memory but the folder."""
+    job = make_job(tokens, tmp_path / "work")
+    for step in (int(np.random.default_rng().integers(1, 7)), int(np.random.default_rng().integers(8, STEPS - 10))):
+        process = start(job)
+        wait_for_step(job, step, process)
+        process.kill()
+        process.wait()
+    final = start(job)
+    assert final.wait(120) == 0, (Path(job.work) / "log").read_text()
+    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    assert weights(job) == weights(undisturbed)
+    assert curve(job) == curve(undisturbed)
+
+
+def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(undisturbed, tokens, tmp_path):
+    job = make_job(tokens, tmp_path / "work", checkpoint_interval=10_000)
+    process = start(job)
+    wait_for_step(job, 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    steps = len(curve(job))
+    assert [path.name for path in (tmp_path / "work/checkpoints").iterdir()] == [f"step-{steps:08d}"]
+    assert main([str(tmp_path / "work/job.json")]) == 0
+    assert weights(job) == weights(undisturbed)
+
+
+def test_it_ends_when_its_parent_is_gone(tokens, tmp_path):
+    """The parent is killed at once and without a chance to tell."""
+    job = make_job(tokens, tmp_path / "work", schedule=Schedule(10_000_000, 0, 0))
+    script = (
+        "import dataclasses, os, sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+        "from model.job import TrainingJob; import subprocess\n"
+        "path = Path(sys.argv[2]); job = TrainingJob.read(path)\n"
+        "dataclasses.replace(job, parent_pid=os.getpid()).write(path)\n"
+        "child = subprocess.Popen([sys.executable, '-P', '-m', 'model.trainer', str(path)], start_new_session=True)\n"
+        "print(child.pid, flush=True); time.sleep(600)"
+    )
+    job.write(tmp_path / "job.json")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(ROOT), str(tmp_path / "job.json")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    wait_for_step(job, 1, parent)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split(")")[1][:3]:
+        assert time.monotonic() < deadline, "the trainer has outlived its parent"
+        time.sleep(0.05)
+
+
+def test_another_config_does_not_take_up_the_checkpoint(undisturbed, tokens, tmp_path):
+    job = make_job(tokens, Path(undisturbed.work), seed=2)
+    with pytest.raises(DataError, match="another config"):
+        Trainer(job).run()
+    moved = make_job(tokens, tmp_path / "elsewhere", checkpoint_interval=3)
+    assert moved.identity() == undisturbed.identity()
+
+
+def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_end_the_run(tokens, tmp_path):
+    trainer = Trainer(make_job(tokens, tmp_path / "work"))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    gain = trainer.model.model.norm.weight
+    with torch.no_grad():
+        gain[0] = torch.nan
+    row = trainer._advance()
+    assert row["loss"] is None
+    assert trainer.state["skipped"] == 1
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, before[name]) or name == "model.norm.weight"
+    with torch.no_grad():
+        gain[0] = 1.0
+    trainer._advance()
+    assert (trainer.state["skipped"], trainer.state["skipped_in_a_row"]) == (1, 0)
+    with torch.no_grad():
+        gain[0] = torch.inf
+    for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
+        trainer._advance()
+    with pytest.raises(DataError, match="matrix_rate"):
+        trainer._advance()
+
+
+@pytest.mark.parametrize(("threads", "micro_batch_tokens"), [(1, 10_000), (2, 10_000), (2, 32), (5, 16)])
+def test_gradients_do_not_depend_on_how_a_batch_is_cut(tokens, tmp_path, threads, micro_batch_tokens):
+    trainer = Trainer(make_job(tokens, tmp_path / "work"))
+    batch = trainer.batches.batch(0)
+    batch = Batch(batch.inputs, batch.targets.copy())
+    batch.targets[1] = IGNORED  # a row of which nothing is scored
+    for parameter in trainer.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+    logits = trainer.model.logits(trainer.model(inputs))
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    expected = torch.autograd.grad(plain, list(trainer.model.parameters()))
+    nats = add_gradients(trainer.model, batch, micro_batch_tokens, Workers(threads))
+    assert float(nats) / batch.valid == pytest.approx(float(plain.detach()), rel=1e-5)
+    for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-5)
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    cut_metrics(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    cut_metrics(path, 0)
+    assert path.read_text() == ""
+
+
+def test_a_user_s_own_modules_in_the_working_folder_are_not_imported(tokens, tmp_path):
+    for name in ("model", "storage", "tasks", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the user's module was imported')")
+    job = make_job(tokens, tmp_path / "with space", schedule=Schedule(2, 0, 0))
+    path = tmp_path / "job.json"
+    job.write(path)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "model.trainer", str(path)], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()

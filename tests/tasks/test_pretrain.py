@@ -1,0 +1,216 @@
+"""The stage pretrain: what it writes is deterministic, what it starts it ends, what is wrong it names."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tiny_model import LocalContext, artifact
+
+from model.shape import SIZES
+from storage.errors import ConfigError, DataError
+from storage.tokens import write_token_meta, write_token_shard
+from tasks import training
+from tasks.context import Execution
+from tasks.pretrain import PretrainConfig, observe_device, pretrain
+from tasks.training import MetricsTail, trainer_environment, training_device, training_dtype, write_curve
+
+SMALL: dict[str, Any] = {"layers": 1, "width": 32, "heads": 2, "head_dim": 16, "feed_forward": 32}
+QUICK: dict[str, Any] = {**SMALL, "context_length": 16, "batch_tokens": 64, "steps": 6, "device": "cpu"}
+
+
+class RecordingContext(LocalContext):
+    def metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self.rows = [*getattr(self, "rows", []), *rows]
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokens")
+    write_token_meta(folder, 64)
+    documents = [([1 + (7 * d + i) % 63 for i in range(20)], 40) for d in range(60)]
+    write_token_shard(folder, "train", 0, documents[:50], 64)
+    write_token_shard(folder, "heldout", 0, documents[50:], 64)
+    return artifact("tokenize", tokens=folder)
+
+
+def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tokens, tmp_path):
+    """Two folders, one with a space; how often it logs and saves is how it is carried out and changes no byte."""
+    summaries, contexts = [], []
+    for name, execution in {
+        "a": Execution(log_interval=1),
+        "b c": Execution(log_interval=4, checkpoint_interval=2),
+    }.items():
+        context = RecordingContext(tmp_path / name, execution)
+        summaries.append(pretrain.function(PretrainConfig(**QUICK, validation_interval=3), tokens, context=context))
+        contexts.append(context)
+    assert summaries[0] == summaries[1]
+    assert summaries[0]["steps"] == 6
+    assert summaries[0]["tokens"] == 6 * 64
+    assert 0 < summaries[0]["bits_per_byte"] < 6
+    for file in ("model/model.safetensors", "model/config.json", "curve/curve.jsonl"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b c" / file).read_bytes(), file
+    assert str(tmp_path).encode() not in (tmp_path / "a/model/model.safetensors").read_bytes()
+    curve = [json.loads(line) for line in (tmp_path / "a/curve/curve.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in curve] == [1, 2, 3, 4, 5, 6]
+    assert "tokens_per_second" not in curve[0]
+    assert [row["step"] for row in contexts[0].rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in contexts[1].rows] == [3, 4]  # 3 was validated
+    assert contexts[0].shown[-1] == (6, 6)
+
+
+def test_too_little_text_reaches_the_user_as_a_message(tokens, tmp_path):
+    config = PretrainConfig(**{**QUICK, "context_length": 2048, "batch_tokens": 4096})
+    with pytest.raises(DataError, match=r"pretrain\.context_length"):
+        pretrain.function(config, tokens, context=LocalContext(tmp_path))
+
+
+def test_a_crash_of_the_trainer_shows_the_end_of_its_log(tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "trainer_environment", lambda: {"PYTHONPATH": str(tmp_path)})
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/trainer.py").write_text("raise OverflowError('far too large')")
+    with pytest.raises(RuntimeError, match=r"(?s)status 1.*far too large"):
+        pretrain.function(PretrainConfig(**QUICK), tokens, context=LocalContext(tmp_path / "work"))
+
+
+def test_an_interrupted_stage_lets_the_trainer_save_and_goes_on_from_there(tokens, tmp_path):
+    """KeyboardInterrupt out of `progress`, as Ctrl-C would give: the trainer is gone and its checkpoint is there."""
+
+    class Interrupting(LocalContext):
+        def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
+            raise KeyboardInterrupt
+
+    config = PretrainConfig(**{**QUICK, "steps": 400})
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.function(config, tokens, context=Interrupting(tmp_path))
+    assert not _trainers(tmp_path)
+    saved = [path.name for path in (tmp_path / "work/checkpoints").iterdir()]
+    assert len(saved) == 1
+    pretrain.function(config, tokens, context=LocalContext(tmp_path))
+    assert f"resumed at step {int(saved[0].removeprefix('step-'))}" in (tmp_path / "work/trainer.log").read_text()
+
+
+def test_a_trainer_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "GRACE_SECONDS", 0.3)
+    ready = tmp_path / "ready"
+    code = (
+        "import signal, sys, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
+    )
+    process = training.subprocess.Popen([sys.executable, "-c", code, str(ready)], start_new_session=True)
+    while not ready.exists():
+        time.sleep(0.01)
+    training._end(process)
+    assert process.returncode == -9
+
+
+def test_the_trainer_imports_the_code_of_this_checkout_first(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
+    environment = trainer_environment()
+    root = str(Path(training.__file__).resolve().parents[1])
+    assert environment["PYTHONPATH"].split(os.pathsep) == [root, "/somewhere/else"]
+    assert environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_an_installed_package_needs_no_path_of_its_own(monkeypatch):
+    """site-packages in PYTHONPATH would stand before the standard library."""
+    root = Path(training.__file__).resolve().parents[1]
+    monkeypatch.setattr(training.sysconfig, "get_path", lambda name: str(root))
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
+    assert trainer_environment()["PYTHONPATH"] == "/somewhere/else"
+
+
+def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    context = RecordingContext(tmp_path, Execution(log_interval=1))
+    tail = MetricsTail(path, 10, context)
+
+    def row(step: int) -> str:
+        return json.dumps({"step": step, "loss": None, "bits_per_byte": 1.0, "tokens_per_second": 5.0}) + "\n"
+
+    tail.forward()
+    path.write_text(row(1) + row(2) + row(3) + '{"step": 4, "lo')
+    tail.forward()
+    path.write_text(row(1))
+    tail.forward()
+    path.write_text("".join(row(step) for step in range(1, 6)))
+    tail.forward()
+    assert [row["step"] for row in context.rows] == [1, 2, 3, 4, 5]
+    assert "loss" not in context.rows[0]  # MLflow takes numbers only
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end_and_its_validations(tmp_path):
+    rows = [{"step": step, "loss": 1.0, "tokens_per_second": step} for step in range(1, 5001)]
+    rows[1233]["validation_bits_per_byte"] = 2.0
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    last = write_curve(tmp_path / "metrics.jsonl", tmp_path / "curve.jsonl")
+    kept = [json.loads(line)["step"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert last["step"] == kept[-1] == 5000
+    assert 1234 in kept
+    assert len(kept) == 1002
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_gives_a_shape_and_a_schedule(size):
+    config = PretrainConfig(size=size)
+    shape = config.shape(50_304)
+    rows, steps = config.rows_and_steps(shape.context_length)
+    assert rows * shape.context_length == SIZES[size].batch_tokens
+    assert abs(steps * SIZES[size].batch_tokens / SIZES[size].tokens - 1) < 0.01
+
+
+def test_what_is_set_by_hand_goes_before_the_size():
+    config = PretrainConfig(size="micro", width=320, context_length=128, batch_tokens=1000, tokens=100_000)
+    shape = config.shape(1000)
+    assert (shape.layers, shape.width, shape.context_length) == (SIZES["micro"].layers, 320, 128)
+    assert config.rows_and_steps(128) == (7, 112)
+
+
+def test_configs_that_cannot_be_are_refused():
+    with pytest.raises(ValidationError, match="steps or tokens"):
+        PretrainConfig(steps=5, tokens=5000)
+    with pytest.raises(ValidationError, match="must not exceed 1"):
+        PretrainConfig(warmup_share=0.4, decay_share=0.7)
+    with pytest.raises(ConfigError, match="batch_tokens"):
+        PretrainConfig(batch_tokens=100).rows_and_steps(256)
+
+
+def test_the_device_is_observed():
+    assert training_device("cuda") == "cuda"
+    assert training_device("auto") in ("cpu", "cuda")
+    assert observe_device(PretrainConfig(device="cpu", dtype="bfloat16")) == {"device": "cpu", "dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", {"avx512_bf16"}, "bfloat16"),
+        ("AuthenticAMD", {"avx2"}, "float32"),
+        ("GenuineIntel", {"avx512_bf16"}, "float32"),
+        ("GenuineIntel", {"avx512_bf16", "amx_bf16"}, "bfloat16"),
+        ("", set(), "float32"),
+    ],
+)
+def test_the_automatic_dtype_is_what_the_processor_is_fast_in(monkeypatch, vendor, flags, expected):
+    monkeypatch.setattr(training, "_processor", lambda: (vendor, flags))
+    assert training_dtype("auto", "cpu") == expected
+    assert training_dtype("auto", "cuda") == "bfloat16"
+    assert training_dtype("float32", "cuda") == "float32"
+
+
+def _trainers(folder: Path) -> list[str]:
+    """Processes whose command line names the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command:
+            found.append(command)
+    return found

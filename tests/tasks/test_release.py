@@ -1,0 +1,174 @@
+"""A release is what transformers loads unchanged: same logits, same chat ids, same answers; and its card is true."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_model import VOCABULARY, LocalContext, artifact, write_model, write_tokenizer
+
+from storage.artifacts import Artifact
+from tasks.release import ReleaseConfig, make_release
+from tasks.release.card import cell, fenced, figure, size
+
+CONFIG = ReleaseConfig(name="tiny", description="A model for a test.", samples=3, max_new_tokens=8)
+EXAMPLES = [
+    {"form": "chat", "prompt": "word " * 200, "reference": "too long for the context", "source": "pairs"},
+    {"form": "chat", "prompt": "the quiet castle", "reference": "A castle | that is quiet.", "source": "pairs"},
+    {"form": "text", "prompt": "The old\n```fence``` moves", "reference": "on", "source": "books"},
+]
+SCORES = [
+    {
+        "name": "heldout",
+        "model": model,
+        "metric": "bits_per_byte",
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "items": 12,
+        "baselines": {"trigram": 1.925},
+        "below_baseline": value > 1.925,
+        "rule": "as in the test",
+        "note": "",
+    }
+    for model, value in (("base", 1.83), ("tuned", 2.5))
+] + [
+    {
+        "name": "choice",
+        "model": "tuned",
+        "metric": "accuracy",
+        "value": None,
+        "low": None,
+        "high": None,
+        "items": 0,
+        "baselines": {},
+        "below_baseline": False,
+        "rule": "needs 8 items",
+        "note": "not enough held-out documents",
+    }
+]
+CORPUS = {
+    "books|x": {
+        "train_documents": 1200,
+        "train_bytes": 34567,
+        "heldout_documents": 12,
+        "heldout_bytes": 890,
+        "licenses": {"CC-BY-4.0": 1212},
+    }
+}
+
+
+def build(root: Path) -> tuple[dict[str, Any], Path]:
+    scores = root / "scores"
+    scores.mkdir(parents=True)
+    for name, value in (("scores", SCORES), ("corpus", CORPUS), ("examples", EXAMPLES)):
+        (scores / f"{name}.json").write_text(json.dumps(value))
+    inputs: list[Artifact] = [
+        write_model(root / "model", seed=2),
+        write_tokenizer(root / "tokenizer"),
+        artifact("evaluate", scores=scores),
+    ]
+    context = LocalContext(root / "build")
+    return make_release.function(CONFIG, *inputs, context=context), root / "build" / "release"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    return build(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def loaded(built: tuple[dict[str, Any], Path]) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, folder = built
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def test_transformers_gives_the_same_logits(built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]) -> None:
+    from model.generate import load_model
+
+    ours = load_model(built[1], "cpu")
+    ids = torch.randint(0, VOCABULARY, (2, 50), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        difference = (ours.logits(ours(ids)) - loaded[0](ids).logits).abs().max()
+    assert difference < 1e-5
+
+
+def test_transformers_gives_the_same_chat_ids(built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]) -> None:
+    from tasks.chat import prompt_ids
+    from tasks.tokenizer import load_tokenizer
+
+    prompt = "add edge ( u , v )"
+    chat = [{"role": "user", "content": prompt}]
+    ids = loaded[1].apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids == prompt_ids(load_tokenizer(built[1]), prompt)
+
+
+def test_transformers_generates_the_samples_of_the_card(
+    built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]
+) -> None:
+    model, tokenizer = loaded
+    samples = json.loads((built[1] / "samples.json").read_bytes())
+    assert [sample["prompt"] for sample in samples] == [example["prompt"] for example in EXAMPLES[1:]]
+    chat = [{"role": "user", "content": samples[0]["prompt"]}]
+    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    made = model.generate(**inputs)[0][inputs["input_ids"].shape[1] :]
+    assert 0 < len(made) <= CONFIG.max_new_tokens
+    assert tokenizer.decode(made, skip_special_tokens=True) == samples[0]["answer"]
+
+
+def test_special_ids_and_context_reach_transformers(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded
+    assert (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 0, 3)
+    assert tokenizer.model_max_length == model.config.max_position_embeddings == 64
+    assert set(model.generation_config.eos_token_id) == {0, 3}
+
+
+def test_the_sums_are_right_and_name_every_file(built: tuple[dict[str, Any], Path]) -> None:
+    _, folder = built
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    assert set(sums) == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_equal_inputs_give_equal_bytes_anywhere(built: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    summary, folder = build(tmp_path / "another place")
+    assert summary == built[0]
+    for path in folder.iterdir():
+        assert path.read_bytes() == (built[1] / path.name).read_bytes()
+        assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_the_card_says_what_was_measured(built: tuple[dict[str, Any], Path]) -> None:
+    import yaml
+
+    card = (built[1] / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["library_name"] == "transformers"
+    assert header["license"] == "other"
+    assert "| heldout | bits per byte | base | 1.83 | 1.73 to 1.93 | 12 | trigram 1.925 |  |" in card
+    assert "| heldout | bits per byte | tuned | 2.5 | 2.4 to 2.6 | 12 | trigram 1.925 | **below** |" in card
+    assert "| choice | accuracy | tuned | – | – to – | 0 |  | not enough held-out documents |" in card
+    assert "| books\\|x | 1,200 | 34,567 | 12 | 890 | CC-BY-4.0 (1,212) |" in card
+    assert "1 of its 3 scores are below a baseline" in card
+    assert "````text\nThe old\n```fence``` moves\n````" in card
+    assert "{{" not in card and "{%" not in card
+
+
+def test_figures_cells_and_fences() -> None:
+    assert [figure(value) for value in (None, 0.0, 1.83456, 10540.2, 0.0451)] == ["–", "0", "1.835", "10,540", "0.0451"]
+    assert [size(count) for count in (12, 1_260_000, 124_000_000, 1_500_000_000)] == [
+        "12",
+        "1.26 million",
+        "124 million",
+        "1.5 billion",
+    ]
+    assert cell("a\n b | <c>") == "a b \\| &lt;c>"
+    assert fenced("````") == "`````text\n````\n`````"

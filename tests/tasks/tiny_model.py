@@ -1,0 +1,132 @@
+"""A whole small world for tests of the last stages: documents, pairs, a tokenizer, random models, a plain context."""
+
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import Artifact, Part, StoredFile, part_digest
+from storage.canonical import digest_file, digest_of
+from storage.documents import PAIRS_SCHEMA, Document, document_id, write_documents, write_rows
+from tasks.context import Execution
+
+VOCABULARY = 360
+NOUNS = ["river", "castle", "doctor", "engine", "garden", "letter", "market", "window", "bridge"]
+VERBS = ["holds", "moves", "finds", "keeps", "sees", "leaves", "brings", "meets"]
+ADJECTIVES = ["quiet", "broken", "silver", "distant", "narrow", "golden", "empty", "heavy"]
+
+
+@dataclass
+class LocalContext:
+    """A context that writes into a folder and remembers what it was shown."""
+
+    root: Path
+    execution: Execution = field(default_factory=lambda: Execution())
+    shown: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def work(self) -> Path:
+        return _made(self.root / "work")
+
+    def part(self, name: str) -> Path:
+        return _made(self.root / name)
+
+    def link(self, part: str, name: str, file: StoredFile) -> None:
+        shutil.copyfile(file.path, self.part(part) / name)
+
+    def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
+        self.shown.append((done, total))
+
+    def metrics(self, rows: Sequence[Mapping[str, float]]) -> None: ...
+
+    def map(self, function: Any, jobs: Any, unit: str = "shards") -> Any:
+        raise NotImplementedError
+
+
+def artifact(stage: str, **folders: Path) -> Artifact:
+    """An artifact over folders that hold a part's files each."""
+    parts = {}
+    for name, folder in folders.items():
+        files = tuple(
+            StoredFile(path.name, digest_file(path), path.stat().st_size, path) for path in sorted(folder.iterdir())
+        )
+        parts[name] = Part(name, part_digest([(f.name, f.digest, f.bytes) for f in files]), folder, files)
+    return Artifact(stage, digest_of({name: part.digest for name, part in parts.items()}), parts)
+
+
+def make_text(seed: int, sentences: int = 14) -> str:
+    """Sentences of a small grammar, all with the document's own subject."""
+    choose = random.Random(seed)
+    subject = choose.choice(NOUNS)
+    parts = []
+    for _ in range(sentences):
+        tail = f" near the {choose.choice(ADJECTIVES)} {choose.choice(NOUNS)}" * choose.randrange(3)
+        parts.append(
+            f"The {choose.choice(ADJECTIVES)} {subject} {choose.choice(VERBS)} a {choose.choice(NOUNS)}{tail}."
+        )
+    return " ".join(parts)
+
+
+def write_corpus(folder: Path, train: int = 60, heldout: int = 24, shards: int = 2) -> Artifact:
+    """Documents of two sources with two licences; the last `heldout` of them are held out."""
+    _made(folder)
+    documents = []
+    for number in range(train + heldout):
+        text, source = make_text(number), ("books", "files")[number % 2]
+        split = "train" if number < train else "heldout"
+        license_name = ("CC-BY-4.0", "")[number % 2]
+        group = f"group{number}"
+        identity = document_id(source, group, text)
+        documents.append(Document(identity, text, source, group, split, license=license_name))
+    for shard in range(shards):
+        write_documents(folder / f"{shard:05d}.parquet", documents[shard::shards])
+    return artifact("filter", documents=folder)
+
+
+def write_pairs(folder: Path, train: int = 20, heldout: int = 12) -> Artifact:
+    _made(folder)
+    rows = []
+    for number in range(train + heldout):
+        noun, adjective = NOUNS[number % len(NOUNS)], ADJECTIVES[number % len(ADJECTIVES)]
+        prompt = f"Tell me about the {adjective} {noun} {number}"
+        row = {"group": "g", "split": "train" if number < train else "heldout", "source": "pairs"}
+        answer = f"The {noun} is {adjective}."
+        rows.append({"id": digest_of(prompt)[:32], **row, "prompt": prompt, "answer": answer})
+    write_rows(folder / "00000.parquet", rows, PAIRS_SCHEMA)
+    return artifact("collect", pairs=folder)
+
+
+def write_tokenizer(folder: Path, vocabulary_size: int = VOCABULARY) -> Artifact:
+    """A byte-level BPE as the stage `tokenizer` leaves it."""
+    from tasks.tokenizer import TokenizerConfig, learn, save_tokenizer
+
+    texts = [make_text(seed) for seed in range(30)]
+    save_tokenizer(learn(TokenizerConfig(vocabulary_size=vocabulary_size), texts), _made(folder))
+    return artifact("tokenizer", tokenizer=folder)
+
+
+def write_model(folder: Path, seed: int = 0, vocabulary_size: int = VOCABULARY, zero: bool = False) -> Artifact:
+    """A random model of the smallest shape; `zero` embeddings give every token the same probability."""
+    import torch
+
+    from model.shape import Shape
+    from model.transformer import Transformer, save_model
+
+    _made(folder)
+    torch.manual_seed(seed)
+    model = Transformer(Shape(vocabulary_size, 2, 32, 2, 1, 16, 48, 64))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+        if zero:
+            model.model.embed_tokens.weight.zero_()
+    save_model(model, folder)
+    return artifact("pretrain", model=folder)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
