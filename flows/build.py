@@ -1,0 +1,42 @@
+"""The pipeline: from sources of text to a released language model.
+
+This function is the one definition of the DAG. Under the planner each line answers what would happen; under the
+builder it happens; inside a Prefect flow each line is a task.
+"""
+
+from flows.recipe import Recipe
+from tasks.collect.stage import collect
+from tasks.deduplicate import deduplicate
+from tasks.evaluate import evaluate
+from tasks.filter import filter_documents
+from tasks.finetune import finetune
+from tasks.pretrain import pretrain
+from tasks.release import make_release
+from tasks.stage import Output
+from tasks.tokenize import tokenize
+from tasks.tokenizer import train_tokenizer
+
+STAGES = (
+    collect,
+    deduplicate,
+    filter_documents,
+    train_tokenizer,
+    tokenize,
+    pretrain,
+    finetune,
+    evaluate,
+    make_release,
+)
+
+
+def build(recipe: Recipe) -> Output:
+    """Text in, tested and released model out."""
+    documents = collect(recipe.collect)
+    unique = deduplicate(recipe.deduplicate, documents)
+    clean = filter_documents(recipe.filter, unique)
+    tokenizer = train_tokenizer(recipe.tokenizer, clean)
+    tokens = tokenize(recipe.tokenize, clean, tokenizer)
+    base = pretrain(recipe.pretrain, tokens)
+    tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
+    return make_release(recipe.release, tuned, tokenizer, scores)

@@ -1,0 +1,329 @@
+"""Prefect: the flow run, its tasks, artifacts, and the temporary server. The only module that wraps the flows.
+
+Prefect displays, retries and will schedule; the store decides what is true. Each stage is one directly called task
+(never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flows.plan import PlannedStage
+from flows.recipe import Recipe
+from flows.text import duration, figure
+from storage.errors import LlmillError, StoreError, TransientError
+from storage.files import locked, read_json
+from storage.runs import Run
+from storage.tracking import Tracker, flat
+from tasks.config import StageConfig
+from tasks.engine import Builder, Listener, StageResult
+from tasks.stage import Output, Stage
+from tasks.workspace import Progress
+
+UI_PORT = 4200
+CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
+PROGRESS_SECONDS = 3.0
+
+
+def prefect_environment(home: Path) -> None:
+    """Set what Prefect reads at its first import: everything under the home, no analytics, the user's address kept.
+
+    The user's profiles stay in force (they may hold the address and key of a server), but nothing is written there.
+    """
+    users = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or users / "profiles.toml")
+    if profiles.is_file():
+        os.environ["PREFECT_PROFILES_PATH"] = str(profiles)
+    os.environ["PREFECT_HOME"] = str(home / "prefect")
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.environ["DO_NOT_TRACK"] = "1"
+    os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")  # its console lines repeat ours; the log in the UI stays
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Prefect server in reach. `pages` is where its UI is, or will be once `llmill ui` runs."""
+
+    api: str
+    pages: str
+
+    def close_dead(self, flow_runs: Sequence[str]) -> None:
+        """Mark the flow runs of dead processes as crashed."""
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+        from prefect.states import Crashed
+
+        with get_client(sync_client=True) as client:
+            for flow_run in flow_runs:
+                try:
+                    state = client.read_flow_run(UUID(flow_run)).state
+                except ObjectNotFound:
+                    continue
+                if state is None or not state.is_final():
+                    crashed: Any = Crashed(message="The process of this run is gone.")
+                    client.set_flow_run_state(UUID(flow_run), crashed, force=True)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[Server]:
+    """The server that the user has set, or the one that `llmill ui` runs on this home, or a temporary one."""
+    prefect_environment(home)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    address = PREFECT_API_URL.value()
+    if address:
+        yield Server(address, address.removesuffix("/api"))
+        return
+    running = running_server(home)
+    if running is not None:
+        with temporary_settings({PREFECT_API_URL: f"{running}/api"}):
+            yield Server(f"{running}/api", running)
+        return
+    with temporary_server(home) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+        yield Server(f"{url}/api", f"http://127.0.0.1:{UI_PORT}")
+
+
+@contextmanager
+def temporary_server(home: Path) -> Iterator[str]:
+    """Run a Prefect server on the home's database for as long as the block lasts; it dies with this process."""
+    with locked(home / "prefect" / "start.lock"):  # two servers must not migrate one new database at once
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        log = home / "prefect" / "server.log"
+        process = start_server(home, port, log, pages=False)
+        try:
+            wait_healthy(f"{url}/api/health", process, log, START_SECONDS)
+        except BaseException:
+            stop(process)
+            raise
+    try:
+        yield url
+    finally:
+        stop(process)
+
+
+def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subprocess.Popen[bytes]":
+    """Start a Prefect server as a child that ends itself when this process is gone."""
+    environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if pages else "0", "PYTHONSAFEPATH": "1"}
+    environment["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    for name in ("PREFECT_API_URL", CONSOLE_LEVEL):
+        environment.pop(name, None)
+    if not pages:
+        environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    application = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    return start_child([*application, "--port", str(port), "--log-level", "warning"], log, environment)
+
+
+def start_child(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Run `python -m ARGUMENTS` in its own process group, dying with this process; output goes to a log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "storage.processes", str(os.getpid()), *arguments],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float) -> None:
+    """Wait until a server answers; raises StoreError with the end of its log where it does not."""
+    import httpx
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(url, timeout=5.0).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    tail = log.read_text(errors="replace")[-1500:] if log.exists() else ""
+    raise StoreError(f"the server at {url} did not start within {seconds:.0f} s. End of {log}:\n{tail}")
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a child, kindly at first."""
+    process.terminate()
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def server_file(home: Path) -> Path:
+    """Where `llmill ui` says which address it serves."""
+    return home / "prefect" / "ui.json"
+
+
+def running_server(home: Path) -> str | None:
+    """The address of the server that `llmill ui` runs on this home, if it answers."""
+    import httpx
+
+    address = (read_json(server_file(home)) or {}).get("prefect")
+    if not address:
+        return None
+    try:
+        return address if httpx.get(f"{address}/api/health", timeout=2.0).status_code == 200 else None
+    except httpx.HTTPError:
+        return None
+
+
+class PrefectRun(Listener):
+    """One flow run: an engine that wraps each stage call of a builder in a task, and shows what happens in it."""
+
+    def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
+        self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
+        self._bars: dict[str, tuple[UUID, float]] = {}
+        builder.listeners = [*builder.listeners, self]
+
+    def execute(self, recipe: Recipe, plan: Sequence[PlannedStage], walk: Callable[[Any], None]) -> None:
+        """Run `walk(engine)` as a flow run; an error of a stage passes through as it is."""
+        from prefect import flow
+        from prefect.runtime import flow_run
+
+        errors: list[BaseException] = []
+
+        def pipeline(recipe: dict[str, Any]) -> Any:
+            from prefect.states import Completed, Failed
+
+            self._note_flow_run(str(flow_run.id))
+            self._show_plan(plan)
+            try:
+                walk(self)
+            except LlmillError as error:
+                errors.append(error)
+                return Failed(message=str(error))
+            except BaseException as error:
+                errors.append(error)
+                raise
+            return Completed(message=f"{len(self.builder.results)} stages")
+
+        wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
+        state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
+        if errors:
+            raise errors[0]
+        if not state.is_completed():
+            raise RuntimeError(f"Prefect: the flow run ended as {state.name}: {state.message}")
+
+    def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Output:
+        """The stage as a Prefect task: retried after transient errors, `Cached` when reused."""
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.states import Completed, Failed
+        from prefect.tasks import exponential_backoff
+
+        outputs: list[Output] = []
+        errors: list[BaseException] = []
+
+        def body() -> Any:
+            errors.clear()
+            try:
+                outputs.append(self.builder.call(stage, config, inputs))
+            except LlmillError as error:  # the user's to mend: no retry, no traceback
+                errors.append(error)
+                return Failed(message=str(error))
+            except Exception as error:
+                errors.append(error)
+                raise
+            result = self.builder.results[-1]
+            name = "Cached" if result.outcome == "reused" else None
+            return Completed(name=name, message="; ".join(result.why))
+
+        execution = self.builder.execution
+        wrapped = task(
+            name=stage.name,
+            task_run_name=stage.name,
+            tags=[f"stage:{stage.name}"],
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=execution.retries,
+            retry_delay_seconds=exponential_backoff(execution.retry_delay_seconds),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=lambda task, task_run, state: bool(errors) and is_transient(errors[-1]),
+        )(body)
+        wrapped(return_state=True)
+        if errors:
+            raise errors[-1]
+        return outputs[-1]
+
+    # What is shown ----------------------------------------------------------------------------------------------
+
+    def _note_flow_run(self, flow_run: str) -> None:
+        url = f"{self.server.pages}/runs/flow-run/{flow_run}"
+        self.run.data["prefect"] = {"flow_run": flow_run, "url": url}
+        self.run.save()
+        self.tracker.tag("llmill.prefect_flow_run", flow_run)
+        self.tracker.tag("mlflow.note.content", f"[Prefect run]({url})")
+
+    def _show_plan(self, plan: Sequence[PlannedStage]) -> None:
+        from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+        rows = ["| stage | will | about | why |", "|---|---|---|---|"]
+        for line in plan:
+            why = "<br>".join(reason.replace("|", "\\|") for reason in line.decision.why)
+            rows.append(f"| {line.stage} | {line.decision.will} | {duration(line.estimate_seconds)} | {why} |")
+        self._safely(
+            lambda: create_markdown_artifact("\n".join(rows), key="plan", description=f"Plan of {self.run.name}")
+        )
+        self._safely(lambda: create_link_artifact(self.tracker.url(), "MLflow run", key="mlflow"))
+
+    def progressed(self, stage: str, progress: Progress) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        percent = 100.0 * progress.done / progress.total if progress.total else 0.0
+        now = time.monotonic()
+        if stage not in self._bars:
+            made = self._safely(lambda: create_progress_artifact(percent, key=f"{stage}-progress", description=stage))
+            if made is not None:
+                self._bars[stage] = made, now
+        elif now - self._bars[stage][1] > PROGRESS_SECONDS or progress.done == progress.total:
+            bar = self._bars[stage][0]
+            self._bars[stage] = bar, now
+            self._safely(lambda: update_progress_artifact(bar, percent))
+
+    def finished(self, result: StageResult) -> None:
+        from prefect.artifacts import create_table_artifact
+
+        rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
+        rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})
+        if result.artifact is not None:
+            rows.append({"figure": "artifact", "value": result.artifact.digest[:16]})
+        rows += [
+            {"figure": name.replace("_", " "), "value": figure(value)} for name, value in flat(result.summary).items()
+        ]
+        self._safely(lambda: create_table_artifact(rows, key=result.stage, description=f"What {result.stage} did"))
+
+    def _safely(self, show: Callable[[], Any]) -> Any:
+        """What is only shown never fails a run."""
+        try:
+            return show()
+        except Exception as error:
+            self.run.data.setdefault("warnings", []).append(
+                f"Prefect: not shown: {type(error).__name__}: {error}"[:300]
+            )
+            return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a retry can cure an error: the network, a busy database; never data, config or code."""
+    return isinstance(error, (TransientError, ConnectionError, TimeoutError))

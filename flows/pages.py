@@ -1,0 +1,67 @@
+"""`llmill ui`: the Prefect and MLflow pages of a home, served until Ctrl-C, leaving nothing behind."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+from flows.orchestration import (
+    START_SECONDS,
+    prefect_environment,
+    server_file,
+    start_child,
+    start_server,
+    stop,
+    wait_healthy,
+)
+from storage.errors import ConfigError, StoreError
+from storage.files import locked, write_json
+from storage.tracking import silence_mlflow, tracking_uri
+
+
+def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
+    """Start both servers, print their addresses, wait; raises ConfigError for a port that is in use."""
+    for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
+        _check_free(name, port)
+    prefect_environment(home)
+    silence_mlflow()
+    processes = []
+    try:
+        prefect_log, mlflow_log = home / "prefect" / "ui.log", home / "mlflow" / "ui.log"
+        with locked(home / "prefect" / "start.lock"):
+            prefect = start_server(home, prefect_port, prefect_log, pages=True)
+            processes.append(prefect)
+            mlflow = _start_mlflow(home, mlflow_port, mlflow_log)
+            processes.append(mlflow)
+            prefect_url, mlflow_url = f"http://127.0.0.1:{prefect_port}", f"http://127.0.0.1:{mlflow_port}"
+            wait_healthy(f"{prefect_url}/api/health", prefect, prefect_log, START_SECONDS)
+            wait_healthy(f"{mlflow_url}/health", mlflow, mlflow_log, START_SECONDS)
+        write_json(server_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
+        print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nCtrl-C ends both", flush=True)
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        raise StoreError(f"a server ended by itself; see {prefect_log} and {mlflow_log}")
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        server_file(home).unlink(missing_ok=True)
+        for process in processes:
+            stop(process)
+
+
+def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]
+    artifacts = (home / "mlflow" / "artifacts").as_uri()
+    arguments = ["mlflow", "server", "--backend-store-uri", tracking_uri(home), "--workers", "1"]
+    arguments += ["--default-artifact-root", artifacts, "--host", "127.0.0.1", "--port", str(port)]
+    return start_child(arguments, log, os.environ)
+
+
+def _check_free(option: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ConfigError(f"port {port} is in use: end what uses it, or choose another with {option}") from None

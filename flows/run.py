@@ -1,0 +1,224 @@
+"""One run: plan, then build what the plan cannot reuse, recorded in the run file, in Prefect and in MLflow."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, TextIO
+
+from flows.build import build
+from flows.plan import STAGE_NAMES, PlannedStage, all_reused, make_plan
+from flows.recipe import Recipe
+from flows.text import Terminal, duration, plan_text
+from storage.artifacts import Artifact, Part
+from storage.home import prepare_home
+from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, close_dead_runs
+from storage.store import Store
+from storage.tracking import Tracker
+from tasks.config import StageConfig
+from tasks.engine import Builder, Listener, Options, ReachedTarget, StageResult, describe
+from tasks.stage import Decision, Stage, engine_in_force
+
+Report = dict[str, Any]
+
+
+def execute(
+    recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False
+) -> tuple[Report, BaseException | None]:
+    """Carry out a run; returns its report (the `--json` object) and the error that ended it, if any.
+
+    A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
+    """
+    started = time.monotonic()
+    home = prepare_home()
+    store = Store(home)
+    plan = make_plan(store, recipe, options)
+    dead = list(close_dead_runs(home))
+    run = Run(home, recipe.name, recipe.model_dump(mode="json"))
+    run.data["plan"] = [line.record() for line in plan]
+    run.save()
+    print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
+
+    terminal = Terminal(out)
+    error: BaseException | None = None
+    with ExitStack() as stack:
+        builder = Builder(store, recipe.execution, options, [_RunFile(run), terminal], run.name)
+        stack.enter_context(builder)
+        try:
+            if all_reused(plan):
+                builder.reuse_all([(line.definition, line.decision) for line in plan])
+            elif plain:
+                _walk(recipe, builder)
+            else:
+                _build_with_tracking(recipe, builder, run, plan, dead)
+        except (Exception, KeyboardInterrupt) as caught:
+            error = caught
+        finally:
+            terminal.clear()
+    status = _status(builder.results, error)
+    seconds = time.monotonic() - started
+    run.data["stages"] = report_stages(builder.results)
+    if error is not None:
+        run.data["error"] = describe(error)
+    run.finish(status, seconds)
+    for warning in run.data.get("warnings", []):
+        print(warning, file=out)
+    _say_end(run.data, builder.results, out)
+    report = {"run": run.name, "status": status, "seconds": round(seconds, 3), "stages": run.data["stages"]}
+    return report, error
+
+
+def _walk(recipe: Recipe, engine: Any) -> None:
+    """Walk the flow under an engine, to its end or to the stage named by `--to`."""
+    with engine_in_force(engine), suppress(ReachedTarget):
+        build(recipe)
+
+
+def _build_with_tracking(
+    recipe: Recipe, builder: Builder, run: Run, plan: Sequence[PlannedStage], dead: Sequence[Mapping[str, Any]]
+) -> None:
+    """Build inside a Prefect flow run, recorded in MLflow; what a dead run left open in either is closed."""
+    from flows.orchestration import PrefectRun, prefect_server
+
+    home = builder.store.home
+    with prefect_server(home) as server:
+        tracker = Tracker(home, run.name, recipe.model_dump(mode="json"))
+        tracker.close_dead([run_id for one in dead for run_id in one.get("mlflow", {}).get("runs", [])])
+        server.close_dead([one["prefect"]["flow_run"] for one in dead if "prefect" in one])
+        tracker.start()
+        tracking = _Tracking(tracker, recipe, run)
+        builder.listeners = [*builder.listeners, tracking]
+        prefect_run = PrefectRun(server, builder, run, tracker)
+        status = FAILED
+        try:
+            prefect_run.execute(recipe, plan, lambda engine: _walk(recipe, engine))
+            status = COMPLETED
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            raise
+        finally:
+            tracking.register_release(builder.results)
+            tracker.finish(status)
+            if tracker.failures:
+                run.data.setdefault("warnings", []).append(
+                    f"MLflow: {len(tracker.failures)} records were not sent; first: {tracker.failures[0]}"
+                )
+
+
+class _RunFile(Listener):
+    """Keeps the run file true while the run goes on."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._done: list[StageResult] = []
+
+    def finished(self, result: StageResult) -> None:
+        self._done.append(result)
+        self.run.data["stages"] = report_stages(self._done)
+        self.run.save()
+
+
+class _Tracking(Listener):
+    """Hands what happens in the builder to MLflow."""
+
+    def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
+        self.tracker, self.recipe, self.run = tracker, recipe, run
+        self._parts: dict[str, Mapping[str, Part]] = {}
+        self._note()
+
+    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
+        reads = [self._parts[source][part] for source, _, part in _labels(decision) if source in self._parts]
+        self.tracker.start_stage(stage.name, config.model_dump(mode="json"), decision.why, reads)
+        self._note()
+
+    def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
+        self.tracker.measure(stage, rows)
+
+    def finished(self, result: StageResult) -> None:
+        if result.artifact is not None:
+            self._parts[result.stage] = result.artifact.parts
+        parts = list(result.artifact.parts.values()) if result.artifact else []
+        self.tracker.finish_stage(result.stage, result.outcome, result.summary, parts)
+        if result.outcome == "reused" and result.record:
+            built_by = result.record.get("mlflow_run", "an earlier run")
+            self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
+
+    def provenance(self, stage: str) -> dict[str, Any]:
+        return {"mlflow_run": self.tracker.stages.get(stage)}
+
+    def register_release(self, results: Sequence[StageResult]) -> None:
+        release = next((result for result in results if result.stage == "release" and result.artifact), None)
+        if release is not None and release.artifact is not None:
+            version = self.tracker.register(self.recipe.release.name, release.artifact["release"], release.summary)
+            self.run.data["model"] = {"name": self.recipe.release.name, "version": version}
+
+    def _note(self) -> None:
+        opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
+        self.run.data["mlflow"] = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened}
+        self.run.save()
+
+
+def _labels(decision: Decision) -> list[tuple[str, str, str]]:
+    return [label.partition("/") for label in decision.identity.inputs]
+
+
+def report_stages(results: Sequence[StageResult]) -> list[dict[str, Any]]:
+    """The stages of the `--json` object; those the run did not come to are `skipped` after a failure."""
+    rows = [_report_stage(result) for result in results]
+    if results and results[-1].outcome == "failed":
+        met = {result.stage for result in results}
+        rows += [
+            {"stage": name, "outcome": "skipped", "why": [f"{results[-1].stage} failed"], "seconds": 0.0}
+            for name in STAGE_NAMES
+            if name not in met
+        ]
+    return rows
+
+
+def _report_stage(result: StageResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "stage": result.stage,
+        "outcome": result.outcome,
+        "why": list(result.why),
+        "seconds": round(result.seconds, 3),
+    }
+    if result.artifact is not None:
+        row["artifact"] = describe_artifact(result.artifact, result.summary)
+    if result.error is not None:
+        row["error"] = result.error
+    return row
+
+
+def describe_artifact(artifact: Artifact, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """An artifact as the JSON contract has it."""
+    parts = {name: {"digest": part.digest, "uri": part.path.as_uri()} for name, part in artifact.parts.items()}
+    return {
+        "digest": artifact.digest,
+        "uri": f"llmill://{artifact.stage}/{artifact.digest}",
+        "parts": parts,
+        "summary": dict(summary),
+    }
+
+
+def _status(results: Sequence[StageResult], error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if error is not None:
+        return FAILED
+    return REUSED if all(result.outcome == "reused" for result in results) else COMPLETED
+
+
+def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextIO) -> None:
+    built = sum(result.outcome == "built" for result in results)
+    reused = sum(result.outcome == "reused" for result in results)
+    print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused", file=out)
+    release = next((result for result in results if result.stage == "release" and result.artifact), None)
+    if release is not None and release.artifact is not None:
+        print(f"release     {release.artifact['release'].path}", file=out)
+        print('try         llmill generate "def add_edge(graph, source, target)"', file=out)
+    if "prefect" in data:
+        print(f"prefect     {data['prefect']['url']}", file=out)
+    if "mlflow" in data and data["mlflow"]["run"]:
+        print(f"mlflow      {data['mlflow']['url']}", file=out)
+    if "prefect" in data or "mlflow" in data:
+        print("pages       llmill ui", file=out)
+    out.flush()

@@ -1,0 +1,144 @@
+"""What a person reads in the terminal: the plan, progress, results. Plain text that fits 80 columns and a pipe."""
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from flows.plan import PlannedStage
+from tasks.config import StageConfig
+from tasks.engine import Listener, StageResult
+from tasks.stage import Decision, Stage
+from tasks.workspace import Progress
+
+SHOWN_FIGURES = 6
+LIVE_SECONDS = 0.2  # between two redraws of the live line on a terminal
+PIPE_SECONDS = 15.0  # between two progress lines in a pipe
+
+
+def plan_text(plan: Sequence[PlannedStage]) -> str:
+    """The plan as a table: stage, what, estimate, reasons (one a line)."""
+    lines = [f"{'stage':<12}{'will':<8}{'about':>8}  why"]
+    for line in plan:
+        first, *more = line.decision.why
+        lines.append(f"{line.stage:<12}{line.decision.will:<8}{duration(line.estimate_seconds):>8}  {first}")
+        lines += [f"{'':<30}{reason}" for reason in more]
+    known = [line.estimate_seconds for line in plan if line.estimate_seconds is not None]
+    unknown = len(plan) - len(known)
+    total = f"at most about {duration(sum(known))}" if unknown < len(plan) else "time unknown"
+    total += f" and {unknown} unknown" if 0 < unknown < len(plan) else ""
+    builds = sum(line.decision.will == "build" for line in plan)
+    maybes = sum(line.decision.will == "maybe" for line in plan)
+    lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused; {total}")
+    return "\n".join(lines)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; `unknown` for None."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def figure(value: Any) -> str:
+    """A figure for people: thousands separated, four significant digits."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return str(value)
+
+
+def figures(summary: Mapping[str, Any], most: int = SHOWN_FIGURES) -> str:
+    """The first figures of a summary in one line; nested ones are left to `inspect`."""
+    flat = [(name, value) for name, value in summary.items() if not isinstance(value, (dict, list))]
+    return ", ".join(f"{name.replace('_', ' ')} {figure(value)}" for name, value in flat[:most])
+
+
+class Terminal(Listener):
+    """Prints a line a stage as it ends, and a live line of progress on stderr."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out = out
+        self._live = sys.stderr.isatty()
+        self._last = 0.0
+        self._shown = False
+
+    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
+        self._last = time.monotonic()
+        self._draw(f"{stage.name:<12}building: {'; '.join(decision.why)}")
+
+    def progressed(self, stage: str, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < (LIVE_SECONDS if self._live else PIPE_SECONDS):
+            return
+        self._last = now
+        line = f"{stage:<12}{figure(progress.done)}/{figure(progress.total)} {progress.unit}"
+        for name, value in progress.figures.items():
+            line += f"  {name.replace('_', ' ')} {figure(value)}"
+        if progress.seconds_left is not None:
+            line += f"  {duration(progress.seconds_left)} left"
+        self._draw(line)
+
+    def finished(self, result: StageResult) -> None:
+        self.clear()
+        if result.outcome == "failed":
+            return
+        tail = figures(result.summary) if result.outcome == "built" else "; ".join(result.why)
+        print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
+
+    def _draw(self, line: str) -> None:
+        if self._live:
+            width = shutil.get_terminal_size().columns
+            print("\r\x1b[2K" + line[: width - 1], end="", file=sys.stderr, flush=True)
+            self._shown = True
+        elif line:
+            print(line, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._live and self._shown:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+            self._shown = False
+
+
+def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
+    """All runs as a table, oldest first."""
+    if not runs:
+        return "no run yet; start one with `llmill run`"
+    lines = [f"{'run':<36}{'status':<12}{'time':>12}  built reused"]
+    for run in runs:
+        outcomes = [row["outcome"] for row in run["stages"]]
+        seconds = duration(run.get("seconds"))
+        built, reused = outcomes.count("built"), outcomes.count("reused")
+        lines.append(f"{run['run']:<36}{run['status']:<12}{seconds:>12}  {built:>5} {reused:>6}")
+    return "\n".join(lines)
+
+
+def inspect_text(description: Mapping[str, Any]) -> str:
+    """An artifact for a person: parts, what it was built from and by which code, the summary."""
+    lines = [f"{description['stage']}  {description['digest']}"]
+    for name, part in description["parts"].items():
+        state = "; ".join(part["damage"]) or "intact"
+        lines.append(f"  {name:<12}{figure(part['bytes'])} bytes in {len(part['files'])} files, {state}")
+        lines.append(f"  {'':<12}{part['uri']}")
+    for build in description["builds"][-1:]:
+        identity = build["identity"]
+        lines.append(f"built by {build['run']} in {duration(build['seconds'])}: {'; '.join(build['why'])}")
+        lines += [f"  input {name}  {digest[:16]}" for name, digest in identity["inputs"].items()]
+        whole = [name for name in identity["code"] if name.count(".") == 1]
+        lines.append(f"  code  {len(identity['code'])} definitions; whole modules: {', '.join(whole) or 'none'}")
+        for name, value in build["summary"].items():
+            shown = figure(value) if not isinstance(value, (dict, list)) else str(value)
+            lines.append(f"  {name.replace('_', ' '):<32}{shown}")
+    return "\n".join(lines)
