@@ -19,6 +19,7 @@ from storage.tokens import TokenSet
 IntArray = npt.NDArray[np.int64]
 
 IGNORED = -100  # a target that is not scored: a prompt token, padding
+PADDED_TO = 8  # tokens; few different shapes, since oneDNN compiles and keeps a product for each that it meets
 POOL_BATCHES = 32  # examples are sorted by length within so many batches: padding falls to a few percent
 
 
@@ -161,7 +162,7 @@ class ExampleSet:
     def batch(self, chosen: IntArray) -> Batch:
         """The chosen examples as rows, padded on the right; only answers are scored."""
         starts, middles, ends = self.index[chosen, 0], self.index[chosen, 1], self.index[chosen, 2]
-        time = int((ends - starts).max()) - 1
+        time = -(-(int((ends - starts).max()) - 1) // PADDED_TO) * PADDED_TO
         inputs = np.zeros((len(chosen), time), np.int64)
         targets = np.full((len(chosen), time), IGNORED, np.int64)
         for row, (start, middle, end) in enumerate(zip(starts, middles, ends, strict=True)):

@@ -223,7 +223,10 @@ class Builder:
             getattr(listener, method)(*arguments)
 
     def _note(self, result: StageResult) -> None:
-        self.results.append(result)
+        self.results = [
+            *(other for other in self.results if other.stage != result.stage),
+            result,
+        ]  # of a retry, the last
         self._tell("finished", result)
 
 

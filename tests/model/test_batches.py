@@ -70,9 +70,9 @@ def write_examples(folder, lengths):
 def test_answers_alone_are_scored_and_padding_is_not(tmp_path):
     examples = write_examples(tmp_path, [1, 4])
     batch = examples.batch(np.array([0, 1]))
-    assert batch.inputs.tolist()[0] == [0, 1, 5, 6, 6, 0, 0, 0, 0, 0, 0]
-    assert batch.targets.tolist()[0] == [IGNORED, IGNORED, 6, 6, 3] + [IGNORED] * 6
-    assert batch.targets.tolist()[1] == [IGNORED] * 5 + [6] * 5 + [3]
+    assert batch.inputs.tolist()[0] == [0, 1, 5, 6, 6] + [0] * 11
+    assert batch.targets.tolist()[0] == [IGNORED, IGNORED, 6, 6, 3] + [IGNORED] * 11
+    assert batch.targets.tolist()[1] == [IGNORED] * 5 + [6] * 5 + [3] + [IGNORED] * 5
     assert batch.valid == 3 + 6
 
 
@@ -87,15 +87,20 @@ def test_each_example_comes_once_an_epoch_with_others_of_its_length(tmp_path):
         cells += batch.inputs.size
     assert scored == sum(n + 2 for n in lengths)
     needed = sum(2 * n + 3 for n in lengths)
-    assert cells < 1.1 * needed  # unsorted, two thirds more
+    assert cells < 1.15 * needed  # unsorted, two thirds more
     assert (batches.batch(70).inputs.shape != batches.batch(7).inputs.shape) or (
         batches.batch(70).inputs != batches.batch(7).inputs
     ).any()
 
 
+def test_lengths_come_in_few_sizes(tmp_path):
+    batches = ExampleBatches(write_examples(tmp_path, list(range(1, 60))), rows=4, seed=1)
+    assert {batches.batch(step).inputs.shape[1] % 8 for step in range(15)} == {0}
+
+
 def test_shares_and_parts_hold_every_row_in_order(tmp_path):
     batch = ExampleBatches(write_examples(tmp_path, [5] * 7), rows=7, seed=1).batch(0)
-    for parts in (batch.share(2), batch.share(3), batch.share(20), batch.split(30), batch.split(1)):
+    for parts in (batch.share(2), batch.share(3), batch.share(20), batch.split(40), batch.split(1)):
         assert (np.concatenate([part.inputs for part in parts]) == batch.inputs).all()
     assert [len(part.inputs) for part in batch.share(2)] == [4, 3]
-    assert all(part.inputs.size <= 30 for part in batch.split(30))
+    assert all(part.inputs.size <= 40 for part in batch.split(40))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from model import loss
 from model.batches import IGNORED
-from model.loss import summed_nats
+from model.loss import spans, summed_nats
 
 
 def inputs(dtype=torch.float32):
@@ -33,6 +33,16 @@ def test_value_and_gradients_equal_the_plain_cross_entropy(monkeypatch, chunk, m
     assert torch.allclose(ours, plain, rtol=1e-5)
     for ours_gradient, plain_gradient in zip(actual, expected, strict=True):
         assert torch.allclose(ours_gradient, plain_gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("largest", [1, 8, 256])
+def test_spans_cover_every_row_once_in_few_sizes(largest):
+    sizes = set()
+    for length in range(600):
+        cut = list(spans(length, largest))
+        assert [row for start, stop in cut for row in range(start, stop)] == list(range(length))
+        sizes |= {stop - start for start, stop in cut}
+    assert sizes == {1 << k for k in range(largest.bit_length())}
 
 
 def test_nothing_to_predict_costs_nothing_and_gives_zero_gradients():
