@@ -4,6 +4,7 @@ Prefect displays, retries and will schedule; the store decides what is true. Eac
 (never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
 """
 
+import atexit
 import os
 import socket
 import subprocess
@@ -88,27 +89,25 @@ def prefect_server(home: Path) -> Iterator[Server]:
         with temporary_settings({PREFECT_API_URL: f"{running}/api"}):
             yield Server(f"{running}/api", running)
         return
-    with temporary_server(home) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+    url = temporary_server(home)
+    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
         yield Server(f"{url}/api", f"http://127.0.0.1:{UI_PORT}")
 
 
-@contextmanager
-def temporary_server(home: Path) -> Iterator[str]:
-    """Run a Prefect server on the home's database for as long as the block lasts; it dies with this process."""
+def temporary_server(home: Path) -> str:
+    """Run a Prefect server on the home's database for as long as this process lives; returns its address.
+
+    It is stopped at exit, after Prefect's threads have sent their last logs and events: without a server they would
+    try for more than a minute. However this process dies, the server dies with it.
+    """
     with locked(home / "prefect" / "start.lock"):  # two servers must not migrate one new database at once
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         log = home / "prefect" / "server.log"
         process = start_server(home, port, log, pages=False)
-        try:
-            wait_healthy(f"{url}/api/health", process, log, START_SECONDS)
-        except BaseException:
-            stop(process)
-            raise
-    try:
-        yield url
-    finally:
-        stop(process)
+        atexit.register(stop, process)
+        wait_healthy(f"{url}/api/health", process, log, START_SECONDS)
+    return url
 
 
 def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subprocess.Popen[bytes]":
@@ -253,7 +252,6 @@ class PrefectRun(Listener):
         wrapped = task(
             name=stage.name,
             task_run_name=stage.name,
-            tags=[f"stage:{stage.name}"],
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=execution.retries,

@@ -13,7 +13,7 @@ from storage.artifacts import Artifact, Part
 from storage.home import prepare_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, close_dead_runs
 from storage.store import Store
-from storage.tracking import Tracker
+from storage.tracking import Tracker, import_meanwhile
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, ReachedTarget, StageResult, describe
 from tasks.stage import Decision, Stage, engine_in_force
@@ -80,6 +80,7 @@ def _build_with_tracking(
     from flows.orchestration import PrefectRun, prefect_server
 
     home = builder.store.home
+    import_meanwhile()
     with prefect_server(home) as server:
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"))
         tracker.close_dead([run_id for one in dead for run_id in one.get("mlflow", {}).get("runs", [])])

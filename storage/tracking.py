@@ -5,8 +5,10 @@ batches (one call for a hundred values costs what one call for one value costs).
 does not fail the run: what could not be sent is counted and said at the end.
 """
 
+import importlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -33,6 +35,12 @@ def silence_mlflow() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+def import_meanwhile() -> None:
+    """Begin to import mlflow, which takes seconds, while something else is waited for."""
+    silence_mlflow()
+    threading.Thread(target=importlib.import_module, args=("mlflow",), name="import-mlflow", daemon=True).start()
 
 
 class Tracker:
