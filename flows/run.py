@@ -215,7 +215,8 @@ def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextI
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         print(f"release     {release.artifact['release'].path}", file=out)
-        print('try         llmill generate "def add_edge(graph, source, target)"', file=out)
+        prompt = "def add_edge(graph, source, target)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
+        print(f'try         llmill generate "{prompt}"', file=out)
     if "prefect" in data:
         print(f"prefect     {data['prefect']['url']}", file=out)
     if "mlflow" in data and data["mlflow"]["run"]:

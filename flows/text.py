@@ -22,6 +22,8 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
     lines = [f"{'stage':<12}{'will':<8}{'about':>8}  why"]
     for line in plan:
         first, *more = line.decision.why
+        if line.decision.will == "maybe" and more:
+            first, more = f"{first}, and {len(more)} more", []
         lines.append(f"{line.stage:<12}{line.decision.will:<8}{duration(line.estimate_seconds):>8}  {first}")
         lines += [f"{'':<30}{reason}" for reason in more]
     known = [line.estimate_seconds for line in plan if line.estimate_seconds is not None]
