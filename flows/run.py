@@ -11,7 +11,7 @@ from flows.recipe import Recipe
 from flows.text import Terminal, duration, plan_text
 from storage.artifacts import Artifact, Part
 from storage.home import prepare_home
-from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, close_dead_runs
+from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.store import Store
 from storage.tracking import Tracker, import_meanwhile
 from tasks.config import StageConfig
@@ -32,7 +32,7 @@ def execute(
     home = prepare_home()
     store = Store(home)
     plan = make_plan(store, recipe, options)
-    dead = list(close_dead_runs(home))
+    dead = mark_dead_runs(home)
     run = Run(home, recipe.name, recipe.model_dump(mode="json"))
     run.data["plan"] = [line.record() for line in plan]
     run.save()
@@ -83,8 +83,10 @@ def _build_with_tracking(
     import_meanwhile()
     with prefect_server(home) as server:
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"))
-        tracker.close_dead([run_id for one in dead for run_id in one.get("mlflow", {}).get("runs", [])])
-        server.close_dead([one["prefect"]["flow_run"] for one in dead if "prefect" in one])
+        for crashed in dead:
+            tracker.close_dead(crashed.get("mlflow", {}).get("runs", []))
+            server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
+            mark_closed(home, crashed)
         tracker.start()
         tracking = _Tracking(tracker, recipe, run)
         builder.listeners = [*builder.listeners, tracking]
@@ -110,11 +112,11 @@ class _RunFile(Listener):
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._done: list[StageResult] = []
+        self._done: dict[str, StageResult] = {}
 
     def finished(self, result: StageResult) -> None:
-        self._done.append(result)
-        self.run.data["stages"] = report_stages(self._done)
+        self._done[result.stage] = result
+        self.run.data["stages"] = report_stages(list(self._done.values()))
         self.run.save()
 
 

@@ -7,7 +7,6 @@ says `running` without a held lock tells of a dead run.
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,18 +82,28 @@ def find_run(home: Path, reference: str) -> dict[str, Any]:
     raise DataError(f"run {reference}: not known in {home / 'runs'}")
 
 
-def close_dead_runs(home: Path) -> Iterator[dict[str, Any]]:
-    """Mark the runs whose process died without a word as crashed; yields them."""
+def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
+    """Mark the runs whose process died without a word as crashed.
+
+    Returns the crashed runs whose records in Prefect and MLflow are still open; `mark_closed` takes one off the list.
+    """
+    crashed = []
     for run in runs(home):
         path = home / "runs" / f"{run['run']}.json"
-        if run["status"] != RUNNING:
-            continue
-        with locked(_lock_path(path), blocking=False) as free:
-            if free:
-                run["status"] = CRASHED
-                write_json(path, run)
-                _lock_path(path).unlink(missing_ok=True)
-                yield run
+        if run["status"] == RUNNING:
+            with locked(_lock_path(path), blocking=False) as free:
+                if free:
+                    run["status"] = CRASHED
+                    write_json(path, run)
+                    _lock_path(path).unlink(missing_ok=True)
+        if run["status"] == CRASHED and not run.get("closed"):
+            crashed.append(run)
+    return crashed
+
+
+def mark_closed(home: Path, run: dict[str, Any]) -> None:
+    """Note that nothing of a crashed run is open any more."""
+    write_json(home / "runs" / f"{run['run']}.json", {**run, "closed": True})
 
 
 def _lock_path(path: Path) -> Path:
