@@ -12,7 +12,7 @@ from tasks.engine import Listener, StageResult
 from tasks.stage import Decision, Stage
 from tasks.workspace import Progress
 
-SHOWN_FIGURES = 6
+SHOWN_COLUMNS = 70  # of a stage's figures
 LIVE_SECONDS = 0.2  # between two redraws of the live line on a terminal
 PIPE_SECONDS = 15.0  # between two progress lines in a pipe
 
@@ -61,10 +61,18 @@ def figure(value: Any) -> str:
     return str(value)
 
 
-def figures(summary: Mapping[str, Any], most: int = SHOWN_FIGURES) -> str:
-    """The first figures of a summary in one line; nested ones are left to `inspect`."""
-    flat = [(name, value) for name, value in summary.items() if not isinstance(value, (dict, list))]
-    return ", ".join(f"{name.replace('_', ' ')} {figure(value)}" for name, value in flat[:most])
+def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
+    """The first figures of a summary, as many as fit; nested ones and the rest are left to `inspect`."""
+    line = ""
+    for name, value in summary.items():
+        if isinstance(value, (dict, list)):
+            continue
+        longer = f"{line}, " if line else ""
+        longer += f"{name.replace('_', ' ')} {figure(value)}"
+        if line and len(longer) > columns:
+            break
+        line = longer
+    return line
 
 
 class Terminal(Listener):
