@@ -129,9 +129,10 @@ def _recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
 
 def _run(options: argparse.Namespace) -> int:
     from flows.run import execute
+    from flows.text import Unbroken
 
     recipe, run_options = _recipe_and_options(options)
-    out: TextIO = sys.stderr if options.json else sys.stdout
+    out: TextIO = sys.stderr if options.json else Unbroken(sys.stdout)  # type: ignore[assignment]
     report, error = execute(recipe, run_options, out, plain=options.plain)
     if options.json:
         _print_json(report)

@@ -23,9 +23,9 @@ from flows.text import duration, figure
 from storage.errors import LlmillError, StoreError, TransientError
 from storage.files import locked, read_json
 from storage.runs import Run
-from storage.tracking import Tracker, flat
+from storage.tracking import Tracker, flat, without_credentials
 from tasks.config import StageConfig
-from tasks.engine import Builder, Listener, StageResult
+from tasks.engine import Builder, Listener, ReachedTarget, StageResult
 from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
@@ -82,7 +82,7 @@ def prefect_server(home: Path) -> Iterator[Server]:
 
     address = PREFECT_API_URL.value()
     if address:
-        yield Server(address, address.removesuffix("/api"))
+        yield Server(address, without_credentials(address.removesuffix("/api")))
         return
     running = running_server(home)
     if running is not None:
@@ -233,11 +233,14 @@ class PrefectRun(Listener):
 
         outputs: list[Output] = []
         errors: list[BaseException] = []
+        targets: list[ReachedTarget] = []
 
         def body() -> Any:
             errors.clear()
             try:
                 outputs.append(self.builder.call(stage, config, inputs))
+            except ReachedTarget as target:  # the stage itself is done
+                targets.append(target)
             except LlmillError as error:  # the user's to mend: no retry, no traceback
                 errors.append(error)
                 return Failed(message=str(error))
@@ -260,8 +263,8 @@ class PrefectRun(Listener):
             retry_condition_fn=lambda task, task_run, state: bool(errors) and is_transient(errors[-1]),
         )(body)
         wrapped(return_state=True)
-        if errors:
-            raise errors[-1]
+        for raised in (*targets, *errors):
+            raise raised
         return outputs[-1]
 
     # What is shown ----------------------------------------------------------------------------------------------

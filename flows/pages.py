@@ -22,6 +22,10 @@ from storage.tracking import silence_mlflow, tracking_uri
 
 def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     """Start both servers, print their addresses, wait; raises ConfigError for a port that is in use."""
+    if tracking_uri(home).startswith("http"):
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI names a server of your own: its pages are there. Unset it to see those of this home"
+        )
     for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         _check_free(name, port)
     prefect_environment(home)
@@ -53,9 +57,9 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
 
 def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]
     artifacts = (home / "mlflow" / "artifacts").as_uri()
-    arguments = ["mlflow", "server", "--backend-store-uri", tracking_uri(home), "--workers", "1"]
-    arguments += ["--default-artifact-root", artifacts, "--host", "127.0.0.1", "--port", str(port)]
-    return start_child(arguments, log, os.environ)
+    arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", artifacts]
+    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})
 
 
 def _check_free(option: str, port: int) -> None:

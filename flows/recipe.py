@@ -77,7 +77,7 @@ def _find(name_or_path: str) -> Path:
     path = SHIPPED / f"{name_or_path}.yaml"
     if path.is_file() and "/" not in name_or_path:
         return path
-    given = Path(name_or_path).expanduser()
+    given = expand_user(name_or_path)
     if given.is_file():
         return given.absolute()
     if given.is_dir():
@@ -88,6 +88,14 @@ def _find(name_or_path: str) -> Path:
         f"recipe {name_or_path!r} is unknown{_did_you_mean(name_or_path, shipped())}. "
         f"Shipped recipes: {', '.join(shipped())}; or give the path of a YAML file"
     )
+
+
+def expand_user(path: str) -> Path:
+    """A path with `~` and `~user` resolved; ConfigError for a user who is not known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: the home folder of this user is not known; write the path out") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -118,10 +126,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML in UTF-8: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply for a recipe") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: not valid YAML in UTF-8: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(document, dict):
@@ -136,7 +144,7 @@ def _override(document: dict[str, Any], setting: str) -> None:
         raise ConfigError(f"--set {setting}: write it as path=value, such as filter.min_words=20")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise ConfigError(f"--set {setting}: the value is not valid YAML; quote it") from None
     names = path.strip().split(".")
     target: Any = document
@@ -205,8 +213,7 @@ def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:
 
     def absolute(sources: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(
-            source.model_copy(update={"path": os.path.normpath(base / Path(source.path).expanduser())})
-            for source in sources
+            source.model_copy(update={"path": os.path.normpath(base / expand_user(source.path))}) for source in sources
         )
 
     update: Mapping[str, Any] = {"files": absolute(recipe.collect.files), "pairs": absolute(recipe.collect.pairs)}

@@ -74,7 +74,7 @@ def _walk(recipe: Recipe, engine: Any) -> None:
 
 
 def _build_with_tracking(
-    recipe: Recipe, builder: Builder, run: Run, plan: Sequence[PlannedStage], dead: Sequence[Mapping[str, Any]]
+    recipe: Recipe, builder: Builder, run: Run, plan: Sequence[PlannedStage], dead: Sequence[dict[str, Any]]
 ) -> None:
     """Build inside a Prefect flow run, recorded in MLflow; what a dead run left open in either is closed."""
     from flows.orchestration import PrefectRun, prefect_server

@@ -1,5 +1,6 @@
 """What a person reads in the terminal: the plan, progress, results. Plain text that fits 80 columns and a pipe."""
 
+import os
 import shutil
 import sys
 import time
@@ -73,6 +74,27 @@ def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
             break
         line = longer
     return line
+
+
+class Unbroken:
+    """A text stream whose reader may go away (as `head` does) without ending the run that writes to it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop the text where nobody reads any more."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush; where nobody reads any more, what follows goes nowhere."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 class Terminal(Listener):

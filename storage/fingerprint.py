@@ -11,7 +11,9 @@ which a name cannot be found, and one that looks names up at run time (`globals(
 """
 
 import ast
+import contextlib
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,12 +21,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from storage.canonical import digest_file
+
 FIRST_PARTY = ("flows", "tasks", "model", "storage")
 WHOLE = "*"  # as a definition's name: the whole module
 
 # The engine decides what is built, not what comes out: its decorator is no part of a stage's code.
 ENGINE_DECORATOR = "stage"
 _DOCUMENTATION_KEYWORDS = {"description", "title", "examples"}
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,98}\.[a-z0-9]{1,8}")
 _DYNAMIC_LOOKUPS = {"globals", "locals", "eval", "exec", "__import__", "vars"}
 
 Definition = tuple[str, str]  # (module, name)
@@ -50,7 +55,9 @@ def _installed_code(module: str) -> "Code":
     if top not in roots:
         file = getattr(sys.modules.get(module), "__file__", None)
         if file:
-            roots[top] = Path(file).resolve().parents[module.count(".")]
+            path = Path(file).resolve()
+            depth = module.count(".") + (path.name == "__init__.py")
+            roots[top] = path if module == "__main__" else path.parents[depth]
     return _code(tuple(sorted(roots.items())))
 
 
@@ -58,8 +65,8 @@ _codes: dict[tuple[tuple[str, Path], ...], "Code"] = {}
 
 
 def _code(roots: tuple[tuple[str, Path], ...]) -> "Code":
-    """One reading of the code for the life of the process: what runs is what was read."""
-    if roots not in _codes:
+    """The code as it is on the disk now; read again only when a file has changed."""
+    if roots not in _codes or not _codes[roots].is_current():
         _codes[roots] = Code(dict(roots))
     return _codes[roots]
 
@@ -76,7 +83,7 @@ class _Import:
 class _Imports:
     """The imports of a module or a definition: names bound, modules whose names all come in, modules run."""
 
-    bound: dict[str, _Import] = field(default_factory=dict)
+    bound: dict[str, list[_Import]] = field(default_factory=dict)  # several: `try: import a as x; except: ...`
     stars: list[str] = field(default_factory=list)
     run: set[str] = field(default_factory=set)
 
@@ -84,7 +91,7 @@ class _Imports:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.name if alias.asname else alias.name.partition(".")[0]
-                self.bound[alias.asname or name] = _Import(name)
+                self.bound.setdefault(alias.asname or name, []).append(_Import(name))
                 self.run.add(alias.name)
             return
         source = node.module or ""
@@ -97,7 +104,7 @@ class _Imports:
             if alias.name == "*":
                 self.stars.append(source)
             else:
-                self.bound[alias.asname or alias.name] = _Import(source, alias.name)
+                self.bound.setdefault(alias.asname or alias.name, []).append(_Import(source, alias.name))
                 self.run.add(f"{source}.{alias.name}")
 
 
@@ -108,6 +115,7 @@ class _Scope:
     names: set[tuple[str, ...]] = field(default_factory=set)
     imports: _Imports = field(default_factory=_Imports)
     modules: set[str] = field(default_factory=set)  # imported by a constant string, used as values
+    files: set[str] = field(default_factory=set)  # constants that look like the name of a file beside the module
     dynamic: bool = False
 
 
@@ -117,6 +125,8 @@ class Code:
     def __init__(self, roots: dict[str, Path]) -> None:
         self.roots = roots
         self._modules: dict[str, _Module | None] = {}
+        self._read: dict[Path, int] = {}
+        self._effectful: dict[str, list[str]] = {}
 
     def module(self, name: str) -> "_Module | None":
         """The parsed module, or None where there is no such first-party file."""
@@ -129,16 +139,28 @@ class Code:
         if top not in self.roots:
             return None
         base = self.roots[top].joinpath(top, *rest)
-        for path, package in ((base / "__init__.py", True), (base.with_suffix(".py"), False)):
+        script = [(self.roots[top], False)] if self.roots[top].is_file() else []  # `__main__` is where it was started
+        for path, package in (*script, (base / "__init__.py", True), (base.with_suffix(".py"), False)):
             if path.is_file():
-                return _Module(name, package, ast.parse(path.read_bytes(), filename=path.name))
+                self._read[path] = path.stat().st_mtime_ns
+                return _Module(name, path, package, ast.parse(path.read_bytes(), filename=path.name))
         return None
+
+    def is_current(self) -> bool:
+        """Whether every file that was read is as it was."""
+        try:
+            return all(path.stat().st_mtime_ns == time for path, time in self._read.items())
+        except FileNotFoundError:
+            return False
 
     def reach(self, roots: Iterable[Definition]) -> dict[str, str]:
         """Digests of everything that can be reached from the roots, by qualified name."""
         found: dict[str, str] = {}
         seen: set[Definition] = set()
-        waiting = list(roots)
+        waiting = [(module, name.partition(".")[0]) for module, name in roots]  # a method counts its class
+        for module_name, _ in waiting:
+            if self.module(module_name) is None:
+                raise LookupError(f"{module_name}: its source file is not found, so its code has no fingerprint")
         while waiting:
             module_name, name = definition = waiting.pop()
             module = self.module(module_name)
@@ -150,21 +172,36 @@ class Code:
                 found[module_name] = module.digest
                 waiting.extend((module_name, other) for other in module.definitions)
                 waiting.extend(self._references(module, module.loose_scope))
+                for name in module.imports.bound:
+                    waiting.extend(self._resolve(module, (name,), {}))
+                waiting.extend((star, WHOLE) for star in module.imports.stars)
             else:
                 scope = module.scope(name)
                 found[f"{module_name}.{name}"] = module.digest_of(name)
                 waiting.extend(self._references(module, scope))
+                found.update(module.data_files(scope))
                 if scope.dynamic:
                     waiting.append((module_name, WHOLE))
         return dict(sorted(found.items()))
 
     def _effects(self, module: "_Module", imports: _Imports) -> Iterator[Definition]:
-        """Importing runs modules and their parent packages: whole ones where that does more than define."""
-        run = {package for name in (module.name, *imports.run) for package in _with_parents(name)}
-        for name in sorted(run):
-            other = self.module(name)
-            if other is not None and other.has_effects(self):
-                yield name, WHOLE
+        """Importing runs modules, their parent packages and what those import: whole ones where it does something."""
+        for name in (module.name, *imports.run):
+            if name not in self._effectful:
+                self._effectful[name] = self._effects_of(name)
+            for effectful in self._effectful[name]:
+                yield effectful, WHOLE
+
+    def _effects_of(self, name: str) -> list[str]:
+        """The first-party modules that do more than define among those that importing `name` runs."""
+        waiting, run = [name], set()
+        while waiting:
+            for package in _with_parents(waiting.pop()):
+                module = self.module(package)
+                if module is not None and package not in run:
+                    run.add(package)
+                    waiting.extend(module.imports.run)
+        return sorted(package for package in run if (module := self.module(package)) and module.has_effects(self))
 
     def _references(self, module: "_Module", scope: _Scope) -> Iterator[Definition]:
         for dotted in scope.names:
@@ -174,22 +211,30 @@ class Code:
             if self.module(name) is not None:
                 yield name, WHOLE
 
-    def _resolve(self, module: "_Module", dotted: tuple[str, ...], local: dict[str, _Import]) -> Iterator[Definition]:
+    def _resolve(
+        self, module: "_Module", dotted: tuple[str, ...], local: dict[str, list[_Import]]
+    ) -> Iterator[Definition]:
         """The definitions that a dotted name can mean where it stands; nothing for builtins and third parties."""
         head, rest = dotted[0], dotted[1:]
-        target = local.get(head) or module.imports.bound.get(head)
-        if target is not None:
-            if target.name is None:
-                yield from self._inside(target.module, rest)
-            else:
-                yield from self._inside(target.module, (target.name, *rest))
+        targets = [*local.get(head, ()), *module.imports.bound.get(head, ())]
+        for target in targets:
+            yield from self._inside(target.module, (target.name, *rest) if target.name else rest)
         if head in module.definitions:
             yield module.name, head
-        elif target is None:
-            for star in module.imports.stars:
-                other = self.module(star)
-                if other is not None and (head in other.definitions or head in other.imports.bound):
-                    yield from self._inside(star, dotted)
+        elif not targets and (star := self._star_with(module, head)) is not None:
+            yield from self._inside(star, dotted)
+
+    def _star_with(self, module: "_Module", name: str, seen: frozenset[str] = frozenset()) -> str | None:
+        """The module from which a star import, or a star of a star, brings a name."""
+        for star in module.imports.stars:
+            other = self.module(star)
+            if other is None or star in seen:
+                continue
+            if name in other.definitions or name in other.imports.bound:
+                return star
+            if (inner := self._star_with(other, name, seen | {star})) is not None:
+                return inner
+        return None
 
     def _inside(self, module_name: str, dotted: tuple[str, ...]) -> Iterator[Definition]:
         """What `module.dotted` means: a definition, something re-exported, a submodule, or the whole module."""
@@ -204,6 +249,8 @@ class Code:
             yield from self._resolve(module, dotted, {})
         elif self.module(f"{module_name}.{dotted[0]}") is not None:
             yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:])
+        elif (star := self._star_with(module, dotted[0])) is not None:
+            yield from self._inside(star, dotted)
         else:
             yield module_name, WHOLE
 
@@ -211,8 +258,9 @@ class Code:
 class _Module:
     """One parsed module: its definitions, its imports, and what it does besides."""
 
-    def __init__(self, name: str, package: bool, tree: ast.Module) -> None:
+    def __init__(self, name: str, path: Path, package: bool, tree: ast.Module) -> None:
         self.name = name
+        self.path = path
         self.package = package
         self.tree = tree
         self.definitions: dict[str, list[ast.stmt]] = {}
@@ -232,10 +280,21 @@ class _Module:
             for name in names:
                 self.definitions.setdefault(name, []).append(statement)
         elif isinstance(statement, ast.If) and _mentions(statement.test, "TYPE_CHECKING"):
-            for inner in statement.body:
+            for inner in (*statement.body, *statement.orelse):
                 self._read(inner)
         elif not _is_documentation(statement) and not isinstance(statement, ast.Pass):
-            self.loose.append(statement)
+            self._read_loose(statement)
+
+    def _read_loose(self, statement: ast.stmt) -> None:
+        """A statement that does something; what it imports and binds on the way can be named elsewhere."""
+        self.loose.append(statement)
+        for node in ast.walk(statement):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                self.imports.read(node, self)
+            elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+                self.definitions.setdefault(node.name, []).append(node)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self.definitions.setdefault(node.id, []).append(statement)
 
     def has_effects(self, code: Code) -> bool:
         """Whether importing the module does more than define: statements, or registration by a decorator."""
@@ -263,6 +322,11 @@ class _Module:
     @cached_property
     def loose_scope(self) -> _Scope:
         return _references_of(self.loose, self)
+
+    def data_files(self, scope: _Scope) -> dict[str, str]:
+        """Digests of the files beside the module (templates, tables) that a definition names."""
+        paths = {name: self.path.parent / name for name in scope.files}
+        return {f"{self.name}:{name}": digest_file(path)[:32] for name, path in paths.items() if path.is_file()}
 
     def digest_of(self, name: str) -> str:
         return _digest(self.definitions.get(name, []))
@@ -318,9 +382,15 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if isinstance(node.annotation, ast.Constant) and isinstance(node.annotation.value, str):
-            self.visit(ast.parse(node.annotation.value, mode="eval"))
+        for inner in ast.walk(node.annotation):
+            if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                with contextlib.suppress(SyntaxError):  # the text of a Literal or of an Annotated
+                    self.visit(ast.parse(inner.value, mode="eval"))
         self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
+            self.scope.files.add(node.value)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for decorator in _foreign_decorators(node):

@@ -63,7 +63,8 @@ class Run:
 def runs(home: Path) -> list[dict[str, Any]]:
     """All runs, oldest first; a file that cannot be read is passed over."""
     found = [read_json(path) for path in (home / "runs").glob("*.json")]
-    return sorted((run for run in found if isinstance(run, dict)), key=lambda run: run["started"])
+    whole = (run for run in found if isinstance(run, dict) and {"run", "status", "started", "stages"} <= run.keys())
+    return sorted(whole, key=lambda run: run["started"])
 
 
 def find_run(home: Path, reference: str) -> dict[str, Any]:
@@ -93,6 +94,8 @@ def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
         if run["status"] == RUNNING:
             with locked(_lock_path(path), blocking=False) as free:
                 if free:
+                    run = read_json(path) or run  # it may have ended since we looked
+                if free and run["status"] == RUNNING:
                     run["status"] = CRASHED
                     write_json(path, run)
                     _lock_path(path).unlink(missing_ok=True)

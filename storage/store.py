@@ -22,10 +22,11 @@ from typing import Any
 from storage.artifacts import Artifact, Part, StoredFile, artifact_manifest, part_digest
 from storage.canonical import digest_file, digest_of
 from storage.errors import StoreError
-from storage.files import fsync_path, read_json, remove_tree, write_json
+from storage.files import fsync_path, locked, read_json, remove_tree, write_json
 
 PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
 FORMAT = 1
+_NEEDED = {"stage", "key", "identity", "artifact", "summary", "seconds", "finished", "run"}
 
 
 class Store:
@@ -55,15 +56,16 @@ class Store:
         digest = part_digest(files)
         target = self.part_path(stage, name, digest)
         part = _part(name, digest, target, files)
-        if target.exists() and not self.damage(part):
-            shutil.rmtree(folder)
-            return part
         for sub in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
             fsync_path(sub)
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove_tree(target)
-        folder.rename(target)
-        fsync_path(target.parent)
+        with locked(self.work / "publish.lock"):  # a second writer of equal contents must not take away the first's
+            if target.exists() and not self.damage(part):
+                shutil.rmtree(folder)
+            else:
+                remove_tree(target)
+                folder.rename(target)
+                fsync_path(target.parent)
         return part
 
     def damage(self, part: Part, *, full: bool = False) -> list[str]:
@@ -137,7 +139,7 @@ class Store:
     def job(self, key: str) -> tuple[dict[str, StoredFile], dict[str, Any]] | None:
         """The intact result of a shard's work, or None."""
         record = read_json(self._job_path(key))
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not {"stage", "files", "summary"} <= record.keys():
             return None
         folder = self.root / "shards" / record["stage"]
         files = {
@@ -155,15 +157,22 @@ class Store:
         write_json(self._build_path(record["stage"], record["key"]), record)
 
     def build(self, stage: str, key: str) -> dict[str, Any] | None:
-        return read_json(self._build_path(stage, key))
+        record = read_json(self._build_path(stage, key))
+        return record if _is_whole(record) else None
 
     def builds_of(self, stage: str) -> list[dict[str, Any]]:
         """All build records of a stage, newest last."""
-        found = [read_json(path) for path in (self.builds / stage).glob("[0-9a-f]*.json")]
-        return sorted((record for record in found if record), key=lambda record: (record["finished"], record["key"]))
+        found = (read_json(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
+        whole = [dict(record) for record in found if record is not None and _is_whole(record)]
+        return sorted(whole, key=lambda record: (record["finished"], record["key"]))
 
     def _build_path(self, stage: str, key: str) -> Path:
         return self.builds / stage / f"{key}.json"
+
+
+def _is_whole(record: Any) -> bool:
+    """Whether a build record has what decisions need; another is as good as none."""
+    return isinstance(record, dict) and record.keys() >= _NEEDED
 
 
 def _seal(path: Path) -> str:
@@ -188,6 +197,7 @@ def _intact(file: StoredFile, *, full: bool = False) -> bool:
         if status.st_mtime == PUBLISHED_TIME and not full:
             return True
         if digest_file(file.path) != file.digest:
+            os.utime(file.path)  # so that a cheap look finds the damage too
             return False
         os.utime(file.path, (PUBLISHED_TIME, PUBLISHED_TIME))
         return True

@@ -8,6 +8,7 @@ does not fail the run: what could not be sent is counted and said at the end.
 import importlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -210,7 +211,7 @@ class Tracker:
         try:
             return action()
         except Exception as error:
-            self.failures.append(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+            self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0][:200]))
             return None
 
 
@@ -222,6 +223,11 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, inner in value.items():
         rows |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
     return rows
+
+
+def redacted(text: str) -> str:
+    """A text in which no URL carries its user and password."""
+    return re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
 
 
 def without_credentials(url: str) -> str:

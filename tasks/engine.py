@@ -21,7 +21,7 @@ from storage.files import locked
 from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Execution, Summary
-from tasks.stage import Decision, Output, Pending, Stage, decide
+from tasks.stage import Decision, Output, Pending, Stage, decide, differences_between, identify
 from tasks.workspace import Executor, Progress, Workspace
 
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
@@ -139,7 +139,7 @@ class Builder:
                     if again.artifact is not None and stage.name not in self.options.force:
                         decision, why = again, ("built by another run",)
                     else:
-                        result = self._build(stage, config, inputs, decision, started)
+                        result = self._build(stage, config, inputs, again, started)
             if decision.artifact is not None:
                 result = self._reuse(stage, decision, why, started)
         except BaseException as error:
@@ -183,9 +183,9 @@ class Builder:
         identity, begun = decision.identity, timestamp()
         workspace = Workspace(
             self.store,
-            stage.name,
-            identity.key,
+            identity,
             stage.parts,
+            stage.name in self.options.force,
             self.execution,
             self._executor,
             lambda progress: self._tell("progressed", stage.name, progress),
@@ -212,6 +212,9 @@ class Builder:
             "run": self.run,
             "host": host_facts(),
         }
+        changed = differences_between(identity.record(), identify(stage, config, inputs))
+        if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
+            record["changed_meanwhile"] = list(changed)
         for listener in self.listeners:
             record |= listener.provenance(stage.name)
         self.store.record_build(record)

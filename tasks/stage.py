@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from storage.artifacts import Artifact
-from storage.canonical import digest_of
+from storage.canonical import canonical_json, digest_of
 from storage.fingerprint import fingerprint
 from storage.store import Store
 from tasks.config import StageConfig
@@ -218,10 +218,10 @@ def _closest(store: Store, identity: Identity) -> tuple[dict[str, Any] | None, t
     if not identity.pending:
         exact = store.build(identity.stage, identity.key)
         if exact:
-            return exact, ()
+            return exact, tuple(exact.get("changed_meanwhile", ()))
     best: tuple[dict[str, Any] | None, tuple[str, ...]] = (None, ())
     for record in reversed(store.builds_of(identity.stage)):
-        differences = tuple(_differences(record["identity"], identity))
+        differences = differences_between(record["identity"], identity)
         if best[0] is None or _weight(differences) < _weight(best[1]):
             best = record, differences
     return best
@@ -231,13 +231,19 @@ def _weight(differences: tuple[str, ...]) -> tuple[int, int]:
     return len({line.partition(" ")[0] for line in differences}), len(differences)
 
 
-def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
+def differences_between(old: Mapping[str, Any], new: Identity) -> tuple[str, ...]:
     """The differences between the identity in a build record and a new one, as lines for a person."""
+    lines = tuple(_differences(old, new))
+    same = new.pending or canonical_json(old) == canonical_json(new.record())
+    return lines if lines or same else (f"config {new.stage}: changed in form",)
+
+
+def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     if old["version"] != new.version:
         yield f"version {new.stage}: {old['version']} -> {new.version}"
     before, after = _flatten(old["config"]), _flatten(new.config)
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
+        if canonical_json(before.get(name)) != canonical_json(after.get(name)):
             yield f"config {new.stage}.{name}: {_shown(before.get(name))} -> {_shown(after.get(name))}"
     yield from _changed_names("code", old["code"], new.code)
     for label in sorted(set(old["inputs"]) | set(new.inputs)):
@@ -268,7 +274,7 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         flat: dict[str, Any] = {}
         for name, inner in value.items():
             flat.update(_flatten(inner, f"{prefix}.{name}" if prefix else name))

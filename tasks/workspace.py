@@ -26,6 +26,7 @@ from storage.processes import watch_parent
 from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Execution, Job, JobResult, ShardFunction, Summary
+from tasks.stage import Identity
 
 
 class Executor:
@@ -71,18 +72,20 @@ class Workspace:
     def __init__(
         self,
         store: Store,
-        stage: str,
-        key: str,
+        identity: Identity,
         parts: tuple[str, ...],
+        fresh: bool,
         execution: Execution,
         executor: Executor,
         on_progress: Callable[[Progress], None],
         on_metrics: Callable[[Sequence[Mapping[str, float]]], None],
     ) -> None:
         self.execution = execution
-        self._store, self._stage, self._names, self._executor = store, stage, parts, executor
+        self._store, self._stage, self._names, self._executor = store, identity.stage, parts, executor
         self._on_progress, self._on_metrics = on_progress, on_metrics
-        self._root = store.work / f"{stage}-{key[:16]}"
+        self._fresh = fresh  # a forced build works on every shard anew
+        self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
+        self._root = store.work / f"{identity.stage}-{identity.key[:16]}"
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._first_progress: tuple[float, float] | None = None
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
@@ -111,31 +114,23 @@ class Workspace:
 
     def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
         code = fingerprint(function.__module__, function.__qualname__)
-        keys = [_job_key(code, job) for job in jobs]
-        results: list[JobResult | None] = [None] * len(jobs)
-        waiting = []
-        for index, (job, key) in enumerate(zip(jobs, keys, strict=True)):
-            found = self._store.job(key)
-            if found is None:
-                waiting.append(index)
-            else:
-                results[index] = JobResult(job.name, *found)
-        done = len(jobs) - len(waiting)
-        self.progress(done, len(jobs), unit)
+        keys = [_job_key(self._basis, code, job) for job in jobs]
+        distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
+        results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
+        waiting = {key: job for key, job in distinct.items() if key not in results}
+        self.progress(len(results), len(distinct), unit)
 
-        def finish(index: int, summary: Summary) -> None:
-            nonlocal done
-            results[index] = self._publish_job(jobs[index], keys[index], summary)
-            done += 1
-            self.progress(done, len(jobs), unit)
+        def finish(key: str, summary: Summary) -> None:
+            results[key] = self._publish_job(key, summary)
+            self.progress(len(results), len(distinct), unit)
 
         if self.execution.workers == 1 or len(waiting) == 1:
-            for index in waiting:
-                finish(index, _run_job(function, jobs[index], self._job_folder(keys[index])))
+            for key, job in waiting.items():
+                finish(key, _run_job(function, job, self._job_folder(key)))
         else:
             futures = {
-                self._executor.submit(_run_job, function, jobs[index], self._job_folder(keys[index])): index
-                for index in waiting
+                self._executor.submit(_run_job, function, job, self._job_folder(key)): key
+                for key, job in waiting.items()
             }
             try:
                 for future in as_completed(futures):
@@ -144,7 +139,7 @@ class Workspace:
                 for future in futures:
                     future.cancel()
                 raise
-        return [result for result in results if result is not None]
+        return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
 
     def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
         now = time.monotonic()
@@ -179,18 +174,18 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _publish_job(self, job: Job, key: str, summary: Summary) -> JobResult:
+    def _publish_job(self, key: str, summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
         folder = self._job_folder(key)
         files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
         self._store.record_job(self._stage, key, files, summary)
         folder.rmdir()
-        return JobResult(job.name, {file.name: file for file in files}, summary)
+        return {file.name: file for file in files}, summary
 
 
-def _job_key(code: Mapping[str, str], job: Job) -> str:
+def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str:
     config = job.config.identity() if isinstance(job.config, StageConfig) else job.config
     inputs = {role: file.digest for role, file in job.inputs.items()}
-    return digest_of({"code": dict(code), "config": config, "inputs": inputs})
+    return digest_of({**basis, "code": dict(code), "config": config, "inputs": inputs})
 
 
 def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:

@@ -160,3 +160,57 @@ def test_re_exports_star_imports_and_relative_imports_are_followed(tmp_path: Pat
     }
     found = reach(tmp_path, ("shop.main", "run"), **modules)
     assert "shop.inner.leaf" in found
+
+
+FOLLOWED = {
+    "an import that may fail": {
+        "main": "try:\n    from shop.helper import f\nexcept ImportError:\n    f = None\ndef run():\n    return f()\n",
+    },
+    "the other branch of TYPE_CHECKING": {
+        "main": "if TYPE_CHECKING:\n    f = 1\nelse:\n    from shop.helper import f\ndef run():\n    return f()\n",
+    },
+    "a star of a star": {
+        "star": "from shop.second import *\n",
+        "second": "from shop.helper import *\n",
+        "main": "from shop.star import f\ndef run():\n    return f()\n",
+    },
+    "what a whole module imports": {
+        "facade": "from shop.helper import f\n",
+        "main": "import shop.facade as facade\ndef run(name):\n    return getattr(facade, name)()\n",
+    },
+    "a registration two imports away": {
+        "setup": "import shop.helper\n",
+        "main": "import shop.setup\ndef run():\n    return 1\n",
+    },
+    "a nested string annotation": {
+        "main": "from shop.helper import f\nclass run:\n    rules: list['f'] = []\n",
+    },
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_roundabout_ways_are_followed(name: str, tmp_path: Path) -> None:
+    helper = "def f():\n    return 1\nTABLE = {}\nTABLE['f'] = f\n"
+    before = reach(tmp_path / "a", ("shop.main", "run"), helper=helper, **FOLLOWED[name])
+    after = reach(tmp_path / "b", ("shop.main", "run"), helper=helper.replace("return 1", "return 2"), **FOLLOWED[name])
+    assert before != after
+
+
+def test_a_template_beside_the_module_counts(tmp_path: Path) -> None:
+    main = (
+        "from pathlib import Path\nTEMPLATE = Path(__file__).parent / 'card.jinja'\ndef run():\n    return TEMPLATE\n"
+    )
+    found = []
+    for text in ("one", "two"):
+        (tmp_path / text / "shop").mkdir(parents=True)
+        (tmp_path / text / "shop" / "card.jinja").write_text(text)
+        found.append(reach(tmp_path / text, ("shop.main", "run"), main=main))
+    assert found[0] != found[1]
+
+
+def test_a_method_counts_its_class_and_a_missing_module_is_an_error(tmp_path: Path) -> None:
+    assert "shop.main.A" in reach(
+        tmp_path / "a", ("shop.main", "A.method"), main="class A:\n    def method(self): ...\n"
+    )
+    with pytest.raises(LookupError):
+        reach(tmp_path / "b", ("shop.nowhere", "f"))

@@ -266,6 +266,91 @@ def test_new_input_costs_new_shards_only(home: Path, workers: int) -> None:
     assert first["shards"].files[0].path.stat().st_ino == second["shards"].files[0].path.stat().st_ino, "stored once"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_equal_shards_are_worked_on_once_and_stand_in_every_place(home: Path, workers: int) -> None:
+    with Builder(Store(home), Execution(workers=workers)) as builder, engine_in_force(builder):
+        output = shouted(UniqueConfig(), words(WordsConfig(text="a b a a b")))
+    assert isinstance(output, Artifact)
+    assert [file.path.read_text() for file in output["shards"].files] == ["A", "B", "A", "A", "B"]
+
+
+def test_a_forced_build_works_on_its_shards_anew(home: Path) -> None:
+    first, second = (
+        [build["summary"] for build in Store(home).builds_of("shouted")]
+        for options in (Options(), Options(force=frozenset({"shouted"})))
+        if _shout(home, options)
+    )
+    assert first == second
+    jobs = sorted((home / "store" / "jobs").glob("*.json"))
+    times = [path.stat().st_mtime_ns for path in jobs]
+    _shout(home, Options(force=frozenset({"shouted"})))
+    assert [path.stat().st_mtime_ns for path in jobs] != times
+
+
+def _shout(home: Path, options: Options) -> bool:
+    with Builder(Store(home), Execution(workers=1), options) as builder, engine_in_force(builder):
+        shouted(UniqueConfig(), words(WordsConfig()))
+    return True
+
+
+def test_a_source_that_changes_while_it_is_read_is_read_again_by_the_next_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @stage("racing", parts=("out",), observe=lambda config: {"clock": os.environ.get("TOY_SOURCE", "1")})
+    def racing(config: CountConfig, *, context: Context) -> Summary:
+        monkeypatch.setenv("TOY_SOURCE", "2")  # somebody edits it meanwhile
+        (context.part("out") / "out.txt").write_text(os.environ["TOY_SOURCE"])
+        return {}
+
+    def build() -> StageResult:
+        with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+            racing(CountConfig())
+        return builder.results[0]
+
+    monkeypatch.setenv("TOY_SOURCE", "1")
+    assert build().outcome == "built"
+    monkeypatch.setenv("TOY_SOURCE", "1")
+    again = build()
+    assert again.outcome == "built" and again.why == ("source clock changed",)
+
+
+def test_a_setting_that_differs_in_form_only_is_another_key(home: Path) -> None:
+    class LooseConfig(StageConfig):
+        value: Any = Field(1, description="Anything.")
+
+    @stage("loose", parts=("out",))
+    def loose(config: LooseConfig, *, context: Context) -> Summary:
+        (context.part("out") / "out.txt").write_text(repr(config.value))
+        return {}
+
+    outcomes_seen = []
+    for value in (1, True, {}, {"x": None}):
+        with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+            loose(LooseConfig(value=value))
+        outcomes_seen.append(builder.results[0].outcome)
+    assert outcomes_seen == ["built"] * 4
+
+
+def test_damage_that_verify_finds_is_healed_by_the_next_run(home: Path) -> None:
+    artifact = run(home)["words"].artifact
+    assert artifact is not None
+    file = artifact["words"].files[0].path
+    status = file.stat()
+    file.chmod(0o644)
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    store = Store(home)
+    assert store.artifact_damage(artifact) == [] and store.artifact_damage(artifact, full=True)
+    assert outcomes(run(home))["words"] == "built"
+
+
+def test_a_build_record_that_is_not_whole_counts_as_none(home: Path) -> None:
+    run(home)
+    for record in (home / "builds" / "unique").glob("*.json"):
+        record.write_text('{"format": 1}')
+    assert outcomes(run(home)) == {"words": "reused", "unique": "built", "count": "reused"}
+
+
 SLOW_STAGE = """
     import sys, time
     from pathlib import Path
