@@ -186,7 +186,8 @@ class Code:
 
     def _effects(self, module: "_Module", imports: _Imports) -> Iterator[Definition]:
         """Importing runs modules, their parent packages and what those import: whole ones where it does something."""
-        for name in (module.name, *imports.run):
+        for imported in (module.name, *imports.run):
+            name = imported if self.module(imported) else imported.rpartition(".")[0]
             if name not in self._effectful:
                 self._effectful[name] = self._effects_of(name)
             for effectful in self._effectful[name]:
