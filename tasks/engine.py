@@ -192,6 +192,8 @@ class Builder:
             lambda rows: self._tell("measured", stage.name, rows),
         )
         artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
+        if stage.programs:
+            self._executor.close()  # idle workers hold memory that the child program may need
         summary = stage.function(config, *artifacts, context=workspace)
         check_counts(stage.name, summary)
         artifact = self.store.publish_artifact(stage.name, workspace.publish())

@@ -67,23 +67,8 @@ def _collect_files(
 ) -> Collected:
     """Documents of the user's own files."""
     files = hash_files(discover(source.path, f"collect.files[{number}].path"))
-    jobs = [
-        _job(
-            part,
-            ReadJob(
-                source=source.name,
-                names=tuple(file.name for file in part),
-                text_field=source.text_field,
-                group_field=source.group_field,
-                license=source.license,
-                lang=source.lang,
-                splits=splits,
-                documents_per_shard=config.documents_per_shard,
-                max_document_bytes=config.max_document_bytes,
-            ),
-        )
-        for part in cut_slices(files, files_per_slice=config.documents_per_shard)
-    ]
+    fields = {"text_field": source.text_field, "license": source.license, "lang": source.lang}
+    jobs = _read_jobs(config, source, files, splits, fields)
     return Collected(source.name, _map_largest_first(context, read_documents, jobs, "file groups"), source.path)
 
 
@@ -92,24 +77,35 @@ def _collect_pairs(
 ) -> Collected:
     """Pairs of the user's own files."""
     files = hash_files(discover(source.path, f"collect.pairs[{number}].path", RECORD_FORMATS))
-    jobs = [
+    fields = {"prompt_field": source.prompt_field, "answer_field": source.answer_field}
+    jobs = _read_jobs(config, source, files, splits, fields)
+    results = _map_largest_first(context, read_pairs, jobs, "file groups")
+    return Collected(source.name, results, source.path, makes_documents=False)
+
+
+def _read_jobs(
+    config: CollectConfig,
+    source: FilesSource | PairsSource,
+    files: Sequence[StoredFile],
+    splits: Splits,
+    fields: dict[str, str],
+) -> list[Job]:
+    """A job for each slice of the files; `fields` are what only this kind of source has."""
+    return [
         _job(
             part,
             ReadJob(
                 source=source.name,
                 names=tuple(file.name for file in part),
-                prompt_field=source.prompt_field,
-                answer_field=source.answer_field,
                 group_field=source.group_field,
                 splits=splits,
                 documents_per_shard=config.documents_per_shard,
                 max_document_bytes=config.max_document_bytes,
+                **fields,
             ),
         )
         for part in cut_slices(files, files_per_slice=config.documents_per_shard)
     ]
-    results = _map_largest_first(context, read_pairs, jobs, "file groups")
-    return Collected(source.name, results, source.path, makes_documents=False)
 
 
 def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits: Splits, context: Context) -> Collected:
