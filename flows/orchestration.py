@@ -20,7 +20,7 @@ from uuid import UUID
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
 from flows.text import duration, figure
-from storage.errors import LlmillError, StoreError, TransientError
+from storage.errors import LlmillError, StoreError
 from storage.files import locked, read_json
 from storage.runs import Run
 from storage.tracking import Tracker, flat, without_credentials
@@ -327,4 +327,4 @@ class PrefectRun(Listener):
 
 def is_transient(error: BaseException) -> bool:
     """Whether a retry can cure an error: the network, a busy database; never data, config or code."""
-    return isinstance(error, (TransientError, ConnectionError, TimeoutError))
+    return isinstance(error, (ConnectionError, TimeoutError))

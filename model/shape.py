@@ -43,13 +43,6 @@ class Shape:
         embeddings = self.vocabulary_size * self.width * (1 if self.tied_embeddings else 2)
         return self.layers * block + embeddings + self.width
 
-    @property
-    def flops_per_token(self) -> int:
-        """Training FLOP per token, 6 N + 12 L d T with the whole attention window (nanoGPT's convention)."""
-        embeddings = 0 if self.tied_embeddings else self.vocabulary_size * self.width
-        attention = 12 * self.layers * self.heads * self.head_dim * self.context_length
-        return 6 * (self.parameters - embeddings) + attention
-
     def to_huggingface(self, end_of_text: int = 0) -> dict[str, Any]:
         """The `config.json` that transformers reads."""
         return {

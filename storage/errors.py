@@ -22,7 +22,3 @@ class DataError(LlmillError):
 
 class StoreError(LlmillError):
     """The home or the store cannot be read or written."""
-
-
-class TransientError(Exception):
-    """A failure of the surroundings (network, busy database) that a retry can cure."""

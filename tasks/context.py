@@ -23,7 +23,7 @@ class Execution(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
-    log_interval: int = Field(10, ge=1, description="Optimizer steps between two lines of metrics.jsonl.")
+    log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
     retries: int = Field(2, ge=0, le=20, description="Retries of a stage after a failure that a retry can cure.")
     retry_delay_seconds: float = Field(2.0, ge=0, le=3600, description="Wait before the first retry; doubles.")
 
