@@ -99,16 +99,19 @@ def test_a_module_is_a_document_of_its_prose(home: Path, site: Path) -> None:
     assert "graphkit" not in sys.modules
 
 
-def test_public_signatures_are_asked_and_first_sentences_answer(home: Path, site: Path) -> None:
+def test_signatures_are_asked_and_first_sentences_answer(home: Path, site: Path) -> None:
     artifact, summary = run_collect(home, docstrings=SOURCE, max_bad_fraction=0.5)
     assert [(row["prompt"], row["answer"]) for row in rows_of(artifact, "pairs")] == [
         ("class graph ( base )", "A graph with a name for each of the nodes."),
         ("def graph . add edge ( u , v , weight )", "Add an edge between two of the nodes."),
+        ("def graph . hidden ( )", "Forget all of the edges of the graph."),
         ("def is connected ( graph )", "Check if the graph is connected."),
         ("def twin ( graph )", "Check if the graph is connected."),
+        ("class private", "A class that is not for the users of the module."),
+        ("def private . method ( )", "Do something that is not for the users."),
     ]
     assert {(row["group"], row["split"]) for row in rows_of(artifact, "pairs")} == {("graphkit", "train")}
-    assert summary["pairs_train"] == 4
+    assert summary["pairs_train"] == 7
 
 
 def test_an_upgraded_package_is_seen_and_a_console_script_is_not(home: Path, site: Path) -> None:
