@@ -217,7 +217,7 @@ def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextI
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         print(f"release     {release.artifact['release'].path}", file=out)
-        prompt = "def add_edge(graph, source, target)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
+        prompt = "load_model(path)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
         print(f'try         llmill generate "{prompt}"', file=out)
     if "prefect" in data:
         print(f"prefect     {data['prefect']['url']}", file=out)

@@ -137,7 +137,7 @@ def _many_small_objects() -> Iterator[None]:
 
 
 def _documented(source: bytes) -> Iterator[_Documented]:
-    """(prompt, docstring) of a module and its definitions, in order; the prompt is empty for the module, which makes no pair."""
+    """(prompt, docstring) of a module and its definitions, in order; the module's prompt is empty: it makes no pair."""
     marks = source.count(b'"""') + source.count(b"'''")
     if marks // 2 * SPARSE_BYTES < len(source):
         return
