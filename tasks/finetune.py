@@ -27,7 +27,7 @@ from tasks.context import Context, Summary
 from tasks.pretrain import TrainerConfig, observe_device, training_job
 from tasks.stage import stage
 from tasks.tokenizer import END_OF_TEXT, load_tokenizer
-from tasks.training import train, write_curve
+from tasks.training import train, write_curve, write_training
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -111,6 +111,7 @@ def finetune(
     )
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    write_training("finetune", job, result, last, before=base["model"])
     return {
         "pairs": chosen.read,
         "training_pairs": len(examples),

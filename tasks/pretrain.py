@@ -1,8 +1,8 @@
 """Pretrain a language model on packed documents.
 
-In: token shards. Out: `model` (Hugging Face form) and `curve` (one row a step, thinned). The size is one dial; what
-follows from it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size
-makes about 10,000 tokens per CPU-second.
+In: token shards. Out: `model` (Hugging Face form, and `training.json`: how it was trained) and `curve` (one row a
+step, thinned). The size is one dial; what follows from it (shape, rates, batch, budget) can be set by hand. Cost:
+6 N + 12 L d T FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
 """
 
 import os
@@ -17,7 +17,7 @@ from storage.errors import ConfigError
 from tasks.config import StageConfig
 from tasks.context import Context, Summary
 from tasks.stage import stage
-from tasks.training import train, training_device, training_dtype, write_curve
+from tasks.training import train, training_device, training_dtype, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -124,6 +124,7 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
     job = pretraining_job(config, shape, folder, tokens["tokens"].digest, context)
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    write_training("pretrain", job, result, last)
     return {
         "parameters": result["parameters"],
         "tokens": result["tokens"],

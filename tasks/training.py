@@ -6,6 +6,7 @@ SIGTERM, and it has time to save. It ends itself when we are gone (storage.proce
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.artifacts import Part
 from storage.errors import DataError
 from tasks.context import Context
 
@@ -27,6 +29,7 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0  # for the trainer to finish its step and save
 LOG_TAIL_CHARACTERS = 2000
 
+TRAINING_FILE = "training.json"
 CURVE_POINTS = 1000
 VARYING = ("tokens_per_second", "step_tokens")  # of a row of metrics.jsonl: not for an artifact
 
@@ -157,6 +160,36 @@ def write_curve(metrics: Path, target: Path) -> dict[str, Any]:
                 kept = {name: value for name, value in row.items() if name not in VARYING}
                 file.write(json.dumps(kept, sort_keys=True) + "\n")
     return rows[-1]
+
+
+def write_training(
+    stage: str, job: "TrainingJob", result: dict[str, Any], last: dict[str, Any], before: Part | None = None
+) -> None:
+    """Put `training.json` beside the weights: how they were trained, one object a stage, the earlier stages first.
+
+    It tells what decided the weights and what training measured, never when or how fast: equal weights, equal bytes.
+    `before` is the part that holds the weights which training began with.
+    """
+    earlier = json.loads((before / TRAINING_FILE).read_bytes()) if before else []
+    record = {
+        "stage": stage,
+        "tokens": result["tokens"],
+        "steps": result["steps"],
+        "rows_per_step": job.rows_per_step,
+        "context_length": job.shape.context_length,
+        "optimizer": dataclasses.asdict(job.optimizer),
+        "schedule": dataclasses.asdict(job.schedule),
+        "seed": job.seed,
+        "device": job.device,
+        "dtype": job.dtype,
+        "data": job.data_digest,
+        "training_loss": last["loss"],
+        "bits_per_byte_before": result["before"],
+        "bits_per_byte": result["after"],
+        "skipped_updates": result["skipped"],
+    }
+    text = json.dumps([*earlier, record], indent=2, sort_keys=True)
+    (Path(job.output) / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 def model_card(
     config: ReleaseConfig,
     shape: Shape,
+    training: list[dict[str, Any]],
     scores: list[dict[str, Any]],
     corpus: dict[str, dict[str, Any]],
     samples: list[dict[str, str]],
@@ -31,6 +32,7 @@ def model_card(
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=config,
         shape=shape,
+        training=training,
         scores=[score for score in scores if len(corpus) > 1 or not score["name"].startswith("heldout/")],
         corpus=corpus,
         samples=samples,

@@ -5,7 +5,7 @@ Comes in: the fine-tuned model, the tokenizer, the scores. Goes out: part `relea
 
 | file | from |
 |---|---|
-| model.safetensors | the model, the very same file |
+| model.safetensors, training.json | the model and how it was trained, the very same files |
 | config.json, generation_config.json | the model's shape, and the ids that start and end a text |
 | tokenizer.json, tokenizer_config.json, chat_template.jinja | the tokenizer, and the chat form as data |
 | README.md | the model card, made from the figures (card.py) |
@@ -29,6 +29,7 @@ from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.stage import stage
 from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
+from tasks.training import TRAINING_FILE
 
 
 @stage(
@@ -45,7 +46,7 @@ def make_release(
     settings = _read_object(tuned["model"] / "config.json")
     shape = Shape.from_huggingface(settings)
     for artifact, part, names in (
-        (tuned, "model", ("model.safetensors",)),
+        (tuned, "model", ("model.safetensors", TRAINING_FILE)),
         (tokenizer, "tokenizer", ("tokenizer.json",)),
         (scores, "scores", ("scores.json",)),
     ):
@@ -61,7 +62,8 @@ def make_release(
     _write_json(folder / "samples.json", samples)
     lines = json.loads((scores["scores"] / "scores.json").read_bytes())
     corpus = _read_object(scores["scores"] / "corpus.json")
-    card = model_card(config, shape, lines, corpus, samples)
+    training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
+    card = model_card(config, shape, training, lines, corpus, samples)
     (folder / "README.md").write_text(card, encoding="utf-8")
     sums = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))

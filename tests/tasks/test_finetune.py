@@ -55,6 +55,9 @@ def test_it_learns_answers_and_says_how_much_the_prompt_matters(world, tmp_path)
     assert json.loads((tmp_path / "model/config.json").read_text())["model_type"] == "qwen3"
     assert (tmp_path / "model/model.safetensors").exists()
     assert len((tmp_path / "curve/curve.jsonl").read_text().splitlines()) == summary["steps"]
+    phases = json.loads((tmp_path / "model/training.json").read_text())
+    assert [(phase["stage"], phase["steps"]) for phase in phases] == [("pretrain", 67), ("finetune", summary["steps"])]
+    assert phases[1]["bits_per_byte"]["heldout"] == summary["answer_bits_per_byte"]
 
 
 def test_no_pair_is_an_error_that_names_the_setting(world, tmp_path):

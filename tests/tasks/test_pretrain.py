@@ -53,7 +53,7 @@ def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tok
     assert summaries[0]["steps"] == 6
     assert summaries[0]["tokens"] == 6 * 64
     assert 0 < summaries[0]["bits_per_byte"] < 6
-    for file in ("model/model.safetensors", "model/config.json", "curve/curve.jsonl"):
+    for file in ("model/model.safetensors", "model/config.json", "model/training.json", "curve/curve.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b c" / file).read_bytes(), file
     assert str(tmp_path).encode() not in (tmp_path / "a/model/model.safetensors").read_bytes()
     curve = [json.loads(line) for line in (tmp_path / "a/curve/curve.jsonl").read_text().splitlines()]

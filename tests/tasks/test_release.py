@@ -157,6 +157,7 @@ def test_the_card_says_what_was_measured(built: tuple[dict[str, Any], Path]) -> 
     assert "| heldout | bits per byte | tuned | 2.5 | 2.4 to 2.6 | 12 | trigram 1.925 | **below** |" in card
     assert "| choice | accuracy | tuned | – | – to – | 0 |  | not enough held-out documents |" in card
     assert "| books\\|x | 1,200 | 34,567 | 12 | 890 | CC-BY-4.0 (1,212) |" in card
+    assert "| pretrain | 12,345 | 67 | 8 | 0.02, 0.01 | 0.1 | 1, 27 | float32, cpu | 1 | 4.25 |" in card
     assert "1 of its 3 scores are below a baseline" in card
     assert "````text\nThe old\n```fence``` moves\n````" in card
     assert "{{" not in card and "{%" not in card

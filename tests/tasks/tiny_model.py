@@ -1,5 +1,6 @@
 """A whole small world for tests of the last stages: documents, pairs, a tokenizer, random models, a plain context."""
 
+import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,18 @@ from tasks.context import Execution
 VOCABULARY = 360
 NOUNS = ["river", "castle", "doctor", "engine", "garden", "letter", "market", "window", "bridge"]
 VERBS = ["holds", "moves", "finds", "keeps", "sees", "leaves", "brings", "meets"]
+TRAINING = {  # how a model was trained, as far as its card tells it
+    "stage": "pretrain",
+    "tokens": 12_345,
+    "steps": 67,
+    "rows_per_step": 8,
+    "optimizer": {"matrix_rate": 0.02, "embedding_rate": 0.01, "weight_decay": 0.1},
+    "schedule": {"steps": 67, "warmup_steps": 1, "decay_steps": 27},
+    "seed": 1,
+    "device": "cpu",
+    "dtype": "float32",
+    "training_loss": 4.25,
+}
 ADJECTIVES = ["quiet", "broken", "silver", "distant", "narrow", "golden", "empty", "heavy"]
 
 
@@ -124,6 +137,7 @@ def write_model(folder: Path, seed: int = 0, vocabulary_size: int = VOCABULARY, 
         if zero:
             model.model.embed_tokens.weight.zero_()
     save_model(model, folder)
+    (folder / "training.json").write_text(json.dumps([TRAINING]))
     return artifact("pretrain", model=folder)
 
 
