@@ -10,6 +10,7 @@ work/<stage>-<key>/keep/           survives a kill: checkpoints
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Execution, Job, JobResult, ShardFunction, Summary
 from tasks.stage import Identity
+
+RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
 
 
 class Executor:
@@ -87,7 +90,7 @@ class Workspace:
         self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
         self._root = store.work / f"{identity.stage}-{identity.key[:16]}"
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
-        self._first_progress: tuple[float, float] | None = None
+        self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)
 
@@ -143,9 +146,12 @@ class Workspace:
 
     def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
         now = time.monotonic()
-        if self._first_progress is None or done < self._first_progress[1]:
-            self._first_progress = now, done
-        since, first = self._first_progress
+        if self._recent and done < self._recent[-1][1]:
+            self._recent.clear()
+        while len(self._recent) > 1 and now - self._recent[1][0] > RATE_SECONDS:
+            self._recent.popleft()
+        since, first = self._recent[0] if self._recent else (now, done)
+        self._recent.append((now, done))
         rate = (done - first) / (now - since) if now > since and done > first else None
         left = (total - done) / rate if rate else None
         self._on_progress(Progress(done, total, unit, rate, left, figures))
