@@ -1,0 +1,53 @@
+"""`llmill run` and `llmill plan`."""
+
+import argparse
+import sys
+import traceback
+from typing import Any, TextIO
+
+from flows.commands.options import add_recipe_options, print_json, recipe_and_options
+from storage.errors import LlmillError
+
+
+def add_commands(commands: Any) -> None:
+    """Declare the commands of this module."""
+    run = commands.add_parser("run", help="build what cannot be reused, from sources to a released model")
+    add_recipe_options(run)
+    run.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
+    run.set_defaults(command=_run)
+
+    plan = commands.add_parser("plan", help="what a run would do, why and how long; runs nothing")
+    add_recipe_options(plan)
+    plan.set_defaults(command=_plan)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from flows.run import execute
+    from flows.text import Unbroken
+
+    recipe, run_options = recipe_and_options(options)
+    out: TextIO = sys.stderr if options.json else Unbroken(sys.stdout)  # type: ignore[assignment]
+    report, error = execute(recipe, run_options, out, plain=options.plain)
+    if options.json:
+        print_json(report)
+    if isinstance(error, LlmillError | KeyboardInterrupt):
+        raise error
+    if error is not None:
+        traceback.print_exception(error)
+        return 1
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from flows.plan import make_plan
+    from flows.text import plan_text
+    from storage.home import home
+    from storage.store import Store
+
+    recipe, run_options = recipe_and_options(options)
+    plan = make_plan(Store(home()), recipe, run_options)
+    if options.json:
+        print_json({"stages": [line.record() for line in plan]})
+    else:
+        print(plan_text(plan))
+    return 0

@@ -1,0 +1,64 @@
+"""What the commands share: options of a recipe, bounded numbers, JSON on stdout."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:
+    """`--json`, which every command has that tells something."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Which recipe, what to override, which stages."""
+    from flows.recipe import DEFAULT, shipped
+
+    parser.add_argument(
+        "recipe", nargs="?", default=DEFAULT, metavar="RECIPE", help=f"{', '.join(shipped())}, or a YAML file"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override a field: filter.min_words=20"
+    )
+    parser.add_argument("--to", metavar="STAGE", help="the last stage to run")
+    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="build though it could be reused")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="STAGE", help="keep a result whose code alone has changed"
+    )
+    add_json_option(parser, "one JSON object on stdout, all else on stderr")
+
+
+def recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The validated recipe, and what the engine is told beside it."""
+    from flows.recipe import load_recipe
+    from tasks.engine import Options
+
+    recipe = load_recipe(options.recipe, options.set)
+    return recipe, Options(options.to, frozenset(options.force), frozenset(options.keep))
+
+
+def between(low: float, high: float, kind: type) -> Any:
+    """An argparse type: a number within bounds."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {kind.__name__}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return value
+
+    return parse
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
