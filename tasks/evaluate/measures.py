@@ -160,7 +160,7 @@ def _cloze(
 
 
 def _choice(choice: Sequence[ChoiceItem], samples: Mapping[str, list[dict[str, Any]]]) -> list[Measure]:
-    items = [Item(item.document, item.source, item.context, item.choices[item.label]) for item in choice]
+    items = [Item(item.document, item.source, item.context, item.choices[item.label], item.choices) for item in choice]
     ones = np.ones(len(items))
     overlap = np.array([credit(overlap_scores(item), item.label) for item in choice])
     rules = {

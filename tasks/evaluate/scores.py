@@ -6,6 +6,7 @@ figure is measured alike, and what is stored per item allows paired tests later.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from storage.canonical import canonical_json
+from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
 from tasks.evaluate.statistics import Floats, as_clusters, bootstrap_ratio, rounded, wilson
 
@@ -22,12 +23,16 @@ MODELS = ("base", "tuned")
 NOT_ENOUGH = "not enough held-out documents"
 ONE_DOCUMENT = "all items come from one document: no interval"
 
+KEY_CHARACTERS = 32  # 128 bits: no two of any number of items will ever share them
+ITEM_DIGITS = 7  # significant digits of an amount: more than float32 sums hold, so paired differences lose nothing
+
 ITEM_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
         ("metric", pa.string()),
         ("model", pa.string()),
         ("item", pa.int32()),
+        ("key", pa.string()),
         ("document", pa.string()),
         ("source", pa.string()),
         ("amount", pa.float64()),
@@ -40,12 +45,28 @@ ITEM_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What was asked: `document` is the unit that intervals are drawn over."""
+    """What was asked: `document` is the unit that intervals are drawn over; `choices` are all that was chosen from."""
 
     document: str
     source: str
     prompt: str = ""
     target: str = ""
+    choices: tuple[str, ...] = ()
+
+
+def item_keys(name: str, items: Sequence[Item]) -> list[str]:
+    """Hexadecimal digests of what was asked: by them the items of two runs pair, whatever their order or number.
+
+    The same key means the same question of the measure `name`. Of items that ask the same twice, the second is
+    another, so that no key stands twice.
+    """
+    times: Counter[Item] = Counter()
+    keys = []
+    for item in items:
+        question = (name, item.document, item.prompt, item.target, list(item.choices), times[item])
+        keys.append(digest_of(question)[:KEY_CHARACTERS])
+        times[item] += 1
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +160,20 @@ def write_items(path: Path, measures: Sequence[Measure]) -> int:
             "metric": measure.metric,
             "model": who,
             "item": number,
+            "key": key,
             "document": item.document,
             "source": item.source,
-            "amount": round(float(amount), 3),
+            "amount": rounded(float(amount), ITEM_DIGITS),
             "weight": float(weight),
             "prompt": item.prompt,
             "target": item.target,
         }
         for measure in measures
+        for keys in [item_keys(measure.name, measure.items)]
         for who, amounts in sorted(measure.amounts.items())
-        for number, (item, amount, weight) in enumerate(zip(measure.items, amounts, measure.weights, strict=True))
+        for number, (item, key, amount, weight) in enumerate(
+            zip(measure.items, keys, amounts, measure.weights, strict=True)
+        )
     )
     return write_rows(path, rows, ITEM_SCHEMA)
 
