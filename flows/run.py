@@ -31,25 +31,28 @@ def execute(
     started = time.monotonic()
     home = prepare_home()
     store = Store(home)
-    plan = make_plan(store, recipe, options)
-    dead = mark_dead_runs(home)
-    run = Run(home, recipe.name, recipe.model_dump(mode="json"))
-    run.data["plan"] = [line.record() for line in plan]
-    run.save()
-    print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
-
-    terminal = Terminal(out)
     error: BaseException | None = None
-    with ExitStack() as stack:
+    with ExitStack() as stack, ExitStack() as planning:
+        planning.enter_context(store.unswept())
+        plan = make_plan(store, recipe, options)
+        dead = mark_dead_runs(home)
+        run = Run(home, recipe.name, recipe.model_dump(mode="json"))
+        run.data["plan"] = [line.record() for line in plan]
+        run.save()
+        print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
+
+        terminal = Terminal(out)
         builder = Builder(store, recipe.execution, options, [_RunFile(run), terminal], run.name)
         stack.enter_context(builder)
         try:
             if all_reused(plan):
                 builder.reuse_all([(line.definition, line.decision) for line in plan])
-            elif plain:
-                _walk(recipe, builder)
             else:
-                _build_with_tracking(recipe, builder, run, plan, dead)
+                planning.close()  # the builder decides about each stage anew
+                if plain:
+                    _walk(recipe, builder)
+                else:
+                    _build_with_tracking(recipe, builder, run, plan, dead)
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
         finally:
@@ -114,8 +117,14 @@ class _RunFile(Listener):
         self.run = run
         self._done: dict[str, StageResult] = {}
 
+    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
+        self.run.data.setdefault("building", {})[stage.name] = decision.identity.key
+        self.run.save()
+
     def finished(self, result: StageResult) -> None:
         self._done[result.stage] = result
+        if result.artifact is not None:
+            self.run.data.get("building", {}).pop(result.stage, None)
         self.run.data["stages"] = report_stages(list(self._done.values()))
         self.run.save()
 

@@ -6,6 +6,8 @@ store/artifacts/<digest>.json             the manifest that names a stage's part
 store/shards/<stage>/<sha256>             a shard's file, linked into every part that holds it
 store/jobs/<key>.json                     what a shard's work left
 builds/<stage>/<key>.json                 build records
+builds/<stage>/<key>.jobs                 the job records that a build has used
+refs/<name>.json                          named references to artifacts (refs.py)
 ```
 
 Every published file carries one fixed modification time. A file with that time and the right size is taken as
@@ -15,7 +17,8 @@ a copied store is verified once.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from storage.files import fsync_path, locked, read_json, remove_tree, write_json
 
 PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
 FORMAT = 1
+SWEEP_LOCK = "sweep.lock"
 _NEEDED = {"stage", "key", "identity", "artifact", "summary", "seconds", "finished", "run"}
 
 
@@ -37,6 +41,15 @@ class Store:
         self.root = home / "store"
         self.builds = home / "builds"
         self.work = home / "work"
+
+    @contextmanager
+    def unswept(self) -> Iterator[None]:
+        """Keep `gc` away while something is found in the store or put there, until it is noted in the run file.
+
+        Shared by any number of processes, and held for moments, never while a stage works (garbage.py).
+        """
+        with locked(self.work / SWEEP_LOCK, shared=True):
+            yield
 
     # Parts ------------------------------------------------------------------------------------------------------
 
@@ -165,6 +178,15 @@ class Store:
         found = (read_json(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
         whole = [dict(record) for record in found if record is not None and _is_whole(record)]
         return sorted(whole, key=lambda record: (record["finished"], record["key"]))
+
+    def record_jobs(self, stage: str, key: str, jobs: Iterable[str]) -> None:
+        """Note which jobs a build has used: they save work for later builds, so they stay as long as it does."""
+        write_json(self._build_path(stage, key).with_suffix(".jobs"), sorted(jobs))
+
+    def jobs_of(self, stage: str, key: str) -> list[str]:
+        """The keys of the jobs that a build has used."""
+        found = read_json(self._build_path(stage, key).with_suffix(".jobs"))
+        return found if isinstance(found, list) else []
 
     def _build_path(self, stage: str, key: str) -> Path:
         return self.builds / stage / f"{key}.json"

@@ -131,21 +131,17 @@ class Builder:
         started = time.monotonic()
         why: tuple[str, ...] = ()
         try:
-            decision = self._decide(stage, config, inputs)
-            why = decision.why
+            with self.store.unswept():
+                decision = self._decide(stage, config, inputs)
+                why = decision.why
+                if decision.artifact is not None:
+                    result = self._note(self._reuse(stage, decision, why, started))
             if decision.artifact is None:
                 with locked(self.store.work / f"{decision.identity.key}.lock"):
-                    again = self._decide(stage, config, inputs)
-                    if again.artifact is not None and stage.name not in self.options.force:
-                        decision, why = again, ("built by another run",)
-                    else:
-                        result = self._build(stage, config, inputs, again, started)
-            if decision.artifact is not None:
-                result = self._reuse(stage, decision, why, started)
+                    result = self._build_or_reuse(stage, config, inputs, started)
         except BaseException as error:
             self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
             raise
-        self._note(result)
         assert result.artifact is not None
         if stage.name == self.options.to:
             raise ReachedTarget
@@ -166,9 +162,32 @@ class Builder:
             adopted = {**record, "key": decision.identity.key, "identity": decision.identity.record()}
             adopted |= {"adopted_from": record["key"], "finished": timestamp(), "run": self.run}
             self.store.record_build(adopted)
+            self.store.record_jobs(stage.name, decision.identity.key, self.store.jobs_of(stage.name, record["key"]))
             record = adopted
         seconds = time.monotonic() - started
         return StageResult(stage.name, "reused", why, seconds, decision.artifact, record.get("summary", {}), record)
+
+    def _build_or_reuse(
+        self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output], started: float
+    ) -> StageResult:
+        """Under the key's lock: another run may have built it while this one waited for the lock."""
+        with self.store.unswept():
+            decision = self._decide(stage, config, inputs)
+            if decision.artifact is not None:
+                return self._note(self._reuse(stage, decision, ("built by another run",), started))
+            for listener in self.listeners:
+                listener.started(stage, config, decision)
+            workspace = Workspace(
+                self.store,
+                decision.identity,
+                stage.parts,
+                stage.name in self.options.force,
+                self.execution,
+                self._executor,
+                lambda progress: self._tell("progressed", stage.name, progress),
+                lambda rows: self._tell("measured", stage.name, rows),
+            )
+        return self._build(stage, config, inputs, decision, workspace, started)
 
     def _build(
         self,
@@ -176,63 +195,53 @@ class Builder:
         config: StageConfig,
         inputs: Mapping[str, Output],
         decision: Decision,
+        workspace: Workspace,
         started: float,
     ) -> StageResult:
-        for listener in self.listeners:
-            listener.started(stage, config, decision)
         identity, begun = decision.identity, timestamp()
-        workspace = Workspace(
-            self.store,
-            identity,
-            stage.parts,
-            stage.name in self.options.force,
-            self.execution,
-            self._executor,
-            lambda progress: self._tell("progressed", stage.name, progress),
-            lambda rows: self._tell("measured", stage.name, rows),
-        )
         artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
         if stage.programs:
             self._executor.close()  # idle workers hold memory that the child program may need
         summary = stage.function(config, *artifacts, context=workspace)
         check_counts(stage.name, summary)
-        artifact = self.store.publish_artifact(stage.name, workspace.publish())
-        seconds = time.monotonic() - started
-        record = {
-            "format": 1,
-            "stage": stage.name,
-            "key": identity.key,
-            "identity": identity.record(),
-            "artifact": artifact.digest,
-            "parts": {name: part.digest for name, part in artifact.parts.items()},
-            "parents": [artifact.digest for artifact in artifacts],
-            "summary": summary,
-            "why": list(decision.why),
-            "started": begun,
-            "finished": timestamp(),
-            "seconds": round(seconds, 3),
-            "run": self.run,
-            "host": host_facts(),
-        }
         changed = differences_between(identity.record(), identify(stage, config, inputs))
-        if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
-            record["changed_meanwhile"] = list(changed)
-        for listener in self.listeners:
-            record |= listener.provenance(stage.name)
-        self.store.record_build(record)
-        workspace.remove()
-        return StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record)
+        with self.store.unswept():
+            artifact = self.store.publish_artifact(stage.name, workspace.publish())
+            seconds = time.monotonic() - started
+            record = {
+                "format": 1,
+                "stage": stage.name,
+                "key": identity.key,
+                "identity": identity.record(),
+                "artifact": artifact.digest,
+                "parts": {name: part.digest for name, part in artifact.parts.items()},
+                "parents": [artifact.digest for artifact in artifacts],
+                "summary": summary,
+                "why": list(decision.why),
+                "started": begun,
+                "finished": timestamp(),
+                "seconds": round(seconds, 3),
+                "run": self.run,
+                "host": host_facts(),
+            }
+            if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
+                record["changed_meanwhile"] = list(changed)
+            for listener in self.listeners:
+                record |= listener.provenance(stage.name)
+            self.store.record_jobs(stage.name, identity.key, workspace.jobs)
+            self.store.record_build(record)
+            workspace.remove()
+            return self._note(StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record))
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for listener in self.listeners:
             getattr(listener, method)(*arguments)
 
-    def _note(self, result: StageResult) -> None:
-        self.results = [
-            *(other for other in self.results if other.stage != result.stage),
-            result,
-        ]  # of a retry, the last
+    def _note(self, result: StageResult) -> StageResult:
+        others = [other for other in self.results if other.stage != result.stage]
+        self.results = [*others, result]  # of a retry, the last
         self._tell("finished", result)
+        return result
 
 
 def builder(home: Path, execution: Execution | None = None) -> Builder:

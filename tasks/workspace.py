@@ -91,6 +91,8 @@ class Workspace:
         self._root = store.work / f"{identity.stage}-{identity.key[:16]}"
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
+        self.jobs: set[str] = set()  # keys of the jobs that this build has used
+        self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)
 
@@ -119,6 +121,7 @@ class Workspace:
         code = fingerprint(function.__module__, function.__qualname__)
         keys = [_job_key(self._basis, code, job) for job in jobs]
         distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
+        self.jobs.update(distinct)
         results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
         waiting = {key: job for key, job in distinct.items() if key not in results}
         self.progress(len(results), len(distinct), unit)

@@ -103,6 +103,8 @@ class Score:
     below_baseline: bool
     rule: str
     note: str = ""
+    kind: str = "ratio"  # and the next: as in `Measure`
+    higher_is_better: bool = False
 
 
 def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
@@ -136,6 +138,8 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
                 below,
                 measure.rule,
                 ONE_DOCUMENT if alone else "",
+                measure.kind,
+                measure.higher_is_better,
             )
         )
     return lines
