@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = options.command(options)
+        sys.stdout.flush()
     except LlmillError as error:
         print(f"llmill: {error}", file=sys.stderr)
         status = error.exit_status

@@ -51,6 +51,24 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def size(count: float) -> str:
+    """Bytes for people: `812 B`, `4.0 MB`, `1.3 GB` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def live_line(text: str) -> None:
+    """Replace the live line on a terminal's stderr, or take it away; in a pipe a line of its own."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        print("\r\x1b[2K" + text[: width - 1], end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
+
+
 def figure(value: Any) -> str:
     """A figure for people: thousands separated, four significant digits."""
     if isinstance(value, bool) or value is None:
@@ -130,17 +148,13 @@ class Terminal(Listener):
         print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
 
     def _draw(self, line: str) -> None:
-        if self._live:
-            width = shutil.get_terminal_size().columns
-            print("\r\x1b[2K" + line[: width - 1], end="", file=sys.stderr, flush=True)
-            self._shown = True
-        elif line:
-            print(line, file=sys.stderr, flush=True)
+        live_line(line)
+        self._shown = True
 
     def clear(self) -> None:
         """Take the live line away."""
-        if self._live and self._shown:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        if self._shown:
+            live_line("")
             self._shown = False
 
 

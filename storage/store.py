@@ -89,7 +89,7 @@ class Store:
         for file in part.files:
             if not file.path.is_file():
                 wrong.append(f"part missing: {part.name}/{file.name}")
-            elif not _intact(file, full=full):
+            elif not is_intact(file, full=full):
                 wrong.append(f"part damaged: {part.name}/{file.name}")
         return wrong
 
@@ -138,7 +138,7 @@ class Store:
         """Move one file into the store under its SHA-256; files of equal contents are stored once a stage."""
         digest, size = _seal(path), path.stat().st_size
         file = StoredFile(path.name, digest, size, self.root / "shards" / stage / digest)
-        if _intact(file):
+        if is_intact(file):
             path.unlink()
         else:
             file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class Store:
             row["name"]: StoredFile(row["name"], row["sha256"], row["bytes"], folder / row["sha256"])
             for row in record["files"]
         }
-        return (files, record["summary"]) if all(_intact(file) for file in files.values()) else None
+        return (files, record["summary"]) if all(is_intact(file) for file in files.values()) else None
 
     def _job_path(self, key: str) -> Path:
         return self.root / "jobs" / f"{key}.json"
@@ -210,7 +210,7 @@ def _part(name: str, digest: str, path: Path, files: list[tuple[str, str, int]])
     return Part(name, digest, path, tuple(StoredFile(file, sha, size, path / file) for file, sha, size in files))
 
 
-def _intact(file: StoredFile, *, full: bool = False) -> bool:
+def is_intact(file: StoredFile, *, full: bool = False) -> bool:
     """Size and modification time; the full SHA-256 where those moved or on demand."""
     try:
         status = file.path.stat()

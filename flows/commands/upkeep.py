@@ -1,9 +1,9 @@
-"""The commands that keep a home in order: `llmill ui` and `verify`."""
+"""The commands that keep a home in order: `llmill ui`, `verify` and `gc`."""
 
 import argparse
 from typing import Any
 
-from flows.commands.options import between
+from flows.commands.options import add_json_option, between, print_json
 
 
 def add_commands(commands: Any) -> None:
@@ -13,8 +13,23 @@ def add_commands(commands: Any) -> None:
     ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
     ui.set_defaults(command=_ui)
 
-    verify = commands.add_parser("verify", help="re-hash everything in the store")
+    verify = commands.add_parser("verify", help="re-hash everything in the store; exit status 1 if damaged")
+    add_json_option(verify)
     verify.set_defaults(command=_verify)
+
+    gc = commands.add_parser(
+        "gc",
+        help="delete what nothing reaches",
+        description="Delete what nothing reaches. Kept are: all that the last runs have made or reused, the newest "
+        "completed run, runs under way and what they may resume, every release, and named references (the champion). "
+        "Safe beside runs that go on.",
+    )
+    gc.add_argument(
+        "--keep-runs", type=between(0, 1_000_000, int), default=5, metavar="N", help="keep the last N runs (default: 5)"
+    )
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes a stage")
+    add_json_option(gc)
+    gc.set_defaults(command=_gc)
 
 
 def _ui(options: argparse.Namespace) -> int:
@@ -26,17 +41,31 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from flows.upkeep import verify_store, verify_text
     from storage.home import home
     from storage.store import Store
 
+    result = verify_store(Store(home()))
+    if options.json:
+        print_json(result)
+    else:
+        print(verify_text(result))
+    return 1 if result["damaged"] else 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from flows.upkeep import garbage_report, garbage_text
+    from storage.garbage import collect_garbage
+    from storage.home import home
+    from storage.runs import mark_dead_runs
+    from storage.store import Store
+
     store = Store(home())
-    damaged = artifacts = 0
-    for digest in store.artifacts():
-        artifacts += 1
-        artifact = store.artifact(digest)
-        wrong = store.artifact_damage(artifact, full=True) if artifact else ["manifest damaged"]
-        for line in wrong:
-            damaged += 1
-            print(f"{artifact.stage if artifact else 'artifact'} {digest[:12]}: {line}")
-    print(f"{artifacts} artifacts, {damaged} damaged parts" + (": the next run rebuilds them" if damaged else ""))
-    return 1 if damaged else 0
+    mark_dead_runs(store.home)
+    found = collect_garbage(store, options.keep_runs, ("release",), dry_run=options.dry_run)
+    report = garbage_report(found, dry_run=options.dry_run)
+    if options.json:
+        print_json(report)
+    else:
+        print(garbage_text(report))
+    return 0
