@@ -1,65 +1,133 @@
-"""References to artifacts: a digest's start, `RUN/STAGE` or `latest/STAGE`."""
+"""References to artifacts: `RUN/STAGE`, `latest/STAGE` or a digest's start, each with `/PART` and `/FILE` after it."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from storage.artifacts import Artifact, Part
+from storage.artifacts import Artifact, Part, StoredFile
 from storage.errors import DataError
-from storage.runs import find_run
+from storage.runs import find_run, runs
 from storage.store import Store
+
+_DIGEST = re.compile(r"[0-9a-f]{4,64}")
+HOW = "Use RUN/STAGE, latest/STAGE or the start of a digest, and /PART for one part"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reference means: an artifact, one of its parts, or one file of a part."""
+
+    artifact: Artifact
+    part: Part | None = None
+    file: StoredFile | None = None
+
+
+def resolve(store: Store, reference: str) -> Found:
+    """What a reference means; raises DataError where that is nothing, or not one thing."""
+    head, *rest = reference.strip("/").split("/")
+    if rest and (head == "latest" or _names_run(store, head)):
+        stage, *rest = rest
+        artifact = _intact_manifest(
+            store, reference, stage_row(find_run(store.home, head), stage)["artifact"]["digest"]
+        )
+        return _within(artifact, rest, reference)
+    if head == "latest" or _names_run(store, head):
+        raise DataError(f"{reference}: names a run. Name a stage of it too: {_stages(find_run(store.home, head))}")
+    if not _DIGEST.fullmatch(head):
+        raise DataError(f"{reference}: neither a run nor a digest (four hexadecimal digits or more). {HOW}")
+    return _by_digest(store, head, rest, reference)
 
 
 def find_artifact(store: Store, reference: str) -> Artifact:
-    """The artifact that a reference means; raises DataError where there is none, or more than one."""
-    run_name, separator, stage = reference.partition("/")
-    if separator:
-        digest = _digest_in_run(find_run(store.home, run_name), stage)
-    else:
-        matching = [digest for digest in store.artifacts() if digest.startswith(reference)]
-        if len(matching) != 1:
-            count = "no artifact begins" if not matching else f"{len(matching)} artifacts begin"
-            raise DataError(f"{reference}: {count} so. Use RUN/STAGE, latest/STAGE or more of the digest")
-        digest = matching[0]
-    artifact = store.artifact(digest)
-    if artifact is None:
-        raise DataError(f"{reference}: its manifest is missing or damaged; run the recipe again to rebuild it")
-    return artifact
+    """The artifact that a reference means."""
+    return resolve(store, reference).artifact
 
 
 def find_part(store: Store, reference: str, part: str) -> Part:
     """One intact part of an artifact."""
     artifact = find_artifact(store, reference)
-    if part not in artifact.parts:
-        raise DataError(f"{reference}: has no part {part!r}. Parts: {', '.join(artifact.parts)}")
-    damage = store.damage(artifact[part])
+    return intact(store, _part(artifact, part, reference), reference)
+
+
+def intact(store: Store, part: Part, reference: str) -> Part:
+    """The same part; raises DataError where it is damaged or gone."""
+    damage = store.damage(part)
     if damage:
         raise DataError(f"{reference}: {damage[0]}; run the recipe again to rebuild it")
-    return artifact[part]
+    return part
 
 
-def describe_reference(store: Store, reference: str) -> dict[str, Any]:
-    """An artifact with its builds, for `inspect`."""
-    artifact = find_artifact(store, reference)
-    builds = [build for build in store.builds_of(artifact.stage) if build["artifact"] == artifact.digest]
-    return {
-        "stage": artifact.stage,
-        "digest": artifact.digest,
-        "parts": {
-            name: {
-                "digest": part.digest,
-                "uri": part.path.as_uri(),
-                "bytes": part.bytes,
-                "files": [file.name for file in part.files],
-                "damage": store.damage(part),
-            }
-            for name, part in artifact.parts.items()
-        },
-        "builds": builds,
+def _names_run(store: Store, name: str) -> bool:
+    known = [run["run"] for run in runs(store.home)]
+    return bool(name) and any(run.startswith(name) or run.endswith(f"-{name}") for run in known)
+
+
+def _by_digest(store: Store, head: str, rest: list[str], reference: str) -> Found:
+    """An artifact whose digest begins so, or else a part whose digest does."""
+    matching = [digest for digest in store.artifacts() if digest.startswith(head)]
+    if len(matching) > 1:
+        raise DataError(f"{reference}: {len(matching)} artifacts begin so. Give more of the digest")
+    if matching:
+        return _within(_intact_manifest(store, reference, matching[0]), rest, reference)
+    artifacts = [artifact for digest in store.artifacts() if (artifact := store.artifact(digest))]
+    parts = {
+        (artifact.stage, part.name, part.digest): artifact
+        for artifact in artifacts
+        for part in artifact.parts.values()
+        if part.digest.startswith(head)
     }
+    if len(parts) != 1:
+        count = "no artifact or part begins" if not parts else f"{len(parts)} parts begin"
+        raise DataError(f"{reference}: {count} so. {HOW}")
+    ((_, name, _), artifact) = next(iter(parts.items()))
+    return _within(artifact, [name, *rest], reference)
 
 
-def _digest_in_run(run: dict[str, Any], stage: str) -> str:
+def _within(artifact: Artifact, rest: list[str], reference: str) -> Found:
+    """The part, and the file of it, that the rest of a reference names."""
+    if not rest:
+        return Found(artifact)
+    part = _part(artifact, rest[0], reference)
+    if len(rest) == 1:
+        return Found(artifact, part)
+    name = "/".join(rest[1:])
+    for file in part.files:
+        if file.name == name:
+            return Found(artifact, part, file)
+    names = [file.name for file in part.files]
+    raise DataError(f"{reference}: the part has no file {name!r}. Files: {', '.join(names[:10])}")
+
+
+def _part(artifact: Artifact, name: str, reference: str) -> Part:
+    if name not in artifact.parts:
+        raise DataError(f"{reference}: {artifact.stage} has no part {name!r}. Parts: {', '.join(artifact.parts)}")
+    return artifact[name]
+
+
+def _intact_manifest(store: Store, reference: str, digest: str) -> Artifact:
+    artifact = store.artifact(digest)
+    if artifact is None:
+        raise DataError(f"{reference}: artifact {digest[:8]} is gone or damaged; run its recipe again to rebuild it")
+    return artifact
+
+
+def stage_row(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """What a run file says of a stage that has an artifact; raises DataError where it has none."""
     for row in run["stages"]:
         if row["stage"] == stage and "artifact" in row:
-            return str(row["artifact"]["digest"])
-    known = [row["stage"] for row in run["stages"] if "artifact" in row]
-    raise DataError(f"run {run['run']} has no artifact of {stage!r}. It has: {', '.join(known) or 'none'}")
+            return row
+    raise DataError(f"run {run['run']} has no artifact of {stage!r}. It has: {_stages(run)}")
+
+
+def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The build record behind a stage of a run: that of its key, or the newest that led to the same artifact."""
+    found = store.build(row["stage"], row["key"]) if row.get("key") else None
+    if found is not None:
+        return found
+    digest = row["artifact"]["digest"]
+    return next((record for record in reversed(store.builds_of(row["stage"])) if record["artifact"] == digest), None)
+
+
+def _stages(run: Mapping[str, Any]) -> str:
+    return ", ".join(row["stage"] for row in run["stages"] if "artifact" in row) or "none"

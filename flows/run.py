@@ -193,6 +193,8 @@ def _report_stage(result: StageResult) -> dict[str, Any]:
         "why": list(result.why),
         "seconds": round(result.seconds, 3),
     }
+    if result.record is not None:
+        row["key"] = result.record["key"]
     if result.artifact is not None:
         row["artifact"] = describe_artifact(result.artifact, result.summary)
     if result.error is not None:

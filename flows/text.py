@@ -60,6 +60,17 @@ def size(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
+def when(timestamp: str) -> str:
+    """A time stamp of a run file or build record for people: `2026-11-25 01:20`, UTC."""
+    return timestamp[:16].replace("T", " ")
+
+
+def clipped(value: Any, columns: int) -> str:
+    """A value on one line of at most so many columns."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= columns else text[: columns - 3] + "..."
+
+
 def live_line(text: str) -> None:
     """Replace the live line on a terminal's stderr, or take it away; in a pipe a line of its own."""
     if sys.stderr.isatty():
@@ -156,35 +167,3 @@ class Terminal(Listener):
         if self._shown:
             live_line("")
             self._shown = False
-
-
-def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
-    """All runs as a table, oldest first."""
-    if not runs:
-        return "no run yet; start one with `llmill run`"
-    lines = [f"{'run':<36}{'status':<12}{'time':>12}  built reused"]
-    for run in runs:
-        outcomes = [row["outcome"] for row in run["stages"]]
-        seconds = duration(run.get("seconds"))
-        built, reused = outcomes.count("built"), outcomes.count("reused")
-        lines.append(f"{run['run']:<36}{run['status']:<12}{seconds:>12}  {built:>5} {reused:>6}")
-    return "\n".join(lines)
-
-
-def inspect_text(description: Mapping[str, Any]) -> str:
-    """An artifact for a person: parts, what it was built from and by which code, the summary."""
-    lines = [f"{description['stage']}  {description['digest']}"]
-    for name, part in description["parts"].items():
-        state = "; ".join(part["damage"]) or "intact"
-        lines.append(f"  {name:<12}{figure(part['bytes'])} bytes in {len(part['files'])} files, {state}")
-        lines.append(f"  {'':<12}{part['uri']}")
-    for build in description["builds"][-1:]:
-        identity = build["identity"]
-        lines.append(f"built by {build['run']} in {duration(build['seconds'])}: {'; '.join(build['why'])}")
-        lines += [f"  input {name}  {digest[:16]}" for name, digest in identity["inputs"].items()]
-        whole = [name for name in identity["code"] if name.count(".") == 1]
-        lines.append(f"  code  {len(identity['code'])} definitions; whole modules: {', '.join(whole) or 'none'}")
-        for name, value in build["summary"].items():
-            shown = figure(value) if not isinstance(value, (dict, list)) else str(value)
-            lines.append(f"  {name.replace('_', ' '):<32}{shown}")
-    return "\n".join(lines)

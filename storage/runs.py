@@ -68,19 +68,21 @@ def runs(home: Path) -> list[dict[str, Any]]:
 
 
 def find_run(home: Path, reference: str) -> dict[str, Any]:
-    """The run named by its name, the start of it, or `latest` (the newest that did not fail)."""
+    """The run named by its name, the start of it, the four digits at its end, or `latest` (the newest completed)."""
     known = runs(home)
     if reference == "latest":
         done = [run for run in known if run["status"] in (COMPLETED, REUSED)]
         if not done:
             raise DataError(f"{home}: no completed run yet. Start one with `llmill run`")
         return done[-1]
-    matching = [run for run in known if run["run"].startswith(reference)]
+    matching = [run for run in known if run["run"].startswith(reference) or run["run"].endswith(f"-{reference}")]
     if len(matching) == 1 or any(run["run"] == reference for run in matching):
         return next((run for run in matching if run["run"] == reference), matching[0])
     if matching:
-        raise DataError(f"run {reference}: {len(matching)} runs begin so: {', '.join(run['run'] for run in matching)}")
-    raise DataError(f"run {reference}: not known in {home / 'runs'}")
+        raise DataError(
+            f"run {reference}: {len(matching)} runs are named so: {', '.join(run['run'] for run in matching)}"
+        )
+    raise DataError(f"run {reference!r}: not known in {home / 'runs'}. `llmill runs` lists those that are")
 
 
 def mark_dead_runs(home: Path) -> list[dict[str, Any]]:

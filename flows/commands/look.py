@@ -1,9 +1,12 @@
-"""The commands that look inside: `llmill runs` and `inspect`."""
+"""The commands that look inside: `llmill runs`, `diff`, `inspect`, `cat`, `explain`."""
 
 import argparse
+import json
 from typing import Any
 
-from flows.commands.options import add_json_option, print_json
+from flows.commands.options import add_json_option, between, print_json
+
+REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after it names one part, /FILE one file."
 
 
 def add_commands(commands: Any) -> None:
@@ -12,14 +15,55 @@ def add_commands(commands: Any) -> None:
     add_json_option(runs, "one JSON list on stdout")
     runs.set_defaults(command=_runs)
 
-    inspect = commands.add_parser("inspect", help="an artifact: summary, parts, lineage")
-    inspect.add_argument("reference", metavar="REF", help="a digest's start, RUN/STAGE or latest/STAGE")
+    diff = commands.add_parser(
+        "diff",
+        help="what changed between two runs: recipe, stages, scores",
+        description="What changed between two runs: recipe, code and inputs of each stage, its figures, and the models "
+        "compared item by item, with the paired difference of every score and its 95 % interval.",
+    )
+    for name in ("old", "new"):
+        diff.add_argument(name, metavar="RUN", help=f"the {name} run: its name, its digits as `runs` shows, or latest")
+    diff.add_argument("--model", choices=("tuned", "base"), default="tuned", help="whose scores (default: tuned)")
+    diff.add_argument("--items", metavar="NAME", help="list the items that changed most of one score: cloze")
+    diff.add_argument("--limit", type=between(1, 1_000_000, int), default=10, metavar="N", help="items (default: 10)")
+    add_json_option(diff)
+    diff.set_defaults(command=_diff)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="an artifact: figures, first rows, what it was made from",
+        description=f"An artifact or one part of it: figures, first rows, what it was made from. {REFERENCES}",
+    )
+    inspect.add_argument("reference", metavar="REF", help="such as latest/filter or latest/filter/ledger")
     add_json_option(inspect)
     inspect.set_defaults(command=_inspect)
 
+    cat = commands.add_parser(
+        "cat",
+        help="the rows of an artifact as JSON lines",
+        description="The rows of a part, one JSON value a line: documents, ledgers, items, scores; token shards as "
+        f"text, weights as names and shapes. Without /PART the stage's first part. {REFERENCES}",
+    )
+    cat.add_argument("reference", metavar="REF", help="such as latest/filter/ledger")
+    cat.add_argument("--limit", type=between(0, 10**15, int), metavar="N", help="at most N rows (default: all)")
+    cat.add_argument("--ids", action="store_true", help="token shards as numbers instead of text")
+    cat.add_argument("--json", action="store_true", help="one JSON list instead of lines")
+    cat.set_defaults(command=_cat)
+
+    explain = commands.add_parser(
+        "explain",
+        help="a document's way through all stages, and why",
+        description="What every stage of a run has done with one document, and why: where it was collected, its twin, "
+        "each rule with its value and threshold, redactions, its tokens, its scores.",
+    )
+    explain.add_argument("run", metavar="REF", help="RUN or latest; with /STAGE: no further than this stage")
+    explain.add_argument("document", metavar="DOC", help="the start of a document's id, or its title or URL")
+    add_json_option(explain)
+    explain.set_defaults(command=_explain)
+
 
 def _runs(options: argparse.Namespace) -> int:
-    from flows.text import runs_text
+    from flows.history import runs_text
     from storage.home import home
     from storage.runs import runs
 
@@ -31,15 +75,58 @@ def _runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _inspect(options: argparse.Namespace) -> int:
-    from flows.references import describe_reference
-    from flows.text import inspect_text
+def _diff(options: argparse.Namespace) -> int:
+    from flows.difference import compare_runs, difference_text
     from storage.home import home
     from storage.store import Store
 
-    description = describe_reference(Store(home()), options.reference)
+    store = Store(home())
+    found = compare_runs(store, options.old, options.new, model=options.model, items=options.items, limit=options.limit)
+    if options.json:
+        print_json(found)
+    else:
+        print(difference_text(found))
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from flows.inspection import describe, inspect_text
+    from storage.home import home
+    from storage.store import Store
+
+    description = describe(Store(home()), options.reference)
     if options.json:
         print_json(description)
     else:
         print(inspect_text(description))
+    return 0
+
+
+def _cat(options: argparse.Namespace) -> int:
+    from itertools import islice
+
+    from flows.rows import referenced_rows
+    from storage.home import home
+    from storage.store import Store
+
+    rows = islice(referenced_rows(Store(home()), options.reference, ids=options.ids), options.limit)
+    if options.json:
+        print_json(list(rows))
+        return 0
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from flows.journey import explain
+    from flows.journey_text import journey_text
+    from storage.home import home
+    from storage.store import Store
+
+    journey = explain(Store(home()), options.run, options.document)
+    if options.json:
+        print_json(journey)
+    else:
+        print(journey_text(journey))
     return 0

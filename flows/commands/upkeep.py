@@ -1,4 +1,4 @@
-"""The commands that keep a home in order: `llmill ui`, `verify` and `gc`."""
+"""The commands that keep a home in order: `llmill ui`, `verify`, `gc` and `doctor`."""
 
 import argparse
 from typing import Any
@@ -30,6 +30,10 @@ def add_commands(commands: Any) -> None:
     gc.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes a stage")
     add_json_option(gc)
     gc.set_defaults(command=_gc)
+
+    doctor = commands.add_parser("doctor", help="is this machine ready? what is set? exit status 1 for a problem")
+    add_json_option(doctor)
+    doctor.set_defaults(command=_doctor)
 
 
 def _ui(options: argparse.Namespace) -> int:
@@ -69,3 +73,15 @@ def _gc(options: argparse.Namespace) -> int:
     else:
         print(garbage_text(report))
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from flows.doctor import doctor_report, doctor_text, examine
+
+    findings = examine()
+    report = doctor_report(findings)
+    if options.json:
+        print_json(report)
+    else:
+        print(doctor_text(findings))
+    return 1 if report["problems"] else 0

@@ -1,0 +1,54 @@
+"""`llmill runs`: what ran, the newest last, where a terminal ends."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flows.text import clipped, duration, when
+
+LEGEND = (
+    "new: stages built of those reached. Bits per byte: base and tuned on held-out text,\n"
+    "answers: tuned, given the prompts. A run is named by its digits: llmill diff {old} {new}"
+)
+
+
+def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
+    """All runs as a table of 80 columns, oldest first."""
+    if not runs:
+        return "no run yet; start one with `llmill run`"
+    lines = [
+        f"{'run':<5}{'when (UTC)':<17}{'recipe':<11}{'status':<12}{'time':>10}{'new':>5}"
+        f"{'base':>6}{'tuned':>6}{'answers':>8}"
+    ]
+    lines += [_line(run) for run in runs]
+    names = [_digits(run) for run in runs]
+    return "\n".join([*lines, "", LEGEND.format(old=names[max(0, len(names) - 2)], new=names[-1])])
+
+
+def _line(run: Mapping[str, Any]) -> str:
+    outcomes = [row["outcome"] for row in run["stages"]]
+    new = f"{outcomes.count('built')}/{len(outcomes) - outcomes.count('skipped')}"
+    time = duration(run["seconds"]) if "seconds" in run else ""
+    scores = {name: f"{value:.2f}" for name, value in headline(run).items()}
+    line = f"{_digits(run):<5}{when(run['started']):<17}{clipped(run.get('recipe_name', ''), 10):<11}"
+    line += f"{run['status']:<12}{time:>10}{new:>5}"
+    line += f"{scores.get('base', ''):>6}{scores.get('tuned', ''):>6}{scores.get('answers', ''):>8}"
+    return line.rstrip()
+
+
+def headline(run: Mapping[str, Any]) -> dict[str, float]:
+    """The figures that stand for a run, in bits per byte, as far as it came to its evaluation."""
+    summary: dict[str, float] = next((row["artifact"]["summary"] for row in run["stages"] if _is_evaluation(row)), {})
+    names = {
+        "base": "heldout_bits_per_byte_base",
+        "tuned": "heldout_bits_per_byte_tuned",
+        "answers": "answers_bits_per_byte_tuned",
+    }
+    return {short: summary[name] for short, name in names.items() if name in summary}
+
+
+def _is_evaluation(row: Mapping[str, Any]) -> bool:
+    return row["stage"] == "evaluate" and "artifact" in row
+
+
+def _digits(run: Mapping[str, Any]) -> str:
+    return str(run["run"].rpartition("-")[2])
