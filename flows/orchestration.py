@@ -19,7 +19,7 @@ from uuid import UUID
 
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
-from flows.text import duration, figure
+from flows.text import about, figure
 from storage.errors import LlmillError, StoreError
 from storage.files import locked, read_json
 from storage.runs import Run
@@ -282,7 +282,7 @@ class PrefectRun(Listener):
         rows = ["| stage | will | about | why |", "|---|---|---|---|"]
         for line in plan:
             why = "<br>".join(reason.replace("|", "\\|") for reason in line.decision.why)
-            rows.append(f"| {line.stage} | {line.decision.will} | {duration(line.estimate_seconds)} | {why} |")
+            rows.append(f"| {line.stage} | {line.decision.will} | {about(line.estimate)} | {why} |")
         self._safely(
             lambda: create_markdown_artifact("\n".join(rows), key="plan", description=f"Plan of {self.run.name}")
         )

@@ -1,11 +1,11 @@
 """The plan: what a run would do, stage by stage, and why. Nothing runs, nothing heavy is imported."""
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flows.build import STAGES, build
+from flows.estimates import Estimate, estimates
 from flows.recipe import Recipe
 from storage.store import Store
 from tasks.engine import Options, Planner, ReachedTarget
@@ -16,11 +16,11 @@ STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 @dataclass(frozen=True, slots=True)
 class PlannedStage:
-    """One line of the plan. `estimate_seconds` is what the closest earlier build took; None where there is none."""
+    """One line of the plan. `estimate` is None where nothing like it was ever built."""
 
     definition: Stage
     decision: Decision
-    estimate_seconds: float | None
+    estimate: Estimate | None
 
     @property
     def stage(self) -> str:
@@ -31,7 +31,9 @@ class PlannedStage:
             "stage": self.stage,
             "will": self.decision.will,
             "why": list(self.decision.why),
-            "estimate_seconds": self.estimate_seconds,
+            "estimate_seconds": self.estimate.seconds if self.estimate else None,
+            "estimate_low_seconds": self.estimate.low if self.estimate else None,
+            "estimate_high_seconds": self.estimate.high if self.estimate else None,
         }
 
 
@@ -41,15 +43,12 @@ def make_plan(store: Store, recipe: Recipe, options: Options) -> list[PlannedSta
     planner = Planner(store, options)
     with engine_in_force(planner), contextlib.suppress(ReachedTarget):
         build(recipe)
-    return [PlannedStage(stage, decision, _estimate(decision)) for stage, decision in planner.decisions]
+    found = estimates(store, [decision for _, decision in planner.decisions])
+    return [
+        PlannedStage(stage, decision, estimate)
+        for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
+    ]
 
 
 def all_reused(plan: list[PlannedStage]) -> bool:
     return all(line.decision.will == "reuse" for line in plan)
-
-
-def _estimate(decision: Decision) -> float | None:
-    if decision.will == "reuse":
-        return 0.0
-    record: Mapping[str, Any] = decision.record or {}
-    return round(float(record["seconds"]), 1) if "seconds" in record else None

@@ -59,7 +59,7 @@ def execute(
             terminal.clear()
     status = _status(builder.results, error)
     seconds = time.monotonic() - started
-    run.data["stages"] = report_stages(builder.results)
+    run.data["stages"] = report_stages(builder.results, run.data["plan"])
     if error is not None:
         run.data["error"] = describe(error)
     run.finish(status, seconds)
@@ -125,7 +125,7 @@ class _RunFile(Listener):
         self._done[result.stage] = result
         if result.artifact is not None:
             self.run.data.get("building", {}).pop(result.stage, None)
-        self.run.data["stages"] = report_stages(list(self._done.values()))
+        self.run.data["stages"] = report_stages(list(self._done.values()), self.run.data["plan"])
         self.run.save()
 
 
@@ -173,9 +173,13 @@ def _labels(decision: Decision) -> list[tuple[str, str, str]]:
     return [label.partition("/") for label in decision.identity.inputs]
 
 
-def report_stages(results: Sequence[StageResult]) -> list[dict[str, Any]]:
-    """The stages of the `--json` object; those the run did not come to are `skipped` after a failure."""
-    rows = [_report_stage(result) for result in results]
+def report_stages(results: Sequence[StageResult], plan: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The stages of the `--json` object; those the run did not come to are `skipped` after a failure.
+
+    What was built has its estimate beside the seconds that it took.
+    """
+    planned = {line["stage"]: line["estimate_seconds"] for line in plan}
+    rows = [_report_stage(result, planned.get(result.stage)) for result in results]
     if results and results[-1].outcome == "failed":
         met = {result.stage for result in results}
         rows += [
@@ -186,13 +190,15 @@ def report_stages(results: Sequence[StageResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def _report_stage(result: StageResult) -> dict[str, Any]:
+def _report_stage(result: StageResult, estimate: float | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "stage": result.stage,
         "outcome": result.outcome,
         "why": list(result.why),
         "seconds": round(result.seconds, 3),
     }
+    if result.outcome == "built" and estimate is not None:
+        row["estimate_seconds"] = estimate
     if result.record is not None:
         row["key"] = result.record["key"]
     if result.artifact is not None:
@@ -221,10 +227,19 @@ def _status(results: Sequence[StageResult], error: BaseException | None) -> str:
     return REUSED if all(result.outcome == "reused" for result in results) else COMPLETED
 
 
+def _hit(data: Mapping[str, Any]) -> str:
+    """How good the plan's estimates were, where all that was built had one."""
+    rows = [row for row in data["stages"] if row["outcome"] == "built"]
+    if not rows or not all("estimate_seconds" in row for row in rows):
+        return ""
+    took, planned = (sum(row[name] for row in rows) for name in ("seconds", "estimate_seconds"))
+    return f"; building took {duration(took)}, planned were {duration(planned)}"
+
+
 def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextIO) -> None:
     built = sum(result.outcome == "built" for result in results)
     reused = sum(result.outcome == "reused" for result in results)
-    print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused", file=out)
+    print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused{_hit(data)}", file=out)
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         print(f"release     {release.artifact['release'].path}", file=out)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from flows.estimates import Estimate
 from flows.plan import PlannedStage
 from tasks.config import StageConfig
 from tasks.engine import Listener, StageResult
@@ -20,21 +21,32 @@ PIPE_SECONDS = 15.0  # between two progress lines in a pipe
 
 def plan_text(plan: Sequence[PlannedStage]) -> str:
     """The plan as a table: stage, what, estimate, reasons (one a line)."""
-    lines = [f"{'stage':<12}{'will':<8}{'about':>8}  why"]
+    lines = [f"{'stage':<12}{'will':<6}{'about':>10}{'':6} why"]
     for line in plan:
         first, *more = line.decision.why
         if line.decision.will == "maybe" and more:
             first, more = f"{first}, and {len(more)} more", []
-        lines.append(f"{line.stage:<12}{line.decision.will:<8}{duration(line.estimate_seconds):>8}  {first}")
-        lines += [f"{'':<30}{reason}" for reason in more]
-    known = [line.estimate_seconds for line in plan if line.estimate_seconds is not None]
+        lines.append(f"{line.stage:<12}{line.decision.will:<6}{about(line.estimate):<16} {first}")
+        lines += [f"{'':<35}{reason}" for reason in more]
+    known = [line.estimate for line in plan if line.estimate is not None]
     unknown = len(plan) - len(known)
-    total = f"at most about {duration(sum(known))}" if unknown < len(plan) else "time unknown"
+    total = "time unknown"
+    if known:
+        seconds, low, high = (sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
+        total = f"at most about {duration(seconds)}" + (f" ({duration(low)} to {duration(high)})" if seconds else "")
     total += f" and {unknown} unknown" if 0 < unknown < len(plan) else ""
     builds = sum(line.decision.will == "build" for line in plan)
     maybes = sum(line.decision.will == "maybe" for line in plan)
-    lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused; {total}")
+    lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")
+    lines.append(total)
     return "\n".join(lines)
+
+
+def about(estimate: Estimate | None) -> str:
+    """An expectation and its spread: `1 min 48 s ±20%`."""
+    if estimate is None or not estimate.seconds:
+        return f"{duration(estimate.seconds if estimate else None):>10}"
+    return f"{duration(estimate.seconds):>10} ±{100 * estimate.spread:.0f}%"
 
 
 def duration(seconds: float | None) -> str:

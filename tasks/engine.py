@@ -224,6 +224,8 @@ class Builder:
                 "run": self.run,
                 "host": host_facts(),
             }
+            if workspace.resumed:
+                record["resumed"] = True  # the seconds are those since then
             if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
                 record["changed_meanwhile"] = list(changed)
             for listener in self.listeners:

@@ -92,6 +92,7 @@ class Workspace:
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
         self.jobs: set[str] = set()  # keys of the jobs that this build has used
+        self.resumed = (self._root / "keep").is_dir()  # a build that was cut off left something to go on with
         self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)

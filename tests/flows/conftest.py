@@ -1,5 +1,6 @@
 """One complete smoke run, made once and copied by the tests that start from it."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -22,3 +23,41 @@ def smoke_home(smoke: tuple[Path, dict[str, Any]], home: Path) -> Path:
     shutil.copytree(smoke[0], home, dirs_exist_ok=True, symlinks=True)
     os.environ["LLMILL_HOME"] = str(home)
     return home
+
+
+@pytest.fixture(scope="session")
+def two_runs(smoke: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the smoke run was followed by one that fine-tunes half as long. Not to be written to."""
+    home = tmp_path_factory.mktemp("two-runs") / "home"
+    shutil.copytree(smoke[0], home, symlinks=True)
+    report_of(llmill("run", "smoke", "--plain", "--json", "--set", "finetune.steps=10", home=home))
+    return home
+
+
+class Command:
+    """Runs commands in this process: `status, out, err = command("runs", home=home)`."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: str, home: Path) -> tuple[int, str, str]:
+        from flows.cli import main
+
+        self._monkeypatch.setenv("LLMILL_HOME", str(home))
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = self._capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    def json(self, *arguments: str, home: Path) -> Any:
+        """The value that `--json` prints; the command must succeed."""
+        status, out, err = self(*arguments, "--json", home=home)
+        assert status == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line in this process, where what it imports is imported once."""
+    return Command(capsys, monkeypatch)
