@@ -1,0 +1,72 @@
+"""`llmill doctor`: what it finds on a machine that is ready, and on ones that are not."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import llmill
+
+from flows.doctor import Finding, examine
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def test_this_machine_is_ready_and_nothing_is_written(home: Path) -> None:
+    result = llmill("doctor", home=home)
+    assert result.returncode == 0, result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "ready: llmill run" and max(map(len, lines)) < 200
+    for name in ("Python", "packages", "torch", "device", "memory", "disk", "file system"):
+        assert any(line.split(maxsplit=1)[1].startswith(name) for line in lines), name
+    assert list(home.iterdir()) == []
+
+
+def test_addresses_are_shown_without_their_passwords(home: Path) -> None:
+    environment = {
+        "PREFECT_API_URL": "https://ada:secret@prefect.example/api",
+        "MLFLOW_TRACKING_URI": "postgresql://ada:secret@db.example/mlflow",
+    }
+    result = llmill("doctor", "--json", home=home, environment=environment)
+    assert "secret" not in result.stdout and "ada" not in result.stdout.replace(str(home), "")
+    found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
+    assert found["PREFECT_API_URL"]["found"] == "https://prefect.example/api"
+    assert found["MLFLOW_TRACKING_URI"]["state"] == "note"
+
+
+def test_a_home_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = llmill("doctor", home=tmp_path / "file" / "home")
+    assert result.returncode == 1 and "cannot be written" in result.stdout and "LLMILL_HOME" in result.stdout
+
+
+def test_a_version_known_to_break_is_a_problem_with_its_mend(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.151.0" if name == "fastapi" else real(name))
+    finding = by_name(examine())["packages"]
+    assert finding.state == "problem" and "fastapi 0.151.0, needs <0.151" in finding.found
+    assert "constraints.txt" in finding.mend
+
+
+def test_a_port_in_use_is_noted(home: Path) -> None:
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 4200))
+        except OSError:
+            pytest.skip("another program has port 4200")
+        taken.listen()
+        finding = by_name(examine())["port 4200"]
+    assert finding.state == "note" and "--prefect-port" in finding.mend
+
+
+def test_a_store_of_a_newer_version_is_a_problem(home: Path) -> None:
+    manifest: dict[str, Any] = {"format": 99, "stage": "filter", "parts": {}}
+    (home / "store" / "artifacts").mkdir(parents=True)
+    (home / "store" / "artifacts" / ("a" * 64 + ".json")).write_text(json.dumps(manifest))
+    finding = by_name(examine())["store"]
+    assert finding.state == "problem" and "newer llmill" in finding.found

@@ -1,0 +1,78 @@
+"""The plan's estimates: scaled by the work, with a spread, unknown where nothing is known, judged afterwards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.estimates import Estimate
+from flows.plan import PlannedStage, make_plan
+from flows.recipe import load_recipe
+from flows.text import plan_text
+from storage.store import Store
+from tasks.engine import Options
+
+
+def plan(home: Path, *settings: str, recipe: str = "smoke") -> dict[str, PlannedStage]:
+    return {line.stage: line for line in make_plan(Store(home), load_recipe(recipe, settings), Options())}
+
+
+def estimate(line: PlannedStage) -> Estimate:
+    assert line.estimate is not None
+    assert line.estimate.low <= line.estimate.seconds <= line.estimate.high
+    return line.estimate
+
+
+def took(home: Path, stage: str) -> float:
+    (record,) = Store(home).builds_of(stage)
+    return float(record["seconds"])
+
+
+def test_nothing_is_known_of_an_empty_home(home: Path) -> None:
+    lines = plan(home)
+    assert all(line.estimate is None for line in lines.values())
+    assert plan_text(list(lines.values())).endswith("time unknown")
+
+
+def test_twice_the_steps_take_twice_the_time(smoke: tuple[Path, dict[str, Any]]) -> None:
+    home = smoke[0]
+    longer = estimate(plan(home, "pretrain.steps=70")["pretrain"])
+    assert longer.seconds == pytest.approx(took(home, "pretrain") * 70 / 40, rel=0.02)
+    assert longer.low < longer.seconds < longer.high
+    wider = estimate(plan(home, "pretrain.width=256", "pretrain.head_dim=128", "pretrain.feed_forward=768")["pretrain"])
+    assert wider.seconds > 2 * took(home, "pretrain")
+
+
+def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Path, dict[str, Any]]) -> None:
+    home = smoke[0]
+    far = estimate(plan(home, "pretrain.steps=40000")["pretrain"])
+    assert far.seconds > 500 * took(home, "pretrain")
+    assert far.low == pytest.approx(took(home, "pretrain"), abs=0.1), "how much of it is fixed is not known"
+
+
+def test_a_reuse_takes_no_time_and_other_sources_tell_nothing(smoke: tuple[Path, dict[str, Any]]) -> None:
+    assert {line.estimate for line in plan(smoke[0]).values()} == {Estimate(0, 0, 0)}
+    other = plan(smoke[0], recipe="quick")
+    assert other["collect"].estimate is None and other["filter"].estimate is None
+    assert other["pretrain"].estimate is not None
+
+
+def test_another_machine_s_seconds_count_less(smoke_home: Path) -> None:
+    here = estimate(plan(smoke_home, "pretrain.steps=41")["pretrain"])
+    (path,) = (smoke_home / "builds" / "pretrain").glob("*.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "host": {**record["host"], "processor": "another"}}))
+    there = estimate(plan(smoke_home, "pretrain.steps=41")["pretrain"])
+    assert there.seconds == here.seconds and there.spread > 2 * here.spread
+    path.write_text(json.dumps({**record, "resumed": True}))
+    assert plan(smoke_home, "pretrain.steps=41")["pretrain"].estimate is None, "the end of a build is not its time"
+
+
+def test_a_run_has_its_estimates_beside_what_it_took(two_runs: Path) -> None:
+    first, second = sorted((json.loads(path.read_text()) for path in (two_runs / "runs").glob("*.json")),
+                           key=lambda run: run["started"])  # fmt: skip
+    assert not any("estimate_seconds" in row for row in first["stages"])
+    built = [row for row in second["stages"] if row["outcome"] == "built"]
+    assert [row["stage"] for row in built] == ["finetune", "evaluate", "release"]
+    assert all(row["estimate_seconds"] > 0 and row["seconds"] > 0 for row in built)
