@@ -11,7 +11,12 @@ REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after
 
 def add_commands(commands: Any) -> None:
     """Declare the commands of this module."""
-    runs = commands.add_parser("runs", help="what ran: when, recipe, status, built and reused")
+    runs = commands.add_parser(
+        "runs",
+        help="what ran: when, recipe, status, built and reused",
+        description="What ran, the newest last: when, recipe, status, time, stages built of those reached, and the "
+        "headline scores in bits per byte. The four digits in front name a run to the other commands.",
+    )
     add_json_option(runs, "one JSON list on stdout")
     runs.set_defaults(command=_runs)
 
@@ -24,8 +29,16 @@ def add_commands(commands: Any) -> None:
     for name in ("old", "new"):
         diff.add_argument(name, metavar="RUN", help=f"the {name} run: its name, its digits as `runs` shows, or latest")
     diff.add_argument("--model", choices=("tuned", "base"), default="tuned", help="whose scores (default: tuned)")
-    diff.add_argument("--items", metavar="NAME", help="list the items that changed most of one score: cloze")
-    diff.add_argument("--limit", type=between(1, 1_000_000, int), default=10, metavar="N", help="items (default: 10)")
+    diff.add_argument(
+        "--items", metavar="NAME", help="list the items of one score that changed most: cloze, answers/bits_per_byte"
+    )
+    diff.add_argument(
+        "--limit",
+        type=between(1, 1_000_000, int),
+        default=10,
+        metavar="N",
+        help="list N items of a score (default: 10)",
+    )
     add_json_option(diff)
     diff.set_defaults(command=_diff)
 

@@ -13,7 +13,12 @@ def add_commands(commands: Any) -> None:
     ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
     ui.set_defaults(command=_ui)
 
-    verify = commands.add_parser("verify", help="re-hash everything in the store; exit status 1 if damaged")
+    verify = commands.add_parser(
+        "verify",
+        help="re-hash everything in the store; exit status 1 if damaged",
+        description="Read every file of the store and compare its SHA-256. What is damaged is marked, so that the next "
+        "run that needs it rebuilds it. Exit status 1 if something is.",
+    )
     add_json_option(verify)
     verify.set_defaults(command=_verify)
 
@@ -31,7 +36,13 @@ def add_commands(commands: Any) -> None:
     add_json_option(gc)
     gc.set_defaults(command=_gc)
 
-    doctor = commands.add_parser("doctor", help="is this machine ready? what is set? exit status 1 for a problem")
+    doctor = commands.add_parser(
+        "doctor",
+        help="is this machine ready? what is set? exit status 1 for a problem",
+        description="Is this machine ready: Python, package versions, torch and device, memory, disk, locks, ports; and "
+        "what is set. Each line is ok, a note or a problem with its mend. Asks nothing of the network. Exit status 1 "
+        "for a problem.",
+    )
     add_json_option(doctor)
     doctor.set_defaults(command=_doctor)
 
