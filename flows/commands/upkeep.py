@@ -39,9 +39,9 @@ def add_commands(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="is this machine ready? what is set? exit status 1 for a problem",
-        description="Is this machine ready: Python, package versions, torch and device, memory, disk, locks, ports; and "
-        "what is set. Each line is ok, a note or a problem with its mend. Asks nothing of the network. Exit status 1 "
-        "for a problem.",
+        description="Is this machine ready: Python, package versions, torch and device, memory, disk, locks, ports; "
+        "and what is set. Each line is ok, a note or a problem with its mend. Asks nothing of the network. Exit "
+        "status 1 for a problem.",
     )
     add_json_option(doctor)
     doctor.set_defaults(command=_doctor)
