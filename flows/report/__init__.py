@@ -1,0 +1,12 @@
+"""The report: one HTML file a run that tells, without the docs, what was made, from what, and what it is worth.
+
+| module | what it does |
+|---|---|
+| view.py | a run file with the artifacts and build records it names |
+| drops.py, signals.py, corpus.py, training.py, scores.py | figures for one section each, read from parts, streamed |
+| charts.py | SVG from figures |
+| page.py | all of it as HTML through the templates beside it |
+
+The file holds all it shows: no script, no request. It depends on the run file and the store alone, so `llmill report`
+writes the same bytes again. A part that is gone leaves its section out.
+"""

@@ -1,0 +1,120 @@
+"""The corpus by source (documents, bytes, tokens, licences) and the vocabulary. Streams; no text is read."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from flows.report.view import Fact, RunView
+from storage.documents import HELDOUT, TRAIN
+
+LONGEST_TOKENS = 24
+MAX_TOKENIZER_BYTES = 256 << 20
+
+
+class Source(Fact):
+    """What is left of one source after the filter. `bytes` and `tokens` are 0 where nothing was tokenized."""
+
+    name: str
+    train_documents: int
+    heldout_documents: int
+    bytes: int
+    tokens: int
+    licenses: dict[str, int]  # documents by licence as stated by the source
+
+    @property
+    def ratio(self) -> float:
+        """Bytes per token."""
+        return self.bytes / self.tokens if self.tokens else 0.0
+
+
+class Sources(Fact):
+    """All sources, by name."""
+
+    sources: tuple[Source, ...]
+
+
+class Vocabulary(Fact):
+    """The longest tokens as text, spaces shown as middle dots."""
+
+    size: int
+    longest: tuple[str, ...]
+
+
+def sources_of(view: RunView) -> Sources:
+    """Counts by source, from columns of the clean documents and the lengths in the token shards."""
+    documents, tokens = view.part("filter", "documents"), view.part("tokenize", "tokens")
+    if documents is None:
+        return Sources(sources=())
+
+    def make() -> Sources:
+        counts: Counter[tuple[str, str]] = Counter()
+        licenses: dict[str, Counter[str]] = {}
+        for number, stored in enumerate(documents.files):
+            columns = pq.read_table(stored.path, columns=["source", "license", "split"])
+            names, splits = columns["source"].to_pylist(), columns["split"].to_pylist()
+            for source, license_, split in zip(names, columns["license"].to_pylist(), splits, strict=True):
+                counts[source, split] += 1
+                licenses.setdefault(source, Counter())[license_ or "not stated"] += 1
+            for split in (TRAIN, HELDOUT) if tokens else ():
+                owners = [source for source, its in zip(names, splits, strict=True) if its == split]
+                _count_lengths(counts, tokens.path / f"{split}-{number:05d}.documents.npy", owners)
+        return Sources(
+            sources=tuple(
+                Source(
+                    name=name,
+                    train_documents=counts[name, TRAIN],
+                    heldout_documents=counts[name, HELDOUT],
+                    bytes=counts[name, "bytes"],
+                    tokens=counts[name, "tokens"],
+                    licenses=dict(sorted(licenses[name].items(), key=lambda item: (-item[1], item[0]))),
+                )
+                for name in sorted(licenses)
+            )
+        )
+
+    return view.remembered(Sources, [documents.digest, tokens.digest if tokens else None], make)
+
+
+def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequence[str]) -> None:
+    """Add the bytes and tokens of a shard to their sources; `owners[i]` is the source of its document i."""
+    if not owners or not lengths.is_file():
+        return
+    rows = np.load(lengths, allow_pickle=False)
+    if len(rows) != len(owners):
+        return
+    tokens = np.diff(rows[:, 0], prepend=0) - 1  # without the mark before each document
+    names, positions = np.unique(np.asarray(owners), return_inverse=True)
+    for amounts, what in ((rows[:, 1], "bytes"), (tokens, "tokens")):
+        totals = np.bincount(positions, weights=amounts, minlength=len(names))
+        for name, total in zip(names.tolist(), totals.tolist(), strict=True):
+            counts[name, what] += int(total)
+
+
+def vocabulary_of(view: RunView) -> Vocabulary | None:
+    """The size of the vocabulary and its longest tokens; None where there is no tokenizer."""
+    part = view.part("tokenizer", "tokenizer")
+    if part is None or part.bytes > MAX_TOKENIZER_BYTES:
+        return None
+
+    def make() -> Vocabulary:
+        from tasks.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(part.path)
+        vocabulary = json.loads((part / "tokenizer.json").read_bytes())["model"]["vocab"]
+        ranked = sorted(vocabulary, key=lambda token: (-len(token), token))[: 4 * LONGEST_TOKENS]
+        texts = (tokenizer.decode([vocabulary[token]]) for token in ranked)
+        shown = dict.fromkeys(_visible(text) for text in texts)
+        return Vocabulary(size=len(vocabulary), longest=tuple(shown)[:LONGEST_TOKENS])
+
+    return view.remembered(Vocabulary, part.digest, make)
+
+
+def _visible(text: str) -> str:
+    """White space as signs; a long run of one character as `x × 16`."""
+    text = text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
+    return re.sub(r"(.)\1{7,}", lambda run: f"{run[1]} × {len(run[0])}", text)

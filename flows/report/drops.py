@@ -1,0 +1,186 @@
+"""What each data stage dropped and why, with real examples from the ledgers. Streams; memory holds the examples."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flows.report.view import Fact, RunView
+from storage.artifacts import Part, StoredFile
+from storage.documents import read_rows
+from tasks.filter import FilterConfig
+
+DATA_STAGES = ("collect", "deduplicate", "filter")
+EXAMPLES = 2  # of each reason
+EXAMPLE_CHARACTERS = 320
+MOST_REASONS = 200  # told apart; a reader may word its reasons freely
+EXAMPLE_COLUMNS = ["id", "text", "source", "title"]
+
+
+class Example(Fact):
+    """A document that was dropped, shortened; `twin` is the text that was kept in its place."""
+
+    title: str
+    source: str
+    text: str
+    note: str
+    twin: str = ""
+
+
+class Reason(Fact):
+    """Why documents were dropped: `name` as in the recipe or ledger, `what` for people."""
+
+    name: str
+    what: str
+    count: int
+    examples: tuple[Example, ...] = ()
+
+
+class StageDrops(Fact):
+    """A data stage: read = kept + dropped + quarantined."""
+
+    stage: str
+    read: int
+    kept: int
+    dropped: int
+    quarantined: int
+    reasons: tuple[Reason, ...]
+
+
+class Drops(Fact):
+    """All data stages that the run came to, in order."""
+
+    stages: tuple[StageDrops, ...]
+
+
+def document_flow(view: RunView) -> Drops:
+    """Counts and reasons of the data stages, from their summaries and ledgers."""
+    reached = {stage: view.summary(stage) for stage in DATA_STAGES if "read" in view.summary(stage)}
+    parts = [view.artifacts[stage].digest for stage in reached if stage in view.artifacts]
+    key = {"artifacts": parts, "summaries": {stage: dict(summary) for stage, summary in reached.items()}}
+
+    def make() -> Drops:
+        makers = {"collect": _collected, "deduplicate": _duplicates, "filter": _filtered}
+        return Drops(
+            stages=tuple(
+                StageDrops(
+                    stage=stage,
+                    **{name: summary[name] for name in ("read", "kept", "dropped", "quarantined")},
+                    reasons=tuple(sorted(makers[stage](view), key=lambda reason: (-reason.count, reason.name))),
+                )
+                for stage, summary in reached.items()
+            )
+        )
+
+    return view.remembered(Drops, key, make)
+
+
+def _collected(view: RunView) -> Iterator[Reason]:
+    """Modules without prose, by source; and bad records, from the quarantine."""
+    for name, count in view.summary("collect").items():
+        source, separator, figure = name.rpartition(".")
+        if separator and figure == "dropped" and count:
+            yield Reason(name=source, what=f"too little prose in the source “{source}”", count=count)
+    part = view.part("collect", "quarantine")
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[Example]] = {}
+    for row in read_rows(part / "quarantine.parquet") if part else ():
+        reason = row["reason"] if row["reason"] in counts or len(counts) < MOST_REASONS else "other"
+        counts[reason] += 1
+        if len(examples.setdefault(reason, [])) < EXAMPLES:
+            title, note = f"{row['file']}, line {row['line']}", "put aside, not read"
+            text = shortened(row["excerpt"])
+            examples[reason].append(Example(title=title, source=row["source"], text=text, note=note))
+    for reason, count in counts.items():
+        yield Reason(name="bad record", what=reason, count=count, examples=tuple(examples[reason]))
+
+
+def _duplicates(view: RunView) -> Iterator[Reason]:
+    what = {"exact": "equal to another document but for case and white space", "near": "nearly equal to another one"}
+    part, documents = view.part("deduplicate", "ledger"), view.part("collect", "documents")
+    counts, picked = _pick(part, "reason")
+    rows = [row for rows in picked.values() for row in rows]
+    texts = _documents(documents.files if documents else (), {row[name] for row in rows for name in ("id", "twin")})
+    for reason, count in counts.items():
+        examples = []
+        for row in picked[reason]:
+            twin = texts.get(row["twin"], {})
+            note = f"{row['jaccard']:.0%} of the word sequences are the same as in {twin.get('title') or row['twin']}"
+            shown = shortened(twin.get("text", "")) if reason != "exact" else ""
+            examples += _example(texts.get(row["id"]), note, shown)
+        yield Reason(name=reason, what=what.get(reason, reason), count=count, examples=tuple(examples))
+
+
+def _filtered(view: RunView) -> Iterator[Reason]:
+    part, documents = view.part("filter", "ledger"), view.part("deduplicate", "documents")
+    counts, picked = _pick(part, "rule")
+    files = documents.files if documents else ()
+    for rule, count in counts.items():
+        shards = {row["shard"] for row in picked[rule] if row["shard"] < len(files)}
+        texts = _documents([files[shard] for shard in sorted(shards)], {row["id"] for row in picked[rule]})
+        examples = []
+        for row in picked[rule]:
+            relation = "below" if rule.startswith("min_") else "above"
+            note = f"{signal_name(rule)} {row['value']:.4g}, {relation} {row['threshold']:.4g}"
+            examples += _example(texts.get(row["id"]), note)
+        limit = f": {picked[rule][0]['threshold']:.4g}" if picked[rule] else ""
+        yield Reason(name=rule, what=_rule_text(rule) + limit, count=count, examples=tuple(examples))
+
+
+def _pick(part: Part | None, column: str) -> tuple[Counter[str], dict[str, list[dict[str, Any]]]]:
+    """How often each reason stands in a ledger, and the rows with the smallest ids: ids are hashes, so a fair draw."""
+    counts: Counter[str] = Counter()
+    heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+    for number, row in enumerate(read_rows(part / "ledger.parquet") if part else ()):
+        reason = row[column]
+        counts[reason] += 1
+        heap, entry = heaps.setdefault(reason, []), (-int(row["id"][:15], 16), number, row)
+        if len(heap) < EXAMPLES:
+            heapq.heappush(heap, entry)
+        elif entry > heap[0]:
+            heapq.heapreplace(heap, entry)
+    return counts, {reason: [row for *_, row in sorted(heap, reverse=True)] for reason, heap in heaps.items()}
+
+
+def _documents(files: Sequence[StoredFile], wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Some documents by id. Reads the ids of all files, and texts only of the row groups that hold one."""
+    found: dict[str, Mapping[str, Any]] = {}
+    missing = pa.array(sorted(set(wanted)), pa.string())
+    for stored in files:
+        if len(found) == len(missing):
+            break
+        with pq.ParquetFile(stored.path) as file:
+            for group in range(file.num_row_groups):
+                mask = pc.is_in(file.read_row_group(group, ["id"])["id"], missing)
+                if pc.any(mask).as_py():
+                    rows = file.read_row_group(group, EXAMPLE_COLUMNS).filter(mask).to_pylist()
+                    found |= {row["id"]: row for row in rows}
+    return found
+
+
+def _example(document: Mapping[str, Any] | None, note: str, twin: str = "") -> list[Example]:
+    if document is None:
+        return []
+    text, title = shortened(document["text"]), document["title"] or document["id"]
+    return [Example(title=title, source=document["source"], text=text, note=note, twin=twin)]
+
+
+def shortened(text: str, characters: int = EXAMPLE_CHARACTERS) -> str:
+    """The beginning of a text, white space as single spaces."""
+    line = " ".join(text[: 4 * characters].split())
+    return line if len(line) <= characters else line[:characters].rstrip() + " …"
+
+
+def signal_name(rule: str) -> str:
+    """`max_duplicate_lines` as `duplicate lines`."""
+    return rule.partition("_")[2].replace("_", " ") or rule
+
+
+def _rule_text(rule: str) -> str:
+    """What the recipe says of a rule, as the reason for a drop: `Fewest words` limits, so `fewer words than`."""
+    field = FilterConfig.model_fields.get(rule)
+    return (field.description or rule).rstrip(".") if field else "nothing was left after editing"

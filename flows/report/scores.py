@@ -1,0 +1,263 @@
+"""The scores as a report shows them: what comes first, which way is better, and what stands beside each figure."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from flows.report.view import Fact, RunView
+from storage.files import read_json
+
+MODELS = ("base", "tuned")
+OWN_MEASURES = ("heldout", "answers", "cloze", "choice")  # every other name is that of a benchmark
+HIGHER_IS_BETTER = ("acc", "gap", "exact", "match", "f1", "share", "bleu", "rouge", "mcc")
+MOST_BENCHMARKS = 8  # beside the own measures; the rest stand in the table of all scores
+
+HEADLINES = (  # (name, metric, the model whose figure it is, what it means)
+    ("heldout", "bits_per_byte", "base", "Text it has never seen"),
+    ("answers", "bits_per_byte", "tuned", "Answers to new prompts"),
+    ("answers", "prompt_gap", "tuned", "What the prompt tells it"),
+    ("cloze", "accuracy", "base", "Last word of a passage"),
+    ("choice", "accuracy_mutual_information", "tuned", "Choice among four"),
+)
+TITLES = {(name, metric): title for name, metric, _, title in HEADLINES}
+PREFERRED = ("acc", "accuracy", "acc_norm", "accuracy_mutual_information", "bits_per_byte")
+Verdict = Literal["better", "unclear", "worse", "alone", "missing"]
+
+
+class Reference(Fact):
+    """What a known model reaches under the same protocol."""
+
+    model: str
+    value: float
+    source: str = ""
+
+
+class Score(Fact):
+    """A line of scores.json, as far as the report needs it."""
+
+    name: str
+    model: str
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    items: int = 0
+    baselines: dict[str, float] = {}
+    below_baseline: bool = False
+    rule: str = ""
+    note: str = ""
+    references: tuple[Reference, ...] = ()
+    higher_is_better: bool | None = None
+
+    @property
+    def higher(self) -> bool:
+        if self.higher_is_better is not None:
+            return self.higher_is_better
+        return any(word in self.metric for word in HIGHER_IS_BETTER)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1 by its meaning, so that it is shown as per cent."""
+        return self.higher and self.metric != "prompt_gap" and (self.value is None or 0 <= self.value <= 1)
+
+    @property
+    def best_baseline(self) -> tuple[str, float] | None:
+        """The baseline that is hardest to beat."""
+        if not self.baselines:
+            return None
+        choose = max if self.higher else min
+        name = choose(sorted(self.baselines), key=self.baselines.__getitem__)
+        return name, self.baselines[name]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Against the best baseline: `better` or `worse` only where the interval is clear of it."""
+        best = self.best_baseline
+        if self.value is None:
+            return "missing"
+        if best is None:
+            return "alone"
+        sign = 1.0 if self.higher else -1.0
+        ends = [sign * (end - best[1]) for end in (self.low, self.high, self.value) if end is not None]
+        return "better" if min(ends) > 0 else "worse" if max(ends) <= 0 else "unclear"
+
+
+class Compared(Fact):
+    """One figure of both models, measured on the same items."""
+
+    name: str
+    metric: str
+    title: str
+    scores: tuple[Score, ...]  # base, tuned; what was not measured is left out
+
+    def of(self, model: str) -> Score | None:
+        return next((score for score in self.scores if score.model == model), None)
+
+    @property
+    def higher(self) -> bool:
+        return self.scores[0].higher
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        return self.scores[0].baselines
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return self.scores[0].references
+
+    @property
+    def difference(self) -> float | None:
+        """Fine-tuned less base."""
+        values = [score.value for model in MODELS if (score := self.of(model)) and score.value is not None]
+        return values[1] - values[0] if len(values) == 2 else None
+
+
+    @property
+    def winner(self) -> str:
+        """The better model by name, or `unclear` where the intervals overlap."""
+        base, tuned = self.of("base"), self.of("tuned")
+        if base is None or tuned is None or None in (base.low, base.high, tuned.low, tuned.high):
+            return "unclear"
+        if base.low <= tuned.high and tuned.low <= base.high:  # type: ignore[operator]
+            return "unclear"
+        return "fine-tuned" if (self.difference or 0) * (1 if self.higher else -1) > 0 else "base"
+
+
+class Panel(Fact):
+    """Figures that share a scale."""
+
+    title: str
+    better: str
+    share: bool  # a share, shown as per cent
+    rows: tuple[Compared, ...]
+
+
+def read_scores(view: RunView) -> tuple[Score, ...]:
+    """All lines of scores.json; empty where the run has none. A line that is no score is passed over."""
+    part = view.part("evaluate", "scores")
+    lines = read_json(part / "scores.json") if part else None
+    scores = []
+    for line in lines if isinstance(lines, list) else []:
+        try:
+            scores.append(Score.model_validate(line))
+        except ValidationError:
+            continue
+    return tuple(scores)
+
+
+def compared(scores: Iterable[Score]) -> list[Compared]:
+    """Both models' lines of each figure side by side, in the order of the file."""
+    rows: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        rows.setdefault((score.name, score.metric), []).append(score)
+    return [
+        Compared(name=name, metric=metric, title=TITLES.get((name, metric), name), scores=tuple(lines))
+        for (name, metric), lines in rows.items()
+    ]
+
+
+def headlines(scores: Sequence[Score]) -> list[tuple[str, Score]]:
+    """Title and line of the figures that say most, as far as they were measured."""
+    lines = {(score.name, score.metric, score.model): score for score in scores if score.value is not None}
+    return [(title, lines[name, metric, model]) for name, metric, model, title in HEADLINES if (name, metric, model) in lines]
+
+
+def panels(scores: Sequence[Score]) -> list[Panel]:
+    """The charts: own measures by their headline metric, then benchmarks by theirs, grouped by scale."""
+    measured = [row for row in compared(scores) if any(score.value is not None for score in row.scores)]
+    own = [row for row in measured if (row.name, row.metric) in TITLES]
+    shown = own + _benchmarks(measured)
+    groups = (
+        ("Bits per byte", "lower is better", False, lambda row: row.metric == "bits_per_byte"),
+        ("Share of right answers", "higher is better", True, lambda row: all(score.is_share for score in row.scores)),
+        ("Bits per byte saved by the right prompt", "higher is better", False, lambda row: row.metric == "prompt_gap"),
+    )
+    made = [
+        Panel(title=title, better=better, share=share, rows=tuple(row for row in shown if belongs(row)))
+        for title, better, share, belongs in groups
+    ]
+    return [panel for panel in made if panel.rows]
+
+
+def _benchmarks(rows: Sequence[Compared]) -> list[Compared]:
+    """One figure for each benchmark family (`blimp` of `blimp/adjunct_island`), as many as a chart bears."""
+    families: dict[str, list[Compared]] = {}
+    for row in rows:
+        family = row.name.partition("/")[0]
+        if family not in OWN_MEASURES:
+            families.setdefault(family, []).append(row)
+    chosen = []
+    for family, members in families.items():
+        whole = [row for row in members if row.name == family] or members
+        whole.sort(key=lambda row: PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED))
+        if whole[0].name == family or len(members) == 1:
+            chosen.append(whole[0])
+        else:
+            chosen += [row for row in whole if row.metric == whole[0].metric]
+    return chosen[:MOST_BENCHMARKS]
+
+
+class Bin(Fact):
+    """Predictions of about equal confidence, of one model."""
+
+    model: str
+    low: float
+    high: float
+    confidence: float | None = None
+    accuracy: float | None = None
+    tokens: int = 0
+
+
+class Calibration(Fact):
+    """How sure the models are, and how often they are right then."""
+
+    bins: tuple[Bin, ...]
+    expected_calibration_error: dict[str, float] = {}
+
+
+class Canary(Fact):
+    """Made-up secrets that were planted in the training text a known number of times."""
+
+    model: str
+    repeats: int
+    count: int
+    reproduced: int
+    exposure_mean: float | None = None
+    exposure_chance: float | None = None
+
+
+class Spans(Fact):
+    """Pieces of the corpus, and how many of them a model goes on with word by word."""
+
+    model: str
+    split: str
+    spans: int
+    reproduced: int
+    low: float | None = None
+    high: float | None = None
+
+
+class Memorisation(Fact):
+    """What the models know by heart."""
+
+    canaries: tuple[Canary, ...] = ()
+    spans: tuple[Spans, ...] = ()
+
+
+def read_fact(view: RunView, kind: type[Fact], name: str) -> Any:
+    """A JSON file of the part `scores` as a fact; None where it is absent or of another form."""
+    part = view.part("evaluate", "scores")
+    try:
+        return kind.model_validate(read_json(part / name)) if part else None
+    except ValidationError:
+        return None
+
+
+def read_samples(view: RunView) -> list[dict[str, str]]:
+    """Prompts and greedy answers of the release; `base_answer` where the base model was asked too."""
+    part = view.part("release", "release")
+    path = part / "samples.json" if part else None
+    rows = json.loads(path.read_bytes()) if path is not None and path.is_file() else []
+    return [{name: str(value) for name, value in row.items()} for row in rows if isinstance(row, dict)]

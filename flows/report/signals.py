@@ -1,0 +1,134 @@
+"""Length and quality of documents as histograms: one streamed pass over the signals that the filter has stored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from flows.report.view import Fact, RunView
+
+ALWAYS = ("bytes", "words", "mean_word_length", "language_score", "alphabetic_words")
+MOST_SHOWN = 9
+BINS_PER_DECADE = 8
+LINEAR_BINS = 40
+LOGARITHMIC = ("bytes", "words", "sentences", "lorem_ipsum", "curly_brackets")
+UPPER = {"mean_word_length": 20.0, "stop_words": 8.0}  # of a linear scale; shares end at 1
+
+LABELS = {
+    "bytes": "Length in bytes",
+    "words": "Length in words",
+    "mean_word_length": "Mean word length in characters",
+    "language_score": "Probability of the languages wanted",
+    "alphabetic_words": "Share of words that hold a letter",
+}
+
+
+class Histogram(Fact):
+    """Documents by one signal. `counts[i]` lie in `edges[i]` to `edges[i + 1]`; `zeros` stand apart where given."""
+
+    signal: str
+    label: str
+    logarithmic: bool
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    zeros: int
+    documents: int
+    median: float
+    low: float | None  # thresholds of the filter: what lies outside is dropped
+    high: float | None
+
+
+class Histograms(Fact):
+    """Those that tell most: lengths first, then the signals whose rules dropped most."""
+
+    histograms: tuple[Histogram, ...]
+
+
+def signal_histograms(view: RunView) -> Histograms:
+    """Histograms of all documents that the filter read."""
+    part = view.part("filter", "signals")
+    if part is None:
+        return Histograms(histograms=())
+    limits = view.recipe.get("filter", {})
+    chosen = _chosen(view.summary("filter"))
+
+    def make() -> Histograms:
+        counters = {signal: _Counter(signal) for signal in chosen}
+        for stored in part.files:
+            with pq.ParquetFile(stored.path) as file:
+                names = [signal for signal in chosen if signal in file.schema_arrow.names]
+                for batch in file.iter_batches(batch_size=65_536, columns=names):
+                    for signal in names:
+                        counters[signal].add(batch[signal].to_numpy(zero_copy_only=False).astype(np.float64))
+        made = (
+            counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"))
+            for name, counter in counters.items()
+        )
+        return Histograms(histograms=tuple(one for one in made if one is not None))
+
+    key = {"signals": part.digest, "chosen": chosen, "limits": {name: limits.get(name) for name in sorted(limits)}}
+    return view.remembered(Histograms, key, make)
+
+
+def _chosen(summary: Mapping[str, Any]) -> list[str]:
+    """The signals to show, most telling first."""
+    dropped = {
+        name.removeprefix("dropped_").partition("_")[2]: count
+        for name, count in summary.items()
+        if name.startswith(("dropped_min_", "dropped_max_"))
+    }
+    by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
+    return list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
+
+
+class _Counter:
+    """Counts values into fixed bins, so that no value is held."""
+
+    def __init__(self, signal: str) -> None:
+        self.signal, self.logarithmic = signal, signal in LOGARITHMIC
+        if self.logarithmic:
+            self.edges = 10.0 ** (np.arange(12 * BINS_PER_DECADE + 1) / BINS_PER_DECADE)
+        else:
+            self.edges = np.linspace(0.0, UPPER.get(signal, 1.0), LINEAR_BINS + 1)
+        self.counts = np.zeros(len(self.edges) - 1, np.int64)
+        self.zeros = self.documents = 0
+
+    def add(self, values: npt.NDArray[np.float64]) -> None:
+        self.documents += len(values)
+        self.zeros += int(np.count_nonzero(values == 0))
+        inside = np.clip(values[values != 0], self.edges[0], self.edges[-1])
+        self.counts += np.histogram(inside, self.edges)[0]
+
+    def histogram(self, low: float | None, high: float | None) -> Histogram | None:
+        """The bins from the first to the last that holds a document; zeros apart where they would dwarf the rest."""
+        counts, zeros = self.counts.copy(), self.zeros
+        if not self.logarithmic and zeros < counts.sum():
+            counts[0] += zeros
+            zeros = 0
+        filled = np.flatnonzero(counts)
+        if not len(filled):
+            return None
+        first, last = int(filled[0]), int(filled[-1]) + 1
+        return Histogram(
+            signal=self.signal,
+            label=LABELS.get(self.signal, f"Share: {self.signal.replace('_', ' ')}"),
+            logarithmic=self.logarithmic,
+            edges=tuple(round(edge, 4) for edge in self.edges[first : last + 1].tolist()),
+            counts=tuple(counts[first:last].tolist()),
+            zeros=zeros,
+            documents=self.documents,
+            median=self._median(),
+            low=low,
+            high=high,
+        )
+
+    def _median(self) -> float:
+        """To the precision of a bin: the middle of the one that holds it."""
+        middle = self.documents / 2 - self.zeros
+        if middle < 0:
+            return 0.0
+        number = int(np.searchsorted(np.cumsum(self.counts), middle))
+        left, right = float(self.edges[number]), float(self.edges[min(number + 1, len(self.edges) - 1)])
+        return round((left * right) ** 0.5 if self.logarithmic else (left + right) / 2, 4)

@@ -1,0 +1,98 @@
+"""Chromium without a window, over its DevTools protocol: what a page looks like, asks for and complains of."""
+
+import base64
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0"),
+)
+
+
+def chromium_path() -> str | None:
+    """The browser of this machine, if it has one."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Page:
+    """One tab. `events` are those the browser has sent since it was opened."""
+
+    def __init__(self, address: str) -> None:
+        from websockets.sync.client import connect
+
+        self._socket = connect(address, max_size=1 << 28, open_timeout=30)
+        self._number = 0
+        self.events: list[dict[str, Any]] = []
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """A command of the protocol; returns its result."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=60))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return dict(message["result"])
+            self.events.append(message)
+
+    def open(self, path: Path, *, width: int, dark: bool = False) -> None:
+        """Show a file in a window of `width` CSS pixels, light or dark."""
+        scheme = "dark" if dark else "light"
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Page.navigate", url=path.as_uri())
+        deadline = time.monotonic() + 30
+        while self.evaluate("document.readyState + location.protocol") != "completefile:":
+            assert time.monotonic() < deadline, "the page did not load"
+            time.sleep(0.05)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def screenshot(self, target: Path, height: int | None = None) -> None:
+        """The page from its top as PNG: all of it, or `height` CSS pixels."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], height or 1e9), "scale": 1}
+        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        target.write_bytes(base64.b64decode(shot["data"]))
+
+    def print_pdf(self, target: Path) -> None:
+        """The page as it prints on A4."""
+        pdf = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True)
+        target.write_bytes(base64.b64decode(pdf["data"]))
+
+
+@contextlib.contextmanager
+def browser_page() -> Iterator[Page]:
+    """A tab of a browser of its own, which ends with it."""
+    program = chromium_path()
+    assert program, "no chromium on this machine"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        arguments = [program, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            port_file = Path(profile) / "DevToolsActivePort"
+            deadline = time.monotonic() + 60
+            while not port_file.exists() or not port_file.read_text():
+                assert time.monotonic() < deadline and process.poll() is None, "chromium did not start"
+                time.sleep(0.1)
+            port = port_file.read_text().split()[0]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+                tabs = json.load(answer)
+            yield Page(next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"))
+        finally:
+            process.terminate()
+            process.wait(10)
