@@ -288,6 +288,28 @@ class PrefectRun(Listener):
         )
         self._safely(lambda: create_link_artifact(self.tracker.url(), "MLflow run", key="mlflow"))
 
+    def show_report(self, report: Path) -> None:
+        """The key figures as an artifact of the flow run, which has ended, and where the whole report is."""
+        from flows.report.summary import markdown_summary
+
+        def show() -> None:
+            from prefect.client.orchestration import get_client
+            from prefect.client.schemas.actions import ArtifactCreate
+
+            page = self.tracker.url(artifact="report.html") if self.tracker.run_id else None
+            artifact: Any = ArtifactCreate(
+                key="report",
+                type="markdown",
+                description=f"Report of {self.run.name}",
+                data=markdown_summary(self.builder.store, self.run.data, report, page),
+                flow_run_id=UUID(self.run.data["prefect"]["flow_run"]),
+            )
+            with get_client(sync_client=True) as client:
+                client.create_artifact(artifact)
+
+        if "prefect" in self.run.data:
+            self._safely(show)
+
     def progressed(self, stage: str, progress: Progress) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from flows.build import build
@@ -18,13 +19,13 @@ from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, ReachedTarget, StageResult, describe
 from tasks.stage import Decision, Stage, engine_in_force
 
-Report = dict[str, Any]
+Result = dict[str, Any]
 
 
 def execute(
     recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False
-) -> tuple[Report, BaseException | None]:
-    """Carry out a run; returns its report (the `--json` object) and the error that ended it, if any.
+) -> tuple[Result, BaseException | None]:
+    """Carry out a run; returns its result (the `--json` object) and the error that ended it, if any.
 
     A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
     """
@@ -44,6 +45,7 @@ def execute(
         terminal = Terminal(out)
         builder = Builder(store, recipe.execution, options, [_RunFile(run), terminal], run.name)
         stack.enter_context(builder)
+        ending = _Ending(run, builder, started)
         try:
             if all_reused(plan):
                 builder.reuse_all([(line.definition, line.decision) for line in plan])
@@ -52,22 +54,46 @@ def execute(
                 if plain:
                     _walk(recipe, builder)
                 else:
-                    _build_with_tracking(recipe, builder, run, plan, dead)
+                    _build_with_tracking(recipe, builder, run, plan, dead, ending)
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
         finally:
             terminal.clear()
-    status = _status(builder.results, error)
-    seconds = time.monotonic() - started
-    run.data["stages"] = report_stages(builder.results, run.data["plan"])
-    if error is not None:
-        run.data["error"] = describe(error)
-    run.finish(status, seconds)
+    report = ending.conclude(error)
+    run.finish(run.data["status"], run.data["seconds"])
     for warning in run.data.get("warnings", []):
         print(warning, file=out)
-    _say_end(run.data, builder.results, out)
-    report = {"run": run.name, "status": status, "seconds": round(seconds, 3), "stages": run.data["stages"]}
-    return report, error
+    _say_end(run.data, builder.results, report, out)
+    result = {"run": run.name, **{name: run.data[name] for name in ("status", "seconds", "stages")}}
+    return result | {"report": str(report) if report else None}, error
+
+
+class _Ending:
+    """How a run ended, worked out once: after its last stage, while Prefect and MLflow can still be told."""
+
+    def __init__(self, run: Run, builder: Builder, started: float) -> None:
+        self.run, self.builder, self.started = run, builder, started
+        self._concluded = False
+        self._report: Path | None = None
+
+    def conclude(self, error: BaseException | None) -> Path | None:
+        """Note status, time and stages in the run's data and write its report; returns where that lies."""
+        if self._concluded:
+            return self._report
+        self._concluded = True
+        data = self.run.data
+        data["stages"] = report_stages(self.builder.results, data["plan"])
+        data["status"] = _status(self.builder.results, error)
+        data["seconds"] = round(time.monotonic() - self.started, 3)
+        if error is not None:
+            data["error"] = describe(error)
+        try:
+            from flows.report.page import write_report
+
+            self._report = write_report(self.builder.store, data)
+        except Exception as failure:  # what only tells of a run never fails it
+            data.setdefault("warnings", []).append(f"report: not written: {describe(failure)}"[:300])
+        return self._report
 
 
 def _walk(recipe: Recipe, engine: Any) -> None:
@@ -77,7 +103,12 @@ def _walk(recipe: Recipe, engine: Any) -> None:
 
 
 def _build_with_tracking(
-    recipe: Recipe, builder: Builder, run: Run, plan: Sequence[PlannedStage], dead: Sequence[dict[str, Any]]
+    recipe: Recipe,
+    builder: Builder,
+    run: Run,
+    plan: Sequence[PlannedStage],
+    dead: Sequence[dict[str, Any]],
+    ending: _Ending,
 ) -> None:
     """Build inside a Prefect flow run, recorded in MLflow; what a dead run left open in either is closed."""
     from flows.orchestration import PrefectRun, prefect_server
@@ -94,16 +125,19 @@ def _build_with_tracking(
         tracking = _Tracking(tracker, recipe, run)
         builder.listeners = [*builder.listeners, tracking]
         prefect_run = PrefectRun(server, builder, run, tracker)
-        status = FAILED
+        error: BaseException | None = None
         try:
             prefect_run.execute(recipe, plan, lambda engine: _walk(recipe, engine))
-            status = COMPLETED
-        except KeyboardInterrupt:
-            status = INTERRUPTED
+        except BaseException as caught:
+            error = caught
             raise
         finally:
             tracking.register_release(builder.results)
-            tracker.finish(status)
+            report = ending.conclude(error)
+            if report is not None:
+                tracker.log_page(report, "report.html")
+                prefect_run.show_report(report)
+            tracker.finish(run.data["status"] if error is not None else COMPLETED)
             if tracker.failures:
                 run.data.setdefault("warnings", []).append(
                     f"MLflow: {len(tracker.failures)} records were not sent; first: {tracker.failures[0]}"
@@ -236,7 +270,7 @@ def _hit(data: Mapping[str, Any]) -> str:
     return f"; building took {duration(took)}, planned were {duration(planned)}"
 
 
-def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextIO) -> None:
+def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], report: Path | None, out: TextIO) -> None:
     built = sum(result.outcome == "built" for result in results)
     reused = sum(result.outcome == "reused" for result in results)
     print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused{_hit(data)}", file=out)
@@ -245,6 +279,8 @@ def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], out: TextI
         print(f"release     {release.artifact['release'].path}", file=out)
         prompt = "load_model(path)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
         print(f'try         llmill generate "{prompt}"', file=out)
+    if report is not None:
+        print(f"report      {report}", file=out)
     if "prefect" in data:
         print(f"prefect     {data['prefect']['url']}", file=out)
     if "mlflow" in data and data["mlflow"]["run"]:

@@ -203,7 +203,7 @@ def _leftovers(store: Store) -> Iterator[Path]:
         yield from sorted(folder.glob(".trash-*"))
     old = time.time() - LEFTOVER_SECONDS
     for folder in (store.root / "artifacts", store.root / "jobs", *store.builds.glob("*"), store.home / "runs"):
-        for path in sorted(folder.glob(".*.json.*")):
+        for path in sorted((*folder.glob(".*.json.*"), *folder.glob(".*.html.*"))):
             if path.stat().st_mtime < old:
                 yield path
 

@@ -93,6 +93,10 @@ class Tracker:
         """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
         self._safely(lambda: self._client.set_tag(self._parent(), name, value))
 
+    def log_page(self, path: Path, name: str) -> None:
+        """Keep a text file as an artifact of the parent run."""
+        self._safely(lambda: self._client.log_text(self._parent(), path.read_text(encoding="utf-8"), name))
+
     def start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
         """Open the nested run of a stage that is about to be built."""
         self._safely(lambda: self._start_stage(stage, config, why, reads))
@@ -201,10 +205,12 @@ class Tracker:
             raise RuntimeError("the parent run could not be opened")
         return self.run_id
 
-    def url(self, run_id: str | None = None) -> str:
-        """The page of a run, in the mode that shows training; for the default database, as `llmill ui` serves it."""
+    def url(self, run_id: str | None = None, artifact: str | None = None) -> str:
+        """The page of a run, or of its artifact, in the mode that shows training; as `llmill ui` serves it."""
         base = self.uri if self.uri.startswith("http") else f"http://127.0.0.1:{DEFAULT_PORT}"
-        path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}?workflowType=machine_learning"
+        path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
+        path += f"/artifacts/{artifact}" if artifact else ""
+        path += "?workflowType=machine_learning"
         return f"{without_credentials(base).rstrip('/')}/{path}"
 
     def _safely(self, action: Callable[[], Any]) -> Any:

@@ -26,6 +26,9 @@ class Execution(StageConfig):
     log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
     retries: int = Field(2, ge=0, le=20, description="Retries of a stage after a failure that a retry can cure.")
     retry_delay_seconds: float = Field(2.0, ge=0, le=3600, description="Wait before the first retry; doubles.")
+    price_per_hour: float = Field(
+        0.0, ge=0, le=100_000, description="What an hour of this machine costs, in your currency; 0: not shown."
+    )
 
 
 @dataclass(frozen=True, slots=True)

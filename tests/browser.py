@@ -50,7 +50,9 @@ class Page:
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Show a file in a window of `width` CSS pixels, light or dark."""
         scheme = "dark" if dark else "light"
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=path.as_uri())
         deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""The commands that look inside: `llmill runs`, `diff`, `inspect`, `cat`, `explain`."""
+"""The commands that look inside: `llmill runs`, `report`, `diff`, `inspect`, `cat`, `explain`."""
 
 import argparse
 import json
@@ -19,6 +19,18 @@ def add_commands(commands: Any) -> None:
     )
     add_json_option(runs, "one JSON list on stdout")
     runs.set_defaults(command=_runs)
+
+    report = commands.add_parser(
+        "report",
+        help="write the HTML report of a run anew and print its path",
+        description="The report of a run, one HTML file beside its run file that opens offline: plan, documents, "
+        "training, scores with their baselines, samples, time, digests. Every run ends with one; this writes it anew.",
+    )
+    report.add_argument(
+        "run", nargs="?", default="latest", metavar="RUN", help="a run, as `runs` shows it (default: latest)"
+    )
+    add_json_option(report)
+    report.set_defaults(command=_report)
 
     diff = commands.add_parser(
         "diff",
@@ -85,6 +97,22 @@ def _runs(options: argparse.Namespace) -> int:
         print_json(known)
     else:
         print(runs_text(known))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from flows.report.page import write_report
+    from storage.home import home
+    from storage.runs import find_run
+    from storage.store import Store
+
+    store = Store(home())
+    run = find_run(store.home, options.run)
+    path = write_report(store, run)
+    if options.json:
+        print_json({"run": run["run"], "report": path})
+    else:
+        print(path)
     return 0
 
 

@@ -3,9 +3,12 @@
 | module | what it does |
 |---|---|
 | view.py | a run file with the artifacts and build records it names |
-| drops.py, signals.py, corpus.py, training.py, scores.py | figures for one section each, read from parts, streamed |
-| charts.py | SVG from figures |
+| drops.py, signals.py, corpus.py, training.py, scores.py | figures of one section each, read from parts, streamed |
+| record.py | what the run file and the build records tell |
+| charts.py, drawings.py | SVG from figures; which chart each section has |
+| wording.py | figures as words |
 | page.py | all of it as HTML through the templates beside it |
+| summary.py | the key figures as Markdown, for Prefect |
 
 The file holds all it shows: no script, no request. It depends on the run file and the store alone, so `llmill report`
 writes the same bytes again. A part that is gone leaves its section out.

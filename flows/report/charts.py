@@ -8,6 +8,7 @@ Each chart says in words, for those who do not see it, what it shows.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from markupsafe import Markup, escape
@@ -98,10 +99,14 @@ def line_chart(lines: Sequence[Line], *, says: str, x_name: str, height: int = 2
             f'<path class="line {line.kind}" d="M{path}"/></svg>'
         )
         if line.marked:
-            dots = (f'<circle class="dot {line.kind}" r="4" cx="{_at(x(px))}" cy="{down(py)}"/>' for px, py in line.points)
+            dots = (
+                f'<circle class="dot {line.kind}" r="4" cx="{_at(x(px))}" cy="{down(py)}"/>' for px, py in line.points
+            )
             out.extend(dots)
     ends = _apart([down(line.points[-1][1]) for line in lines])
     for line, end in zip(lines, ends, strict=True):
+        if not line.label:
+            continue
         name, value = escape(line.label), f"{line.points[-1][1]:.4g}"
         out.append(
             f'<text class="end {line.kind}" x="100%" dx="8" y="{end + 4:.1f}">{name}'
@@ -120,7 +125,7 @@ def histogram(
     high: float | None = None,
     height: int = 132,
 ) -> Markup:
-    """Bars over bins; those wholly outside of [low, high] in the colour of what is dropped, with a line at the bound."""
+    """Bars over bins; those wholly outside of [low, high] in the colour of what is dropped; a line at each bound."""
     x, most, bottom = Scale(edges[0], edges[-1], logarithmic), max(counts), height - 22
     out = [f'<line class="axis" x1="0" x2="100%" y1="{bottom + 0.5}" y2="{bottom + 0.5}"/>']
     for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
@@ -138,10 +143,10 @@ def histogram(
     for name, bound in (("min", low), ("max", high)):
         if bound is not None and edges[0] <= bound <= edges[-1]:
             place = x(bound)
-            anchor, shift = ("end", -4) if place > 0.6 else ("start", 4)
+            side = 'text-anchor="end" dx="-4"' if place > 0.6 else 'dx="4"'
             out.append(
                 f'<line class="bound" x1="{_at(place)}" x2="{_at(place)}" y1="2" y2="{bottom}"/>'
-                f'<text class="bound" x="{_at(place)}" dx="{shift}" y="11" text-anchor="{anchor}">{name} {bound:.4g}</text>'
+                f'<text class="bound" x="{_at(place)}" {side} y="11">{name} {bound:.4g}</text>'
             )
     return _svg(out, height, says)
 
@@ -175,7 +180,9 @@ def interval_row(
         shift = "M-5,-4L1,0L-5,4Z" if place > 1 else "M5,-4L-1,0L5,4Z"
         kind = "off" if off else "baseline"
         out.append(_sign(min(max(place, 0.0), 1.0), height / 2, shift if off else GLYPHS.get(name, OTHER_GLYPH), kind))
-    out += [_sign(scale(value), height / 2, REFERENCE_GLYPH, "reference") for value in references if 0 <= scale(value) <= 1]
+    out += [
+        _sign(scale(value), height / 2, REFERENCE_GLYPH, "reference") for value in references if 0 <= scale(value) <= 1
+    ]
     for number, dot in enumerate(dots):
         y = 13 + 14 * number
         if dot.low is not None and dot.high is not None:
@@ -274,6 +281,6 @@ def _apart(places: Sequence[float]) -> list[float]:
     """The same places moved down where two would overlap."""
     moved = list(places)
     order = sorted(range(len(places)), key=lambda number: places[number])
-    for above, below in zip(order, order[1:], strict=False):
+    for above, below in pairwise(order):
         moved[below] = max(moved[below], moved[above] + LABEL_PIXELS)
     return moved

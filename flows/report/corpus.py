@@ -60,7 +60,9 @@ def sources_of(view: RunView) -> Sources:
             for source, license_, split in zip(names, columns["license"].to_pylist(), splits, strict=True):
                 counts[source, split] += 1
                 licenses.setdefault(source, Counter())[license_ or "not stated"] += 1
-            for split in (TRAIN, HELDOUT) if tokens else ():
+            if tokens is None:
+                continue
+            for split in (TRAIN, HELDOUT):
                 owners = [source for source, its in zip(names, splits, strict=True) if its == split]
                 _count_lengths(counts, tokens.path / f"{split}-{number:05d}.documents.npy", owners)
         return Sources(
@@ -115,6 +117,6 @@ def vocabulary_of(view: RunView) -> Vocabulary | None:
 
 
 def _visible(text: str) -> str:
-    """White space as signs; a long run of one character as `x × 16`."""
-    text = text.replace(" ", "·").replace("\n", "⏎").replace("\t", "⇥")
+    """White space as middle dots; a long run of one character as `x × 16`."""
+    text = "".join("·" if character.isspace() or not character.isprintable() else character for character in text)
     return re.sub(r"(.)\1{7,}", lambda run: f"{run[1]} × {len(run[0])}", text)

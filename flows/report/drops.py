@@ -84,7 +84,7 @@ def _collected(view: RunView) -> Iterator[Reason]:
     for name, count in view.summary("collect").items():
         source, separator, figure = name.rpartition(".")
         if separator and figure == "dropped" and count:
-            yield Reason(name=source, what=f"too little prose in the source “{source}”", count=count)
+            yield Reason(name=source, what=f"Too little prose, in the source {source}", count=count)
     part = view.part("collect", "quarantine")
     counts: Counter[str] = Counter()
     examples: dict[str, list[Example]] = {}
@@ -100,7 +100,7 @@ def _collected(view: RunView) -> Iterator[Reason]:
 
 
 def _duplicates(view: RunView) -> Iterator[Reason]:
-    what = {"exact": "equal to another document but for case and white space", "near": "nearly equal to another one"}
+    what = {"exact": "Equal to another but for case and white space", "near": "Nearly equal to another"}
     part, documents = view.part("deduplicate", "ledger"), view.part("collect", "documents")
     counts, picked = _pick(part, "reason")
     rows = [row for rows in picked.values() for row in rows]
@@ -124,11 +124,11 @@ def _filtered(view: RunView) -> Iterator[Reason]:
         texts = _documents([files[shard] for shard in sorted(shards)], {row["id"] for row in picked[rule]})
         examples = []
         for row in picked[rule]:
-            relation = "below" if rule.startswith("min_") else "above"
-            note = f"{signal_name(rule)} {row['value']:.4g}, {relation} {row['threshold']:.4g}"
+            signal = rule.partition("_")[2] or "bytes"
+            note = f"{signal_text(signal)}: {limit_text(signal, row['value'])}"
             examples += _example(texts.get(row["id"]), note)
-        limit = f": {picked[rule][0]['threshold']:.4g}" if picked[rule] else ""
-        yield Reason(name=rule, what=_rule_text(rule) + limit, count=count, examples=tuple(examples))
+        what = _rule_text(rule, picked[rule][0]["threshold"])
+        yield Reason(name=rule, what=what, count=count, examples=tuple(examples))
 
 
 def _pick(part: Part | None, column: str) -> tuple[Counter[str], dict[str, list[dict[str, Any]]]]:
@@ -175,12 +175,30 @@ def shortened(text: str, characters: int = EXAMPLE_CHARACTERS) -> str:
     return line if len(line) <= characters else line[:characters].rstrip() + " …"
 
 
-def signal_name(rule: str) -> str:
-    """`max_duplicate_lines` as `duplicate lines`."""
-    return rule.partition("_")[2].replace("_", " ") or rule
+def signal_text(signal: str) -> str:
+    """A signal for people, from what the recipe says of its rule: `max_top_2_gram` limits `characters in ...`."""
+    for rule in (f"min_{signal}", f"max_{signal}"):
+        field = FilterConfig.model_fields.get(rule)
+        if field and field.description:
+            words = field.description.removesuffix(".").removesuffix(" (share, 0-1)").partition(" ")
+            return words[2] if words[0] in ("Fewest", "Most", "Least") else field.description
+    return signal.replace("_", " ")
 
 
-def _rule_text(rule: str) -> str:
-    """What the recipe says of a rule, as the reason for a drop: `Fewest words` limits, so `fewer words than`."""
-    field = FilterConfig.model_fields.get(rule)
-    return (field.description or rule).rstrip(".") if field else "nothing was left after editing"
+def is_share(signal: str) -> bool:
+    """Whether the recipe calls the signal a share."""
+    fields = (FilterConfig.model_fields.get(f"{side}_{signal}") for side in ("min", "max"))
+    return any(field is not None and "(share" in (field.description or "") for field in fields)
+
+
+def limit_text(signal: str, value: float) -> str:
+    """A value of a signal: shares as per cent."""
+    return f"{100 * value:.3g}\u00a0%" if is_share(signal) else f"{value:.4g}"
+
+
+def _rule_text(rule: str, threshold: float) -> str:
+    side, _, signal = rule.partition("_")
+    if not signal:
+        return "nothing was left after editing"
+    text, relation = signal_text(signal), "below" if side == "min" else "above"
+    return f"{text[:1].upper()}{text[1:]}: {relation} {limit_text(signal, threshold)}"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from flows.report.view import Fact, RunView
 from storage.files import read_json
@@ -14,14 +14,14 @@ OWN_MEASURES = ("heldout", "answers", "cloze", "choice")  # every other name is 
 HIGHER_IS_BETTER = ("acc", "gap", "exact", "match", "f1", "share", "bleu", "rouge", "mcc")
 MOST_BENCHMARKS = 8  # beside the own measures; the rest stand in the table of all scores
 
-HEADLINES = (  # (name, metric, the model whose figure it is, what it means)
-    ("heldout", "bits_per_byte", "base", "Text it has never seen"),
-    ("answers", "bits_per_byte", "tuned", "Answers to new prompts"),
-    ("answers", "prompt_gap", "tuned", "What the prompt tells it"),
-    ("cloze", "accuracy", "base", "Last word of a passage"),
-    ("choice", "accuracy_mutual_information", "tuned", "Choice among four"),
+HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
+    ("heldout", "bits_per_byte", "base", "Text it has never seen", "bits needed for each byte"),
+    ("answers", "bits_per_byte", "tuned", "Answers to new prompts", "bits needed for each byte"),
+    ("answers", "prompt_gap", "tuned", "Use of the prompt", "bits a byte saved by the right prompt"),
+    ("cloze", "accuracy", "base", "Last word of a passage", "guessed exactly"),
+    ("choice", "accuracy_mutual_information", "tuned", "Choice among four", "right continuations"),
 )
-TITLES = {(name, metric): title for name, metric, _, title in HEADLINES}
+TITLES = {(name, metric): title for name, metric, _, title, _ in HEADLINES}
 PREFERRED = ("acc", "accuracy", "acc_norm", "accuracy_mutual_information", "bits_per_byte")
 Verdict = Literal["better", "unclear", "worse", "alone", "missing"]
 
@@ -44,7 +44,7 @@ class Score(Fact):
     low: float | None = None
     high: float | None = None
     items: int = 0
-    baselines: dict[str, float] = {}
+    baselines: dict[str, float] = Field(default_factory=dict)
     below_baseline: bool = False
     rule: str = ""
     note: str = ""
@@ -113,7 +113,6 @@ class Compared(Fact):
         values = [score.value for model in MODELS if (score := self.of(model)) and score.value is not None]
         return values[1] - values[0] if len(values) == 2 else None
 
-
     @property
     def winner(self) -> str:
         """The better model by name, or `unclear` where the intervals overlap."""
@@ -158,10 +157,14 @@ def compared(scores: Iterable[Score]) -> list[Compared]:
     ]
 
 
-def headlines(scores: Sequence[Score]) -> list[tuple[str, Score]]:
-    """Title and line of the figures that say most, as far as they were measured."""
+def headlines(scores: Sequence[Score]) -> list[tuple[str, str, Score]]:
+    """Title, meaning and line of the figures that say most, as far as they were measured."""
     lines = {(score.name, score.metric, score.model): score for score in scores if score.value is not None}
-    return [(title, lines[name, metric, model]) for name, metric, model, title in HEADLINES if (name, metric, model) in lines]
+    return [
+        (title, unit, lines[name, metric, model])
+        for name, metric, model, title, unit in HEADLINES
+        if (name, metric, model) in lines
+    ]
 
 
 def panels(scores: Sequence[Score]) -> list[Panel]:
@@ -214,7 +217,7 @@ class Calibration(Fact):
     """How sure the models are, and how often they are right then."""
 
     bins: tuple[Bin, ...]
-    expected_calibration_error: dict[str, float] = {}
+    expected_calibration_error: dict[str, float] = Field(default_factory=dict)
 
 
 class Canary(Fact):

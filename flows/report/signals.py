@@ -1,5 +1,6 @@
 """Length and quality of documents as histograms: one streamed pass over the signals that the filter has stored."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,29 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from flows.report.drops import signal_text
 from flows.report.view import Fact, RunView
 
-ALWAYS = ("bytes", "words", "mean_word_length", "language_score", "alphabetic_words")
+LENGTHS = ("bytes", "words")
+ALWAYS = (*LENGTHS, "mean_word_length", "language_score", "alphabetic_words")
 MOST_SHOWN = 9
 BINS_PER_DECADE = 8
 LINEAR_BINS = 40
 LOGARITHMIC = ("bytes", "words", "sentences", "lorem_ipsum", "curly_brackets")
 UPPER = {"mean_word_length": 20.0, "stop_words": 8.0}  # of a linear scale; shares end at 1
 
-LABELS = {
-    "bytes": "Length in bytes",
-    "words": "Length in words",
-    "mean_word_length": "Mean word length in characters",
-    "language_score": "Probability of the languages wanted",
-    "alphabetic_words": "Share of words that hold a letter",
-}
-
 
 class Histogram(Fact):
     """Documents by one signal. `counts[i]` lie in `edges[i]` to `edges[i + 1]`; `zeros` stand apart where given."""
 
     signal: str
-    label: str
+    label: str  # for people
     logarithmic: bool
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -38,6 +33,7 @@ class Histogram(Fact):
     median: float
     low: float | None  # thresholds of the filter: what lies outside is dropped
     high: float | None
+    dropped: int  # by these thresholds
 
 
 class Histograms(Fact):
@@ -52,7 +48,9 @@ def signal_histograms(view: RunView) -> Histograms:
     if part is None:
         return Histograms(histograms=())
     limits = view.recipe.get("filter", {})
-    chosen = _chosen(view.summary("filter"))
+    dropped = _dropped(view.summary("filter"))
+    by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
+    chosen = list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
 
     def make() -> Histograms:
         counters = {signal: _Counter(signal) for signal in chosen}
@@ -63,24 +61,22 @@ def signal_histograms(view: RunView) -> Histograms:
                     for signal in names:
                         counters[signal].add(batch[signal].to_numpy(zero_copy_only=False).astype(np.float64))
         made = (
-            counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"))
+            counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"), dropped.get(name, 0))
             for name, counter in counters.items()
         )
         return Histograms(histograms=tuple(one for one in made if one is not None))
 
-    key = {"signals": part.digest, "chosen": chosen, "limits": {name: limits.get(name) for name in sorted(limits)}}
+    key = {"signals": part.digest, "chosen": chosen, "dropped": dropped, "limits": dict(limits)}
     return view.remembered(Histograms, key, make)
 
 
-def _chosen(summary: Mapping[str, Any]) -> list[str]:
-    """The signals to show, most telling first."""
-    dropped = {
-        name.removeprefix("dropped_").partition("_")[2]: count
-        for name, count in summary.items()
-        if name.startswith(("dropped_min_", "dropped_max_"))
-    }
-    by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
-    return list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
+def _dropped(summary: Mapping[str, Any]) -> Counter[str]:
+    """Documents dropped by each signal, whichever its side."""
+    dropped: Counter[str] = Counter()
+    for name, count in summary.items():
+        if name.startswith(("dropped_min_", "dropped_max_")):
+            dropped[name.removeprefix("dropped_").partition("_")[2]] += count
+    return dropped
 
 
 class _Counter:
@@ -101,7 +97,7 @@ class _Counter:
         inside = np.clip(values[values != 0], self.edges[0], self.edges[-1])
         self.counts += np.histogram(inside, self.edges)[0]
 
-    def histogram(self, low: float | None, high: float | None) -> Histogram | None:
+    def histogram(self, low: float | None, high: float | None, dropped: int) -> Histogram | None:
         """The bins from the first to the last that holds a document; zeros apart where they would dwarf the rest."""
         counts, zeros = self.counts.copy(), self.zeros
         if not self.logarithmic and zeros < counts.sum():
@@ -113,7 +109,7 @@ class _Counter:
         first, last = int(filled[0]), int(filled[-1]) + 1
         return Histogram(
             signal=self.signal,
-            label=LABELS.get(self.signal, f"Share: {self.signal.replace('_', ' ')}"),
+            label=f"length in {self.signal}" if self.signal in LENGTHS else signal_text(self.signal),
             logarithmic=self.logarithmic,
             edges=tuple(round(edge, 4) for edge in self.edges[first : last + 1].tolist()),
             counts=tuple(counts[first:last].tolist()),
@@ -122,6 +118,7 @@ class _Counter:
             median=self._median(),
             low=low,
             high=high,
+            dropped=dropped,
         )
 
     def _median(self) -> float:

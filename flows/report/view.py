@@ -41,7 +41,9 @@ class RunView:
     def artifacts(self) -> dict[str, Artifact]:
         """The artifacts that the run made or reused, by stage; those whose manifest is gone are left out."""
         found = {
-            stage: self.store.artifact(row["artifact"]["digest"]) for stage, row in self.rows.items() if "artifact" in row
+            stage: self.store.artifact(row["artifact"]["digest"])
+            for stage, row in self.rows.items()
+            if "artifact" in row
         }
         return {stage: artifact for stage, artifact in found.items() if artifact is not None}
 
@@ -54,7 +56,7 @@ class RunView:
     @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
         """The build record of each artifact: the run's own, else the newest from before the run ended."""
-        chosen = {}
+        chosen: dict[str, Mapping[str, Any]] = {}
         for stage, artifact in self.artifacts.items():
             records = [record for record in self.store.builds_of(stage) if record["artifact"] == artifact.digest]
             own = [record for record in records if record["run"] == self.run["run"]]

@@ -1,0 +1,116 @@
+"""What the run file and the build records tell: plan, counts, time, digests, versions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.report.view import RunView
+from storage.tracking import redacted
+
+
+def key_facts(view: RunView) -> dict[str, Any]:
+    """What the first sentence tells; a figure that the run did not come to is None."""
+    pretrain, tokens = view.summary("pretrain"), view.summary("tokenize")
+    return {
+        "parameters": view.summary("release").get("parameters") or pretrain.get("parameters"),
+        "tokens": pretrain.get("tokens"),
+        "training_bytes": tokens.get("train_bytes"),
+        "training_documents": tokens.get("train_documents"),
+        "pairs": view.summary("finetune").get("training_pairs"),
+        "vocabulary": view.summary("tokenizer").get("vocabulary_size"),
+        "built": sum(row["outcome"] == "built" for row in view.rows.values()),
+        "reused": sum(row["outcome"] == "reused" for row in view.rows.values()),
+        "description": view.recipe.get("release", {}).get("description", ""),
+    }
+
+
+def plan_rows(view: RunView) -> list[dict[str, Any]]:
+    """What was planned and what became of it; a stage after the target of `--to` is not there."""
+    planned = {row["stage"]: row for row in view.run.get("plan", [])}
+    rows = []
+    for stage in dict.fromkeys((*planned, *view.rows)):
+        row, plan = view.rows.get(stage, {}), planned.get(stage, {})
+        why = row.get("why") or plan.get("why", [])
+        rows.append(
+            {
+                "stage": stage,
+                "outcome": row.get("outcome", "not reached"),
+                "why": [redacted(str(reason)) for reason in why],
+                "seconds": row.get("seconds"),
+                "estimate": plan.get("estimate_seconds"),
+                "error": row.get("error"),
+            }
+        )
+    return rows
+
+
+def pair_flow(view: RunView) -> list[tuple[str, int]]:
+    """What became of the pairs of prompt and answer, as (what, count)."""
+    collected, tuned = view.summary("collect"), view.summary("finetune")
+    rows = [
+        ("read", collected.get("pairs_read")),
+        ("repeated, dropped", collected.get("pairs_repeated")),
+        ("in training and held out, dropped from training", collected.get("pairs_leaking")),
+        ("with an answer that stands in held-out text, dropped", tuned.get("dropped_leaking")),
+        ("too long for the context, dropped", tuned.get("dropped_too_long")),
+        ("trained on", tuned.get("training_pairs")),
+        ("held out", tuned.get("heldout_pairs")),
+    ]
+    return [(what, count) for what, count in rows if count] if collected.get("pairs_read") else []
+
+
+def splits_of(view: RunView) -> list[tuple[str, int, float]]:
+    """(split, documents, share of what was kept) of the clean documents."""
+    tokens = view.summary("tokenize")
+    counts = [
+        (name, int(tokens.get(f"{split}_documents", 0)))
+        for split, name in (("train", "training"), ("heldout", "held out"))
+    ]
+    total = sum(count for _, count in counts)
+    return [(name, count, count / total) for name, count in counts] if total else []
+
+
+def times_of(view: RunView) -> dict[str, Any]:
+    """Where the time went: each stage, then all else; and what it cost where the recipe tells a price."""
+    price = float(view.recipe.get("execution", {}).get("price_per_hour") or 0.0)
+    rows = []
+    for stage, row in view.rows.items():
+        earlier = view.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
+        rows.append({"stage": stage, "outcome": row["outcome"], "seconds": row["seconds"], "earlier": earlier})
+    total = float(view.run.get("seconds") or sum(row["seconds"] for row in rows))
+    rest = max(0.0, total - sum(row["seconds"] for row in rows))
+    rows.append({"stage": "all else", "outcome": "", "seconds": rest, "earlier": None})
+    longest = max((row["earlier"] or row["seconds"] for row in rows), default=0.0) or 1.0
+    for row in rows:
+        row["share"] = (row["earlier"] or row["seconds"]) / longest
+        row["cost"] = row["seconds"] / 3600 * price
+    return {"rows": rows, "total": total, "price": price, "cost": total / 3600 * price}
+
+
+def digest_rows(view: RunView) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "part": name, "digest": part.digest, "bytes": part.bytes, "files": len(part.files)}
+        for stage, artifact in view.artifacts.items()
+        for name, part in artifact.parts.items()
+    ]
+
+
+def version_rows(view: RunView) -> list[dict[str, Any]]:
+    """The machine and the libraries behind each stage, from the build records."""
+    rows = []
+    for stage, record in view.records.items():
+        host, identity = record.get("host", {}), record["identity"]
+        libraries: Sequence[str] = [
+            f"{name} {version}" for name, version in sorted(identity.get("libraries", {}).items())
+        ]
+        rows.append(
+            {
+                "stage": stage,
+                "run": record["run"],
+                "finished": str(record["finished"])[:19].replace("T", " "),
+                "libraries": ", ".join(libraries) or "–",
+                "python": host.get("python", "–"),
+                "machine": ", ".join(str(host[name]) for name in ("processor", "platform") if host.get(name))
+                + (f", {host['cores']} cores" if host.get("cores") else ""),
+            }
+        )
+    return rows

@@ -1,0 +1,38 @@
+"""The key figures of a run as Markdown, for pages that show no HTML file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.report.record import key_facts
+from flows.report.scores import headlines, read_scores
+from flows.report.view import RunView
+from flows.report.wording import MODEL_NAMES, score_figure, size, verdict_text
+from flows.text import duration, figure
+from storage.store import Store
+
+
+def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: str | None) -> str:
+    """What was made and what it is worth; `page` is the address at which the report can be looked at."""
+    view = RunView(store, run)
+    facts = key_facts(view)
+    lines = [f"**{run['run']}**: {run['status']} in {duration(run.get('seconds'))}"]
+    made = [
+        ("parameters", size(facts["parameters"]) if facts["parameters"] else None),
+        ("training tokens", size(facts["tokens"]) if facts["tokens"] else None),
+        ("training documents", figure(facts["training_documents"]) if facts["training_documents"] else None),
+        ("pairs", figure(facts["pairs"]) if facts["pairs"] else None),
+    ]
+    rows = [f"| {name} | {value} | | |" for name, value in made if value]
+    for title, unit, score in headlines(read_scores(view)):
+        interval = (
+            f"{score_figure(score, score.low)} to {score_figure(score, score.high)}" if score.low is not None else ""
+        )
+        what = f"{title}, {MODEL_NAMES.get(score.model, score.model)} ({unit})"
+        rows.append(f"| {what} | {score_figure(score)} | {interval} | {verdict_text(score)} |")
+    if rows:
+        lines.append("\n".join(["| figure | value | 95 % interval | beside |", "|---|---|---|---|", *rows]))
+    if run.get("error"):
+        lines.append("```text\n" + str(run["error"]).replace("```", "'''") + "\n```")
+    lines.append(f"The whole report: `{report}`" + (f", or [in MLflow]({page})" if page else ""))
+    return "\n\n".join(lines) + "\n"

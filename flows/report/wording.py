@@ -1,0 +1,49 @@
+"""Figures as words: numbers, scores, baselines and verdicts as the page and the summary say them."""
+
+from flows.report.scores import Compared, Score
+from flows.text import figure
+
+MODEL_NAMES = {"base": "base", "tuned": "fine-tuned"}
+BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
+
+
+def verdict_text(score: Score) -> str:
+    """A score against its best baseline, in words."""
+    best = score.best_baseline
+    if best is None:
+        return "no baseline"
+    words = {"better": "better than", "unclear": "not clearly better than", "worse": "not better than"}
+    return f"{words.get(score.verdict, 'beside')} {baseline_name(best[0])} ({score_figure(score, best[1])})"
+
+
+def baseline_name(name: str) -> str:
+    """A baseline for people."""
+    return BASELINES.get(name, name.replace("_", " "))
+
+
+def score_figure(score: Score, value: float | None = None) -> str:
+    """A score's value, or another of its kind: shares as per cent, others with four digits."""
+    value = score.value if value is None else value
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}\u00a0%" if score.is_share else figure(value)
+
+
+def difference_text(row: Compared) -> str:
+    """Fine-tuned less base, with its sign: shares in points, others as they are."""
+    difference = row.difference or 0.0
+    return f"{100 * difference:+.1f} points" if row.scores[0].is_share else f"{difference:+.4g}"
+
+
+def size(count: float | None) -> str:
+    """Bytes, tokens or parameters for people: `8.58 million`."""
+    for unit, name in ((1e9, "billion"), (1e6, "million")):
+        if count is not None and count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return figure(count)
+
+
+def rough(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    rounded = float(f"{value:.3g}")
+    return figure(int(rounded) if rounded >= 100 else rounded)
