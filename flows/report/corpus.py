@@ -24,7 +24,7 @@ class Source(Fact):
     heldout_documents: int
     bytes: int
     tokens: int
-    licenses: dict[str, int]  # documents by licence as stated by the source
+    licenses: tuple[tuple[str, int], ...]  # documents by licence as stated by the source, most first
 
     @property
     def ratio(self) -> float:
@@ -73,7 +73,7 @@ def sources_of(view: RunView) -> Sources:
                     heldout_documents=counts[name, HELDOUT],
                     bytes=counts[name, "bytes"],
                     tokens=counts[name, "tokens"],
-                    licenses=dict(sorted(licenses[name].items(), key=lambda item: (-item[1], item[0]))),
+                    licenses=tuple(sorted(licenses[name].items(), key=lambda item: (-item[1], item[0]))),
                 )
                 for name in sorted(licenses)
             )
@@ -110,7 +110,7 @@ def vocabulary_of(view: RunView) -> Vocabulary | None:
         vocabulary = json.loads((part / "tokenizer.json").read_bytes())["model"]["vocab"]
         ranked = sorted(vocabulary, key=lambda token: (-len(token), token))[: 4 * LONGEST_TOKENS]
         texts = (tokenizer.decode([vocabulary[token]]) for token in ranked)
-        shown = dict.fromkeys(_visible(text) for text in texts)
+        shown = dict.fromkeys(_visible(text) for text in texts if text)  # special tokens have none
         return Vocabulary(size=len(vocabulary), longest=tuple(shown)[:LONGEST_TOKENS])
 
     return view.remembered(Vocabulary, part.digest, make)

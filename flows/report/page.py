@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
@@ -17,8 +16,18 @@ from flows.report.scores import Memorisation, headlines, panels, read_fact, read
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
 from flows.report.view import RunView
-from flows.report.wording import MODEL_NAMES, baseline_name, difference_text, rough, score_figure, size, verdict_text
+from flows.report.wording import (
+    MODEL_NAMES,
+    baseline_name,
+    difference_text,
+    recipe_text,
+    rough,
+    score_figure,
+    size,
+    verdict_text,
+)
 from flows.text import duration, figure
+from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store import Store
 from storage.tracking import redacted
@@ -34,7 +43,8 @@ def report_path(store: Store, run: Mapping[str, Any]) -> Path:
 def write_report(store: Store, run: Mapping[str, Any]) -> Path:
     """Write the report of a run, in one step; returns its path. Equal run files and stores give equal bytes."""
     path = report_path(store, run)
-    write_atomic(path, render(RunView(store, run)).encode())
+    as_in_its_file = json.loads(canonical_json(run))
+    write_atomic(path, render(RunView(store, as_in_its_file)).encode())
     return path
 
 
@@ -91,6 +101,6 @@ def _sections(view: RunView) -> dict[str, Any]:
         "samples": read_samples(view),
         "times": times_of(view),
         "digests": digest_rows(view),
-        "recipe": redacted(yaml.safe_dump(dict(view.recipe), sort_keys=False, allow_unicode=True, width=100)),
+        "recipe": redacted(recipe_text(view.recipe)),
         "versions": version_rows(view),
     }

@@ -185,21 +185,22 @@ def panels(scores: Sequence[Score]) -> list[Panel]:
 
 
 def _benchmarks(rows: Sequence[Compared]) -> list[Compared]:
-    """One figure for each benchmark family (`blimp` of `blimp/adjunct_island`), as many as a chart bears."""
+    """A figure for each benchmark (`blimp`), then for parts of those without one (`blimp/adjunct_island`), some."""
     families: dict[str, list[Compared]] = {}
     for row in rows:
         family = row.name.partition("/")[0]
         if family not in OWN_MEASURES:
             families.setdefault(family, []).append(row)
-    chosen = []
+    whole: list[Compared] = []
+    parts: list[Compared] = []
     for family, members in families.items():
-        whole = [row for row in members if row.name == family] or members
-        whole.sort(key=lambda row: PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED))
-        if whole[0].name == family or len(members) == 1:
-            chosen.append(whole[0])
+        members.sort(key=lambda row: PREFERRED.index(row.metric) if row.metric in PREFERRED else len(PREFERRED))
+        named = [row for row in members if row.name == family]
+        if named or len(members) == 1:
+            whole.append((named or members)[0])
         else:
-            chosen += [row for row in whole if row.metric == whole[0].metric]
-    return chosen[:MOST_BENCHMARKS]
+            parts += [row for row in members if row.metric == members[0].metric]
+    return (whole + parts)[:MOST_BENCHMARKS]
 
 
 class Bin(Fact):

@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.report.view import Fact, RunView
 
-MOST_POINTS = 250  # of a drawn line
+MOST_POINTS = 150  # of a drawn line
 FINAL = {"pretrain": "bits_per_byte", "finetune": "answer_bits_per_byte"}  # of the summary: held-out data, at the end
 
 

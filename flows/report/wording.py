@@ -1,5 +1,11 @@
 """Figures as words: numbers, scores, baselines and verdicts as the page and the summary say them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from flows.recipe import Recipe
 from flows.report.scores import Compared, Score
 from flows.text import figure
 
@@ -47,3 +53,9 @@ def rough(value: float) -> str:
     """Three significant digits, without an exponent."""
     rounded = float(f"{value:.3g}")
     return figure(int(rounded) if rounded >= 100 else rounded)
+
+
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """A recipe as YAML, its sections in the order of the stages."""
+    sections = [name for name in dict.fromkeys((*Recipe.model_fields, *sorted(recipe))) if name in recipe]
+    return "".join(yaml.safe_dump({name: recipe[name]}, allow_unicode=True, width=100) for name in sections)
