@@ -76,6 +76,7 @@ def _style_hash(style: str) -> str:
 def _sections(view: RunView) -> dict[str, Any]:
     scores = read_scores(view)
     shown = panels(scores)
+    rows = [row for panel in shown for row in panel.rows]
     return {
         "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **view.run},
         "name": view.summary("release").get("name") or view.recipe.get("release", {}).get("name", view.run["run"]),
@@ -92,9 +93,7 @@ def _sections(view: RunView) -> dict[str, Any]:
         "tokens": view.summary("tokenize"),
         "curves": [curve_charts(view, curve) for stage in ("pretrain", "finetune") if (curve := curve_of(view, stage))],
         "panels": [panel_charts(panel) for panel in shown],
-        "compared": [
-            (row, difference_text(row)) for panel in shown for row in panel.rows if row.difference is not None
-        ],
+        "compared": [(row, difference_text(row)) for row in rows if row.difference is not None],
         "scores": scores,
         "calibration": calibration_chart(view),
         "memorisation": read_fact(view, Memorisation, "memorisation.json"),

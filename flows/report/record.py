@@ -36,8 +36,6 @@ def plan_rows(view: RunView) -> list[dict[str, Any]]:
                 "outcome": row.get("outcome", "not reached"),
                 "why": [redacted(str(reason)) for reason in why],
                 "seconds": row.get("seconds"),
-                "estimate": plan.get("estimate_seconds"),
-                "error": row.get("error"),
             }
         )
     return rows
@@ -74,6 +72,8 @@ def times_of(view: RunView) -> dict[str, Any]:
     price = float(view.recipe.get("execution", {}).get("price_per_hour") or 0.0)
     rows = []
     for stage, row in view.rows.items():
+        if row["outcome"] == "skipped":
+            continue
         earlier = view.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
         rows.append({"stage": stage, "outcome": row["outcome"], "seconds": row["seconds"], "earlier": earlier})
     total = float(view.run.get("seconds") or sum(row["seconds"] for row in rows))

@@ -60,6 +60,9 @@ def test_prefect_shows_nine_tasks_the_plan_first_and_a_table_a_stage(
     assert tasks == [(name, "COMPLETED") for name in STAGE_NAMES]
     artifacts = [key for (key,) in prefect_rows(home, "select key from artifact order by created")]
     assert artifacts[0] == "plan" and "mlflow" in artifacts
+    assert artifacts[-1] == "report"
+    ((summary,),) = prefect_rows(home, "select data from artifact where key = 'report'")
+    assert "Text it has never seen" in summary and str(report["report"]) in summary and "report.html" in summary
     assert set(STAGE_NAMES) <= set(artifacts) and any(key.endswith("-progress") for key in artifacts)
 
 
@@ -78,6 +81,8 @@ def test_mlflow_holds_a_parent_a_nested_run_a_stage_and_the_model(
     assert {run.info.status for run in [parent, *runs.values()]} == {"FINISHED"}
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
     assert "prefect" in parent.data.tags["mlflow.note.content"].lower()
+    (logged,) = (home / "mlflow" / "artifacts" / parent.info.run_id).rglob("report.html")
+    assert logged.read_bytes() == Path(report["report"]).read_bytes()
     assert len(client.get_metric_history(runs["pretrain"].info.run_id, "loss")) > 2, "the loss curve"
     assert runs["filter"].data.params["min_words"]
     read = {tag.value for one in runs["filter"].inputs.dataset_inputs for tag in one.tags}
