@@ -4,7 +4,7 @@
 |---|---|
 | store/ | parts, artifacts, shards and job records: what stages made |
 | builds/ | build records: one a key, by stage |
-| runs/ | one file a run, the truth about it |
+| runs/ | one file a run, the truth about it, and its report |
 | work/ | staging folders, locks and checkpoints of builds that are under way |
 | prefect/, mlflow/, cache/ | the default servers' databases and caches |
 """
