@@ -113,6 +113,13 @@ class PackedBatches:
         tokens = np.stack([self.tokens.read(start, start + self.context_length + 1) for start in starts])
         return Batch(tokens[:, :-1], tokens[:, 1:])
 
+    def times_seen(self, steps: int) -> IntArray:
+        """How often the first `steps` steps take each row: (rows of the token set,)."""
+        epochs, rest = divmod(steps * self.rows, self._order.length)
+        times = np.full(self._order.length, epochs, np.int64)
+        times[self._order.epoch(epochs)[:rest]] += 1
+        return times
+
 
 @dataclass(frozen=True, slots=True)
 class Example:

@@ -1,8 +1,9 @@
 """Pretrain a language model on packed documents.
 
-In: token shards. Out: `model` (Hugging Face form, and `training.json`: how it was trained) and `curve` (one row a
-step, thinned). The size is one dial; what follows from it (shape, rates, batch, budget) can be set by hand. Cost:
-6 N + 12 L d T FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
+In: token shards and their canaries. Out: `model` (Hugging Face form, and `training.json`: how it was trained), `curve`
+(one row a step, thinned) and `canaries` (with how often training met each). The size is one dial; what follows from
+it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size makes about
+10,000 tokens per CPU-second.
 """
 
 import os
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 from model.shape import SIZES, Shape
 from storage.artifacts import Artifact
 from storage.errors import ConfigError
+from tasks.canaries import Planted, count_seen, read_planted, write_planted
 from tasks.config import StageConfig
 from tasks.context import Context, Summary
 from tasks.stage import stage
@@ -109,8 +111,8 @@ def observe_device(config: TrainerConfig) -> dict[str, str]:
 
 @stage(
     "pretrain",
-    parts=("model", "curve"),
-    reads={"tokens": ("tokens",)},
+    parts=("model", "curve", "canaries"),
+    reads={"tokens": ("tokens", "canaries")},
     observe=observe_device,
     programs=("model.trainer",),
     libraries=("torch",),
@@ -125,6 +127,7 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("pretrain", job, result, last)
+    write_planted(context.part("canaries"), canaries_seen(job, read_planted(tokens["canaries"])))
     return {
         "parameters": result["parameters"],
         "tokens": result["tokens"],
@@ -134,6 +137,17 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
         "bits_per_byte": result["after"]["heldout"],
         "skipped_updates": result["skipped"],
     }
+
+
+def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
+    """The canaries with how often the rows that this job trains on hold each."""
+    from model.batches import PackedBatches
+    from storage.documents import TRAIN
+    from storage.tokens import TokenSet
+
+    tokens, context_length = TokenSet(Path(job.data.folder), TRAIN), job.shape.context_length
+    times = PackedBatches(tokens, context_length, job.rows_per_step, job.seed).times_seen(job.schedule.steps)
+    return count_seen(planted, tokens, times, context_length)
 
 
 def pretraining_job(

@@ -1,30 +1,64 @@
 """The stage tokenize: clean documents and a tokenizer in, token shards out (storage/tokens.py has the format).
 
 Document shard i gives `train-<i>` and `heldout-<i>`, as far as it holds documents of that split: the numbers of a
-split can have gaps, and a new shard of documents adds files without touching others. Cost: about .4 s for a
-megabyte on one core.
+split can have gaps, and a new shard of documents adds files without touching others. Canaries (canaries.py) are
+planted here, after deduplication, in a training shard of their own; part `canaries` says which and how often. Cost:
+about .4 s for a megabyte on one core.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
 
 from storage.artifacts import Artifact
 from storage.documents import HELDOUT, TRAIN, read_rows
 from storage.errors import DataError
 from storage.tokens import write_token_meta, write_token_shard
+from tasks.canaries import (
+    CANARY_SHARD,
+    PLANTED_TOKENS,
+    Planted,
+    affordable,
+    draw_canaries,
+    plantings,
+    word_ids,
+    write_planted,
+)
 from tasks.config import StageConfig
 from tasks.context import Context, Job, Summary
 from tasks.stage import stage
 from tasks.tokenizer import encode, load_tokenizer
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 
 class TokenizeConfig(StageConfig):
-    """Nothing to choose: documents and tokenizer decide every token."""
+    """How many canaries are planted: documents and tokenizer decide every other token."""
+
+    canaries: int = Field(
+        32, ge=0, le=10_000, description="Canaries (random words) planted for each number of repeats; 0: none."
+    )
+    canary_repeats: tuple[Annotated[int, Field(ge=1, le=1_000)], ...] = Field(
+        (1, 4, 16), min_length=1, max_length=8, description="Numbers of times that a canary is planted."
+    )
+    canary_share: float = Field(
+        0.005, gt=0, le=0.5, description="Largest share of training tokens for canaries; little text gets fewer."
+    )
+    seed: int = Field(1337, ge=0, le=2**32 - 1, description="Seed of the canaries.")
+
+    @field_validator("canary_repeats")
+    @classmethod
+    def _different(cls, repeats: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(repeats)) < len(repeats):
+            raise ValueError("a number of repeats stands twice; name each once")
+        return repeats
 
 
 @stage(
     "tokenize",
-    parts=("tokens",),
+    parts=("tokens", "canaries"),
     reads={"clean": ("documents",), "tokenizer": ("tokenizer",)},
     libraries=("tokenizers",),
 )
@@ -39,13 +73,16 @@ def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, co
             context.link("tokens", name.replace("-00000.", f"-{number:05d}."), file)
         for name in _COUNTS:
             totals[name] += result.summary[name]
-    write_token_meta(folder, load_tokenizer(vocabulary.path.parent).get_vocab_size())
     documents = totals["train_documents"] + totals["heldout_documents"]
     if not totals["train_documents"]:
         raise DataError(
             f"tokenize: none of {documents} documents is for training; collect more groups (packages, books, sites) "
             "or hold out a smaller fraction"
         )
+    encoder = load_tokenizer(vocabulary.path.parent)
+    write_token_meta(folder, encoder.get_vocab_size())
+    planted = plant(config, encoder, totals["train_tokens"], folder)
+    write_planted(context.part("canaries"), planted)
     return {
         "read": documents,
         "kept": documents,
@@ -53,10 +90,23 @@ def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, co
         "quarantined": 0,
         **totals,
         **{f"{split}_bytes_per_token": _ratio(totals, split) for split in (TRAIN, HELDOUT)},
+        "canaries": sum(canary.repeats > 0 for canary in planted.canaries),
+        "canary_tokens": PLANTED_TOKENS * sum(canary.repeats for canary in planted.canaries),
     }
 
 
 _COUNTS = tuple(f"{split}_{count}" for split in (TRAIN, HELDOUT) for count in ("documents", "tokens", "bytes"))
+
+
+def plant(config: TokenizeConfig, tokenizer: "Tokenizer", training_tokens: int, folder: Path) -> Planted:
+    """Write the shard of canaries, as many as the training tokens bear, and say which they are."""
+    count = affordable(config.canaries, config.canary_repeats, config.canary_share, training_tokens)
+    words = word_ids(tokenizer)
+    planted = Planted(words, draw_canaries(words, count, config.canary_repeats, config.seed))
+    documents = [(ids, len(tokenizer.decode(ids).encode())) for ids in plantings(planted.canaries, config.seed)]
+    if documents:
+        write_token_shard(folder, TRAIN, CANARY_SHARD, documents, tokenizer.get_vocab_size())
+    return planted
 
 
 def tokenize_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
