@@ -7,7 +7,7 @@ the chosen texts: memory is bounded by the sample, not by the corpus.
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,18 @@ import pyarrow.parquet as pq
 from storage.documents import HELDOUT, TRAIN
 
 WHOLE_BYTES = 10_000  # documents up to this length are always read whole
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What evaluation needs of a document."""
+    """What evaluation needs of a document; `language` is an ISO 639 code or UNKNOWN."""
 
     id: str
     text: str
     source: str
     bytes: int
+    language: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,33 @@ def read_sample(entries: list[Entry], budget_bytes: int) -> list[Sampled]:
     found: dict[str, Sampled] = {}
     for shard, wanted in chosen.items():
         with pq.ParquetFile(shard) as file:
-            for batch in file.iter_batches(columns=["id", "text", "source"]):
+            for batch in file.iter_batches(columns=["id", "text", "source", "lang"]):
                 mask = pc.is_in(batch.column("id"), pa.array(sorted(wanted), pa.string()))
                 for row in batch.filter(mask).to_pylist():
                     text = row["text"].encode()[:limit].decode(errors="ignore")  # may cut inside a character
-                    found[row["id"]] = Sampled(row["id"], text, row["source"], len(text.encode()))
+                    language = _primary(row["lang"]) or UNKNOWN
+                    found[row["id"]] = Sampled(row["id"], text, row["source"], len(text.encode()), language)
     return [found[identity] for identity in order]
+
+
+def with_identified_languages(documents: list[Sampled], signals: Path) -> list[Sampled]:
+    """The documents; where the source states no language, with the one that the filter has identified, if it has."""
+    unknown = pa.array([document.id for document in documents if document.language == UNKNOWN], pa.string())
+    identified: dict[str, str] = {}
+    for shard in sorted(signals.glob("*.parquet")) if len(unknown) else ():
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(columns=["id", "language"]):
+                rows = batch.filter(pc.is_in(batch.column("id"), unknown))
+                identified |= dict(zip(rows.column("id").to_pylist(), rows.column("language").to_pylist(), strict=True))
+    return [
+        replace(document, language=identified.get(document.id) or UNKNOWN) if document.language == UNKNOWN else document
+        for document in documents
+    ]
+
+
+def _primary(language: str) -> str:
+    """The language of a tag: `en` of `en-GB` and `EN_us`."""
+    return language.strip().lower().replace("_", "-").partition("-")[0]
 
 
 def rank(seed: int, identity: str) -> bytes:

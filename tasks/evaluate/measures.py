@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.evaluate.calibration import choice_calibration
 from tasks.evaluate.documents import Sampled
 from tasks.evaluate.harness import CHOICE_TASK, CLOZE_TASK, Harness, Request
 from tasks.evaluate.items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
@@ -49,7 +50,8 @@ class AnswerPair:
 def heldout_measures(
     ask: Ask, documents: Sequence[Sampled], ids: Sequence[Sequence[int]], stride: int
 ) -> list[Measure]:
-    """Bits per byte and perplexities of `documents`, whose `ids` begin with `<|endoftext|>`; in all and per source."""
+    """Bits per byte and perplexities of `documents`, whose `ids` begin with `<|endoftext|>`: of all together, and of
+    each source and each language where there are several."""
     nats = {who: np.array(found) for who, found in ask(lambda scorers: scorers.documents(ids)).items()}
     items = [Item(document.id, document.source) for document in documents]
     rule = f"whole documents after <|endoftext|>, windows moved by {stride} tokens, each token scored once"
@@ -64,13 +66,18 @@ def heldout_measures(
         ),
         Measure("heldout", "word_perplexity", f"{rule}; per white-space word", items, nats, word_counts, "exponential"),
     ]
-    sources = sorted({document.source for document in documents})
-    per_source = [
-        select(measure, f"heldout/{source}", [document.source == source for document in documents])
-        for source in sources
+    groups = {
+        "source": [document.source for document in documents],
+        "lang": [document.language for document in documents],
+    }
+    apart = [
+        select(measure, f"heldout/{kind}={name}", [label == name for label in labels])
+        for kind, labels in groups.items()
+        for name in sorted(set(labels))
         for measure in whole
+        if len(set(labels)) > 1
     ]
-    return whole + per_source
+    return whole + apart
 
 
 def answer_measures(ask: Ask, pairs: Sequence[AnswerPair]) -> list[Measure]:
@@ -171,8 +178,14 @@ def _choice(choice: Sequence[ChoiceItem], samples: Mapping[str, list[dict[str, A
             "lm-eval acc_mutual_info: highest log-probability less that without the context",
         ),
     }
+    likelihoods = {
+        who: [[nats for nats, _ in row["filtered_resps"][:CHOICES]] for row in rows] for who, rows in samples.items()
+    }
     return [
-        Measure("choice", metric, rule, items, _column(samples, name) | {"word_overlap": overlap}, ones, "proportion",
-                higher_is_better=True, constants={"chance": 1 / CHOICES})
-        for metric, (name, rule) in rules.items()
+        *(
+            Measure("choice", metric, rule, items, _column(samples, name) | {"word_overlap": overlap}, ones,
+                    "proportion", higher_is_better=True, constants={"chance": 1 / CHOICES})
+            for metric, (name, rule) in rules.items()
+        ),
+        choice_calibration("choice", items, likelihoods, [item.label for item in choice]),
     ]  # fmt: skip

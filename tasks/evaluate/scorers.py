@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.harness import Request, Scorer
@@ -18,10 +18,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Scorers:
-    """`documents`: nats of each document after its first token; `continuations`: (log-likelihood, greedy) of each."""
+    """`documents`: nats of each document after its first token; `continuations`: (log-likelihood, greedy) of each;
+    `confidences`, of models only: how sure of each next token of each document, and whether rightly."""
 
     documents: Callable[[Sequence[Sequence[int]]], list[float]]
     continuations: Scorer
+    confidences: Callable[[Sequence[Sequence[int]]], list[tuple[Any, Any]]] | None = None
 
 
 def ngram_scorers(model: NgramModel) -> Scorers:
@@ -44,6 +46,7 @@ def model_scorers(
     """
     import torch
 
+    from model.calibration import next_token_confidences
     from model.generate import load_model
     from model.scoring import score_continuations, score_documents
 
@@ -59,9 +62,13 @@ def model_scorers(
         def continuations(some: Sequence[Request], shown: Progress | None) -> list[tuple[float, bool]]:
             return score_continuations(model, some, config.token_budget, shown)
 
+        def confidences(some: Sequence[Sequence[int]], shown: Progress | None) -> list[tuple[Any, Any]]:
+            return list(next_token_confidences(model, some, config.token_budget, shown))
+
         yield Scorers(
             lambda wanted: dealt_out(documents, wanted, workers, progress),
             lambda wanted: dealt_out(continuations, wanted, workers, progress),
+            lambda wanted: dealt_out(confidences, wanted, workers, progress),
         )
     finally:
         torch.set_num_threads(before)

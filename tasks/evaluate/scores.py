@@ -74,7 +74,8 @@ class Measure:
     """One figure of all models. `amounts[who]` and `weights` are (items,); `constants` are baselines known by reason.
 
     `kind`: `ratio` is sum(amounts) / sum(weights); `exponential` is e to that (perplexity); `proportion` is a share
-    of right answers, with Wilson's interval instead of the bootstrap.
+    of right answers, with Wilson's interval instead of the bootstrap. `higher_is_better` is None where a difference
+    from the baselines is a finding and no merit.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Measure:
     amounts: Mapping[str, Floats]
     weights: Floats
     kind: Literal["ratio", "exponential", "proportion"] = "ratio"
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     constants: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -124,7 +125,9 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
     lines = []
     for model in MODELS:
         value, low, high = figure(model)
-        below = any(value < other if measure.higher_is_better else value > other for other in baselines.values())
+        below = measure.higher_is_better is not None and any(
+            value < other if measure.higher_is_better else value > other for other in baselines.values()
+        )
         lines.append(
             Score(
                 measure.name,
@@ -183,7 +186,7 @@ def write_items(path: Path, measures: Sequence[Measure]) -> int:
 
 
 def select(measure: Measure, name: str, keep: Sequence[bool]) -> Measure:
-    """The same measure on some of its items (one source)."""
+    """The same measure on some of its items (one source, one language)."""
     mask = np.asarray(keep)
     return Measure(
         name,

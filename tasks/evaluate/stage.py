@@ -1,15 +1,16 @@
 """Stage evaluate: what the base and the fine-tuned model can do, each figure beside what little would do as well.
 
-Comes in: both models, the tokenizer, the filtered documents (held-out ones are measured, training ones make the
-n-gram baselines), the pairs. Goes out: part `scores` (scores.json, a line a figure; corpus.json, what the documents
-are; examples.json, a few held-out prompts for the release's samples) and part `items` (items.parquet, the amount of
-each item for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward
-passes over `heldout_bytes` and some 5,000 short requests a model.
+Comes in: both models, the canaries planted, the tokenizer, the filtered documents (held-out ones are measured,
+training ones make the n-gram baselines), the pairs. Goes out: part `scores` (scores.json, a line a figure; corpus.json,
+what the documents are; examples.json, a few held-out prompts for the release's samples; calibration.json and
+memorisation.json, tables for the report) and part `items` (items.parquet, the amount of each item for each model and
+baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward passes over `heldout_bytes` and
+some 7,000 short requests a model.
 """
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,9 +20,11 @@ from storage.canonical import canonical_json
 from storage.documents import HELDOUT, TRAIN
 from storage.errors import ConfigError, DataError
 from storage.tokens import END_OF_TEXT
+from tasks.canaries import read_planted
 from tasks.context import Context, Summary
+from tasks.evaluate.calibration import token_calibration
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.documents import index_documents, read_sample
+from tasks.evaluate.documents import index_documents, read_sample, with_identified_languages
 from tasks.evaluate.items import choice_items, cloze_items
 from tasks.evaluate.measures import (
     LEAST_ITEMS,
@@ -31,6 +34,7 @@ from tasks.evaluate.measures import (
     frequent_last_word,
     heldout_measures,
 )
+from tasks.evaluate.memorisation import Recall, canary_measures, choose_spans, memorisation_table, span_measures
 from tasks.evaluate.ngrams import NgramModel
 from tasks.evaluate.pairs import as_questions, heldout_pairs
 from tasks.evaluate.scorers import Scorers, model_scorers, ngram_scorers
@@ -40,7 +44,7 @@ from tasks.training import training_device
 
 EXAMPLES = 16
 ITEM_BYTES = 4_000  # of held-out text read for each item asked for
-MEASUREMENTS = 5  # questions put to each scorer: held-out text, answers in three forms, benchmarks
+MEASUREMENTS = 7  # questions put to each scorer: held-out text, answers in three forms, benchmarks, spans, canaries
 
 HEADLINES = {  # of the summary, by (name, metric)
     ("heldout", "bits_per_byte"): "heldout_bits_per_byte",
@@ -48,6 +52,8 @@ HEADLINES = {  # of the summary, by (name, metric)
     ("answers", "prompt_gap"): "answers_prompt_gap",
     ("cloze", "accuracy"): "cloze_accuracy",
     ("choice", "accuracy_mutual_information"): "choice_accuracy",
+    ("calibration", "expected_calibration_error"): "calibration_error",
+    ("memorisation", "reproduced"): "memorised_spans",
 }
 
 
@@ -60,10 +66,10 @@ def observe_device(config: EvaluateConfig) -> dict[str, str]:
     "evaluate",
     parts=("scores", "items"),
     reads={
-        "base": ("model",),
+        "base": ("model", "canaries"),
         "tuned": ("model",),
         "tokenizer": ("tokenizer",),
-        "clean": ("documents",),
+        "clean": ("documents", "signals"),
         "collected": ("pairs",),
     },
     observe=observe_device,
@@ -100,8 +106,10 @@ def evaluate(
         return [[END_OF_TEXT, *ids] for ids, _ in encode_texts(encoder, texts)]
 
     documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
-    scored = read_sample(entries[HELDOUT], config.heldout_bytes)
-    training_texts = [document.text for document in read_sample(entries[TRAIN], config.baseline_bytes)]
+    scored = with_identified_languages(read_sample(entries[HELDOUT], config.heldout_bytes), clean["signals"].path)
+    training = read_sample(entries[TRAIN], config.baseline_bytes)
+    training_texts = [document.text for document in training]
+    planted = read_planted(base["canaries"])
     pairs = heldout_pairs(collected["pairs"].path, config.items, config.seed)
 
     context_length = min(_context_length(model) for model in (base, tuned))
@@ -119,12 +127,16 @@ def evaluate(
     ]
 
     counted = encode_documents(training_texts)
+    scored_ids = encode_documents(document.text for document in scored)
+    recall = Recall.within(context_length, config.prefix_tokens, config.span_tokens)
+    known_spans = choose_spans(training, counted, recall, config.spans, config.seed)
+    other_spans = choose_spans(scored, scored_ids, recall, config.spans, config.seed)
     with ExitStack() as models:
         scorers: dict[str, Scorers] = {
             name: ngram_scorers(NgramModel(encoder.get_vocab_size(), order, counted))
             for name, order in (("unigram", 1), ("trigram", 3))
         }
-        meter = Meter(context, MEASUREMENTS * (len(scorers) + len(MODELS)))
+        meter = Meter(context, MEASUREMENTS * (len(scorers) + len(MODELS)) + len(MODELS))
         for name, artifact in zip(MODELS, (base, tuned), strict=True):
             folder, device = artifact["model"].path, training_device(config.device)
             scorers[name] = models.enter_context(model_scorers(folder, stride, config, device, meter.within))
@@ -132,18 +144,39 @@ def evaluate(
         def ask(question: Question) -> dict[str, Any]:
             return {name: meter.counted(question, scorer) for name, scorer in scorers.items()}
 
-        measures = heldout_measures(ask, scored, encode_documents(document.text for document in scored), stride)
+        def predict(ids: Sequence[Sequence[int]]) -> dict[str, Any]:
+            def confidences(scorers: Scorers) -> Any:
+                assert scorers.confidences is not None  # a model's
+                return scorers.confidences(ids)
+
+            return {name: meter.counted(confidences, scorers[name]) for name in MODELS}
+
+        measures = heldout_measures(ask, scored, scored_ids, stride)
         if len(questions) >= LEAST_ITEMS:
             measures += answer_measures(ask, questions)
         word = frequent_last_word(training_texts)
         measures += benchmark_measures(ask, cloze, choice, word, encode, context.work / "lm-eval")
+        measures += span_measures(ask, known_spans, other_spans, encoder.decode, planted.epochs)
+        measures += canary_measures(ask, planted, config.exposure_candidates, config.seed, encoder.decode)
+        calibration, reliability_table = token_calibration(predict, scored, scored_ids, config.calibration_tokens)
+        measures += calibration
 
     lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
-    lines += _missing(measures, {"answers": len(questions), "cloze": len(cloze), "choice": len(choice)})
+    lines += _missing(
+        measures,
+        {
+            "answers": len(questions),
+            "cloze": len(cloze),
+            "choice": len(choice),
+            "memorisation": min(len(known_spans), len(other_spans)),
+        },
+    )
     folder = context.part("scores")
     write_scores(folder / "scores.json", lines)
     (folder / "corpus.json").write_bytes(canonical_json(corpus) + b"\n")
     (folder / "examples.json").write_bytes(canonical_json(_examples(measures)) + b"\n")
+    (folder / "calibration.json").write_bytes(canonical_json(reliability_table) + b"\n")
+    (folder / "memorisation.json").write_bytes(canonical_json(memorisation_table(lines, planted, recall)) + b"\n")
     rows = write_items(context.part("items") / "items.parquet", measures)
     return _summary(lines, rows)
 
@@ -173,7 +206,7 @@ def _context_length(model: Artifact) -> int:
 def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
     """A line that says so for each figure that could not be measured."""
     present = {measure.name for measure in measures}
-    metrics = {"answers": "bits_per_byte", "cloze": "accuracy", "choice": "accuracy"}
+    metrics = {"answers": "bits_per_byte", "cloze": "accuracy", "choice": "accuracy", "memorisation": "reproduced"}
     rule = f"needs {LEAST_ITEMS} items"
     note = {"answers": "not enough held-out pairs"}
     return [

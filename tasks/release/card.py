@@ -33,7 +33,7 @@ def model_card(
         config=config,
         shape=shape,
         training=training,
-        scores=[score for score in scores if len(corpus) > 1 or not score["name"].startswith("heldout/")],
+        scores=scores,
         corpus=corpus,
         samples=samples,
         below=[score for score in scores if score["below_baseline"]],

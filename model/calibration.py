@@ -1,0 +1,69 @@
+"""How sure a model is of each next token, and whether it is right: what calibration is measured on."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.transformer import Transformer
+
+Progress = Callable[[int, int], None]
+Confidences = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
+
+HEAD_TOKENS = 1024  # positions whose scores over the vocabulary are held at a time
+
+
+def next_token_confidences(
+    model: Transformer,
+    documents: Sequence[Sequence[int]],
+    token_budget: int = 8192,
+    progress: Progress | None = None,
+) -> list[Confidences]:
+    """For each document the probability of the likeliest token at every place after the first, and whether it stands
+    there: two arrays (len(document) - 1,).
+
+    Windows of `context_length` follow each other without overlap: every token is predicted once, from 0 to
+    context_length - 1 tokens before it and the one that it follows.
+    """
+    length = model.shape.context_length
+    windows = [
+        (number, start, document[start : start + length + 1])
+        for number, document in enumerate(documents)
+        for start in range(0, len(document) - 1, length)
+    ]
+    windows.sort(key=lambda window: -len(window[2]))  # stable: equal lengths stay in order
+    results: list[Confidences] = [
+        (np.zeros(len(document) - 1), np.zeros(len(document) - 1, np.bool_)) for document in documents
+    ]
+    position = 0
+    while position < len(windows):
+        rows = max(1, token_budget // (len(windows[position][2]) - 1))
+        batch = windows[position : position + rows]
+        found = _confidences(model, [ids for _, _, ids in batch])
+        for (number, start, ids), (confidence, right) in zip(batch, found, strict=True):
+            results[number][0][start : start + len(ids) - 1] = confidence
+            results[number][1][start : start + len(ids) - 1] = right
+        position += rows
+        if progress is not None:
+            progress(min(position, len(windows)), len(windows))
+    return results
+
+
+@torch.inference_mode()
+def _confidences(model: Transformer, batch: Sequence[Sequence[int]]) -> list[Confidences]:
+    """Of windows of ids, the longest first; padding stands on the right, where a causal model does not look."""
+    lengths = [len(ids) - 1 for ids in batch]
+    ids = torch.zeros((len(batch), lengths[0] + 1), dtype=torch.int64)
+    for row, window in enumerate(batch):
+        ids[row, : len(window)] = torch.tensor(window)
+    ids = ids.to(model.device)
+    real = (torch.arange(lengths[0]) < torch.tensor(lengths)[:, None]).to(model.device)
+    hidden, targets = model(ids[:, :-1])[real], ids[:, 1:][real]
+    confidence, right = [], []
+    for some, wanted in zip(hidden.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True):
+        highest, likeliest = (scores := model.logits(some).float()).max(dim=-1)
+        confidence.append((highest - scores.logsumexp(dim=-1)).exp().double().cpu().numpy())
+        right.append((likeliest == wanted).cpu().numpy())
+    ends = np.cumsum(lengths)[:-1]
+    return list(zip(np.split(np.concatenate(confidence), ends), np.split(np.concatenate(right), ends), strict=True))
