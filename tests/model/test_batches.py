@@ -34,6 +34,16 @@ def test_permutations_differ_by_seed_and_epoch_and_never_change():
     assert len(orders) == 25
 
 
+@pytest.mark.parametrize("steps", [0, 1, 20, 21, 50])
+def test_rows_are_counted_as_the_steps_take_them(tokens, steps):
+    batches = PackedBatches(tokens, CONTEXT, rows=3, seed=5)
+    taken = [row for step in range(steps) for row in batches.batch(step).inputs.tolist()]
+    times = batches.times_seen(steps)
+    assert len(times) == (tokens.tokens - 1) // CONTEXT
+    for row, count in enumerate(times.tolist()):
+        assert taken.count(tokens.read(row * CONTEXT, (row + 1) * CONTEXT).tolist()) == count
+
+
 def test_each_row_comes_once_an_epoch_and_the_target_is_the_next_token(tokens):
     batches = PackedBatches(tokens, CONTEXT, rows=2, seed=1)
     rows = (tokens.tokens - 1) // CONTEXT

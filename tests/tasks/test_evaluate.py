@@ -86,8 +86,13 @@ def test_another_prompt_makes_no_difference_to_a_model_that_reads_none(scores: d
 
 def test_sources_are_reported_apart_and_together(scores: dict) -> None:
     names = {name for name, _, _ in scores}
-    assert {"heldout", "heldout/books", "heldout/files", "answers", "cloze", "choice"} == names
-    apart = [scores[f"heldout/{source}", "bits_per_byte", "base"] for source in ("books", "files")]
+    assert {name for name in names if name.startswith("heldout")} == {
+        "heldout",
+        "heldout/source=books",
+        "heldout/source=files",
+    }
+    assert {"answers", "cloze", "choice", "memorisation", "calibration"} < names
+    apart = [scores[f"heldout/source={source}", "bits_per_byte", "base"] for source in ("books", "files")]
     together = scores["heldout", "bits_per_byte", "base"]
     assert sum(line["items"] for line in apart) == together["items"]
     assert min(line["value"] for line in apart) <= together["value"] <= max(line["value"] for line in apart)
@@ -116,7 +121,7 @@ def test_summary_and_progress(done: tuple[dict, Path, LocalContext], scores: dic
     summary, _, context = done
     assert summary["heldout_bits_per_byte_tuned"] == scores["heldout", "bits_per_byte", "tuned"]["value"]
     assert summary["below_baseline"] == sum(line["below_baseline"] for line in scores.values())
-    assert context.shown[-1] == (20, 20)
+    assert context.shown[-1][0] == 26  # 4 scorers answer 6 questions each, the models one more: no canary was planted
     assert context.shown == sorted(context.shown)
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tiny_model import write_corpus
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
-from tasks.evaluate.documents import WHOLE_BYTES, index_documents, read_sample
+from tasks.evaluate.documents import WHOLE_BYTES, index_documents, read_sample, with_identified_languages
 
 
 def test_the_sample_does_not_depend_on_the_shards(tmp_path: Path) -> None:
@@ -32,6 +34,19 @@ def test_splits_stay_apart_and_the_budget_is_kept(tmp_path: Path) -> None:
     assert corpus["books"]["licenses"] == {"CC-BY-4.0": 42}
     assert corpus["files"]["licenses"] == {"not stated": 42}
     assert sum(c["heldout_bytes"] for c in corpus.values()) == sum(d.bytes for d in heldout)
+
+
+def test_a_language_is_the_stated_one_or_else_the_identified_one(tmp_path: Path) -> None:
+    stated = ["de", "EN_us", "", "", ""]
+    documents = [Document(str(n), f"text {n}", "s", "g", HELDOUT, lang=lang) for n, lang in enumerate(stated)]
+    write_documents(tmp_path / "00000.parquet", documents)
+    signals = tmp_path / "signals"
+    signals.mkdir()
+    rows = [{"id": str(n), "language": language} for n, language in enumerate(["fr", "fr", "it", ""])]
+    pq.write_table(pa.Table.from_pylist(rows), signals / "00000.parquet")
+    sample = read_sample(index_documents(tmp_path, seed=0)[0][HELDOUT], 1_000)
+    found = {document.id: document.language for document in with_identified_languages(sample, signals)}
+    assert found == {"0": "de", "1": "en", "2": "it", "3": "unknown", "4": "unknown"}
 
 
 def test_of_a_long_document_only_the_beginning_is_taken_in_whole_characters(tmp_path: Path) -> None:

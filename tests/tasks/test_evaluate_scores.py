@@ -9,7 +9,7 @@ ITEMS = [Item(f"document{number}", "files") for number in range(10)]
 ONES = np.ones(10)
 
 
-def measure(base: float, baseline: float, higher_is_better: bool, items: list[Item] = ITEMS) -> Measure:
+def measure(base: float, baseline: float, higher_is_better: bool | None, items: list[Item] = ITEMS) -> Measure:
     amounts = {"base": ONES * base, "tuned": ONES * 3, "trigram": ONES * baseline}
     return Measure("name", "metric", "rule", items, amounts, ONES, higher_is_better=higher_is_better)
 
@@ -21,6 +21,11 @@ def test_below_means_worse_in_the_direction_of_the_metric(base: float, higher_is
     line = score_lines(measure(base, 2, higher_is_better), draws=100, seed=0)[0]
     assert (line.model, line.value, line.below_baseline) == ("base", base, below)
     assert line.baselines == {"trigram": 2}
+
+
+def test_a_finding_without_a_direction_is_never_below() -> None:
+    for value in (1, 4):
+        assert not score_lines(measure(value, 2, None), 100, 0)[0].below_baseline
 
 
 def test_equal_to_a_baseline_is_not_below_it() -> None:

@@ -16,6 +16,7 @@ from model.shape import SIZES
 from storage.errors import ConfigError, DataError
 from storage.tokens import write_token_meta, write_token_shard
 from tasks import training
+from tasks.canaries import CANARY_SHARD, Canary, Planted, read_planted, write_planted
 from tasks.context import Execution
 from tasks.pretrain import PretrainConfig, observe_device, pretrain
 from tasks.training import MetricsTail, trainer_environment, training_device, training_dtype, write_curve
@@ -36,7 +37,11 @@ def tokens(tmp_path_factory):
     documents = [([1 + (7 * d + i) % 63 for i in range(20)], 40) for d in range(60)]
     write_token_shard(folder, "train", 0, documents[:50], 64)
     write_token_shard(folder, "heldout", 0, documents[50:], 64)
-    return artifact("tokenize", tokens=folder)
+    canary = tuple(range(1, 13))
+    write_token_shard(folder, "train", CANARY_SHARD, [(canary, 40)] * 8, 64)
+    canaries = tmp_path_factory.mktemp("canaries")
+    write_planted(canaries, Planted(tuple(range(1, 64)), (Canary((5,) * 12, 0), Canary(canary, 8))))
+    return artifact("tokenize", tokens=folder, canaries=canaries)
 
 
 def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tokens, tmp_path):
@@ -62,6 +67,20 @@ def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tok
     assert [row["step"] for row in contexts[0].rows] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in contexts[1].rows] == [3, 4]  # 3 was validated
     assert contexts[0].shown[-1] == (6, 6)
+
+
+def test_it_records_how_often_its_rows_held_each_canary(tokens, tmp_path):
+    """1,050 tokens of documents, then 8 plantings of 13 tokens: 72 rows of 16, of which 18 steps of 4 take each once.
+
+    A row holds a planting whole where its first token lies at 0 to 4 of the row: begins 1050 + 13 k, modulo 16.
+    """
+    config = PretrainConfig(**{**QUICK, "steps": 18})
+    context = LocalContext(tmp_path)
+    pretrain.function(config, tokens, context=context)
+    found = read_planted(artifact("pretrain", canaries=tmp_path / "canaries")["canaries"])
+    assert found.epochs == 1
+    assert [canary.seen for canary in found.canaries] == [0, sum((1050 + 13 * k) % 16 <= 4 for k in range(8))]
+    assert found.canaries[1].seen > 0
 
 
 def test_too_little_text_reaches_the_user_as_a_message(tokens, tmp_path):

@@ -1,14 +1,19 @@
 """The stage tokenize: every document in its split, in order, and files that a new shard leaves alone."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from document_sets import Rows, source, training
+
+from pydantic import ValidationError
 
 from storage.artifacts import Artifact
 from storage.documents import HELDOUT, TRAIN
 from storage.errors import DataError
 from storage.tokens import TokenSet, read_token_meta
+from tasks.canaries import draw_canaries, read_planted
 from tasks.context import Execution, Summary
 from tasks.engine import builder
 from tasks.stage import engine_in_force
@@ -16,15 +21,19 @@ from tasks.tokenize import TokenizeConfig, tokenize
 from tasks.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
 
 TEXT = "the cat and the dog sat on the mat, and the rat ran at the cat. " * 20
+NO_CANARIES = TokenizeConfig(canaries=0)
+CANARIES = TokenizeConfig(canaries=2, canary_repeats=(1, 3), canary_share=0.5)
 
 
-def build(home: Path, *shards: Rows, workers: int = 1) -> tuple[Artifact, Artifact, Summary]:
+def build(
+    home: Path, *shards: Rows, workers: int = 1, config: TokenizeConfig = NO_CANARIES
+) -> tuple[Artifact, Artifact, Summary]:
     """Tokens, tokenizer and the summary of tokenize; the vocabulary comes from one fixed text."""
     learned = source(home, training(TEXT))
     documents = source(home, *shards)
     with builder(home, Execution(workers=workers)) as engine, engine_in_force(engine):
         tokenizer = train_tokenizer(TokenizerConfig(vocabulary_size=275), learned)
-        tokens = tokenize(TokenizeConfig(), documents, tokenizer)
+        tokens = tokenize(config, documents, tokenizer)
         assert isinstance(tokens, Artifact) and isinstance(tokenizer, Artifact)
         return tokens, tokenizer, engine.results[-1].summary
 
@@ -76,5 +85,45 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
     for workers in (1, 2):
         home = tmp_path / str(workers)
         home.mkdir()
-        digests.append(build(home, *shards, workers=workers)[0].digest)
+        digests.append(build(home, *shards, workers=workers, config=CANARIES)[0].digest)
     assert digests[0] == digests[1]
+
+
+def test_canaries_are_planted_as_often_as_the_record_says_and_twins_never(home: Path) -> None:
+    tokens, tokenizer, summary = build(home, training(TEXT, TEXT), config=CANARIES)
+    planted = read_planted(tokens["canaries"])
+    assert [canary.repeats for canary in planted.canaries] == [0, 0, 0, 0, 1, 1, 3, 3]
+    assert len({canary.ids for canary in planted.canaries}) == 8
+    found = Counter(tuple(ids[1:].tolist()) for ids, _ in TokenSet(tokens["tokens"].path, TRAIN).iterate_documents())
+    assert [found[canary.ids] for canary in planted.canaries] == [0, 0, 0, 0, 1, 1, 3, 3]
+    assert found.total() == summary["train_documents"] + 8 == 10
+    assert (summary["canaries"], summary["canary_tokens"]) == (4, 8 * 13)
+    text = load_tokenizer(tokenizer["tokenizer"].path).decode(planted.canaries[0].ids)
+    assert text.isalpha() and len(text) == 12, "a vocabulary with few words gives letters"
+
+
+def test_new_documents_leave_the_shard_of_canaries_alone(home: Path) -> None:
+    before, _, _ = build(home, training(TEXT, TEXT), config=CANARIES)
+    after, _, _ = build(home, training(TEXT, TEXT), training("a new cat"), config=CANARIES)
+    kept = {file.name: file.digest for file in after["tokens"].files}
+    assert kept.items() >= {file.name: file.digest for file in before["tokens"].files}.items()
+    assert before["canaries"].digest == after["canaries"].digest
+
+
+def test_another_seed_gives_other_canaries(home: Path) -> None:
+    words = range(100, 200)
+    assert not set(draw_canaries(words, 4, (1, 2), 1)) & set(draw_canaries(words, 4, (1, 2), 2))
+
+
+@pytest.mark.parametrize("settings", [{"canaries": 0}, {"canary_share": 0.01}])
+def test_no_canary_where_none_is_wanted_or_the_text_is_too_little(home: Path, settings: dict[str, Any]) -> None:
+    config = TokenizeConfig(**{**CANARIES.model_dump(), **settings})
+    tokens, _, summary = build(home, training(TEXT), config=config)
+    assert read_planted(tokens["canaries"]).canaries == ()
+    assert TokenSet(tokens["tokens"].path, TRAIN).documents == 1
+    assert (summary["canaries"], summary["canary_tokens"]) == (0, 0)
+
+
+def test_repeats_stand_once() -> None:
+    with pytest.raises(ValidationError, match="stands twice"):
+        TokenizeConfig(canary_repeats=(4, 4))

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from storage.artifacts import Artifact, Part, StoredFile, part_digest
 from storage.canonical import digest_file, digest_of
 from storage.documents import PAIRS_SCHEMA, Document, document_id, write_documents, write_rows
+from tasks.canaries import Planted, write_planted
 from tasks.context import Execution
 
 VOCABULARY = 360
+NOTHING_PLANTED = Planted((), ())
 NOUNS = ["river", "castle", "doctor", "engine", "garden", "letter", "market", "window", "bridge"]
 VERBS = ["holds", "moves", "finds", "keeps", "sees", "leaves", "brings", "meets"]
 TRAINING = {  # how a model was trained, as far as its card tells it
@@ -82,9 +87,15 @@ def make_text(seed: int, sentences: int = 14) -> str:
     return " ".join(parts)
 
 
-def write_corpus(folder: Path, train: int = 60, heldout: int = 24, shards: int = 2) -> Artifact:
-    """Documents of two sources with two licences; the last `heldout` of them are held out."""
+def write_corpus(
+    folder: Path, train: int = 60, heldout: int = 24, shards: int = 2, languages: Sequence[str] = ("",)
+) -> Artifact:
+    """Documents of two sources with two licences; the last `heldout` of them are held out.
+
+    No source states a language; the filter has identified `languages`, each in turn.
+    """
     _made(folder)
+    signals = _made(folder.with_name(f"{folder.name}-signals"))
     documents = []
     for number in range(train + heldout):
         text, source = make_text(number), ("books", "files")[number % 2]
@@ -95,7 +106,12 @@ def write_corpus(folder: Path, train: int = 60, heldout: int = 24, shards: int =
         documents.append(Document(identity, text, source, group, split, license=license_name))
     for shard in range(shards):
         write_documents(folder / f"{shard:05d}.parquet", documents[shard::shards])
-    return artifact("filter", documents=folder)
+        rows = [
+            {"id": document.id, "language": languages[number % len(languages)]}
+            for number, document in enumerate(documents)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows[shard::shards]), signals / f"{shard:05d}.parquet")
+    return artifact("filter", documents=folder, signals=signals)
 
 
 def write_pairs(folder: Path, train: int = 20, heldout: int = 12) -> Artifact:
@@ -120,8 +136,18 @@ def write_tokenizer(folder: Path, vocabulary_size: int = VOCABULARY) -> Artifact
     return artifact("tokenizer", tokenizer=folder)
 
 
-def write_model(folder: Path, seed: int = 0, vocabulary_size: int = VOCABULARY, zero: bool = False) -> Artifact:
-    """A random model of the smallest shape; `zero` embeddings give every token the same probability."""
+def write_model(
+    folder: Path,
+    seed: int = 0,
+    vocabulary_size: int = VOCABULARY,
+    zero: bool = False,
+    planted: Planted = NOTHING_PLANTED,
+    by_heart: Sequence[Sequence[int]] = (),
+) -> Artifact:
+    """A random model of the smallest shape; `zero` embeddings give every token the same probability.
+
+    It is trained until it knows `by_heart`, sequences of one length. `planted` is what it is said to have met.
+    """
     import torch
 
     from model.shape import Shape
@@ -136,9 +162,29 @@ def write_model(folder: Path, seed: int = 0, vocabulary_size: int = VOCABULARY, 
                 parameter.normal_(0, 0.3)
         if zero:
             model.model.embed_tokens.weight.zero_()
+    if by_heart:
+        learn_by_heart(model, by_heart)
     save_model(model, folder)
     (folder / "training.json").write_text(json.dumps([TRAINING]))
-    return artifact("pretrain", model=folder)
+    canaries = _made(folder.with_name(f"{folder.name}-canaries"))
+    write_planted(canaries, planted)
+    return artifact("pretrain", model=folder, canaries=canaries)
+
+
+def learn_by_heart(model: Any, sequences: Sequence[Sequence[int]], steps: int = 150) -> None:
+    """Train on the sequences, all of them in each step."""
+    import torch
+
+    rows = torch.tensor([list(sequence) for sequence in sequences])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two wait for each other on a busy machine
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        scores = model.logits(model(rows[:, :-1]))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(scores.flatten(0, 1), rows[:, 1:].flatten()).backward()
+        optimizer.step()
+    torch.set_num_threads(threads)
 
 
 def _made(folder: Path) -> Path:

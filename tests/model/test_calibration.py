@@ -1,0 +1,47 @@
+"""Confidences are those of one window at a time, for every token after the first."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.calibration import next_token_confidences
+from model.shape import Shape
+from model.transformer import Transformer
+
+CONTEXT = 16
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = Transformer(Shape(50, 2, 32, 2, 1, 16, 48, CONTEXT)).requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def ids(length):
+    return torch.randint(0, 50, (length,), generator=torch.Generator().manual_seed(length)).tolist()
+
+
+@pytest.mark.parametrize("budget", [8192, 20])
+def test_batched_confidences_equal_those_of_one_window_at_a_time(model, budget):
+    documents = [ids(length) for length in (2, 40, 17, 16, 5, 33, 1)]
+    shown = []
+    found = next_token_confidences(model, documents, budget, lambda *done: shown.append(done))
+    for document, (confidence, right) in zip(documents, found, strict=True):
+        assert len(confidence) == len(right) == len(document) - 1
+        for place in range(1, len(document)):
+            start = (place - 1) // CONTEXT * CONTEXT
+            scores = model.logits(model(torch.tensor([document[start:place]])))[0, -1]
+            highest, token = torch.softmax(scores, dim=-1).max(dim=-1)
+            assert confidence[place - 1] == pytest.approx(float(highest), rel=1e-4)
+            assert right[place - 1] == (int(token) == document[place])
+    assert shown[-1] == (9, 9)
+
+
+def test_a_uniform_model_is_as_sure_of_each_token_as_of_any(model):
+    model.model.embed_tokens.weight.zero_()
+    ((confidence, _),) = next_token_confidences(model, [ids(30)])
+    assert np.allclose(confidence, 1 / 50)
