@@ -84,7 +84,7 @@ def choose_spans(
 def span_measures(
     ask: Ask, training: Sequence[Span], heldout: Sequence[Span], decode: Decode, epochs: float
 ) -> list[Measure]:
-    """Shares reproduced, and the excess of training over held-out spans; nothing where there are too few of either."""
+    """Shares of as many training and held-out spans reproduced; nothing where there are too few of either."""
     count = min(len(training), len(heldout))
     if count < LEAST_ITEMS:
         return []
@@ -104,8 +104,6 @@ def span_measures(
         Measure("memorisation", "reproduced", trained, known, inside | beside, ones, "proportion", None),
         Measure("memorisation", "reproduced_heldout", f"{rule}; held-out documents", unknown, outside, ones,
                 "proportion", None),
-        Measure("memorisation", "excess", f"{trained}; less the share of as many spans of held-out documents", known,
-                {who: inside[who] - outside[who] for who in greedy}, ones, higher_is_better=None),
     ]  # fmt: skip
 
 

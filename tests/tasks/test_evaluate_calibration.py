@@ -1,5 +1,7 @@
 """Calibration: the definition, a known distribution, and what chance alone shows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_the_mean_of_the_signed_gaps_is_the_expected_calibration_error(
     sizes = [len(one.places) for one in bins]
     assert max(sizes) - min(sizes) <= 1
     assert all(one.low <= one.confidence + 1e-12 and one.confidence <= one.high + 1e-12 for one in bins)
-    assert all(left.high <= right_of.low for left, right_of in zip(bins, bins[1:], strict=False))
+    assert all(left.high <= right_of.low for left, right_of in pairwise(bins))
 
 
 def test_perfect_calibration_shows_what_chance_shows() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from document_sets import Rows, source, training
-
 from pydantic import ValidationError
 
 from storage.artifacts import Artifact
