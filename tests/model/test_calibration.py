@@ -32,12 +32,12 @@ def test_batched_confidences_equal_those_of_one_window_at_a_time(model, budget):
     found = next_token_confidences(model, documents, budget, lambda *done: shown.append(done))
     for document, (confidence, right) in zip(documents, found, strict=True):
         assert len(confidence) == len(right) == len(document) - 1
-        for place in range(1, len(document)):
-            start = (place - 1) // CONTEXT * CONTEXT
-            scores = model.logits(model(torch.tensor([document[start:place]])))[0, -1]
-            highest, token = torch.softmax(scores, dim=-1).max(dim=-1)
-            assert confidence[place - 1] == pytest.approx(float(highest), rel=1e-4)
-            assert right[place - 1] == (int(token) == document[place])
+        for start in range(0, len(document) - 1, CONTEXT):
+            window = torch.tensor([document[start : start + CONTEXT + 1]])
+            highest, tokens = torch.softmax(model.logits(model(window[:, :-1]))[0], dim=-1).max(dim=-1)
+            there = slice(start, start + len(tokens))
+            assert confidence[there] == pytest.approx(highest.numpy(), rel=1e-4)
+            assert right[there].tolist() == (tokens == window[0, 1:]).tolist()
     assert shown[-1] == (9, 9)
 
 
