@@ -6,8 +6,8 @@ from typing import Any
 from flows.text import clipped, duration, when
 
 LEGEND = (
-    "new: stages built of those reached. Bits per byte: base and tuned on held-out text,\n"
-    "answers: tuned, given the prompts. A run is named by its digits: llmill diff {old} {new}"
+    "new: stages built of those reached. Scores in bits per byte: base and tuned\n"
+    "on held-out text, and the answers of tuned. Name a run by its digits:"
 )
 
 
@@ -20,8 +20,9 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
         f"{'base':>6}{'tuned':>6}{'answers':>8}"
     ]
     lines += [_line(run) for run in runs]
-    names = [_digits(run) for run in runs]
-    return "\n".join([*lines, "", LEGEND.format(old=names[max(0, len(names) - 2)], new=names[-1])])
+    names = [_digits(run) for run in runs[-2:]]
+    example = f"llmill diff {' '.join(names)}" if len(names) == 2 else f"llmill inspect {names[0]}/filter"
+    return "\n".join([*lines, "", LEGEND, example])
 
 
 def _line(run: Mapping[str, Any]) -> str:

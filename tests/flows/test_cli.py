@@ -127,5 +127,5 @@ def test_the_plan_imports_nothing_heavy_and_writes_nothing(home: Path, tmp_path:
 def test_help_names_every_command(home: Path) -> None:
     result = llmill("--help")
     assert result.returncode == 0
-    for command in ("run", "plan", "generate", "ui", "runs", "inspect", "verify"):
+    for command in "run plan runs diff inspect cat explain generate ui verify gc doctor".split():
         assert command in result.stdout
