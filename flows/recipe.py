@@ -4,17 +4,17 @@ A section a stage; `execution` says how a run is carried out and enters no key. 
 ship stand in `flows/recipes/`. `--set path=value` overrides single fields before validation.
 """
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, did_you_mean
+from storage.files import is_utf8
 from tasks.collect.config import CollectConfig
 from tasks.config import StageConfig
 from tasks.context import Execution
@@ -53,6 +53,13 @@ class Recipe(StageConfig):
         Execution(), title="Execution", description="How the run is carried out; changes no result."
     )
 
+    @model_validator(mode="after")
+    def _stride_fits(self) -> Self:
+        context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
+        if stride is not None and stride > context:
+            raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")
+        return self
+
 
 def shipped() -> list[str]:
     """Names of the recipes that ship."""
@@ -85,7 +92,7 @@ def _find(name_or_path: str) -> Path:
     if given.suffix in (".yaml", ".yml") or "/" in name_or_path:
         raise ConfigError(f"{name_or_path}: no such file. Shipped recipes: {', '.join(shipped())}")
     raise ConfigError(
-        f"recipe {name_or_path!r} is unknown{_did_you_mean(name_or_path, shipped())}. "
+        f"recipe {name_or_path!r} is unknown{did_you_mean(name_or_path, shipped())}. "
         f"Shipped recipes: {', '.join(shipped())}; or give the path of a YAML file"
     )
 
@@ -158,6 +165,8 @@ def _override(document: dict[str, Any], setting: str) -> None:
             else:
                 target = target[int(name)]
         elif isinstance(target, dict):
+            if name.isdigit():
+                raise ConfigError(f"--set {setting}: {'.'.join(names[:depth])} has no entry {name}; set it whole")
             if last:
                 target[name] = value
             else:
@@ -174,17 +183,27 @@ def _explain(path: Path, error: ValidationError) -> str:
     return f"{path}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
 
 
+_MESSAGES = {  # where pydantic speaks of Python's types
+    "model_type": "input should be a mapping of fields",
+    "dict_type": "input should be a mapping of fields",
+    "tuple_type": "input should be a list",
+}
+
+
 def _explain_one(details: ErrorDetails) -> str:
     location = list(details["loc"])
     where = ".".join(str(part) for part in location)
     if details["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
-        return f"{where}: unknown key{_did_you_mean(str(location[-1]), known)}. Known: {', '.join(known)}"
+        return f"{where}: unknown key{did_you_mean(str(location[-1]), known)}. Known: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{where}: is required"
+    if details["type"] == "value_error":  # raised by a model of ours, about several fields
+        return f"{where}: {details['ctx']['error']}".removeprefix(": ")
     shown = repr(details["input"])
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return f"{where}: {details['msg'][0].lower()}{details['msg'][1:]} (it is {shown})"
+    message = _MESSAGES.get(details["type"], details["msg"][0].lower() + details["msg"][1:])
+    return f"{where}: {message} (it is {shown})"
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
@@ -202,14 +221,11 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:
     """Relative paths of a recipe mean: relative to the recipe's file; `--set` and shipped recipes: to the cwd."""
     base = Path.cwd() if folder == SHIPPED else folder
+    if not is_utf8(str(base)):
+        raise ConfigError(f"{base}: the name of this folder is not UTF-8. Rename it")
 
     def absolute(sources: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(

@@ -2,8 +2,16 @@
 
 Every error that the user can mend is an `LlmillError`: the command line prints its message without a
 traceback and exits with status 2. Anything else is a bug or the machine's fault and exits with status 1.
-A message names the file, line or field, says what is wrong there, and what to do.
+A message names the file, line or field, says what is wrong there, and what to do. What the operating system refuses
+(a full disk, a read-only folder) is made such an error in one place, `refusal`.
 """
+
+import difflib
+import errno
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 
 
 class LlmillError(Exception):
@@ -22,3 +30,42 @@ class DataError(LlmillError):
 
 class StoreError(LlmillError):
     """The home or the store cannot be read or written."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean 'NEAREST'?)` for a message about a name that is not known; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+_SPACE = ("no space left on the disk", "Make room and run the same command again: it goes on from what is stored")
+_REFUSALS = {  # errno -> (what is wrong, what to do)
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: ("the disk quota is used up", _SPACE[1]),
+    errno.EROFS: ("it lies on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
+    errno.EACCES: ("permission denied", "Mend its permissions, or set LLMILL_HOME to a folder that you may write"),
+    errno.EPERM: ("not permitted", "Mend its permissions, or set LLMILL_HOME to a folder that you may write"),
+    errno.ENOTDIR: ("there is a file where a folder must be", "Move the file away"),
+    errno.EISDIR: ("there is a folder where a file must be", "Move the folder away"),
+    errno.EIO: ("the disk could not read or write it", "Check the disk, then run the same command again"),
+    errno.EMFILE: ("too many open files", "Raise the limit (ulimit -n) and run the same command again"),
+}
+# What libraries make of the same: safetensors and pyarrow keep the number in the text; sqlite3 and numpy do not.
+_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]")
+_FULL = re.compile(r"database or disk is full|\d+ requested and \d+ written")
+
+
+def refusal(error: BaseException, place: Path) -> StoreError | None:
+    """What the operating system refused, in words that name the path and the mend; None for any other error.
+
+    `place` is named where the error does not say which file it was about.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        found = _NUMBER.search(str(error))
+        number = int(found[1] or found[2]) if found else errno.ENOSPC if _FULL.search(str(error)) else None
+    if number not in _REFUSALS:
+        return None
+    what, mend = _REFUSALS[number]
+    name = getattr(error, "filename", None)
+    return StoreError(f"{os.fsdecode(name) if isinstance(name, str | bytes) else place}: {what}. {mend}.")

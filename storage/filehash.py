@@ -6,6 +6,7 @@ tick of the clock would leave no trace (git calls this a racily clean entry). Th
 restore the modification time. Losing the cache costs a re-read, never a wrong answer.
 """
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from storage.artifacts import StoredFile
 from storage.canonical import digest_file
+from storage.errors import DataError
 from storage.home import home
 
 SETTLING_SECONDS = 2.0
@@ -28,12 +30,16 @@ create table if not exists hashes (
 
 
 def hash_files(files: Sequence[tuple[str, Path]], cache: Path | None = None) -> list[StoredFile]:
-    """The files, given by name and path, with their SHA-256; those that have not moved are not read."""
+    """The files, given by name and path, with their SHA-256; those that have not moved are not read.
+
+    DataError where one cannot be read.
+    """
     cache = cache or home() / "cache" / "file-hashes.sqlite"
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # a home that cannot be written: opening the cache fails too
+            cache.parent.mkdir(parents=True, exist_ok=True)
         return _hash_files(files, cache)
-    except (sqlite3.OperationalError, PermissionError):  # locked for long, read-only home: do without
+    except sqlite3.OperationalError:  # locked for long, a home that is read-only, a full disk: do without
         return [_hash(name, path) for name, path in files]
     except sqlite3.DatabaseError:  # damaged: it is only a cache
         cache.unlink(missing_ok=True)
@@ -46,7 +52,7 @@ def _hash_files(files: Sequence[tuple[str, Path]], cache: Path) -> list[StoredFi
     with closing(sqlite3.connect(cache, timeout=WAIT_SECONDS)) as database:
         database.execute(_TABLE)
         for name, path in files:
-            status = path.stat()
+            status = _status(path)
             state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             key = os.fsencode(path.absolute())
             row = database.execute(
@@ -68,4 +74,20 @@ def _hash_files(files: Sequence[tuple[str, Path]], cache: Path) -> list[StoredFi
 
 
 def _hash(name: str, path: Path) -> StoredFile:
-    return StoredFile(name, digest_file(path), path.stat().st_size, path)
+    try:
+        digest = digest_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return StoredFile(name, digest, _status(path).st_size, path)
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to say of a file of the user's that the operating system does not let us read."""
+    return DataError(f"{path}: cannot be read ({error.strerror}). Mend the file or its permissions, or take it away.")

@@ -48,6 +48,15 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text: on Linux it may be any bytes, which Python holds as surrogates (PEP 383)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder or file if it is there. It vanishes from its name at once, so that nobody sees half."""
     trash = path.with_name(f".trash-{uuid.uuid4().hex}")

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from storage.errors import StoreError
+from storage.files import is_utf8
 
 VARIABLE = "LLMILL_HOME"
 
@@ -21,6 +22,8 @@ VARIABLE = "LLMILL_HOME"
 def home() -> Path:
     """The absolute home of this process; children inherit it because the variable is made absolute."""
     path = Path(os.environ.get(VARIABLE) or ".llmill").expanduser().absolute()
+    if not is_utf8(str(path)):
+        raise StoreError(f"{path}: the name of the home is not UTF-8. Set {VARIABLE} to another folder.")
     os.environ[VARIABLE] = str(path)
     return path
 

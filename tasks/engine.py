@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from storage.artifacts import Artifact
-from storage.errors import ConfigError
+from storage.errors import ConfigError, did_you_mean, refusal
 from storage.files import locked
 from storage.store import Store
 from tasks.config import StageConfig
@@ -39,12 +39,17 @@ class Options:
 
     def check(self, stages: Sequence[str]) -> None:
         """Raise ConfigError for a name that is no stage."""
-        for option, names in (("--to", {self.to} - {None}), ("--force", self.force), ("--keep", self.keep)):
-            for name in sorted(str(name) for name in names):
-                if name not in stages:
-                    raise ConfigError(f"{option} {name}: no such stage. Stages: {', '.join(stages)}")
+        named = [("--to", self.to)] if self.to is not None else []
+        named += [("--force", name) for name in sorted(self.force)] + [("--keep", name) for name in sorted(self.keep)]
+        for option, name in named:
+            if name not in stages:
+                near = did_you_mean(name, stages)
+                raise ConfigError(f"{option} {name}: no such stage{near}. Stages: {', '.join(stages)}")
         for name in sorted(self.force & self.keep):
             raise ConfigError(f"--force {name} and --keep {name} exclude each other: name the stage in one of them")
+        for option, name in named[1:] if self.to else []:
+            if stages.index(name) > stages.index(self.to or ""):
+                raise ConfigError(f"--to {self.to} and {option} {name} exclude each other: the run ends before {name}")
 
 
 class ReachedTarget(Exception):
@@ -139,9 +144,12 @@ class Builder:
             if decision.artifact is None:
                 with locked(self.store.work / f"{decision.identity.key}.lock"):
                     result = self._build_or_reuse(stage, config, inputs, started)
-        except BaseException as error:
+        except BaseException as caught:
+            error = refusal(caught, self.store.home) or caught
             self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
-            raise
+            if error is caught:
+                raise
+            raise error from caught
         assert result.artifact is not None
         if stage.name == self.options.to:
             raise ReachedTarget

@@ -79,6 +79,19 @@ class PretrainConfig(TrainerConfig):
             raise ValueError("give steps or tokens, not both: each decides how long training is")
         return self
 
+    @model_validator(mode="after")
+    def _shape_fits(self) -> "PretrainConfig":
+        try:
+            self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
+        except ConfigError as error:  # as a ValueError the place in the recipe is said too
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def chosen_context_length(self) -> int:
+        """Tokens that the model will see at once."""
+        return self.context_length or SIZES[self.size].context_length
+
     def shape(self, vocabulary_size: int) -> Shape:
         """The size's shape with what was set by hand."""
         names = ("layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
@@ -95,7 +108,7 @@ class PretrainConfig(TrainerConfig):
         batch_tokens = self.batch_tokens or size.batch_tokens
         if batch_tokens < context_length:
             raise ConfigError(
-                f"pretrain.batch_tokens ({batch_tokens}) is less than one row of context_length {context_length}: "
+                f"batch_tokens ({batch_tokens}) is less than one row of context_length {context_length}: "
                 "raise the first or lower the second"
             )
         rows = batch_tokens // context_length

@@ -20,7 +20,6 @@ from typing import Any
 
 from storage.artifacts import Part, StoredFile
 from storage.canonical import digest_of
-from storage.errors import StoreError
 from storage.files import remove_tree
 from storage.fingerprint import fingerprint
 from storage.processes import watch_parent
@@ -199,9 +198,4 @@ def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str
 
 
 def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:
-    try:
-        return function(job.config, {role: file.path for role, file in job.inputs.items()}, folder)
-    except OSError as error:
-        if error.errno == 28:
-            raise StoreError(f"{folder}: no space left on the disk. Make room and run again.") from error
-        raise
+    return function(job.config, {role: file.path for role, file in job.inputs.items()}, folder)

@@ -1,7 +1,8 @@
 """Which files a path in a recipe means: a folder, a glob or one file -> (relative name, path), in order of the name.
 
 The relative name is what ledgers, groups and observations use, so that a moved folder changes nothing. Hidden files
-and folders are passed over, links to folders are not followed.
+and folders are passed over, links to folders are not followed. What has a readable name but is no file (a link that
+leads nowhere, a pipe, a device) is refused, never passed over: nobody would miss the text.
 """
 
 import glob
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import DataError
+from storage.files import is_utf8
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
 RECORD_FORMATS = ("jsonl", "json", "csv", "parquet")  # one document a record
@@ -44,13 +46,13 @@ def discover(
     `option` names the place in the recipe for the error.
     """
     given = Path(path).expanduser()
-    if given.is_file():
-        found, base = [given], given.parent
-    elif given.is_dir():
+    if given.is_dir():
         found, base = list(_below(given)), given
+    elif os.path.lexists(given):
+        found, base = [given], given.parent
     elif glob.has_magic(path):
         base = _fixed_part(given)
-        found = [match for match in base.glob(given.relative_to(base).as_posix()) if match.is_file()]
+        found = [match for match in base.glob(given.relative_to(base).as_posix()) if not match.is_dir()]
     else:
         found, base = [], given
     if not found:
@@ -64,9 +66,12 @@ def discover(
             f"(found {', '.join(ending for ending, _ in endings)}). "
             f"Readable: {', '.join('.' + name for name in formats)}, each plain or with .{', .'.join(PACKINGS)}."
         )
-    for name, _ in readable:
-        if not _is_utf8(name):
+    for name, file in readable:
+        if not is_utf8(name):
             raise DataError(f"{option}: {path}: the file name {name!r} is not UTF-8. Rename the file.")
+        if not file.is_file():
+            what = "is a link that leads nowhere" if file.is_symlink() and not file.exists() else "is no ordinary file"
+            raise DataError(f"{option}: {file}: {what}. Take it away, or name the files with a glob.")
     return readable
 
 
@@ -85,10 +90,3 @@ def _fixed_part(pattern: Path) -> Path:
         fixed.append(part)
     return Path(*fixed)
 
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -7,6 +7,7 @@ a parser could start again (JSON lines have).
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tasks.collect.discover import Kind
 from tasks.collect.readers import BadRecord, Record, excerpt, too_long
 from tasks.collect.unpack import BrokenStream, read_blocks
 
-_BLANKS = " \t\r\n"
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode
 
 
@@ -41,11 +42,11 @@ class _Window:
     def next_mark(self) -> str:
         """The next character that is not blank, without taking it; empty at the end."""
         while True:
-            while self.position < len(self.text):
-                character = self.text[self.position]
-                if character not in _BLANKS:
-                    return character
-                self.take(self.position + 1)
+            blanks = _BLANKS.match(self.text, self.position)
+            assert blanks is not None
+            self.take(blanks.end())
+            if self.position < len(self.text):
+                return self.text[self.position]
             if self.ended:
                 return ""
             self.fill(1)

@@ -156,7 +156,7 @@ def _read_parquet(path: Path, kind: Kind, scratch: Path) -> Iterator[Record | Ba
         return
     with tempfile.TemporaryFile(dir=scratch) as copy:
         try:
-            for block in read_blocks(path, kind.packing):
+            for block in read_blocks(path, kind.packing, "parquet"):
                 copy.write(block)
         except BrokenStream as broken:
             yield BadRecord(1, str(broken))

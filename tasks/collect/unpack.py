@@ -6,10 +6,13 @@ what their buffer held (gzip). Here each block that could be unpacked is yielded
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from storage.filehash import unreadable
 
 BLOCK_BYTES = 64 * 1024
 # A packed file may grow to this multiple of its size, and to FREE_BYTES in any case: text packs 3 to 20 times, a
@@ -24,23 +27,61 @@ XZ_MEMORY_BYTES = 256 * 2**20
 
 
 class BrokenStream(Exception):
-    """A packed file that is cut, damaged or a bomb; the message says which. What came before it is whole."""
+    """A file that is cut, damaged, a bomb or not what its name says: which, the message says.
+
+    What came before it is whole.
+    """
 
 
-def read_blocks(path: Path, packing: str) -> Iterator[bytes]:
-    """The contents of a file, unpacked, in blocks; raises BrokenStream after the last whole one."""
-    with path.open("rb") as file:
-        if not packing:
-            while block := file.read(BLOCK_BYTES):
-                yield block
-            return
+_BEGINNINGS = {  # of files that are neither text nor records, and cannot be taken for such
+    "gz": rb"\x1f\x8b",
+    "zst": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
+    "bz2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\x00",
+    "zip": rb"PK\x03\x04",
+    "tar": rb".{257}ustar[\x00 ]",
+    "pdf": rb"%PDF-",
+    "parquet": rb"PAR1\x15",
+}
+
+
+def looks_like(beginning: bytes) -> str:
+    """The kind of packed or binary file that begins so, as its usual ending; empty for anything else."""
+    kinds = (kind for kind, pattern in _BEGINNINGS.items() if re.match(pattern, beginning, re.DOTALL))
+    return next(kinds, "")
+
+
+def read_blocks(path: Path, packing: str, contents: str = "") -> Iterator[bytes]:
+    """The contents of a file, unpacked, in blocks; raises BrokenStream after the last whole one.
+
+    Contents that are packed themselves, or binary but for the kind `contents`, break at once. DataError where the
+    operating system does not let us read the file.
+    """
+    with _opened(path) as file:
         limit = FREE_BYTES + MAX_GROWTH * path.stat().st_size
         total = 0
-        for block in _unpack(file, packing):
+        for block in _unpack(file, packing) if packing else iter(lambda: _read(file, BLOCK_BYTES), b""):
+            kind = "" if total else looks_like(block)
+            if kind != contents and kind:
+                raise BrokenStream(f"what the file holds looks like .{kind}: unpack or convert it")
             total += len(block)
-            if total > limit:
+            if packing and total > limit:
                 raise BrokenStream(f"the .{packing} file unpacks to more than {MAX_GROWTH} times its size")
             yield block
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise unreadable(Path(file.name), error) from error
 
 
 class _Gzip:
@@ -105,16 +146,19 @@ def _unpack(file: BinaryIO, packing: str) -> Iterator[bytes]:
     input_bytes = ZSTANDARD_INPUT_BYTES if packing == "zst" else BLOCK_BYTES
     stream = _DECOMPRESSORS[packing]()
     started = False  # some of the present stream has been read
-    while data := file.read(input_bytes):
+    looks_packed: bool | None = None
+    while data := _read(file, input_bytes):
         while True:
             if not started:
                 data = data.lstrip(b"\0")
                 if not data:
                     break
+                looks_packed = looks_packed or looks_like(data) == packing
             try:
                 block = stream.decompress(data, BLOCK_BYTES)
             except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, ValueError) as error:
-                raise BrokenStream(f"the .{packing} stream is damaged ({error})") from error
+                what = f"the .{packing} stream is damaged" if looks_packed else f"this is not a .{packing} file"
+                raise BrokenStream(f"{what} ({error})") from error
             started = True
             if block:
                 yield block

@@ -1,0 +1,52 @@
+"""A kind of bad input: how it comes about, the command that meets it, and what the message must hold."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SHARED = "shared"  # all rows that leave the home as it is work on one: a smoke run's
+OWN = "own"  # a copy of it, which the row may damage
+EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class BadInput:
+    """One row of the table. The command runs in a folder that holds `files`; `holds` are pieces of what it says."""
+
+    name: str
+    command: str  # after `llmill`, as typed into a shell
+    holds: tuple[str, ...]
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    prepare: Callable[[Path, Path], None] | None = None  # (working folder, home), after the files were written
+    home: str = SHARED
+    status: int = 2  # 0 where the command does what it can and says what it passed over
+
+    def lay_out(self, folder: Path, home: Path) -> None:
+        """Make what the command will meet."""
+        for name, data in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        if self.prepare is not None:
+            self.prepare(folder, home)
+
+
+def files_below(folder: Path) -> dict[str, str]:
+    """Every entry below a folder with its kind and the digest of its contents."""
+    return {path.relative_to(folder).as_posix(): _contents(path) for path in sorted(folder.rglob("*"))}
+
+
+def published(home: Path) -> dict[str, str]:
+    """What a home holds for good: parts, manifests and build records."""
+    return {
+        f"{name}/{path}": contents
+        for name in ("store/parts", "store/artifacts", "builds")
+        for path, contents in files_below(home / name).items()
+    }
+
+
+def _contents(path: Path) -> str:
+    if path.is_symlink():
+        return f"link to {path.readlink()}"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"

@@ -1,0 +1,178 @@
+"""Bad input in the user's texts and pairs: the rows of the table that need files."""
+
+import bz2
+import gzip
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+from bad_input import BadInput
+
+WORDS = "The quick brown fox number {} jumps over the lazy dog and runs away."
+LINES = "".join(json.dumps({"text": WORDS.format(number)}) + "\n" for number in range(400)).encode()
+COLLECT = "run recipe.yaml --plain --to collect"
+
+
+def _tar(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
+
+
+def _source(name: str, path: str, data: bytes | str, *holds: str, options: str = "") -> BadInput:
+    """A row about one file of texts."""
+    recipe = f"collect: {{files: [{{path: '{path}'{options}}}], max_bad_fraction: 0}}\n"
+    return BadInput(name, COLLECT, (path, *holds), {"recipe.yaml": recipe, path: data})
+
+
+def _special(name: str, make: str, *holds: str) -> BadInput:
+    """A row about a folder that holds something that is no ordinary file, beside a good one."""
+
+    def prepare(folder: Path, home: Path) -> None:
+        SPECIAL[make](folder / "texts" / "b.txt")
+
+    files = {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.txt": "A text that can be read."}
+    return BadInput(name, COLLECT, ("texts", "b.txt", *holds), files, prepare)
+
+
+SPECIAL = {
+    "pipe": os.mkfifo,
+    "dangling link": lambda path: path.symlink_to("gone.txt"),
+    "loop of links": lambda path: path.symlink_to(path.name),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "error of the disk": lambda path: path.symlink_to("/proc/self/mem"),
+    "name that is not UTF-8": lambda path: Path(os.fsdecode(os.fsencode(path) + b"\xff.txt")).write_text("Text."),
+}
+
+PATHS = (
+    BadInput(
+        "path that matches nothing",
+        COLLECT,
+        ("nowhere", "matches no file", "Give a folder, a glob"),
+        {"recipe.yaml": "collect: {files: [{path: 'nowhere/*.txt'}]}\n"},
+    ),
+    BadInput(
+        "folder given for a file",
+        COLLECT,
+        ("a.jsonl", "the folder holds no file", "collect.files[0].path"),
+        {"recipe.yaml": "collect: {files: [{path: a.jsonl}]}\n"},
+        lambda folder, home: (folder / "a.jsonl").mkdir(),
+    ),
+    BadInput(
+        "files of no known kind",
+        COLLECT,
+        ("texts", "none of the 1 files can be read", ".pdf", "Readable: .txt"),
+        {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.pdf": "%PDF-1.4"},
+    ),
+    BadInput(
+        "pipe for a file",
+        COLLECT,
+        ("a.txt", "no ordinary file"),
+        {"recipe.yaml": "collect: {files: [{path: a.txt}]}\n"},
+        lambda folder, home: os.mkfifo(folder / "a.txt"),
+    ),
+    _special("pipe in a folder", "pipe", "no ordinary file"),
+    _special("dangling link", "dangling link", "leads nowhere"),
+    _special("loop of links", "loop of links", "leads nowhere"),
+    _special("device", "device", "no ordinary file"),
+    _special("file that cannot be read", "error of the disk", "cannot be read"),
+    _special("file name that is not UTF-8", "name that is not UTF-8", "is not UTF-8", "Rename"),
+    BadInput(
+        "package that is not installed",
+        COLLECT,
+        ("collect.docstrings.packages", "no-such-package", "not installed"),
+        {"recipe.yaml": "collect: {docstrings: {packages: [numpy, no-such-package]}}\n"},
+    ),
+)
+
+CONTENTS = (
+    _source("empty file", "a.txt", "", "line 1", "empty"),
+    _source("empty Parquet file", "a.parquet", b"", "line 1", "empty"),
+    _source("text that is not UTF-8", "a.txt", b"one\ntwo caf\xe9\n", "line 2", "invalid UTF-8"),
+    _source("text in UTF-16", "a.txt", "Some text.".encode("utf-16"), "line 1", "UTF-16"),
+    _source("line that is not UTF-8", "a.jsonl", LINES + b'{"text": "caf\xe9"}\n', "line 401", "invalid UTF-8"),
+    _source("malformed JSON line", "a.jsonl", LINES + b'{"text": "caf\n', "line 401", "malformed JSON", "column"),
+    _source("JSON line that is no object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object"),
+    _source("NUL bytes", "a.jsonl", LINES + bytes(200) + b"\n", "line 401", "malformed JSON"),
+    _source("deeply nested JSON", "a.jsonl", LINES + b"[" * 200_000 + b"\n", "line 401", "malformed JSON"),
+    _source("huge line", "a.jsonl", LINES + b'{"text": "' + b"x" * 40_000_000 + b'"}\n', "line 401", "more than"),
+    _source("huge CSV field", "a.csv", b'text\n"' + b"x" * 40_000_000 + b'"\n', "line 2", "more than"),
+    _source("text that is no string", "a.jsonl", LINES + b'{"text": 1e999}\n', "line 401", "not text but float"),
+    _source("wrong text field", "a.jsonl", '{"body": "Some words.", "title": "x"}\n', "no field 'text'", "body, title"),
+    _source("CSV without the column", "a.csv", "id,body\n1,Some words.\n", "no field 'text'", "body, id", "text_field"),
+    _source(
+        "group field that is not there", "a.jsonl", LINES, "no field 'site'", "group_field", options=", group_field: site"
+    ),
+)
+
+PACKED = (
+    _source("gz that is text", "a.txt.gz", "Plain text.", "line 1", "not a .gz file"),
+    _source("Parquet that is JSON", "a.parquet", LINES, "line 1", "not readable as Parquet"),
+    _source("JSON lines that are Parquet", "a.jsonl", b"PAR1\x15\x04\x15\x0aPAR1", "line 1", "looks like .parquet"),
+    _source("cut JSON", "a.json", b'[{"text": "one"}, {"text": "tw', "line 1", "malformed JSON"),
+    _source("cut gz", "a.jsonl.gz", gzip.compress(LINES)[:-40], "the file was cut", "max_bad_fraction"),
+    _source("gz in gz", "a.jsonl.gz", gzip.compress(gzip.compress(LINES)), "line 1", "looks like .gz"),
+    _source("gz in gz by name", "a.jsonl.gz.gz", gzip.compress(gzip.compress(LINES)), "none of the 1 files can be read"),
+    _source("tar in gz", "a.txt.gz", gzip.compress(_tar("a.txt", b"Some text.")), "line 1", "looks like .tar", "unpack"),
+    _source("zip named txt", "a.txt", b"PK\x03\x04" + bytes(40), "line 1", "looks like .zip"),
+    _source("bomb in gz", "a.json.gz", gzip.compress(b"[" + b" " * 200_000_000, 1), "line 1", "250 times its size"),
+    _source("bomb in bz2", "a.txt.bz2", bz2.compress(bytes(50_000_000), 1), "line 1", "more than"),
+)
+
+PAIRS = BadInput(
+    "pairs without the prompt field",
+    COLLECT,
+    ("qa.jsonl", "no field 'prompt'", "answer, question", "prompt_field"),
+    {
+        "recipe.yaml": "collect: {synthetic: {}, pairs: [{path: qa.jsonl}]}\n",
+        "qa.jsonl": '{"question": "Why?", "answer": "Because."}\n',
+    },
+)
+
+
+def _few(name: str, command: str, *holds: str, more: str = "") -> BadInput:
+    """A row about four hundred short texts, which are too few for something."""
+    recipe = f"collect: {{files: [{{path: a.jsonl}}]}}\nfilter: {{preset: none}}\n{more}"
+    return BadInput(name, command, holds, {"recipe.yaml": recipe, "a.jsonl": LINES})
+
+
+AMOUNTS = (
+    BadInput(
+        "rule that takes every document",
+        "run smoke --plain --to filter --set filter.min_words=100000",
+        ("no document is left of", "min_words", "--set filter.min_words"),
+    ),
+    _few("too little text for the vocabulary", "run recipe.yaml --plain --to tokenizer", "vocabulary_size="),
+    _few(
+        "too little text for the context",
+        "run recipe.yaml --plain --to pretrain",
+        "training tokens",
+        "lower pretrain.context_length",
+        more="tokenizer: {vocabulary_size: 270}\npretrain: {context_length: 131072, batch_tokens: 131072}\n",
+    ),
+    BadInput(
+        "nothing held out",
+        COLLECT,
+        ("none of 1 documents is held out", "collect.heldout_groups"),
+        {
+            "recipe.yaml": "collect: {files: [{path: a.txt}], heldout_fraction: 0, heldout_groups: [b.txt]}\n",
+            "a.txt": "Some words.",
+        },
+    ),
+    BadInput(
+        "everything held out",
+        COLLECT,
+        ("every document is held out", "collect.heldout_fraction"),
+        {
+            "recipe.yaml": "collect: {files: [{path: a.txt}], heldout_groups: [a.txt]}\n",
+            "a.txt": "Some words.",
+        },
+    ),
+)
+
+ROWS = (*PATHS, *CONTENTS, *PACKED, PAIRS, *AMOUNTS)

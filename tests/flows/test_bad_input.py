@@ -1,0 +1,57 @@
+"""Bad input, one table: exit status 2, a message that names the place and the mend, no traceback, nothing lost."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import bad_homes
+import bad_recipes
+import bad_sources
+import pytest
+from bad_input import EMPTY, SHARED, BadInput, files_below, published
+from support import llmill
+
+TABLE = (*bad_recipes.ROWS, *bad_sources.ROWS, *bad_homes.ROWS)
+
+
+@pytest.fixture(scope="module")
+def shared_home(smoke: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of all rows that damage none."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    shutil.copytree(smoke[0], home, symlinks=True)
+    return home
+
+
+def home_for(row: BadInput, shared: Path, folder: Path) -> Path:
+    if row.home == SHARED:
+        return shared
+    home = folder / "home"
+    if row.home != EMPTY:
+        shutil.copytree(shared, home, symlinks=True)
+    return home
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_bad_input_is_told_and_loses_nothing(row: BadInput, shared_home: Path, home: Path, tmp_path: Path) -> None:
+    home_here = home_for(row, shared_home, tmp_path / "of this row")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    row.lay_out(folder, home_here)
+    before, kept = files_below(folder), published(home_here)
+
+    result = llmill(*shlex.split(row.command), home=home_here, cwd=folder, timeout=120)
+
+    assert result.returncode == row.status, result.stderr
+    said = result.stderr + result.stdout
+    assert "Traceback" not in said
+    message = said[result.stderr.index("llmill: ") :] if row.status else said
+    for piece in row.holds:
+        assert piece in message, message
+    assert files_below(folder) == before, "the user's files are as they were"
+    assert published(home_here).items() >= kept.items(), "and so is what was built"
+
+
+def test_the_table_is_as_long_as_it_was_and_names_every_kind_once() -> None:
+    names = [row.name for row in TABLE]
+    assert len(set(names)) == len(names) >= 40
