@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.commands import build, look, speak, upkeep
-from storage.errors import LlmillError
+from storage.errors import LlmillError, refusal
 
 COMMANDS = (build, look, speak, upkeep)  # in the order of the help
 
@@ -33,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except Exception as error:
+        told = refusal(error, Path(os.environ.get("LLMILL_HOME", ".llmill")))
+        if told is None:
+            raise
+        print(f"llmill: {told}", file=sys.stderr)
+        status = told.exit_status
     sys.exit(status)
 
 

@@ -26,6 +26,8 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
         raise ConfigError(
             "MLFLOW_TRACKING_URI names a server of your own: its pages are there. Unset it to see those of this home"
         )
+    if prefect_port == mlflow_port:
+        raise ConfigError(f"--prefect-port and --mlflow-port are both {mlflow_port}: give each a port of its own")
     for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         _check_free(name, port)
     prefect_environment(home)

@@ -11,6 +11,7 @@ from flows.plan import STAGE_NAMES, PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
 from flows.text import Terminal, duration, plan_text
 from storage.artifacts import Artifact, Part
+from storage.errors import refusal
 from storage.home import prepare_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.store import Store
@@ -56,11 +57,15 @@ def execute(
                 else:
                     _build_with_tracking(recipe, builder, run, plan, dead, ending)
         except (Exception, KeyboardInterrupt) as caught:
-            error = caught
+            error = refusal(caught, home) or caught
         finally:
             terminal.clear()
     report = ending.conclude(error)
-    run.finish(run.data["status"], run.data["seconds"])
+    try:
+        run.finish(run.data["status"], run.data["seconds"])
+    except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
+        run.data["status"] = run.data["status"] if error else FAILED
+        error = error or refusal(caught, run.path) or caught
     for warning in run.data.get("warnings", []):
         print(warning, file=out)
     _say_end(run.data, builder.results, report, out)

@@ -44,19 +44,27 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str) -> Path
     temporary = folder / f".{path.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
-        temporary / "tensors.safetensors",
-    )
-    fsync_path(temporary / "tensors.safetensors")
-    write_json(temporary / "state.json", {"step": checkpoint.step, "identity": identity, "state": checkpoint.state})
-    write_json(temporary / "manifest.json", {name: digest_file(temporary / name) for name in FILES})
+    try:
+        _write(temporary, checkpoint, identity)
+    except BaseException:  # a full disk: the room is needed
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     remove_tree(path)  # a damaged one of the same step
     temporary.rename(path)
     fsync_path(folder)
     for old in _newest_first(folder)[KEPT:]:
         remove_tree(old)
     return path
+
+
+def _write(folder: Path, checkpoint: Checkpoint, identity: str) -> None:
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
+        folder / "tensors.safetensors",
+    )
+    fsync_path(folder / "tensors.safetensors")
+    write_json(folder / "state.json", {"step": checkpoint.step, "identity": identity, "state": checkpoint.state})
+    write_json(folder / "manifest.json", {name: digest_file(folder / name) for name in FILES})
 
 
 def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:

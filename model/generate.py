@@ -51,7 +51,9 @@ def sample(scores: Tensor, temperature: float, top_p: float, generator: torch.Ge
     likely tokens whose probability reaches `top_p` (Holtzman et al. 2020)."""
     if temperature == 0:
         return int(scores.argmax())
-    probabilities, order = torch.softmax(scores.double() / temperature, dim=-1).sort(descending=True, stable=True)
+    scores = scores.double()
+    scores = (scores - scores.max()) / temperature  # no temperature above 0 makes the likeliest infinite
+    probabilities, order = torch.softmax(scores, dim=-1).sort(descending=True, stable=True)
     before = probabilities.cumsum(0) - probabilities
     probabilities[before >= top_p] = 0.0
     probabilities[0].clamp_(min=1e-300)  # top_p 0 means the most likely token

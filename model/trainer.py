@@ -26,9 +26,9 @@ from model.parallel import Workers, add_gradients
 from model.transformer import Transformer, initialise, load_model, save_model
 from model.validation import Validation, open_validation
 from storage.documents import TRAIN
-from storage.errors import DataError, LlmillError
+from storage.errors import DataError, LlmillError, refused_number
 from storage.files import fsync_path, write_json
-from storage.processes import watch_parent
+from storage.processes import REFUSED, watch_parent
 from storage.tokens import TokenSet
 
 TERMINATED = 128 + signal.SIGTERM
@@ -222,7 +222,10 @@ def _say(line: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of a file; an error that the user can mend is its message and status 2."""
+    """Run the job of a file; an error that the user can mend is its message and status 2.
+
+    What the operating system refuses is the status alone: on a full disk there is no room for a message.
+    """
     job = TrainingJob.read(Path(arguments[0]))
     if job.parent_pid is not None:
         watch_parent(job.parent_pid)
@@ -231,6 +234,11 @@ def main(arguments: list[str]) -> int:
     except LlmillError as error:
         _say(str(error))
         return error.exit_status
+    except Exception as error:
+        number = refused_number(error)
+        if number is None:
+            raise
+        return REFUSED + number
 
 
 if __name__ == "__main__":

@@ -55,16 +55,22 @@ _NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]")
 _FULL = re.compile(r"database or disk is full|\d+ requested and \d+ written")
 
 
+def refused_number(error: BaseException) -> int | None:
+    """The errno of what the operating system refused and the user can mend; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        found = _NUMBER.search(str(error))
+        number = int(found[1] or found[2]) if found else errno.ENOSPC if _FULL.search(str(error)) else None
+    return number if number in _REFUSALS else None
+
+
 def refusal(error: BaseException, place: Path) -> StoreError | None:
     """What the operating system refused, in words that name the path and the mend; None for any other error.
 
     `place` is named where the error does not say which file it was about.
     """
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None:
-        found = _NUMBER.search(str(error))
-        number = int(found[1] or found[2]) if found else errno.ENOSPC if _FULL.search(str(error)) else None
-    if number not in _REFUSALS:
+    number = refused_number(error)
+    if number is None or isinstance(error, LlmillError):
         return None
     what, mend = _REFUSALS[number]
     name = getattr(error, "filename", None)

@@ -12,6 +12,7 @@ import threading
 import time
 
 POLL_SECONDS = 0.3
+REFUSED = 64  # + errno: exit status of a child that the operating system refused something; its log may be refused too
 
 
 def watch_parent(parent_pid: int) -> None:

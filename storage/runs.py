@@ -14,6 +14,7 @@ from typing import Any
 from storage.errors import DataError
 from storage.files import locked, read_json, write_json
 
+FORMAT = 1
 RUNNING, COMPLETED, REUSED, FAILED, INTERRUPTED, CRASHED = (
     "running",
     "completed",
@@ -35,7 +36,7 @@ class Run:
         self._lock = os.open(_lock_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.data: dict[str, Any] = {
-            "format": 1,
+            "format": FORMAT,
             "run": self.name,
             "recipe_name": recipe_name,
             "recipe": recipe,
@@ -61,10 +62,25 @@ class Run:
 
 
 def runs(home: Path) -> list[dict[str, Any]]:
-    """All runs, oldest first; a file that cannot be read is passed over."""
-    found = [read_json(path) for path in (home / "runs").glob("*.json")]
-    whole = (run for run in found if isinstance(run, dict) and {"run", "status", "started", "stages"} <= run.keys())
-    return sorted(whole, key=lambda run: run["started"])
+    """All runs, oldest first; a file that cannot be read is passed over (`damaged_runs` names it)."""
+    found = (_read_run(path) for path in (home / "runs").glob("*.json"))
+    return sorted((run for run in found if run is not None), key=lambda run: run["started"])
+
+
+def damaged_runs(home: Path) -> list[Path]:
+    """The run files that cannot be read: damaged, or written by a newer version."""
+    return [path for path in sorted((home / "runs").glob("*.json")) if _read_run(path) is None]
+
+
+def _read_run(path: Path) -> dict[str, Any] | None:
+    """A run file that holds what this version reads of it, under the name of its run; None for any other."""
+    run: Any = read_json(path)
+    if not isinstance(run, dict) or run.get("format") != FORMAT or run.get("run") != path.stem:
+        return None
+    rows: Any = run.get("stages")
+    texts = [run.get("status"), run.get("started")]
+    whole = all(isinstance(text, str) for text in texts) and isinstance(rows, list)
+    return run if whole and all(isinstance(row, dict) and {"stage", "outcome"} <= row.keys() for row in rows) else None
 
 
 def find_run(home: Path, reference: str) -> dict[str, Any]:

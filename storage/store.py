@@ -18,7 +18,7 @@ a copied store is verified once.
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,15 @@ from storage.files import fsync_path, locked, read_json, remove_tree, write_json
 PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
 FORMAT = 1
 SWEEP_LOCK = "sweep.lock"
-_NEEDED = {"stage", "key", "identity", "artifact", "summary", "seconds", "finished", "run"}
+_NEEDED: dict[str, Any] = {  # of a build record, by kind
+    **dict.fromkeys(("stage", "key", "artifact", "finished", "run"), str),
+    **dict.fromkeys(("identity", "summary"), dict),
+    **{"seconds": (int, float), "why": list},
+}
+_NEEDED_OF_IDENTITY: dict[str, Any] = {
+    "version": int,
+    **dict.fromkeys(("code", "config", "inputs", "observed", "libraries"), dict),
+}
 
 
 class Store:
@@ -104,14 +112,11 @@ class Store:
 
     def artifact(self, digest: str) -> Artifact | None:
         """The artifact of that digest, or None where its manifest is missing or damaged."""
-        manifest = read_json(self._artifact_path(digest))
+        path = self._artifact_path(digest)
+        manifest = read_json(path)
         if not isinstance(manifest, dict):
             return None
-        if manifest.get("format", 0) > FORMAT:
-            raise StoreError(
-                f"{self.root}: written by a newer llmill (format {manifest['format']}). "
-                "Update llmill, or set LLMILL_HOME to another folder."
-            )
+        _check_format(path, manifest)
         if digest_of(manifest) != digest:
             return None
         stage = manifest["stage"]
@@ -151,15 +156,17 @@ class Store:
 
     def job(self, key: str) -> tuple[dict[str, StoredFile], dict[str, Any]] | None:
         """The intact result of a shard's work, or None."""
-        record = read_json(self._job_path(key))
-        if not isinstance(record, dict) or not {"stage", "files", "summary"} <= record.keys():
+        record: Any = read_json(self._job_path(key))
+        try:
+            folder = self.root / "shards" / record["stage"]
+            files = {
+                row["name"]: StoredFile(row["name"], row["sha256"], row["bytes"], folder / row["sha256"])
+                for row in record["files"]
+            }
+            summary = dict(record["summary"])
+        except (TypeError, KeyError, ValueError):  # missing or damaged
             return None
-        folder = self.root / "shards" / record["stage"]
-        files = {
-            row["name"]: StoredFile(row["name"], row["sha256"], row["bytes"], folder / row["sha256"])
-            for row in record["files"]
-        }
-        return (files, record["summary"]) if all(is_intact(file) for file in files.values()) else None
+        return (files, summary) if all(is_intact(file) for file in files.values()) else None
 
     def _job_path(self, key: str) -> Path:
         return self.root / "jobs" / f"{key}.json"
@@ -170,13 +177,12 @@ class Store:
         write_json(self._build_path(record["stage"], record["key"]), record)
 
     def build(self, stage: str, key: str) -> dict[str, Any] | None:
-        record = read_json(self._build_path(stage, key))
-        return record if _is_whole(record) else None
+        return _read_build(self._build_path(stage, key))
 
     def builds_of(self, stage: str) -> list[dict[str, Any]]:
         """All build records of a stage, newest last."""
-        found = (read_json(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
-        whole = [dict(record) for record in found if record is not None and _is_whole(record)]
+        found = (_read_build(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
+        whole = [record for record in found if record is not None]
         return sorted(whole, key=lambda record: (record["finished"], record["key"]))
 
     def record_jobs(self, stage: str, key: str, jobs: Iterable[str]) -> None:
@@ -192,9 +198,26 @@ class Store:
         return self.builds / stage / f"{key}.json"
 
 
-def _is_whole(record: Any) -> bool:
-    """Whether a build record has what decisions need; another is as good as none."""
-    return isinstance(record, dict) and record.keys() >= _NEEDED
+def _read_build(path: Path) -> dict[str, Any] | None:
+    """A build record that has what decisions need; another, damaged or cut, is as good as none."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        return None
+    _check_format(path, record)
+    whole = all(isinstance(record.get(name), kind) for name, kind in _NEEDED.items()) and all(
+        isinstance(record["identity"].get(name), kind) for name, kind in _NEEDED_OF_IDENTITY.items()
+    )
+    return record if whole else None
+
+
+def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise StoreError for what a newer version has written: to misread it would be worse than to stop."""
+    number = record.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise StoreError(
+            f"{path}: written by a newer llmill (format {number}, this one reads {FORMAT}). "
+            "Update llmill, or set LLMILL_HOME to another folder."
+        )
 
 
 def _seal(path: Path) -> str:
@@ -218,10 +241,10 @@ def is_intact(file: StoredFile, *, full: bool = False) -> bool:
             return False
         if status.st_mtime == PUBLISHED_TIME and not full:
             return True
-        if digest_file(file.path) != file.digest:
-            os.utime(file.path)  # so that a cheap look finds the damage too
-            return False
-        os.utime(file.path, (PUBLISHED_TIME, PUBLISHED_TIME))
-        return True
+        intact = digest_file(file.path) == file.digest
+        with suppress(OSError):  # a read-only store is looked at, not mended
+            # Of a damaged file the time is moved, so that a cheap look finds the damage too.
+            os.utime(file.path, (PUBLISHED_TIME, PUBLISHED_TIME) if intact else None)
+        return intact
     except (FileNotFoundError, NotADirectoryError):
         return False

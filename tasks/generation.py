@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.errors import DataError
+from storage.files import is_utf8
 from tasks.tokenizer import END, END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def generate_text(
     from tasks.collect.signatures import prompt_from_signature
     from tasks.tokenizer import load_tokenizer
 
+    if not is_utf8(prompt):
+        raise DataError("the prompt is not UTF-8: check the encoding of the terminal or of what calls llmill")
     tokenizer = load_tokenizer(release)
     model = load_model(release, device)
     ids = starting_ids(tokenizer, prompt if raw else prompt_from_signature(prompt), raw=raw)

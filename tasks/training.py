@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.artifacts import Part
-from storage.errors import DataError
+from storage.errors import DataError, refusal
+from storage.processes import REFUSED
 from tasks.context import Context
 
 if TYPE_CHECKING:
@@ -221,6 +222,9 @@ def _failure(status: int, log: Path) -> Exception:
     tail = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip()
     if status == DataError.exit_status:
         return DataError(tail)
+    refused = refusal(OSError(status - REFUSED, ""), log.parent)
+    if refused is not None:
+        return refused
     what = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
     return RuntimeError(f"the trainer ended with {what}; the end of its log:\n{tail}")
 

@@ -7,22 +7,39 @@ from typing import Any
 
 from bad_input import EMPTY, OWN, BadInput
 
-RUNS: list[socket.socket] = []
-
-
-def _one(home: Path, pattern: str) -> Path:
-    return next(iter(sorted(home.glob(pattern))))
+USED_PORT = 47_113
+HELD: list[socket.socket] = []  # keeps the port in use
 
 
 def _rewrite(pattern: str, change: Any) -> Any:
-    """Replace the JSON of one file by what `change` makes of it (bytes are written as they are)."""
+    """Replace the JSON of some files of the home by what `change` makes of it (bytes are written as they are)."""
 
     def prepare(folder: Path, home: Path) -> None:
-        path = _one(home, pattern)
-        made = change(json.loads(path.read_bytes())) if callable(change) else change
-        path.write_bytes(made if isinstance(made, bytes) else json.dumps(made).encode())
+        for path in home.glob(pattern):
+            made = change(json.loads(path.read_bytes())) if callable(change) else change
+            path.chmod(0o644)
+            path.write_bytes(made if isinstance(made, bytes) else json.dumps(made).encode())
 
     return prepare
+
+
+def _add_run(name: str, data: bytes | None = None, **changes: Any) -> Any:
+    """A run file beside that of the smoke run: its copy with changes, or bytes."""
+
+    def prepare(folder: Path, home: Path) -> None:
+        (path,) = home.glob("runs/smoke-*.json")
+        copy = {**json.loads(path.read_bytes()), "run": name, **changes}
+        (home / "runs" / f"{name}.json").write_bytes(data or json.dumps(copy).encode())
+
+    return prepare
+
+
+def _use_port(folder: Path, home: Path) -> None:
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", USED_PORT))
+    held.listen()
+    HELD.append(held)
 
 
 def _file_for_home(folder: Path, home: Path) -> None:
@@ -35,18 +52,143 @@ def _file_above_home(folder: Path, home: Path) -> None:
     home.parent.write_text("I am no folder.")
 
 
+def _newer(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "format": 99}
+
+
+FAILED_FILTER = [{"stage": "collect", "outcome": "built"}, {"stage": "filter", "outcome": "failed"}]
+TO_COLLECT = "run smoke --plain --to collect"
+NOT_WRITABLE = ("cannot be written", "LLMILL_HOME")
+NEWER = ("newer llmill", "format 99", "Update llmill")
+
 HOMES = (
-    BadInput("file for the home", "run smoke --plain", ("home: ", "cannot be written", "LLMILL_HOME"), {}, _file_for_home, EMPTY),
-    BadInput("file above the home", "run smoke --plain", ("cannot be written", "LLMILL_HOME"), {}, _file_above_home, EMPTY),
-    BadInput("no run to generate from", "generate x", ("no completed run yet", "llmill run"), {}, None, EMPTY),
+    BadInput("file for the home", "run smoke --plain", NOT_WRITABLE, prepare=_file_for_home, home=EMPTY),
+    BadInput("file above the home", "run smoke --plain", NOT_WRITABLE, prepare=_file_above_home, home=EMPTY),
+    BadInput("file for the home, only looked at", "plan smoke", ("never built",), {}, _file_for_home, EMPTY, status=0),
     BadInput(
-        "store of a newer version",
-        "run smoke --plain --to collect",
-        ("newer llmill", "format 99", "Update llmill"),
+        "home whose name is not UTF-8",
+        "run smoke --plain",
+        ("is not UTF-8", "LLMILL_HOME"),
+        environment={"LLMILL_HOME": "caf\udce9"},
+    ),
+    BadInput("no run to generate from", "generate x", ("no completed run yet", "llmill run"), home=EMPTY),
+    BadInput("build records of a newer version", TO_COLLECT, NEWER, {}, _rewrite("builds/*/*.json", _newer), OWN),
+    BadInput(
+        "manifests of a newer version",
+        "inspect latest/collect",
+        NEWER,
         {},
-        _rewrite("store/artifacts/*.json", lambda manifest: {**manifest, "format": 99}),
+        _rewrite("store/artifacts/*.json", _newer),
         OWN,
     ),
 )
 
-ROWS = HOMES
+DAMAGES = (
+    BadInput(
+        "damaged build records", TO_COLLECT, ("never built",), {}, _rewrite("builds/*/*.json", b'{"form'), OWN, status=0
+    ),
+    BadInput(
+        "build records that hold something else",
+        TO_COLLECT,
+        ("never built",),
+        {},
+        _rewrite("builds/*/*.json", lambda record: {**record, "identity": [], "finished": 5}),
+        OWN,
+        status=0,
+    ),
+    BadInput(
+        "damaged job records",
+        f"{TO_COLLECT} --set collect.max_bad_fraction=0.5",
+        ("built",),
+        {},
+        _rewrite("store/jobs/*.json", lambda record: {**record, "files": [{"name": 5}]}),
+        OWN,
+        status=0,
+    ),
+    BadInput(
+        "damaged manifests",
+        "inspect latest/collect",
+        ("latest/collect", "manifest is missing or damaged", "run the recipe again"),
+        {},
+        _rewrite("store/artifacts/*.json", b"[]"),
+        OWN,
+    ),
+    BadInput(
+        "damaged manifests in a run",
+        TO_COLLECT,
+        ("artifact manifest missing or damaged", "built"),
+        {},
+        _rewrite("store/artifacts/*.json", b"[]"),
+        OWN,
+        status=0,
+    ),
+    BadInput(
+        "damaged release",
+        "generate x",
+        ("latest/release", "part damaged: release/config.json", "run the recipe again"),
+        {},
+        _rewrite("store/parts/release/release/*/config.json", b"{}"),
+        OWN,
+    ),
+    BadInput(
+        "damaged run file",
+        "runs",
+        ("bad.json", "passed over", "smoke-"),
+        {},
+        _add_run("bad", b"\0\xff{"),
+        OWN,
+        status=0,
+    ),
+    BadInput(
+        "run file that holds something else",
+        "runs",
+        ("bad.json", "passed over", "smoke-"),
+        {},
+        _add_run("bad", started=5, stages="none"),
+        OWN,
+        status=0,
+    ),
+)
+
+REFERENCES = (
+    BadInput("unknown digest", "inspect 123456789", ("123456789: no artifact begins so", "RUN/STAGE")),
+    BadInput("ambiguous digest", "inspect ''", ("artifacts begin so", "more of the digest")),
+    BadInput("unknown run", "inspect books-1/filter", ("books-1", "not known")),
+    BadInput(
+        "ambiguous run", "inspect smoke-/filter", ("smoke-: 2 runs begin so", "smoke-2"), {}, _add_run("smoke-2"), OWN
+    ),
+    BadInput("unknown stage of a run", "inspect latest/filtr", ("no artifact of 'filtr'", "filter")),
+    BadInput(
+        "stage that failed",
+        "inspect bad/filter",
+        ("run bad has no artifact of 'filter'",),
+        {},
+        _add_run("bad", status="failed", stages=FAILED_FILTER),
+        OWN,
+    ),
+    BadInput(
+        "artifact that is no release", "generate x --release latest/collect", ("has no part 'release'", "documents")
+    ),
+)
+
+REQUESTS = (
+    BadInput("prompt beyond the context", f"generate --raw '{'word ' * 400}'", ("the prompt has", "takes 1 to 63")),
+    BadInput("temperature near 0", "generate x --temperature 1e-310 --max-new-tokens 2", (), status=0),
+    BadInput("prompt that is not UTF-8", "generate 'caf\udce9'", ("prompt", "UTF-8")),
+    BadInput(
+        "port in use",
+        f"ui --prefect-port {USED_PORT}",
+        (f"port {USED_PORT} is in use", "--prefect-port"),
+        {},
+        _use_port,
+    ),
+    BadInput("one port for both pages", "ui --prefect-port 4999 --mlflow-port 4999", ("both 4999", "--mlflow-port")),
+    BadInput(
+        "pages of a server elsewhere",
+        "ui",
+        ("MLFLOW_TRACKING_URI", "Unset it"),
+        environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+    ),
+)
+
+ROWS = (*HOMES, *DAMAGES, *REFERENCES, *REQUESTS)

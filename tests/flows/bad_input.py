@@ -9,6 +9,8 @@ SHARED = "shared"  # all rows that leave the home as it is work on one: a smoke 
 OWN = "own"  # a copy of it, which the row may damage
 EMPTY = "empty"
 
+Contents = str | bytes | Callable[[], bytes]  # what is large is made when its row comes
+
 
 @dataclass(frozen=True, slots=True)
 class BadInput:
@@ -17,9 +19,10 @@ class BadInput:
     name: str
     command: str  # after `llmill`, as typed into a shell
     holds: tuple[str, ...]
-    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    files: Mapping[str, Contents] = field(default_factory=dict)
     prepare: Callable[[Path, Path], None] | None = None  # (working folder, home), after the files were written
     home: str = SHARED
+    environment: Mapping[str, str] = field(default_factory=dict)
     status: int = 2  # 0 where the command does what it can and says what it passed over
 
     def lay_out(self, folder: Path, home: Path) -> None:
@@ -27,6 +30,7 @@ class BadInput:
         for name, data in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
+            data = data() if callable(data) else data
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
         if self.prepare is not None:
             self.prepare(folder, home)

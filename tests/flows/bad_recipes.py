@@ -28,7 +28,9 @@ FILES = (
     _recipe("recipe that is too large", "#" * 2_000_000, "1,048,576 bytes"),
     _recipe("recipe nested too deeply", "collect: " + "[" * 5000, "nested too deeply"),
     _recipe("key twice", "collect: {}\ncollect: {}\n", "line 2", "'collect' stands twice"),
-    _recipe("key twice below", "collect: {}\nfilter:\n  min_words: 1\n  min_words: 2\n", "line 4", "'min_words' stands"),
+    _recipe(
+        "key twice below", "collect: {}\nfilter:\n  min_words: 1\n  min_words: 2\n", "line 4", "'min_words' stands"
+    ),
     _recipe("alias bomb", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "line 2", "aliases are not used"),
     _recipe("tag that runs code", "collect: !!python/object/apply:os.system [id]", "line 1", "python/object/apply"),
 )
@@ -59,7 +61,12 @@ FIELDS = (
     _set("number that no machine holds", "pretrain.seed=1e999", "pretrain.seed: ", "'1e999'"),
     _set("not one of the choices", "pretrain.size=nanno", "pretrain.size: ", "'nano'", "'nanno'"),
     _set("two budgets", "pretrain.tokens=1000", "pretrain: ", "give steps or tokens, not both"),
-    _set("heads that do not divide", "pretrain.key_value_heads=3", "pretrain: ", "must be a multiple of key_value_heads (3)"),
+    _set(
+        "heads that do not divide",
+        "pretrain.key_value_heads=3",
+        "pretrain: ",
+        "must be a multiple of key_value_heads (3)",
+    ),
     _set("batch below one row", "pretrain.batch_tokens=32", "pretrain: ", "batch_tokens (32)", "context_length 64"),
     _set("stride over the context", "evaluate.stride=100", "evaluate.stride (100)", "context of 64 tokens"),
 )

@@ -8,7 +8,8 @@ import os
 import tarfile
 from pathlib import Path
 
-from bad_input import BadInput
+import zstandard
+from bad_input import BadInput, Contents
 
 WORDS = "The quick brown fox number {} jumps over the lazy dog and runs away."
 LINES = "".join(json.dumps({"text": WORDS.format(number)}) + "\n" for number in range(400)).encode()
@@ -24,7 +25,7 @@ def _tar(name: str, data: bytes) -> bytes:
     return file.getvalue()
 
 
-def _source(name: str, path: str, data: bytes | str, *holds: str, options: str = "") -> BadInput:
+def _source(name: str, path: str, data: Contents, *holds: str, options: str = "") -> BadInput:
     """A row about one file of texts."""
     recipe = f"collect: {{files: [{{path: '{path}'{options}}}], max_bad_fraction: 0}}\n"
     return BadInput(name, COLLECT, (path, *holds), {"recipe.yaml": recipe, path: data})
@@ -100,13 +101,20 @@ CONTENTS = (
     _source("JSON line that is no object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object"),
     _source("NUL bytes", "a.jsonl", LINES + bytes(200) + b"\n", "line 401", "malformed JSON"),
     _source("deeply nested JSON", "a.jsonl", LINES + b"[" * 200_000 + b"\n", "line 401", "malformed JSON"),
-    _source("huge line", "a.jsonl", LINES + b'{"text": "' + b"x" * 40_000_000 + b'"}\n', "line 401", "more than"),
-    _source("huge CSV field", "a.csv", b'text\n"' + b"x" * 40_000_000 + b'"\n', "line 2", "more than"),
+    _source(
+        "huge line", "a.jsonl", lambda: LINES + b'{"text": "' + b"x" * 40_000_000 + b'"}\n', "line 401", "more than"
+    ),
+    _source("huge CSV field", "a.csv", lambda: b'text\n"' + b"x" * 100_000_000 + b'"\n', "line 2", "more than"),
     _source("text that is no string", "a.jsonl", LINES + b'{"text": 1e999}\n', "line 401", "not text but float"),
     _source("wrong text field", "a.jsonl", '{"body": "Some words.", "title": "x"}\n', "no field 'text'", "body, title"),
     _source("CSV without the column", "a.csv", "id,body\n1,Some words.\n", "no field 'text'", "body, id", "text_field"),
     _source(
-        "group field that is not there", "a.jsonl", LINES, "no field 'site'", "group_field", options=", group_field: site"
+        "group field that is not there",
+        "a.jsonl",
+        LINES,
+        "no field 'site'",
+        "group_field",
+        options=", group_field: site",
     ),
 )
 
@@ -117,11 +125,15 @@ PACKED = (
     _source("cut JSON", "a.json", b'[{"text": "one"}, {"text": "tw', "line 1", "malformed JSON"),
     _source("cut gz", "a.jsonl.gz", gzip.compress(LINES)[:-40], "the file was cut", "max_bad_fraction"),
     _source("gz in gz", "a.jsonl.gz", gzip.compress(gzip.compress(LINES)), "line 1", "looks like .gz"),
-    _source("gz in gz by name", "a.jsonl.gz.gz", gzip.compress(gzip.compress(LINES)), "none of the 1 files can be read"),
-    _source("tar in gz", "a.txt.gz", gzip.compress(_tar("a.txt", b"Some text.")), "line 1", "looks like .tar", "unpack"),
+    _source(
+        "gz in gz by name", "a.jsonl.gz.gz", gzip.compress(gzip.compress(LINES)), "none of the 1 files can be read"
+    ),
+    _source(
+        "tar in gz", "a.txt.gz", gzip.compress(_tar("a.txt", b"Some text.")), "line 1", "looks like .tar", "unpack"
+    ),
     _source("zip named txt", "a.txt", b"PK\x03\x04" + bytes(40), "line 1", "looks like .zip"),
-    _source("bomb in gz", "a.json.gz", gzip.compress(b"[" + b" " * 200_000_000, 1), "line 1", "250 times its size"),
-    _source("bomb in bz2", "a.txt.bz2", bz2.compress(bytes(50_000_000), 1), "line 1", "more than"),
+    _source("bomb in zst", "a.json.zst", lambda: zstandard.compress(b"[" + b" " * 10**8), "250 times its size"),
+    _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than"),
 )
 
 PAIRS = BadInput(
