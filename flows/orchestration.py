@@ -5,7 +5,9 @@ Prefect displays, retries and will schedule; the store decides what is true. Eac
 """
 
 import atexit
+import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,19 +22,22 @@ from uuid import UUID
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
 from flows.text import about, figure
-from storage.errors import LlmillError, StoreError
+from storage.addresses import check_form, no_answer, without_credentials
+from storage.errors import ConfigError, LlmillError, StoreError, refusal
 from storage.files import locked, read_json
 from storage.runs import Run
-from storage.tracking import Tracker, flat, without_credentials
+from storage.tracking import Tracker, flat
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, ReachedTarget, StageResult
 from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
+VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
 PROGRESS_SECONDS = 3.0
+SERVER_BYTES = 16 * 2**20  # free on the disk of the home: the databases of Prefect and MLflow begin with 3 MB
 
 
 def prefect_environment(home: Path) -> None:
@@ -78,10 +83,18 @@ class Server:
 def prefect_server(home: Path) -> Iterator[Server]:
     """The server that the user has set, or the one that `llmill ui` runs on this home, or a temporary one."""
     prefect_environment(home)
+    if os.environ.get(VARIABLE):
+        check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     address = PREFECT_API_URL.value()
     if address:
+        silence = no_answer(address)
+        if silence:
+            raise ConfigError(
+                f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
+                "Start the server, unset the address to use a temporary one, or run with --plain"
+            )
         yield Server(address, without_credentials(address.removesuffix("/api")))
         return
     running = running_server(home)
@@ -100,6 +113,8 @@ def temporary_server(home: Path) -> str:
     It is stopped at exit, after Prefect's threads have sent their last logs and events: without a server they would
     try for more than a minute. However this process dies, the server dies with it.
     """
+    if shutil.disk_usage(home).free < SERVER_BYTES:  # it would not say so, but try for two minutes
+        raise refusal(OSError(errno.ENOSPC, ""), home) or StoreError(f"{home}: full")
     with locked(home / "prefect" / "start.lock"):  # two servers must not migrate one new database at once
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -218,9 +233,8 @@ class PrefectRun(Listener):
             return Completed(message=f"{len(self.builder.results)} stages")
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
-        state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
-        if errors:
-            raise errors[0]
+        with _telling(errors):
+            state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
         if not state.is_completed():
             raise RuntimeError(f"Prefect: the flow run ended as {state.name}: {state.message}")
 
@@ -262,8 +276,9 @@ class PrefectRun(Listener):
             retry_jitter_factor=0.5,
             retry_condition_fn=lambda task, task_run, state: bool(errors) and is_transient(errors[-1]),
         )(body)
-        wrapped(return_state=True)
-        for raised in (*targets, *errors):
+        with _telling(errors):
+            wrapped(return_state=True)
+        for raised in targets:
             raise raised
         return outputs[-1]
 
@@ -345,6 +360,19 @@ class PrefectRun(Listener):
                 f"Prefect: not shown: {type(error).__name__}: {error}"[:300]
             )
             return None
+
+
+@contextmanager
+def _telling(errors: Sequence[BaseException]) -> Iterator[None]:
+    """The first of our own errors is the one to tell: where the disk is full, Prefect fails to record it too."""
+    try:
+        yield
+    except Exception as error:
+        if not errors:
+            raise
+        raise errors[0] from error
+    if errors:
+        raise errors[0]
 
 
 def is_transient(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from storage.errors import refusal
 from storage.home import prepare_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.store import Store
-from storage.tracking import Tracker, import_meanwhile
+from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, ReachedTarget, StageResult, describe
 from tasks.stage import Decision, Stage, engine_in_force
@@ -119,9 +119,10 @@ def _build_with_tracking(
     from flows.orchestration import PrefectRun, prefect_server
 
     home = builder.store.home
+    unreachable = check_tracking_uri(home)
     import_meanwhile()
     with prefect_server(home) as server:
-        tracker = Tracker(home, run.name, recipe.model_dump(mode="json"))
+        tracker = Tracker(home, run.name, recipe.model_dump(mode="json"), unreachable)
         for crashed in dead:
             tracker.close_dead(crashed.get("mlflow", {}).get("runs", []))
             server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
@@ -145,7 +146,7 @@ def _build_with_tracking(
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
             if tracker.failures:
                 run.data.setdefault("warnings", []).append(
-                    f"MLflow: {len(tracker.failures)} records were not sent; first: {tracker.failures[0]}"
+                    f"MLflow: not everything was recorded ({len(tracker.failures)} times): {tracker.failures[0]}"
                 )
 
 

@@ -7,33 +7,47 @@ does not fail the run: what could not be sent is counted and said at the end.
 
 import importlib
 import json
+import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.artifacts import Part
+from storage.errors import ConfigError
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "llmill"
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
+# A server that goes away while a run is under way: a call is given up after this, not after MLflow's own minutes,
+# and after so many in a row the next is not tried for a while.
+REQUEST_SECONDS, REQUEST_RETRIES = 10, 1
+FAILURES_IN_A_ROW, PAUSE_SECONDS = 3, 60.0
 
 
 def tracking_uri(home: Path) -> str:
     """The address that the user has set, or a database under the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get(VARIABLE) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def check_tracking_uri(home: Path) -> str | None:
+    """Why nobody answers at the tracking address, None where it can be used; ConfigError for one that is none."""
+    check_form(VARIABLE, tracking_uri(home))
+    return no_answer(tracking_uri(home))
 
 
 def silence_mlflow() -> None:
-    """No analytics leave the machine; must be called before mlflow is imported."""
+    """No analytics leave the machine, no call hangs; must be called before mlflow is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(REQUEST_RETRIES))
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
@@ -47,17 +61,27 @@ def import_meanwhile() -> None:
 class Tracker:
     """Records one run in MLflow. Every method is safe to call when the server is gone."""
 
-    def __init__(self, home: Path, run: str, recipe: Mapping[str, Any]) -> None:
+    def __init__(self, home: Path, run: str, recipe: Mapping[str, Any], unreachable: str | None = None) -> None:
+        """`unreachable` says why nobody answers at the address: then nothing is sent."""
         silence_mlflow()
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         self.uri = tracking_uri(home)
         if self.uri.startswith("sqlite"):
             (home / "mlflow").mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(self.uri)  # a model version's source is looked up through the global address
-        self._client = mlflow.MlflowClient(self.uri)
+        try:
+            self._client = mlflow.MlflowClient(self.uri)
+        except MlflowException as error:
+            raise ConfigError(
+                f"{VARIABLE}={redacted(self.uri)}: MLflow cannot use it ({redacted(error.message)[:300]}). "
+                "Mend or unset it"
+            ) from error
         self._home, self._run_name, self._recipe = home, run, recipe
-        self.failures: list[str] = []
+        self.failures = [unreachable] if unreachable else []
+        self._failed_in_a_row = 0
+        self._silent_until = math.inf if unreachable else 0.0
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}
@@ -214,11 +238,18 @@ class Tracker:
         return f"{without_credentials(base).rstrip('/')}/{path}"
 
     def _safely(self, action: Callable[[], Any]) -> Any:
+        if time.monotonic() < self._silent_until:
+            return None
         try:
-            return action()
+            done = action()
         except Exception as error:
             self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0][:200]))
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= FAILURES_IN_A_ROW:
+                self._silent_until = time.monotonic() + PAUSE_SECONDS
             return None
+        self._failed_in_a_row = 0
+        return done
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -229,17 +260,6 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, inner in value.items():
         rows |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
     return rows
-
-
-def redacted(text: str) -> str:
-    """A text in which no URL carries its user and password."""
-    return re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
-
-
-def without_credentials(url: str) -> str:
-    """A URL without its user and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _is_number(value: Any) -> bool:

@@ -34,12 +34,12 @@ def generate_text(
 
     `release` is any folder with `model.safetensors`, `config.json` and `tokenizer.json`. Temperature 0 is greedy.
     """
+    if not is_utf8(prompt):
+        raise DataError("the prompt is not UTF-8: check the encoding of the terminal or of what calls llmill")
     from model.generate import load_model
     from tasks.collect.signatures import prompt_from_signature
     from tasks.tokenizer import load_tokenizer
 
-    if not is_utf8(prompt):
-        raise DataError("the prompt is not UTF-8: check the encoding of the terminal or of what calls llmill")
     tokenizer = load_tokenizer(release)
     model = load_model(release, device)
     ids = starting_ids(tokenizer, prompt if raw else prompt_from_signature(prompt), raw=raw)

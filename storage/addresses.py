@@ -1,0 +1,66 @@
+"""Whether a server answers at an address that the user has set: asked once, before anything is built.
+
+The clients themselves would try for minutes (MLflow: 7 retries a call, 15 for a database) or end in a traceback.
+"""
+
+import http.client
+import re
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit, urlunsplit
+
+from storage.errors import ConfigError
+
+ANSWER_SECONDS = 5.0
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> None:
+    """Raise ConfigError for an address that is none, or none of these schemes. `setting` is where it was set."""
+    try:
+        parts = urlsplit(address)
+        wrong = parts.port == 0 or (schemes and (parts.scheme not in schemes or not parts.hostname))
+    except ValueError:  # no port number, half an IPv6 address
+        wrong = True
+    if wrong:
+        form = "such as http://127.0.0.1:4200/api" if schemes else "such as http://127.0.0.1:5000"
+        raise ConfigError(f"{setting}={redacted(address)}: this is no address. Write it in full, {form}, or unset it")
+
+
+def no_answer(address: str) -> str | None:
+    """Why nobody answers at an address of a server or a database server; None where somebody does, or it has none."""
+    parts = urlsplit(address)
+    kind = parts.scheme.partition("+")[0]
+    try:
+        if kind in ("http", "https"):
+            _ask(without_credentials(address))
+        elif kind in DATABASE_PORTS and parts.hostname:
+            socket.create_connection((parts.hostname, parts.port or DATABASE_PORTS[kind]), ANSWER_SECONDS).close()
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return f"nobody answers at {without_credentials(address)} ({reason})"
+    return None
+
+
+def without_credentials(url: str) -> str:
+    """A URL without its user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def redacted(text: str) -> str:
+    """A text in which no URL carries its user and password."""
+    return re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
+
+
+def _ask(address: str) -> None:
+    """Any answer will do, a refusal too: whether we may come in is for the client to find out."""
+    try:
+        urllib.request.urlopen(address, timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):
+            raise
