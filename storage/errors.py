@@ -51,7 +51,7 @@ _REFUSALS = {  # errno -> (what is wrong, what to do)
     errno.EMFILE: ("too many open files", "Raise the limit (ulimit -n) and run the same command again"),
 }
 # What libraries make of the same: safetensors and pyarrow keep the number in the text; sqlite3 and numpy do not.
-_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]")
+_NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
 _FULL = re.compile(r"database or disk is full|\d+ requested and \d+ written")
 
 

@@ -1,8 +1,12 @@
 """Recipes: what they accept, and what they say about what they refuse."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flows.recipe import Recipe, load_recipe, shipped
 from storage.errors import ConfigError
@@ -73,3 +77,47 @@ def test_a_bad_recipe_names_the_file_the_field_and_the_mend(case: str, tmp_path:
 def test_a_bad_override_is_refused(setting: str) -> None:
     with pytest.raises(ConfigError):
         load_recipe("smoke", [setting])
+
+
+SECTIONS = st.sampled_from([*Recipe.model_fields, "files", "docstrings", "packages", "path", "steps", "0", "", "x"])
+SCALARS = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(), st.dates(), st.binary(max_size=3)),
+    *(st.text(max_size=5), st.sampled_from(["a", "nano", "none", "auto", 10**400, -(10**30), "9" * 5000])),
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SECTIONS | SCALARS, inner, max_size=4)
+)
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def loads_or_is_refused(file: Path, overrides: list[str]) -> None:
+    try:
+        assert isinstance(load_recipe(str(file), overrides), Recipe)
+    except ConfigError as error:
+        assert str(error)
+
+
+@given(document=st.dictionaries(SECTIONS, VALUES, max_size=4), below=st.dictionaries(SECTIONS, VALUES, max_size=3))
+@FUZZ
+def test_no_document_ends_in_a_traceback(document: dict[str, Any], below: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "any.yaml"
+    document = {"collect": {"synthetic": {}, **below}, **document}
+    file.write_text(yaml.dump(document, default_flow_style=True), encoding="utf-8", errors="surrogatepass")
+    loads_or_is_refused(file, [])
+
+
+@given(data=st.binary(max_size=40) | st.text("ab:-[]{}&*!|>'\"#%@?,\n\t 0.", max_size=30).map(str.encode))
+@FUZZ
+def test_no_bytes_end_in_a_traceback(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "any.yaml"
+    file.write_bytes(data)
+    loads_or_is_refused(file, [])
+
+
+@given(path=st.lists(SECTIONS, min_size=1, max_size=4).map(".".join), value=st.text(max_size=12))
+@FUZZ
+def test_no_override_ends_in_a_traceback(path: str, value: str) -> None:
+    try:
+        load_recipe("smoke", [f"{path}={value}"])
+    except ConfigError as error:
+        assert str(error)
