@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.text import size
+from storage.addresses import redacted
 from storage.errors import LlmillError
 from storage.files import locked
 from storage.home import VARIABLE, home
 from storage.runs import RUNNING, runs
 from storage.store import Store
-from storage.tracking import redacted
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml
 NEEDED_BYTES = 1 << 30  # the quick recipe writes about a tenth of it

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from flows.commands.options import add_json_option, between, print_json
@@ -90,9 +91,11 @@ def add_commands(commands: Any) -> None:
 def _runs(options: argparse.Namespace) -> int:
     from flows.history import runs_text
     from storage.home import home
-    from storage.runs import runs
+    from storage.runs import damaged_runs, runs
 
     known = runs(home())
+    for path in damaged_runs(home()):
+        print(f"{path}: not a run file that this llmill can read: passed over", file=sys.stderr)
     if options.json:
         print_json(known)
     else:

@@ -27,10 +27,10 @@ from flows.report.wording import (
     verdict_text,
 )
 from flows.text import duration, figure
+from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store import Store
-from storage.tracking import redacted
 
 FOLDER = Path(__file__).parent
 

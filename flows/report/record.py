@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.report.view import RunView
-from storage.tracking import redacted
+from storage.addresses import redacted
 
 
 def key_facts(view: RunView) -> dict[str, Any]:
