@@ -5,7 +5,7 @@ ship stand in `flows/recipes/`. `--set path=value` overrides single fields befor
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -227,10 +227,23 @@ def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:
     if not is_utf8(str(base)):
         raise ConfigError(f"{base}: the name of this folder is not UTF-8. Rename it")
 
-    def absolute(sources: Sequence[Any]) -> tuple[Any, ...]:
+    def absolute(sources: Sequence[Any], *fields: str) -> tuple[Any, ...]:
         return tuple(
-            source.model_copy(update={"path": os.path.normpath(base / expand_user(source.path))}) for source in sources
+            source.model_copy(
+                update={
+                    field: os.path.normpath(base / expand_user(given))
+                    for field in fields
+                    if (given := getattr(source, field)) is not None
+                }
+            )
+            for source in sources
         )
 
-    update: Mapping[str, Any] = {"files": absolute(recipe.collect.files), "pairs": absolute(recipe.collect.pairs)}
-    return recipe.model_copy(update={"collect": recipe.collect.model_copy(update=dict(update))})
+    collect = {"files": absolute(recipe.collect.files, "path"), "pairs": absolute(recipe.collect.pairs, "path")}
+    benchmarks = {"tasks": absolute(recipe.evaluate.tasks, "path", "data")}
+    return recipe.model_copy(
+        update={
+            "collect": recipe.collect.model_copy(update=collect),
+            "evaluate": recipe.evaluate.model_copy(update=benchmarks),
+        }
+    )

@@ -1,31 +1,22 @@
-"""Our models behind lm-eval (EleutherAI's lm-evaluation-harness): its tasks, rules and numbers, our scorer.
+"""Our own two benchmarks behind lm-eval (EleutherAI's lm-evaluation-harness): its rules and numbers, our scorers.
 
-`ScorerLM` turns lm-eval's requests into (context ids, continuation ids) for a scoring function: a model's, or an
-n-gram baseline's, so that a baseline is measured by the very same rules. Tasks are YAML files written into a private
-folder; their items come from memory, never through a data set cache. What lm-eval 0.4.13 would do by itself and must
-not here: look for the hub, register 14,000 built-in tasks, cache answers under a key that does not know the model,
-run a bootstrap in a process pool, record host and date. So `evaluate` is called below `simple_evaluate`, offline,
-with `include_defaults=False`, `bootstrap_iters=0` and no cache. Cost: about 3 s to import, 1 s for 1,000 items.
+Models and n-gram baselines are measured by the very same rules (backend.py). Tasks are YAML files written into a
+private folder; their items come from memory, never through a data set cache. What lm-eval 0.4.13 would do by itself
+and must not here: look for the hub, register 14,000 built-in tasks, cache answers under a key that does not know the
+model, run a bootstrap in a process pool, record host and date. So `evaluate` is called below `simple_evaluate`,
+offline, with `include_defaults=False`, `bootstrap_iters=0` and no cache. Cost: about 3 s to import, 1 s for 1,000
+items.
 """
 
-import functools
 import json
-import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from storage.canonical import canonical_json
-from storage.home import home
-from storage.tokens import END_OF_TEXT
+from tasks.evaluate.backend import Scorer, scorer_lm
+from tasks.evaluate.hub import quiet_libraries
 
-if TYPE_CHECKING:
-    from lm_eval.api.model import TemplateLM
-
-Request = tuple[list[int], list[int]]
-Scorer = Callable[[Sequence[Request]], list[tuple[float, bool]]]
 Row = dict[str, Any]
 
 # A task by its YAML's fields; `!function` and the items are added where it is written.
@@ -88,13 +79,13 @@ class Harness:
         """Per task: lm-eval's own figures under `results`, one row an item under `samples`, in order of the items."""
         if not self._names:
             return {}
-        with _quiet_and_offline():
+        with quiet_libraries():
             from lm_eval.evaluator import evaluate
             from lm_eval.tasks import TaskManager
 
             manager = TaskManager(include_path=str(self._folder), include_defaults=False)
             loaded = manager.load(self._names)
-            found = evaluate(_scorer_lm(self._encode, score), loaded, bootstrap_iters=0, log_samples=True)
+            found = evaluate(scorer_lm(self._encode, score), loaded, bootstrap_iters=0, log_samples=True)
         return {
             name: {
                 "results": {
@@ -106,74 +97,3 @@ class Harness:
             }
             for name in self._names
         }
-
-
-def _scorer_lm(encode: Callable[[str], list[int]], score: Scorer) -> "TemplateLM":
-    """An lm-eval model; made inside a function because its base class is lm-eval's."""
-    from lm_eval.api.model import TemplateLM
-
-    class ScorerLM(TemplateLM):
-        """Log-likelihoods from a scoring function; the context of a request without one is `<|endoftext|>`."""
-
-        @property
-        def eot_token_id(self) -> int:
-            return END_OF_TEXT
-
-        def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-            return encode(string)
-
-        def _loglikelihood_tokens(
-            self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
-        ) -> list[tuple[float, bool]]:
-            """Equal requests (a distractor that stands in several items) are scored once."""
-            wanted = [(_after_mark(context), tuple(continuation)) for _, context, continuation in requests]
-            unique = list(dict.fromkeys(wanted))
-            scored = score([(list(context), list(continuation)) for context, continuation in unique])
-            answers = dict(zip(unique, scored, strict=True))
-            return [answers[request] for request in wanted]
-
-        def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[tuple[float, bool]]:
-            return super().loglikelihood(requests, disable_tqdm=True)
-
-        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-            raise NotImplementedError("bits per byte are measured with strided windows, not by lm-eval")
-
-        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            raise NotImplementedError("the tasks here score, they do not generate")
-
-    return ScorerLM()
-
-
-def _after_mark(context: list[int]) -> tuple[int, ...]:
-    """A context as the model has seen them in training: after `<|endoftext|>`."""
-    return tuple(context) if context[:1] == [END_OF_TEXT] else (END_OF_TEXT, *context)
-
-
-@contextmanager
-def _quiet_and_offline() -> Iterator[None]:
-    """Hugging Face libraries read these at import; a user's HF_HOME stays, all is put back afterwards."""
-    wanted = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_OFFLINE": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HOME": os.environ.get("HF_HOME", str(home() / "cache" / "huggingface")),
-    }
-    before = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
-    os.environ.update(wanted)
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        import lm_eval.api.task as task_module
-
-        progress_bar = task_module.tqdm
-        task_module.tqdm = functools.partial(progress_bar, disable=True)
-        try:
-            yield
-        finally:
-            task_module.tqdm = progress_bar
-    finally:
-        logger.setLevel(level)
-        for name in [name for name in os.environ if name.startswith("HF_")]:  # lm-eval sets some of its own
-            del os.environ[name]
-        os.environ.update(before)

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.evaluate.backend import Request
 from tasks.evaluate.calibration import choice_calibration
 from tasks.evaluate.documents import Sampled
-from tasks.evaluate.harness import CHOICE_TASK, CLOZE_TASK, Harness, Request
+from tasks.evaluate.harness import CHOICE_TASK, CLOZE_TASK, Harness
 from tasks.evaluate.items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
 from tasks.evaluate.scorers import Scorers
 from tasks.evaluate.scores import MODELS, Item, Measure, select

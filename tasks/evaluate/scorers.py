@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.evaluate.backend import Generator, Prompt, Request, Scorer, answer
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.harness import Request, Scorer
 from tasks.evaluate.ngrams import NgramModel
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -18,12 +22,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Scorers:
-    """`documents`: nats of each document after its first token; `continuations`: (log-likelihood, greedy) of each;
-    `confidences`, of models only: how sure of each next token of each document, and whether rightly."""
+    """`documents`: nats of each document after its first token; `continuations`: (log-likelihood, greedy) of each.
+
+    Of models only: `confidences`, how sure of each next token of each document, and whether rightly; `generations`,
+    the text that follows each prompt; `chat`, whether the chat form was learned.
+    """
 
     documents: Callable[[Sequence[Sequence[int]]], list[float]]
     continuations: Scorer
     confidences: Callable[[Sequence[Sequence[int]]], list[tuple[Any, Any]]] | None = None
+    generations: Generator | None = None
+    chat: bool = False
 
 
 def ngram_scorers(model: NgramModel) -> Scorers:
@@ -36,7 +45,7 @@ def ngram_scorers(model: NgramModel) -> Scorers:
 
 @contextmanager
 def model_scorers(
-    folder: Path, stride: int, config: EvaluateConfig, device: str, progress: Progress
+    folder: Path, stride: int, config: EvaluateConfig, device: str, progress: Progress, *, chat: bool = False
 ) -> Iterator[Scorers]:
     """A model folder as a scorer, while the block lasts; the thread count of the process is put back after it.
 
@@ -65,10 +74,20 @@ def model_scorers(
         def confidences(some: Sequence[Sequence[int]], shown: Progress | None) -> list[tuple[Any, Any]]:
             return list(next_token_confidences(model, some, config.token_budget, shown))
 
+        def generations(tokenizer: "Tokenizer", some: Sequence[Prompt], shown: Progress | None) -> list[str]:
+            answers = []
+            for number, prompt in enumerate(some, 1):
+                answers.append(answer(model, tokenizer, prompt))
+                if shown is not None:
+                    shown(number, len(some))
+            return answers
+
         yield Scorers(
             lambda wanted: dealt_out(documents, wanted, workers, progress),
             lambda wanted: dealt_out(continuations, wanted, workers, progress),
             lambda wanted: dealt_out(confidences, wanted, workers, progress),
+            lambda tokenizer, wanted: dealt_out(partial(generations, tokenizer), wanted, workers, progress),
+            chat,
         )
     finally:
         torch.set_num_threads(before)

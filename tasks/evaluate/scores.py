@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
+from tasks.evaluate.references import Reference
 from tasks.evaluate.statistics import Floats, as_clusters, bootstrap_ratio, rounded, wilson
 
 MODELS = ("base", "tuned")
@@ -87,11 +88,13 @@ class Measure:
     kind: Literal["ratio", "exponential", "proportion"] = "ratio"
     higher_is_better: bool | None = False
     constants: Mapping[str, float] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A line of scores.json. `value` is null where it could not be measured, and `note` says why."""
+    """A line of scores.json. `value` is null where it could not be measured, and `note` says why. `references` are
+    figures of known models under the same protocol, each with its source."""
 
     name: str
     model: str
@@ -105,7 +108,8 @@ class Score:
     rule: str
     note: str = ""
     kind: str = "ratio"  # and the next: as in `Measure`
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
+    references: tuple[Reference, ...] = ()
 
 
 def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
@@ -143,6 +147,7 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
                 ONE_DOCUMENT if alone else "",
                 measure.kind,
                 measure.higher_is_better,
+                measure.references,
             )
         )
     return lines

@@ -22,10 +22,12 @@ from storage.errors import ConfigError, DataError
 from storage.tokens import END_OF_TEXT
 from tasks.canaries import read_planted
 from tasks.context import Context, Summary
+from tasks.evaluate.benchmarks import measure_benchmarks
 from tasks.evaluate.calibration import token_calibration
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import index_documents, read_sample, with_identified_languages
 from tasks.evaluate.items import choice_items, cloze_items
+from tasks.evaluate.loading import load_benchmarks
 from tasks.evaluate.measures import (
     LEAST_ITEMS,
     Question,
@@ -39,6 +41,7 @@ from tasks.evaluate.ngrams import NgramModel
 from tasks.evaluate.pairs import as_questions, heldout_pairs
 from tasks.evaluate.scorers import Scorers, model_scorers, ngram_scorers
 from tasks.evaluate.scores import MODELS, Measure, Score, missing_lines, score_lines, write_items, write_scores
+from tasks.evaluate.taskfiles import observe_benchmarks
 from tasks.stage import stage
 from tasks.training import training_device
 
@@ -57,9 +60,9 @@ HEADLINES = {  # of the summary, by (name, metric)
 }
 
 
-def observe_device(config: EvaluateConfig) -> dict[str, str]:
-    """What `auto` stands for on this machine: the last digits of another device's sums differ."""
-    return {"device": training_device(config.device)}
+def observe_outside(config: EvaluateConfig) -> dict[str, str]:
+    """The files of the benchmarks, and what `auto` stands for on this machine: another device's last digits differ."""
+    return {"device": training_device(config.device)} | observe_benchmarks(config.tasks)
 
 
 @stage(
@@ -72,7 +75,7 @@ def observe_device(config: EvaluateConfig) -> dict[str, str]:
         "clean": ("documents", "signals"),
         "collected": ("pairs",),
     },
-    observe=observe_device,
+    observe=observe_outside,
     libraries=("torch", "lm_eval", "tokenizers"),
 )
 def evaluate(
@@ -112,6 +115,7 @@ def evaluate(
     planted = read_planted(base["canaries"])
     pairs = heldout_pairs(collected["pairs"].path, config.items, config.seed)
 
+    benchmarks = load_benchmarks(config.tasks, config.seed)
     context_length = min(_context_length(model) for model in (base, tuned))
     stride = context_length // 2 if config.stride is None else config.stride
     if stride > context_length:
@@ -136,10 +140,13 @@ def evaluate(
             name: ngram_scorers(NgramModel(encoder.get_vocab_size(), order, counted))
             for name, order in (("unigram", 1), ("trigram", 3))
         }
-        meter = Meter(context, MEASUREMENTS * (len(scorers) + len(MODELS)) + len(MODELS))
+        asked = MEASUREMENTS + bool(benchmarks.tasks)
+        meter = Meter(context, asked * (len(scorers) + len(MODELS)) + len(MODELS))
         for name, artifact in zip(MODELS, (base, tuned), strict=True):
             folder, device = artifact["model"].path, training_device(config.device)
-            scorers[name] = models.enter_context(model_scorers(folder, stride, config, device, meter.within))
+            scorers[name] = models.enter_context(
+                model_scorers(folder, stride, config, device, meter.within, chat=name == "tuned")
+            )
 
         def ask(question: Question) -> dict[str, Any]:
             return {name: meter.counted(question, scorer) for name, scorer in scorers.items()}
@@ -160,8 +167,11 @@ def evaluate(
         measures += canary_measures(ask, planted, config.exposure_candidates, config.seed, encoder.decode)
         calibration, reliability_table = token_calibration(predict, scored, scored_ids, config.calibration_tokens)
         measures += calibration
+        of_tasks, whole = measure_benchmarks(ask, benchmarks, encoder, context_length, config.seed)
+        measures += of_tasks
 
     lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
+    lines += whole
     lines += _missing(
         measures,
         {

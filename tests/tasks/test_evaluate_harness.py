@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.evaluate.harness import CHOICE_TASK, CLOZE_TASK, Harness, Request
+from tasks.evaluate.backend import Request
+from tasks.evaluate.harness import CHOICE_TASK, CLOZE_TASK, Harness
 
 CHOICES = [
     {"context": "one two three", "choices": [" four", " red", " bird", " seven of them"], "label": 0},
