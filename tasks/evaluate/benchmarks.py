@@ -83,7 +83,6 @@ def _answers(lm: "TemplateLM", loaded: Loaded, *, generates: bool, chat: bool, s
             found = evaluate(
                 lm,
                 {"tasks": {task.label: task.task for task in asked}, "groups": {}, "group_map": {}},
-                samples={task.label: task.chosen for task in asked},
                 bootstrap_iters=0,
                 log_samples=True,
                 apply_chat_template=in_chat,
@@ -273,7 +272,7 @@ def _whole_lines(task: LoadedTask, column: Column, values: Mapping[str, Sequence
     baselines = {who: figure for who, figure in figures.items() if who not in MODELS and figure is not None}
     note = "no mean over items: no interval"
     return [
-        Score(task.label, model, _shown(column), figures[model], None, None, len(task.chosen), baselines, False,
+        Score(task.label, model, _shown(column), figures[model], None, None, len(task.documents), baselines, False,
               _rule(task, column), note)
         for model in MODELS
     ]  # fmt: skip

@@ -27,14 +27,13 @@ Task = Any  # lm_eval.api.task.Task
 
 @dataclass(frozen=True, slots=True)
 class LoadedTask:
-    """A task of lm-eval under the name that scores give it; `chosen` are the numbers of the items asked, ascending."""
+    """A task of lm-eval under the name that scores give it, cut to the items that are asked."""
 
     label: str
     name: str
     task: Task
-    documents: list[dict[str, Any]]  # the chosen items
-    chosen: list[int]
-    digests: list[str]  # of the chosen items' contents
+    documents: list[dict[str, Any]]  # the items
+    digests: list[str]  # of the items' contents
     shots: int
     chat: bool
 
@@ -242,7 +241,7 @@ def _prepare(
     if benchmark.num_fewshot is not None and task.OUTPUT_TYPE != "loglikelihood_rolling":
         task.set_config("num_fewshot", benchmark.num_fewshot)
     shots = int(task.config.num_fewshot or 0)
-    documents = task.eval_docs
+    documents = list(task.eval_docs)
     digests = [_digest(document) for document in documents]
     order = sorted(range(len(digests)), key=lambda number: (rank(seed, digests[number]), number))
     chosen = sorted(order[: benchmark.limit])
@@ -251,7 +250,19 @@ def _prepare(
     for number in chosen:
         _check_item(task, documents[number], f"{option}: {name}: {_place(task, data, number)}")
     items = [documents[number] for number in chosen]
-    return LoadedTask(label, name, task, items, chosen, [digests[number] for number in chosen], shots, benchmark.chat)
+    _cut(task, items)
+    return LoadedTask(label, name, task, items, [digests[number] for number in chosen], shots, benchmark.chat)
+
+
+def _cut(task: Task, items: list[dict[str, Any]]) -> None:
+    """Leave a task no items but these. lm-eval's own `samples` goes through all rows, twice for each model."""
+    from lm_eval.api.task import ConfigurableTask
+
+    if not isinstance(task, ConfigurableTask):
+        task.test_docs, task.has_test_docs = (lambda: items), (lambda: True)
+        return
+    task.dataset = {task.config.test_split or task.config.validation_split: items}  # examples were drawn from before
+    task.config.process_docs = None  # is done
 
 
 def _digest(document: Any) -> str:
