@@ -273,7 +273,7 @@ def _whole_lines(task: LoadedTask, column: Column, values: Mapping[str, Sequence
     note = "no mean over items: no interval"
     return [
         Score(task.label, model, _shown(column), figures[model], None, None, len(task.documents), baselines, False,
-              _rule(task, column), note)
+              _rule(task, column), note, higher_is_better=task.task.higher_is_better().get(column[0]))
         for model in MODELS
     ]  # fmt: skip
 

@@ -77,13 +77,22 @@ def load_benchmarks(benchmarks: Sequence[BenchmarkConfig], seed: int) -> Loaded:
                 found, data = _from_lm_eval(str(benchmark.name), option, unreachable), {}
             suffix = "" if benchmark.num_fewshot is None else f"/{benchmark.num_fewshot}-shot"
             suffix += "/chat" if benchmark.chat else ""
+            labels = _labels(found, suffix)
             for name, task in found["tasks"].items():
-                _add(loaded, _prepare(name + suffix, name, task, benchmark, option, data.get(name), seed), option)
+                _add(loaded, _prepare(labels[name], name, task, benchmark, option, data.get(name), seed), option)
             for name, members in found["groups"].items():
-                labels = [member + suffix for member in members]
-                shots = max((task.shots for task in loaded.tasks if task.label in labels), default=0)
-                loaded.groups.append(Group(name + suffix, name, labels, shots))
+                own = [labels[member] for member in members]
+                shots = max((task.shots for task in loaded.tasks if task.label in own), default=0)
+                loaded.groups.append(Group(name + suffix, name, own, shots))
     return loaded
+
+
+def _labels(found: dict[str, Any], suffix: str) -> dict[str, str]:
+    """What scores call each task: `arc_easy`, `arc_easy/5-shot`; of a group `blimp/adjunct_island`."""
+    labels = {name: name + suffix for name in found["tasks"]}
+    for group, members in reversed(found["groups"].items()):  # the outermost stands first
+        labels |= {name: f"{group}{suffix}/{name.removeprefix(group + '_')}" for name in members}
+    return labels
 
 
 def _add(loaded: Loaded, task: LoadedTask, option: str) -> None:
