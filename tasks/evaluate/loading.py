@@ -165,15 +165,18 @@ def _from_files(benchmark: BenchmarkConfig, option: str) -> tuple[dict[str, Any]
             _check_splits(task, found)
             entry = manager.task_index[name]
             entry.cfg, entry.yaml_path = _in_memory(_fields(task), data[name]), None
-    try:
-        return _flat(manager.load(names)), data
-    except LlmillError:
-        raise
-    except Exception as error:  # whatever lm-eval raises for a task that it cannot use
-        paths = ", ".join(str(files[name].path) for name in names[:3])
-        if isinstance(error, ConnectionError):
-            raise not_loaded(paths, option, "task files are read without the hub", error) from error
-        raise DataError(f"{option}: {paths}: lm-eval cannot use it: {_said(error)}") from error
+    loaded: dict[str, Any] = {"tasks": {}, "groups": {}}
+    for name in names:
+        try:
+            found_tasks = _flat(manager.load([name]))
+        except LlmillError:
+            raise
+        except ConnectionError as error:
+            raise not_loaded(str(files[name].path), option, "task files are read without the hub", error) from error
+        except Exception as error:  # whatever lm-eval raises for a task that it cannot use
+            raise DataError(f"{option}: {files[name].path}: lm-eval cannot use it: {_said(error)}") from error
+        loaded = {part: loaded[part] | found_tasks[part] for part in loaded}
+    return loaded, data
 
 
 def _from_pack(benchmark: BenchmarkConfig, option: str) -> tuple[dict[str, Any], dict[str, LocalData]]:
@@ -247,6 +250,9 @@ def _prepare(
     """Set the n-shot, draw the sample, and look at what will be asked."""
     if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
         raise DataError(f"{option}: {name}: runs code that a model writes, or asks about pictures: not measured here")
+    for metric, aggregation in task.aggregation().items():
+        if aggregation is None:  # lm-eval says so in its log only
+            raise DataError(f"{option}: {name}: the aggregation of the metric {metric} is not one that lm-eval knows")
     if benchmark.num_fewshot is not None and task.OUTPUT_TYPE != "loglikelihood_rolling":
         task.set_config("num_fewshot", benchmark.num_fewshot)
     shots = int(task.config.num_fewshot or 0)
