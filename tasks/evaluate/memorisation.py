@@ -26,8 +26,8 @@ import numpy as np
 from storage.documents import HELDOUT, TRAIN
 from storage.tokens import END_OF_TEXT
 from tasks.canaries import PREFIX_TOKENS, SECRET_TOKENS, Canary, Planted, draw_sequence
+from tasks.evaluate.backend import Request
 from tasks.evaluate.documents import Sampled
-from tasks.evaluate.harness import Request
 from tasks.evaluate.measures import LEAST_ITEMS, Ask
 from tasks.evaluate.scores import MODELS, Item, Measure, Score
 from tasks.evaluate.statistics import Floats
