@@ -7,7 +7,7 @@ to thirty times slower beside a busy one, where one side spins for a thread that
 meet twice a step.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -30,7 +30,11 @@ class Workers:
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Results in order of the items."""
-        return list(map(function, items) if self._pool is None else self._pool.map(function, items))
+        return list(self.stream(function, items))
+
+    def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The same, each as soon as it and those before it are there."""
+        return map(function, items) if self._pool is None else self._pool.map(function, items)
 
     def close(self) -> None:
         if self._pool is not None:

@@ -81,11 +81,11 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
 
     def forward(
-        self, x: Tensor, positions: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
+        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
     ) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
-        queries = rotate(self.q_norm(self.q_proj(x).view(heads)), *positions).transpose(1, 2)
-        keys = rotate(self.k_norm(self.k_proj(x).view(heads)), *positions).transpose(1, 2)
+        queries = rotate(self.q_norm(self.q_proj(x).view(heads)), *angles).transpose(1, 2)
+        keys = rotate(self.k_norm(self.k_proj(x).view(heads)), *angles).transpose(1, 2)
         values = self.v_proj(x).view(heads).transpose(1, 2)
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
@@ -119,9 +119,9 @@ class Block(nn.Module):
         self.mlp = FeedForward(shape)
 
     def forward(
-        self, x: Tensor, positions: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
+        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
     ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), positions, cache, mask)
+        x = x + self.self_attn(self.input_layernorm(x), angles, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -160,17 +160,27 @@ class Transformer(nn.Module):
     def device(self) -> torch.device:
         return self.head.device
 
-    def forward(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache."""
+    def forward(
+        self,
+        ids: Tensor,
+        cache: KeyValueCache | None = None,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache.
+
+        Tokens stand in a row and see all before them, unless `positions` (B, T) and a boolean `mask` (B, 1, T, T) of
+        what each sees say otherwise.
+        """
         start = 0 if cache is None else cache.length
         end = start + ids.shape[1]
-        positions = (self.cosines[start:end].to(self.compute_dtype), self.sines[start:end].to(self.compute_dtype))
-        mask = None
         if cache is not None:
             mask = torch.ones(ids.shape[1], end, dtype=torch.bool, device=ids.device).tril(start)
+        places = slice(start, end) if positions is None else positions
+        angles = (self.cosines[places].to(self.compute_dtype), self.sines[places].to(self.compute_dtype))
         x = self.model.embed_tokens(ids).to(self.compute_dtype)
         for block in self.model.layers:
-            x = block(x, positions, cache, mask)
+            x = block(x, angles, cache, mask)
         if cache is not None:
             cache.length = end
         return self.model.norm(x)
