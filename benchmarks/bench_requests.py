@@ -48,12 +48,12 @@ class Questions:
 def blimp(folder: Path, encode: Encode, pairs: int) -> Questions:
     """The first pairs of each of the 67 sets: which sentence is likelier."""
     items: list[list[Text]] = []
-    with zstandard.open(folder / "blimp.tar.zst", "rb") as packed:
-        with tarfile.open(fileobj=io.BytesIO(packed.read())) as archive:
-            for member in sorted(archive.getmembers(), key=lambda member: member.name):
-                file = archive.extractfile(member) if member.name.endswith(".jsonl") else None
-                for row in map(json.loads, file.read().splitlines()[:pairs] if file else ()):
-                    items.append([("", row["sentence_good"]), ("", row["sentence_bad"])])
+    packed = zstandard.ZstdDecompressor().stream_reader((folder / "blimp.tar.zst").read_bytes()).read()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        for member in sorted(archive.getmembers(), key=lambda member: member.name):
+            file = archive.extractfile(member) if member.name.endswith(".jsonl") else None
+            for row in map(json.loads, file.read().splitlines()[:pairs] if file else ()):
+                items.append([("", row["sentence_good"]), ("", row["sentence_bad"])])
     return _questions("BLiMP", encode, items, [0] * len(items))
 
 

@@ -12,6 +12,7 @@ must not grow for ever; the cuts of least total cost are found by dynamic progra
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def share_prefixes(sequences: Sequence[Sequence[int]], balance: float, most_toke
         return []
     keys = [np.asarray(ids, ">u4").tobytes() for ids in sequences]  # bytes sort as their numbers do
     order = sorted(range(len(keys)), key=lambda number: (keys[number], number))
-    shared = np.array([0, *(_common_tokens(keys[a], keys[b]) for a, b in zip(order, order[1:], strict=False))])
+    shared = np.array([0, *(_common_tokens(keys[a], keys[b]) for a, b in pairwise(order))])
     lengths = np.array([len(sequences[number]) for number in order])
     added = np.cumsum(lengths - shared)  # tokens of the tree of all up to each
     least = np.zeros(len(order) + 1)

@@ -77,7 +77,9 @@ class EvaluateConfig(StageConfig):
     )
     tasks: tuple[BenchmarkConfig, ...] = Field((), max_length=100, description="Benchmarks that lm-eval defines.")
     bootstrap_draws: int = Field(1_000, ge=100, le=100_000, description="Draws for each bootstrap interval.")
-    token_budget: int = Field(8_192, ge=256, le=1 << 22, description="Tokens of one scoring batch, padding included.")
+    token_budget: int | None = Field(
+        None, ge=256, le=1 << 22, description="Tokens of one scoring batch, padding included; default: by device."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it scores; auto takes a GPU if there.")
-    threads: int = Field(2, ge=1, le=256, description="CPU threads that score side by side; batches depend on it.")
+    threads: int = Field(2, ge=1, le=256, description="CPU threads that score side by side.")
     seed: int = Field(1337, ge=0, le=2**32 - 1, description="Seed of the samples, the distractors and the intervals.")

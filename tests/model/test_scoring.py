@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from model.generate import generate, sample
 from model.parallel import Workers
-from model.scoring import score_continuations, score_documents
+from model.prefixes import Group
+from model.scoring import batches, score_continuations, score_documents
 from model.shape import Shape
 from model.transformer import Transformer
 from storage.errors import DataError
@@ -61,6 +64,59 @@ def test_batched_scores_equal_those_of_one_request_at_a_time(model, budget, thre
         assert nats == pytest.approx(expected, abs=1e-4)
         assert greedy == expected_greedy
     assert answers[-1][1]
+
+
+tokens = st.integers(0, 3)  # few, so that requests begin alike, continue or equal each other
+request_sets = st.lists(
+    st.tuples(st.lists(tokens, min_size=1, max_size=20), st.lists(tokens, min_size=1, max_size=8)),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=request_sets, budget=st.sampled_from([None, 20, 64]))
+def test_requests_that_begin_alike_are_scored_as_if_each_stood_alone(model, asked, budget):
+    answers = score_continuations(model, asked, budget)
+    for (context, continuation), (nats, greedy) in zip(asked, answers, strict=True):
+        expected, expected_greedy = one_by_one(model, context[len(continuation) - 17 :], continuation)
+        assert nats == pytest.approx(expected, abs=1e-4)
+        assert greedy == expected_greedy
+    assert score_continuations(model, asked, budget) == answers
+
+
+def test_no_prefix_of_requests_is_forwarded_twice(model):
+    """Four answers to one question of 10 tokens, an answer that goes on, one asked twice: 10 + 3 * 2 + 3 tokens."""
+    forwarded = []
+    model.register_forward_pre_hook(lambda _, inputs: forwarded.append(inputs[0].numel()))
+    question = list(range(10))
+    answers = [[20, 21, 9], [30, 31, 9], [40, 41, 9], [11, 12, 9], [20, 21, 9], [20, 21, 22, 23, 24, 9]]
+    score_continuations(model, [(question, answer) for answer in answers])
+    assert sum(forwarded) == 10 + 4 * 2 + 3
+
+
+def test_rows_beyond_the_context_count_by_what_their_attention_needs():
+    def lengths(*tokens, budget):
+        groups = [Group([number], [0], length) for number, length in enumerate(tokens)]
+        return [[group.tokens for group in batch] for batch in batches(groups, budget, context_length=16)]
+
+    assert lengths(4, 16, 8, 8, budget=32) == [[16, 8], [8, 4]]
+    assert lengths(32, 32, 16, budget=128) == [[32, 32], [16]]
+    assert lengths(100, budget=20) == [[100]]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(tokens, min_size=1, max_size=40), min_size=1, max_size=6), st.integers(1, 16))
+def test_documents_that_begin_alike_are_scored_as_if_each_stood_alone(model, documents, stride):
+    together = score_documents(model, documents, stride)
+    for document, nats in zip(documents, together, strict=True):
+        expected, done = 0.0, 1
+        while done < len(document):
+            end = min(len(document), 17 if done == 1 else done + stride)
+            window = document[max(0, end - 17) : end]
+            expected -= one_by_one(model, window[: done - end], window[done - end :])[0]
+            done = end
+        assert nats == pytest.approx(expected, abs=1e-5 * len(document))
 
 
 def test_a_context_that_does_not_fit_loses_its_beginning(model):

@@ -1,6 +1,7 @@
 """Scoring by several threads: the same answers in the same places, progress from one of them."""
 
 import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,22 +9,28 @@ import torch
 from tiny_model import VOCABULARY, write_model
 
 from tasks.evaluate import EvaluateConfig
-from tasks.evaluate.scorers import dealt_out, model_scorers
+from tasks.evaluate.scorers import model_scorers
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2, 8])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_answers_keep_their_order(workers: int, count: int) -> None:
+def test_answers_keep_their_order_and_progress_is_shown_by_the_caller(tmp_path: Path, threads: int, count: int) -> None:
+    folder = write_model(tmp_path / "model", seed=4)["model"].path
     shown: list[tuple[int, int]] = []
 
-    def squares(some: object, progress: object) -> list[int]:
-        if progress is not None:
-            shown.append((0, 0))
-        return [value * value for value in some]  # type: ignore[attr-defined]
+    def progress(done: int, total: int) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        shown.append((done, total))
 
-    found = dealt_out(squares, range(count), workers, lambda *_: None)
-    assert found == [value * value for value in range(count)]
-    assert len(shown) == 1
+    requests = [([0, number], [number + 9, 5]) for number in range(4, 4 + count)]
+    config = EvaluateConfig(threads=threads, device="cpu", token_budget=256)
+    with model_scorers(folder, 32, config, "cpu", progress) as scorers:
+        together = scorers.continuations(requests)
+        assert shown == sorted(shown)
+        assert shown[-1:] == [(count, count)] * (count > 0)
+        alone = [scorers.continuations([request])[0] for request in requests]
+    assert [nats for nats, _ in together] == pytest.approx([nats for nats, _ in alone], abs=1e-4)
+    assert len({round(nats, 3) for nats, _ in alone}) == count
 
 
 def test_threads_change_nothing_but_the_last_digits(tmp_path: Path) -> None:
