@@ -15,6 +15,8 @@ from model.shape import Shape
 from model.transformer import Transformer
 from storage.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPE = Shape(50, 2, 32, 2, 1, 16, 48, 16)
 UNIFORM = -math.log(50)
 

@@ -13,6 +13,8 @@ from model.transformer import Transformer, save_model
 from storage.tokens import END_OF_TEXT
 from tasks.tokenizer import TokenizerConfig, learn, save_tokenizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPE = Shape(1024, 2, 64, 4, 2, 16, 128, 256)  # passages of BoolQ and LAMBADA exceed the context
 CASES = {
     "blimp": lambda bench, encode: blimp(bench, encode, 2),
