@@ -99,7 +99,8 @@ def _score(
     workers: Workers | None,
 ) -> list[tuple[float, bool]]:
     """(nats lost, whether greedy) of each window. What is put together depends on the windows alone."""
-    token_budget = token_budget or TOKEN_BUDGETS.get(model.device.type, TOKEN_BUDGET)
+    if token_budget is None:
+        token_budget = TOKEN_BUDGETS.get(model.device.type, TOKEN_BUDGET)
     inputs = [window.ids[:-1] for window in windows]
     context_length = model.shape.context_length
     longest = max(context_length, int((token_budget * context_length) ** 0.5))  # a whole budget in one row
