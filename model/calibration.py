@@ -1,24 +1,25 @@
 """How sure a model is of each next token, and whether it is right: what calibration is measured on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.parallel import Workers
+from model.scoring import HEAD_PLACES, Progress, default_token_budget
 from model.transformer import Transformer
 
-Progress = Callable[[int, int], None]
 Confidences = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
-
-HEAD_TOKENS = 1024  # positions whose scores over the vocabulary are held at a time
+Window = tuple[int, int, Sequence[int]]  # number of the document, where it starts there, ids
 
 
 def next_token_confidences(
     model: Transformer,
     documents: Sequence[Sequence[int]],
-    token_budget: int = 8192,
+    token_budget: int | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> list[Confidences]:
     """For each document the probability of the likeliest token at every place after the first, and whether it stands
     there: two arrays (len(document) - 1,).
@@ -36,17 +37,25 @@ def next_token_confidences(
     results: list[Confidences] = [
         (np.zeros(len(document) - 1), np.zeros(len(document) - 1, np.bool_)) for document in documents
     ]
+    token_budget = default_token_budget(model) if token_budget is None else token_budget
+    batches = []
     position = 0
     while position < len(windows):
         rows = max(1, token_budget // (len(windows[position][2]) - 1))
-        batch = windows[position : position + rows]
-        found = _confidences(model, [ids for _, _, ids in batch])
+        batches.append(windows[position : position + rows])
+        position += rows
+
+    def predict(batch: list[Window]) -> list[Confidences]:
+        return _confidences(model, [ids for _, _, ids in batch])
+
+    done = 0
+    for batch, found in zip(batches, (workers or Workers(1)).stream(predict, batches), strict=True):
         for (number, start, ids), (confidence, right) in zip(batch, found, strict=True):
             results[number][0][start : start + len(ids) - 1] = confidence
             results[number][1][start : start + len(ids) - 1] = right
-        position += rows
+        done += len(batch)
         if progress is not None:
-            progress(min(position, len(windows)), len(windows))
+            progress(done, len(windows))
     return results
 
 
@@ -61,7 +70,7 @@ def _confidences(model: Transformer, batch: Sequence[Sequence[int]]) -> list[Con
     real = (torch.arange(lengths[0]) < torch.tensor(lengths)[:, None]).to(model.device)
     hidden, targets = model(ids[:, :-1])[real], ids[:, 1:][real]
     confidence, right = [], []
-    for some, wanted in zip(hidden.split(HEAD_TOKENS), targets.split(HEAD_TOKENS), strict=True):
+    for some, wanted in zip(hidden.split(HEAD_PLACES), targets.split(HEAD_PLACES), strict=True):
         highest, likeliest = (scores := model.logits(some).float()).max(dim=-1)
         confidence.append((highest - scores.logsumexp(dim=-1)).exp().double().cpu().numpy())
         right.append((likeliest == wanted).cpu().numpy())

@@ -46,8 +46,8 @@ def model_scorers(
 ) -> Iterator[Scorers]:
     """A model folder as a scorer, while the block lasts; the thread count of the process is put back after it.
 
-    On a CPU batches and prompts are dealt out to `threads` Python threads whose operations have one thread each: such small
-    matrices gain nothing from being split, and lose much where another program holds a core (measured on a 0.9M
+    On a CPU batches and prompts are dealt out to `threads` Python threads whose operations have one thread each: such
+    small matrices gain nothing from being split, and lose much where another program holds a core (measured on a 0.9M
     model beside a busy core: 42 CPU-seconds with one thread an operation, 87 with two).
     """
     import torch
