@@ -10,7 +10,8 @@ from flows.report.view import Fact, RunView
 from storage.files import read_json
 
 MODELS = ("base", "tuned")
-OWN_MEASURES = ("heldout", "answers", "cloze", "choice")  # every other name is that of a benchmark
+# Every other name is that of a benchmark.
+OWN_MEASURES = ("heldout", "answers", "cloze", "choice", "memorisation", "canaries", "calibration")
 HIGHER_IS_BETTER = ("acc", "gap", "exact", "match", "f1", "share", "bleu", "rouge", "mcc")
 MOST_BENCHMARKS = 8  # beside the own measures; the rest stand in the table of all scores
 
@@ -58,6 +59,11 @@ class Score(Fact):
         return any(word in self.metric for word in HIGHER_IS_BETTER)
 
     @property
+    def has_no_direction(self) -> bool:
+        """Whether the line says that neither way is better: a finding, such as what is known by heart."""
+        return self.higher_is_better is None and "higher_is_better" in self.model_fields_set
+
+    @property
     def is_share(self) -> bool:
         """Whether it lies between 0 and 1 by its meaning, so that it is shown as per cent."""
         return self.higher and self.metric != "prompt_gap" and (self.value is None or 0 <= self.value <= 1)
@@ -77,7 +83,7 @@ class Score(Fact):
         best = self.best_baseline
         if self.value is None:
             return "missing"
-        if best is None:
+        if best is None or self.has_no_direction:
             return "alone"
         sign = 1.0 if self.higher else -1.0
         ends = [sign * (end - best[1]) for end in (self.low, self.high, self.value) if end is not None]

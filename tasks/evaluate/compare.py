@@ -41,8 +41,8 @@ class Answers:
 class Comparison:
     """`difference` is new less old, `low` to `high` its 95 % interval: None where all items are of one document.
 
-    `better` and `worse` count the items on which the new model is so; `p_value` is McNemar's, for right or wrong
-    answers only.
+    `better` and `worse` count the items on which the new model is so, or is higher and lower where neither way is
+    better (`higher_is_better` None: no gain, no loss); `p_value` is McNemar's, for right or wrong answers only.
     """
 
     items: int
@@ -55,19 +55,19 @@ class Comparison:
     better: int
     worse: int
     p_value: float | None
-    higher_is_better: bool
+    higher_is_better: bool | None
 
     @property
     def least_gain(self) -> float | None:
         """The worse end of the interval, as a gain: positive where the new model is better beyond doubt."""
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.higher_is_better is None:
             return None
         return self.low if self.higher_is_better else -self.high
 
     @property
     def most_gain(self) -> float | None:
         """The better end of the interval, as a gain: negative where the new model is worse beyond doubt."""
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or self.higher_is_better is None:
             return None
         return self.high if self.higher_is_better else -self.low
 
@@ -78,7 +78,7 @@ def compare(
     documents: list[str],
     *,
     kind: Kind,
-    higher_is_better: bool,
+    higher_is_better: bool | None,
     draws: int = 1000,
     seed: int = 1337,
 ) -> Comparison:
@@ -93,7 +93,7 @@ def compare(
     sums = [cluster_sums(values, clusters) for values in (old.amounts, old.weights, new.amounts, new.weights)]
     before, after = (_figure(top.sum(), bottom.sum(), kind) for top, bottom in (sums[:2], sums[2:]))
     low, high = _interval(sums, kind, draws, seed) if count > 1 else (None, None)
-    sign = 1 if higher_is_better else -1
+    sign = -1 if higher_is_better is False else 1
     gains = sign * (new.values - old.values)
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     exact = kind == "proportion" and _are_right_or_wrong(old) and _are_right_or_wrong(new)

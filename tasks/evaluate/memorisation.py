@@ -10,9 +10,10 @@
 A span is what greedy decoding gives exactly if each of its tokens is the likeliest after the true ones before it, so
 one forward pass answers, and nothing is generated.
 
-`memorisation.json`: `{"canaries": [{"model", "repeats", "count", "seen_mean", "reproduced": share, "exposure_mean":
-bits, "exposure_chance"}, ...], "spans": [{"model", "split", "spans": number, "reproduced": share, "low", "high"}, ...],
-"prefix_tokens", "span_tokens", "epochs": passes of pretraining over the training tokens}`.
+`memorisation.json`: `{"canaries": [{"model", "repeats", "count", "seen_mean", "reproduced", "exposure_mean",
+"exposure_chance"}, ...], "spans": [{"model", "split", "spans", "reproduced", "low", "high"}, ...], "prefix_tokens",
+"span_tokens", "epochs"}`. `reproduced` is a number of canaries or spans, `low` and `high` are the ends of the interval
+of its share, exposures are bits, `epochs` passes of pretraining over the training tokens.
 """
 
 import math
@@ -101,9 +102,10 @@ def span_measures(
     trained = f"{rule}; training documents, passed over {epochs:g} times"
     beside = {f"{model}_on_heldout": outside[model] for model in MODELS}
     return [
-        Measure("memorisation", "reproduced", trained, known, inside | beside, ones, "proportion", None),
+        Measure("memorisation", "reproduced", trained, known, inside | beside, ones, "proportion",
+                higher_is_better=None),
         Measure("memorisation", "reproduced_heldout", f"{rule}; held-out documents", unknown, outside, ones,
-                "proportion", None),
+                "proportion", higher_is_better=None),
     ]  # fmt: skip
 
 
@@ -133,11 +135,12 @@ def canary_measures(ask: Ask, planted: Planted, candidates: int, seed: int, deco
         )
         exact = {who: flags[places] for who, flags in greedy.items()}
         bits = {who: found[places] for who, found in exposures.items()}
+        guessed = float(len(planted.words)) ** -SECRET_TOKENS
         measures += [
             Measure(name, "reproduced", f"{rule}; greedy decoding after {PREFIX_TOKENS} gives the others", items, exact,
-                    ones, "proportion", None, {"chance": float(len(planted.words)) ** -SECRET_TOKENS}),
+                    ones, "proportion", constants={"chance": guessed}, higher_is_better=None),
             Measure(name, "exposure", f"{rule}; bits, by rank among {candidates} never planted", items, bits, ones,
-                    higher_is_better=None, constants={"chance": chance_exposure(candidates)}),
+                    constants={"chance": chance_exposure(candidates)}, higher_is_better=None),
         ]  # fmt: skip
     return measures
 
@@ -171,7 +174,7 @@ def memorisation_table(lines: Sequence[Score], planted: Planted, recall: Recall)
                     "repeats": repeats,
                     "count": len(group),
                     "seen_mean": _seen_mean(group),
-                    "reproduced": exact.value,
+                    "reproduced": _number(exact),
                     "exposure_mean": rank.value,
                     "exposure_chance": rank.baselines["chance"],
                 }
@@ -180,8 +183,8 @@ def memorisation_table(lines: Sequence[Score], planted: Planted, recall: Recall)
         for model in MODELS:
             line = found.get(("memorisation", metric, model))
             if line is not None:
-                share = {"reproduced": line.value, "low": line.low, "high": line.high}
-                spans.append({"model": model, "split": split, "spans": line.items, **share})
+                counts = {"spans": line.items, "reproduced": _number(line)}
+                spans.append({"model": model, "split": split, **counts, "low": line.low, "high": line.high})
     return {
         "canaries": canaries,
         "spans": spans,
@@ -194,6 +197,11 @@ def memorisation_table(lines: Sequence[Score], planted: Planted, recall: Recall)
 def _request(ids: Sequence[int]) -> Request:
     """A canary as training has met it: after a document mark."""
     return [END_OF_TEXT, *ids[:PREFIX_TOKENS]], list(ids[PREFIX_TOKENS:])
+
+
+def _number(line: Score) -> int:
+    """How many of its items a share stands for."""
+    return round((line.value or 0.0) * line.items)
 
 
 def _seen_mean(group: Sequence[Canary]) -> float:

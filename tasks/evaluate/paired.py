@@ -64,7 +64,7 @@ def changed_items(
         raise DataError(f"no figure {figure[0]} with the metric {figure[1]}. Figures: {known}")
     joined = _joined(*tables)
     before, after = _answers(joined, ""), _answers(joined, "_new")
-    sign = 1 if score["higher_is_better"] else -1
+    sign = -1 if score["higher_is_better"] is False else 1
     moved = np.abs(after.amounts - before.amounts)
     order = [number for number in np.argsort(-moved, kind="stable").tolist() if moved[number] > 0][:limit]
     return [

@@ -18,6 +18,7 @@ from flows.report.charts import Scale, ticks
 from flows.report.corpus import sources_of
 from flows.report.drops import document_flow
 from flows.report.page import render, write_report
+from flows.report.scores import Score
 from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
 from flows.report.view import RunView
@@ -247,6 +248,14 @@ def test_the_verdict_follows_the_interval(home: Path) -> None:
         view = made_run(home / str(number), {"scores.json": lines})
         text = markdown_summary(view.store, view.run, Path("report.html"), None)
         assert verdict in text and f"{100 * value:.1f}" in text
+
+
+def test_a_finding_has_no_verdict() -> None:
+    """`null` says that neither way is better; an older line that says nothing is judged by its metric."""
+    line = {"name": "canaries/repeats=4", "model": "base", "metric": "exposure", "value": 7, "low": 6, "high": 8}
+    line["baselines"] = {"chance": 1.4}
+    assert Score.model_validate(line | {"higher_is_better": None}).verdict == "alone"
+    assert Score.model_validate(line).verdict == "worse"
 
 
 def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:

@@ -121,3 +121,10 @@ def test_what_does_not_pair_is_refused() -> None:
         compare(right([1]), right([1, 0]), ["a"], kind="proportion", higher_is_better=True)
     with pytest.raises(ValueError, match="do not pair"):
         compare(right([]), right([]), [], kind="proportion", higher_is_better=True)
+
+
+def test_a_figure_without_a_direction_has_no_winner() -> None:
+    old, new = right([0] * 40), right([1] * 40)
+    found = compare(old, new, [str(n) for n in range(40)], kind="proportion", higher_is_better=None)
+    assert (found.difference, found.better, found.worse) == (1, 40, 0)
+    assert not is_superior(found) and not is_inferior(found) and not is_non_inferior(found, 1)

@@ -87,7 +87,7 @@ def test_planted_canaries_are_reproduced_and_exposed_by_the_model_that_learned_t
         (1, 8),
         (16, 8),
     ]
-    assert table["canaries"][4]["reproduced"] == 1.0 and table["canaries"][4]["seen_mean"] == 0
+    assert table["canaries"][4]["reproduced"] == 8 and table["canaries"][4]["seen_mean"] == 0
 
 
 def test_nothing_planted_nothing_measured(ask: Ask) -> None:
