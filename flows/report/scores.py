@@ -228,7 +228,7 @@ class Calibration(Fact):
 
 
 class Canary(Fact):
-    """Made-up secrets that were planted in the training text a known number of times."""
+    """Random words that were planted in the training text a known number of times."""
 
     model: str
     repeats: int
