@@ -208,7 +208,7 @@ def _parts(task: LoadedTask, measure: Measure) -> list[Measure]:
         return []
     values = [str(document[by]) for document in task.documents]
     parts = {
-        value: select(measure, f"{measure.name}/{value}", [one == value for one in values])
+        value: select(measure, f"{measure.name}/{by}={value}", [one == value for one in values])
         for value in sorted({*values})
     }
     contrast = [str(value) for value in _metadata(task).get("contrast") or ()]

@@ -20,7 +20,7 @@ from tasks.evaluate.hub import not_loaded, quiet_libraries, why_unreachable
 from tasks.evaluate.taskdata import LocalData
 from tasks.evaluate.taskfiles import TaskFile, data_files, expand, pack_data, reachable, read_task_files, wanted
 
-OWN_NAMES = ("heldout", "answers", "cloze", "choice")
+OWN_NAMES = ("heldout", "answers", "cloze", "choice", "memorisation", "canaries", "calibration")
 
 Task = Any  # lm_eval.api.task.Task
 

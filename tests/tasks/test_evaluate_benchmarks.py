@@ -57,7 +57,7 @@ def test_every_task_and_the_group_have_lines(done: tuple[Lines, Rows, Path]) -> 
     assert {
         ("both/colours", "acc"),
         ("both/shades", "acc_norm"),
-        ("both/shades/warm", "acc"),
+        ("both/shades/kind=warm", "acc"),
         ("both/shades", "acc_warm_less_cold"),
         ("both", "acc"),
         ("endings", "perplexity"),
@@ -111,7 +111,7 @@ def test_a_uniform_model_has_the_figures_that_arithmetic_gives(
 def test_a_contrast_is_the_difference_of_the_paired_subsets(done: tuple[Lines, Rows, Path]) -> None:
     lines = done[0]
     for model in ("base", "tuned"):
-        warm, cold = (lines[f"both/shades/{kind}", "acc", model]["value"] for kind in ("warm", "cold"))
+        warm, cold = (lines[f"both/shades/kind={kind}", "acc", model]["value"] for kind in ("warm", "cold"))
         line = lines["both/shades", "acc_warm_less_cold", model]
         assert line["value"] == pytest.approx(warm - cold, abs=1e-4) and line["items"] == 5
         assert not line["below_baseline"]  # neither way is better
@@ -178,20 +178,21 @@ def test_equal_inputs_give_equal_items_with_examples_and_sampling(
 
 
 def test_packs_measure_bias_and_stand_beside_known_models(world: dict[str, Artifact], tmp_path: Path) -> None:
+    sentences = shared_data("bench", "winogender_all_sentences.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "winogender.tsv").write_text("".join(sentences[:61]))
     tasks = [
-        {"name": "crows_pairs", "data": str(shared_data("bench", "crows_pairs_anonymized.csv")), "limit": 30},
-        {"name": "winogender", "data": str(shared_data("bench", "winogender_all_sentences.tsv"))},
+        {"name": "crows_pairs", "data": str(shared_data("bench", "crows_pairs_anonymized.csv")), "limit": 12},
+        {"name": "winogender", "data": str(tmp_path / "winogender.tsv")},
         {"name": "winogrande", "data": str(shared_data("bench", "winogrande.jsonl")), "limit": 10},
     ]
     lines, rows = run(world, tmp_path, tasks)
     stereotype = lines["crows_pairs", "pct_stereotype", "base"]
-    assert stereotype["items"] == 30 and stereotype["higher_is_better"] is None
+    assert stereotype["items"] == 12 and stereotype["higher_is_better"] is None
     assert any(name.startswith("crows_pairs/") for name, _, _ in lines)
-    assert [lines[f"winogender/{gender}", "acc", "base"]["items"] for gender in ("female", "male", "neutral")] == [
-        240
-    ] * 3
+    for gender in ("female", "male", "neutral"):
+        assert lines[f"winogender/gender={gender}", "acc", "base"]["items"] == 20
     gap = lines["winogender", "acc_male_less_female", "base"]
-    assert (gap["value"], gap["items"]) == (0, 240)  # a uniform model counts tokens, which pronouns hardly change
+    assert (gap["value"], gap["items"]) == (0, 20)  # a uniform model counts tokens, which pronouns hardly change
     known = lines["winogrande", "acc", "tuned"]["references"]
     assert {key: known[0][key] for key in ("model", "value")} == {"model": "GPT-2 1.5B", "value": 0.594}
     assert all(reference["source"] for reference in known)

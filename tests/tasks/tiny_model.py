@@ -143,6 +143,7 @@ def write_model(
     zero: bool = False,
     planted: Planted = NOTHING_PLANTED,
     by_heart: Sequence[Sequence[int]] = (),
+    context_length: int = 64,
 ) -> Artifact:
     """A random model of the smallest shape; `zero` embeddings give every token the same probability.
 
@@ -155,7 +156,7 @@ def write_model(
 
     _made(folder)
     torch.manual_seed(seed)
-    model = Transformer(Shape(vocabulary_size, 2, 32, 2, 1, 16, 48, 64))
+    model = Transformer(Shape(vocabulary_size, 2, 32, 2, 1, 16, 48, context_length))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
