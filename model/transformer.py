@@ -66,6 +66,13 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
 
 
+def rotary_tables(shape: Shape) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (context, 1, E / 2) of the angle by which each position turns each pair."""
+    frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
+    angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), frequencies)
+    return angles.cos()[:, None], angles.sin()[:, None]
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention with RMS-normalised queries and keys."""
 
@@ -146,10 +153,9 @@ class Transformer(nn.Module):
         self.shape, self.compute_dtype = shape, compute_dtype
         self.model = Trunk(shape)
         self.lm_head = None if shape.tied_embeddings else Linear(shape.width, shape.vocabulary_size)
-        frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
-        angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), frequencies)
-        self.register_buffer("cosines", angles.cos()[:, None], persistent=False)  # (context, 1, E / 2)
-        self.register_buffer("sines", angles.sin()[:, None], persistent=False)
+        cosines, sines = rotary_tables(shape)
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
 
     @property
     def head(self) -> Tensor:
@@ -224,13 +230,38 @@ def load_model(
     folder: Path, device: str | torch.device = "cpu", compute_dtype: torch.dtype = torch.float32
 ) -> Transformer:
     """A model from a folder in Hugging Face form (`config.json`, `model.safetensors`)."""
-    try:
-        shape = Shape.from_huggingface(json.loads((folder / "config.json").read_bytes()))
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise DataError(f"{folder}: not a model folder that can be read ({error})") from error
+    shape, tensors = read_model_files(folder, "model.safetensors")
+    with torch.device("meta"):
+        check_weights(folder, Transformer(shape), tensors)
     model = Transformer(shape, compute_dtype)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if missing or unexpected:
-        raise DataError(f"{folder}: weights do not fit config.json; missing {missing}, unexpected {unexpected}")
+    model.load_state_dict(tensors)
     return model.to(device).requires_grad_(False).eval()
+
+
+def read_model_files(folder: Path, weights: str) -> tuple[Shape, dict[str, Tensor]]:
+    """The shape and the tensors of a model folder; DataError where it is none."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        if not isinstance(config, dict):
+            raise ValueError("config.json holds no JSON object")
+        return Shape.from_huggingface(config), load_file(folder / weights)
+    except KeyError as error:
+        raise DataError(f"{folder}: config.json does not say {error}") from error
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise DataError(f"{folder}: not a model folder that can be read ({error})") from error
+
+
+def check_weights(folder: Path, empty: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raise DataError unless the tensors are those of the model; checked before memory is taken for it."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    wrong += [f"{name} is not of such a model" for name in found if name not in wanted]
+    wrong += [
+        f"{name} has the shape {found[name]}, not {size}"
+        for name, size in wanted.items()
+        if name in found and found[name] != size
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise DataError(f"{folder}: the weights do not fit config.json: {'; '.join(wrong[:3])}{more}")
