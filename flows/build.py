@@ -39,4 +39,4 @@ def build(recipe: Recipe) -> Output:
     base = pretrain(recipe.pretrain, tokens)
     tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
-    return make_release(recipe.release, tuned, tokenizer, scores)
+    return make_release(recipe.release, tuned, tokenizer, scores, clean)

@@ -1,6 +1,7 @@
 """Text, one token at a time, with a cache of keys and values."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +20,10 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     stop_ids: Collection[int] = (),
-) -> Iterator[int]:
+) -> Generator[int, None, Literal["stop", "length"]]:
     """Yield the tokens that follow `ids`, until a stop id (not yielded), `max_new_tokens`, or a full context.
 
+    The generator's value says which: `stop` for a stop id, else `length`.
     Temperature 0 takes the most likely token; otherwise the same seed gives the same tokens.
     """
     capacity = min(model.shape.context_length, len(ids) + max_new_tokens)
@@ -40,10 +42,11 @@ def generate(
             token = sample(scores, temperature, top_p, generator)
             newest = torch.tensor([[token]], device=model.device)
         if token in stop_ids:
-            return
+            return "stop"
         yield token
         if cache.length == model.shape.context_length:
-            return
+            break
+    return "length"
 
 
 def sample(scores: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:

@@ -9,6 +9,7 @@ meet twice a step.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -39,6 +40,17 @@ class Workers:
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Operations of the caller's thread have one thread while the block lasts: right for small matrices."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def add_gradients(model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers) -> torch.Tensor:

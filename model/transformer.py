@@ -196,6 +196,17 @@ class Transformer(nn.Module):
         return F.linear(hidden, self.head.to(hidden.dtype)).float()
 
 
+class Logits(nn.Module):
+    """A model from ids (B, T) to logits (B, T, V): the graph that is exported."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.model.logits(self.model(ids))
+
+
 @torch.no_grad()
 def initialise(model: Transformer, seed: int) -> None:
     """Random weights from a seed alone, the same on every device.

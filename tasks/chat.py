@@ -1,12 +1,14 @@
 """Chat form, built from token ids: no text that a user gives can become a control token.
 
-`<|endoftext|><|user|>` prompt `<|assistant|>` answer `<|end|>`. `chat_template.jinja` says the same for libraries
-that work on strings; a test holds the two together.
+`<|endoftext|><|user|>` prompt `<|assistant|>` answer `<|end|>`, and for each further turn the same from `<|user|>` on.
+`chat_template.jinja` says so for libraries that work on strings; a test holds the two together.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.errors import DataError
 from tasks.tokenizer import ASSISTANT, END, END_OF_TEXT, USER
 
 if TYPE_CHECKING:
@@ -23,6 +25,34 @@ def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> list[int]:
 def prompt_form(ids: list[int]) -> list[int]:
     """The ids of a prompt's text between their marks."""
     return [END_OF_TEXT, USER, *ids, ASSISTANT]
+
+
+@dataclass
+class Conversation:
+    """Turns of a chat that fit into a model's context together with an answer of `room` tokens."""
+
+    context_length: int
+    room: int
+    turns: list[list[int]] = field(default_factory=list)  # each from <|user|> to <|end|>
+
+    def ask(self, prompt: list[int]) -> tuple[list[int], int]:
+        """The ids that the answer follows, and how many of the oldest turns had to be forgotten for it.
+
+        A prompt that fits but leaves less than `room` is taken alone; DataError for one that does not fit.
+        """
+        begin, *asked = prompt_form(prompt)
+        most = self.context_length - 1 - len(prompt_form([]))
+        if len(prompt) > most:
+            raise DataError(f"this message has {len(prompt)} tokens; the model takes {most} at most: shorten it")
+        forgotten = 0
+        while self.turns and 1 + sum(map(len, self.turns)) + len(asked) + self.room > self.context_length:
+            del self.turns[0]
+            forgotten += 1
+        return [begin, *(identity for turn in self.turns for identity in turn), *asked], forgotten
+
+    def answered(self, prompt: list[int], answer: list[int]) -> None:
+        """Keep a turn: the prompt's ids and what was answered."""
+        self.turns.append([*prompt_form(prompt)[1:], *answer_form(answer)])
 
 
 def answer_form(ids: list[int]) -> list[int]:

@@ -1,16 +1,16 @@
-"""Text from a release, piece by piece: what `llmill generate` prints.
+"""Text from a release, piece by piece: what `llmill generate` and `llmill chat` print.
 
-A prompt is put into the form that fine-tuning taught, unless it is asked for raw: a Python signature with its names
-split into words, and the chat form around it. Pieces are whole
-characters: a token may end inside one, which is held back until the rest of it comes.
+Pieces are whole characters: a token may end inside one, which is held back until the rest of it comes. A stop string
+ends the answer and is never shown, not even in part, however tokens cut it.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.canonical import digest_file
 from storage.errors import DataError
-from storage.files import is_utf8
 from tasks.tokenizer import END, END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -18,34 +18,141 @@ if TYPE_CHECKING:
 
     from model.transformer import Transformer
 
+SUMS = "SHA256SUMS"
 
-def generate_text(
-    release: Path,
-    prompt: str,
-    *,
-    max_new_tokens: int = 64,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    raw: bool = False,
-    device: str = "cpu",
-) -> Iterator[str]:
-    """Yield the answer to `prompt` as it is made; joined, the pieces are the decoded answer.
 
-    `release` is any folder with `model.safetensors`, `config.json` and `tokenizer.json`. Temperature 0 is greedy.
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen and when an answer ends, beside the model's own end. Temperature 0 is greedy."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+
+class Answer:
+    """An answer while it is made: iterate over it once for its pieces of text.
+
+    `tokens` are the ids made so far; `finish` is, once it has ended, `stop` (the model's own end, or a stop string) or
+    `length` (`max_new_tokens`, or a full context). Raises DataError for a prompt that leaves no room in the context.
     """
-    if not is_utf8(prompt):
-        raise DataError("the prompt is not UTF-8: check the encoding of the terminal or of what calls llmill")
+
+    def __init__(
+        self, model: "Transformer", tokenizer: "Tokenizer", ids: Sequence[int], sampling: Sampling = Sampling()
+    ) -> None:
+        self.tokens: list[int] = []
+        self.finish: str | None = None
+        self._model, self._tokenizer, self._ids, self._sampling = model, tokenizer, ids, sampling
+
+    def __iter__(self) -> Iterator[str]:
+        before = StopStrings(self._sampling.stop)
+        for piece in self._decoded():
+            yield from filter(None, [before.add(piece)])
+            if before.found:
+                self.finish = "stop"
+                return
+        yield from filter(None, [before.rest()])
+
+    def _decoded(self) -> Iterator[str]:
+        from tokenizers.decoders import DecodeStream
+
+        stream = DecodeStream(skip_special_tokens=True)
+        written = 0
+        for token in self._made():
+            self.tokens.append(token)
+            piece = stream.step(self._tokenizer, token)
+            if piece:
+                written += len(piece)
+                yield piece
+        rest = self._tokenizer.decode(self.tokens, skip_special_tokens=True)[written:]
+        if rest:  # the answer ended inside a character
+            yield rest
+
+    def _made(self) -> Iterator[int]:
+        from model.generate import generate
+
+        chosen = self._sampling
+        self.finish = yield from generate(
+            self._model,
+            self._ids,
+            chosen.max_new_tokens,
+            chosen.temperature,
+            chosen.top_p,
+            chosen.seed,
+            (END_OF_TEXT, END),
+        )
+
+
+class StopStrings:
+    """Text on its way out, of which no part of a stop string leaves. The first one to be complete ends it."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.found = False
+        self._stops = tuple(filter(None, stops))
+        self._held = ""
+
+    def add(self, piece: str) -> str:
+        """What may be shown after this piece: all that no stop string can begin with."""
+        shown = ""
+        for character in piece:
+            self._held += character
+            complete = [stop for stop in self._stops if self._held.endswith(stop)]
+            if complete:
+                self.found = True
+                shown += self._held[: -len(max(complete, key=len))]
+                self._held = ""
+                return shown
+            free = len(self._held) - self._beginning()
+            shown, self._held = shown + self._held[:free], self._held[free:]
+        return shown
+
+    def rest(self) -> str:
+        """What was held back, once it is known that nothing follows."""
+        held, self._held = self._held, ""
+        return held
+
+    def _beginning(self) -> int:
+        """Length of the longest end of the held text that a stop string begins with."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+
+def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "Tokenizer"]:
+    """Model and tokenizer of a release, or of any folder with `config.json`, `tokenizer.json` and weights.
+
+    Raises DataError where a file is missing, damaged (by the folder's SHA256SUMS), or does not fit the others.
+    """
     from model.generate import load_model
-    from tasks.collect.signatures import prompt_from_signature
+    from model.int8 import INT8_WEIGHTS, load_int8
     from tasks.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(release)
-    model = load_model(release, device)
-    ids = starting_ids(tokenizer, prompt if raw else prompt_from_signature(prompt), raw=raw)
-    yield from stream_text(
-        model, tokenizer, ids, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
-    )
+    if int8 and not (folder / INT8_WEIGHTS).is_file():
+        raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
+    check_sums(folder, ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else "model.safetensors"))
+    tokenizer = load_tokenizer(folder)
+    model = load_int8(folder) if int8 else load_model(folder)
+    if tokenizer.get_vocab_size() > model.shape.vocabulary_size:
+        raise DataError(
+            f"{folder}: its tokenizer has {tokenizer.get_vocab_size():,} tokens, its model "
+            f"{model.shape.vocabulary_size:,}; they do not belong together"
+        )
+    return model, tokenizer
+
+
+def check_sums(folder: Path, names: Sequence[str]) -> None:
+    """Raise DataError if a file is not what the folder's SHA256SUMS says; a folder without one is taken as it is."""
+    path = folder / SUMS
+    if not path.is_file():
+        return
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())}
+    for name in names:
+        if name in sums and (folder / name).is_file() and digest_file(folder / name) != sums[name]:
+            raise DataError(f"{folder / name}: damaged, or changed since the release was made ({SUMS}); copy it again")
 
 
 def starting_ids(tokenizer: "Tokenizer", prompt: str, *, raw: bool) -> list[int]:
@@ -53,33 +160,3 @@ def starting_ids(tokenizer: "Tokenizer", prompt: str, *, raw: bool) -> list[int]
     from tasks.chat import prompt_ids
 
     return [END_OF_TEXT, *tokenizer.encode(prompt).ids] if raw else prompt_ids(tokenizer, prompt)
-
-
-def stream_text(
-    model: "Transformer",
-    tokenizer: "Tokenizer",
-    ids: Sequence[int],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-) -> Iterator[str]:
-    """Yield what follows `ids` as text, up to `<|end|>` or `<|endoftext|>`."""
-    from tokenizers.decoders import DecodeStream
-
-    from model.generate import generate
-
-    stop_ids = (END_OF_TEXT, END)
-    stream = DecodeStream(skip_special_tokens=True)
-    made: list[int] = []
-    written = 0
-    for token in generate(model, ids, max_new_tokens, temperature, top_p, seed, stop_ids):
-        made.append(token)
-        piece = stream.step(tokenizer, token)
-        if piece:
-            written += len(piece)
-            yield piece
-    rest = tokenizer.decode(made, skip_special_tokens=True)[written:]
-    if rest:  # the answer ended inside a character
-        yield rest

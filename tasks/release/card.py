@@ -17,11 +17,13 @@ def model_card(
     scores: list[dict[str, Any]],
     corpus: dict[str, dict[str, Any]],
     samples: list[dict[str, str]],
+    formats: list[dict[str, Any]],
 ) -> str:
     """README.md of a release, Markdown with the hub's YAML header."""
     import jinja2
+    import jinja2.sandbox
 
-    environment = jinja2.Environment(
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -36,6 +38,7 @@ def model_card(
         scores=scores,
         corpus=corpus,
         samples=samples,
+        formats=formats,
         below=[score for score in scores if score["below_baseline"]],
     )
 

@@ -1,12 +1,22 @@
 """What a recipe can say about a release."""
 
-from pydantic import Field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 
 from tasks.config import StageConfig
 
+Format = Literal["gguf-f16", "gguf-q8_0", "int8", "onnx"]
+
+
+def _once_each(formats: tuple[Format, ...]) -> tuple[Format, ...]:
+    if len(set(formats)) != len(formats):
+        raise ValueError("names a format twice")
+    return formats
+
 
 class ReleaseConfig(StageConfig):
-    """Name, words and samples of a release."""
+    """Name, words, samples and file formats of a release."""
 
     name: str = Field(
         "llmill-model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="Name of the model, also in MLflow."
@@ -21,3 +31,11 @@ class ReleaseConfig(StageConfig):
     max_new_tokens: int = Field(
         48, ge=1, le=1 << 14, description="Most tokens of a sample, and of an answer by default."
     )
+    formats: Annotated[tuple[Format, ...], AfterValidator(_once_each)] = Field(
+        ("gguf-f16", "gguf-q8_0", "int8"),
+        description="Files beside the safetensors: GGUF for llama.cpp, int8 for CPUs, ONNX (takes half a minute).",
+    )
+    loss_bytes: int = Field(
+        50_000, ge=1_000, le=10**9, description="Bytes of held-out text on which the loss of each format is measured."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where loss is measured; auto: a GPU if there.")

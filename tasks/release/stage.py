@@ -1,18 +1,22 @@
 """Stage release: one folder with all that a user loads, serves and shares.
 
-Comes in: the fine-tuned model, the tokenizer, the scores. Goes out: part `release`, the folder that
-`transformers.AutoModelForCausalLM.from_pretrained` takes unchanged:
+Comes in: the fine-tuned model, the tokenizer, the scores, the filtered documents (held-out ones, for the loss of each
+format). Goes out: part `release`, the folder that `transformers.AutoModelForCausalLM.from_pretrained` takes unchanged:
 
 | file | from |
 |---|---|
 | model.safetensors, training.json | the model and how it was trained, the very same files |
 | config.json, generation_config.json | the model's shape, and the ids that start and end a text |
 | tokenizer.json, tokenizer_config.json, chat_template.jinja | the tokenizer, and the chat form as data |
+| NAME-F16.gguf, NAME-Q8_0.gguf | the same for llama.cpp (gguf.py) |
+| model.int8.safetensors, model.onnx | for CPUs in eight bits (model/int8.py), for onnxruntime (onnx.py) |
+| formats.json | each of these files, its size and what it loses in bits per byte (formats.py) |
 | README.md | the model card, made from the figures (card.py) |
 | scores.json, samples.json | what was measured; answers to held-out prompts, greedy, so that they can be repeated |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
 
-Nothing in it tells when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two.
+Nothing in it tells when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two; a
+forward pass over `loss_bytes` for each format. How fast int8 is stands in the summary alone, since it varies.
 """
 
 import json
@@ -27,19 +31,32 @@ from tasks.chat import CHAT_TEMPLATE
 from tasks.context import Context, Summary
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
+from tasks.release.formats import int8_speed, write_formats
 from tasks.stage import stage
 from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
-from tasks.training import TRAINING_FILE
+from tasks.training import TRAINING_FILE, training_device
+
+
+def observe_device(config: ReleaseConfig) -> dict[str, str]:
+    """What `auto` stands for on this machine: the last digits of another device's sums differ."""
+    return {"device": training_device(config.device)}
 
 
 @stage(
     "release",
     parts=("release",),
-    reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",)},
-    libraries=("torch", "tokenizers"),
+    reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
+    observe=observe_device,
+    libraries=("torch", "tokenizers", "gguf"),
 )
 def make_release(
-    config: ReleaseConfig, tuned: Artifact, tokenizer: Artifact, scores: Artifact, *, context: Context
+    config: ReleaseConfig,
+    tuned: Artifact,
+    tokenizer: Artifact,
+    scores: Artifact,
+    clean: Artifact,
+    *,
+    context: Context,
 ) -> Summary:
     """Put the release together."""
     folder = context.part("release")
@@ -60,10 +77,12 @@ def make_release(
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
     (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
     _write_json(folder / "samples.json", samples)
+    formats = write_formats(config, folder, shape, clean, context)
+    _write_json(folder / "formats.json", formats)
     lines = json.loads((scores["scores"] / "scores.json").read_bytes())
     corpus = _read_object(scores["scores"] / "corpus.json")
     training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
-    card = model_card(config, shape, training, lines, corpus, samples)
+    card = model_card(config, shape, training, lines, corpus, samples, formats)
     (folder / "README.md").write_text(card, encoding="utf-8")
     sums = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
@@ -74,6 +93,8 @@ def make_release(
         "files": len(sums) + 1,
         "bytes": size,
         "samples": len(samples),
+        **{f"loss_{line['format']}": line["loss"] for line in formats[1:]},
+        **(int8_speed(folder) if "int8" in config.formats else {}),
     }
 
 
@@ -82,7 +103,8 @@ def _samples(
 ) -> list[dict[str, str]]:
     """Greedy answers to the first held-out examples that evaluation has left and that fit into the context."""
     from model.generate import load_model
-    from tasks.generation import starting_ids, stream_text
+    from model.parallel import one_thread
+    from tasks.generation import Answer, Sampling, starting_ids
     from tasks.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
@@ -92,10 +114,9 @@ def _samples(
         ids = starting_ids(tokenizer, example["prompt"], raw=example["form"] != "chat")
         if len(samples) == config.samples or len(ids) >= model.shape.context_length:
             continue
-        pieces = stream_text(
-            model, tokenizer, ids, max_new_tokens=config.max_new_tokens, temperature=0.0, top_p=1.0, seed=0
-        )
-        samples.append({**example, "answer": "".join(pieces)})
+        answer = Answer(model, tokenizer, ids, Sampling(config.max_new_tokens))
+        with one_thread():
+            samples.append({**example, "answer": "".join(answer)})
         context.progress(len(samples), config.samples, "samples")
     return samples
 

@@ -1,0 +1,156 @@
+"""The weights in other forms, and what each form costs in quality: a file, its size and its loss.
+
+The loss is measured, not assumed: what the numbers in the file stand for is put back into the model, which then scores
+the same held-out documents as the float32 weights do. Cost: a forward pass over `loss_bytes` a form.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.shape import Shape
+from storage.artifacts import Artifact
+from storage.documents import HELDOUT
+from storage.tokens import END_OF_TEXT
+from tasks.context import Context
+from tasks.evaluate.documents import index_documents, read_sample
+from tasks.release.config import Format, ReleaseConfig
+from tasks.training import training_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.transformer import Transformer
+
+SPEED_ROUNDS = 3
+SPEED_TOKENS = 32
+SEED = 1337  # of the choice of documents
+SAFETENSORS = "model.safetensors"
+DIGITS = 4  # of bits per byte: the last ones of a sum differ between kinds of CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A file of weights. `loss` is how many bits per byte of held-out text it takes more than float32."""
+
+    format: str
+    file: str
+    bytes: int
+    bits_per_byte: float
+    loss: float
+    note: str = ""
+
+
+def write_formats(
+    config: ReleaseConfig, release: Path, shape: Shape, clean: Artifact, context: Context
+) -> list[dict[str, Any]]:
+    """Write the formats that the recipe asks for into a release that holds all else; float32 is the first line."""
+    measure = loss_meter(config, release, shape, clean, context)
+    float32 = measure(_safetensors(release))
+    size = (release / SAFETENSORS).stat().st_size
+    lines = [Weights("float32", SAFETENSORS, size, round(float32, DIGITS), 0.0)]
+    for number, name in enumerate(config.formats, start=1):
+        context.progress(number, len(config.formats) + 1, "formats")
+        file, weights, note = _write(name, config, release, shape)
+        bits = measure(weights()) if weights else float32
+        size = (release / file).stat().st_size
+        lines.append(Weights(name, file, size, round(bits, DIGITS), round(bits - float32, DIGITS), note))
+    return [asdict(line) for line in lines]
+
+
+def _write(
+    name: Format, config: ReleaseConfig, release: Path, shape: Shape
+) -> tuple[str, Callable[[], Mapping[str, "Tensor"]] | None, str]:
+    """Write one format: its file, what gives its weights as float32 (None: they are float32), a note."""
+    if name == "int8":
+        from model.int8 import INT8_WEIGHTS, save_int8, widened
+
+        save_int8(release, release / INT8_WEIGHTS)
+        return INT8_WEIGHTS, lambda: widened(release), "one scale a row; `llmill generate --int8`"
+    if name == "onnx":
+        from tasks.release.onnx import write_onnx
+
+        write_onnx(release, release / "model.onnx")
+        return "model.onnx", None, "float32; any batch, any length"
+    from tasks.release.gguf import write_gguf
+
+    kind = {"gguf-f16": "F16", "gguf-q8_0": "Q8_0"}[name]
+    file = f"{config.name}-{kind}.gguf"
+    stayed = write_gguf(release / file, kind, config, release)
+    note = f"{stayed} matrices stay F16: their rows are no multiple of 32" if stayed else "for llama.cpp"
+    return file, lambda: _gguf(release / file, release, shape), note
+
+
+def loss_meter(
+    config: ReleaseConfig, release: Path, shape: Shape, clean: Artifact, context: Context
+) -> Callable[[Mapping[str, "Tensor"]], float]:
+    """A function from weights to bits per byte of the first `loss_bytes` of held-out text, in sampling order."""
+    import torch
+
+    from model.parallel import Workers, one_thread
+    from model.scoring import score_documents
+    from model.transformer import Transformer
+    from tasks.tokenizer import encode, load_tokenizer
+
+    entries, _ = index_documents(clean["documents"].path, SEED)
+    texts = [document.text for document in read_sample(entries[HELDOUT], config.loss_bytes)]
+    documents = [[END_OF_TEXT, *ids] for ids, _ in encode(load_tokenizer(release), texts)]
+    total_bytes = sum(len(text.encode()) for text in texts)
+    device = training_device(config.device)
+    model: Transformer = Transformer(shape).to(device).requires_grad_(False).eval()
+
+    def measure(weights: Mapping[str, "Tensor"]) -> float:
+        model.load_state_dict(dict(weights))
+        workers = Workers(1 if device != "cpu" else context.execution.workers)
+        try:
+            with one_thread(), torch.inference_mode():
+                nats = sum(score_documents(model, documents, workers=workers))
+        finally:
+            workers.close()
+        return nats / math.log(2) / total_bytes
+
+    return measure
+
+
+def int8_speed(release: Path) -> dict[str, float]:
+    """Tokens a CPU-second that one thread decodes with int8 weights, and how many times as many as with float32."""
+    from model.int8 import load_int8
+    from model.transformer import load_model
+
+    models = {"float32": load_model(release), "int8": load_int8(release)}
+    best = dict.fromkeys(models, 0.0)
+    for _ in range(SPEED_ROUNDS):  # in turn, so that a busy machine slows both
+        for name, model in models.items():
+            best[name] = max(best[name], _decoding_speed(model))
+    return {"int8_tokens_per_second": round(best["int8"], 1), "int8_speedup": round(best["int8"] / best["float32"], 2)}
+
+
+def _decoding_speed(model: "Transformer") -> float:
+    from model.generate import generate
+    from model.parallel import one_thread
+
+    tokens = min(SPEED_TOKENS, model.shape.context_length - 1)
+    with one_thread():
+        started = time.thread_time()
+        made = sum(1 for _ in generate(model, [END_OF_TEXT], tokens))
+        return made / max(time.thread_time() - started, 1e-9)
+
+
+def _safetensors(release: Path) -> dict[str, "Tensor"]:
+    from safetensors.torch import load_file
+
+    return load_file(release / SAFETENSORS)
+
+
+def _gguf(path: Path, release: Path, shape: Shape) -> dict[str, "Tensor"]:
+    import torch
+    from safetensors import safe_open
+
+    from tasks.release.gguf import read_weights
+
+    with safe_open(release / SAFETENSORS, framework="numpy") as weights:
+        names = list(weights.keys())
+    return {name: torch.tensor(array) for name, array in read_weights(path, names, shape)}

@@ -1,0 +1,78 @@
+"""ONNX: the model as a graph that onnxruntime runs without Python or torch; ids (batch, time) in, logits out.
+
+Both dimensions are free, up to the context's length. torch traces the very transformer, so that there is no second
+definition of it. The packages `onnx` and `onnxscript` come with `pip install 'llmill[onnx]'`.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ConfigError
+
+OPSET = 20
+MAX_BYTES = 2_000_000_000  # of one protobuf message
+
+
+def write_onnx(release: Path, target: Path) -> None:
+    """Write a release's float32 model as ONNX; equal bytes for equal weights.
+
+    ConfigError where the packages are not installed or the model is too large for one ONNX file.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 (torch's exporter is built on it)
+    except ImportError as error:
+        raise ConfigError(
+            f"release.formats: onnx needs the package {error.name}: pip install 'llmill[onnx]', or take onnx off"
+        ) from None
+    import torch
+
+    from model.transformer import Logits, load_model
+
+    model = load_model(release)
+    if 4 * model.shape.parameters > MAX_BYTES:
+        raise ConfigError(f"release.formats: an ONNX file holds {MAX_BYTES:,} bytes at most; take onnx off")
+    length = model.shape.context_length
+    example = torch.zeros(2, min(7, length), dtype=torch.long)
+    free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("time", min=1, max=length)}
+    with _quiet():
+        program = torch.onnx.export(
+            Logits(model),
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"ids": free},
+            input_names=["input_ids"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    made = program.model_proto
+    _forget_origin(made)
+    onnx.save(made, target)
+
+
+def _forget_origin(made: Any) -> None:
+    """Take out where in which source file each node came from: it names this machine's folders."""
+    graph = made.graph
+    for part in (made, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The exporter's notes on packages that it misses are none of the user's business."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
