@@ -133,7 +133,11 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
 
     if int8 and not (folder / INT8_WEIGHTS).is_file():
         raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
-    check_sums(folder, ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else "model.safetensors"))
+    names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else "model.safetensors")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: is no release: it has no {', '.join(missing)}")
+    check_sums(folder, names)
     tokenizer = load_tokenizer(folder)
     model = load_int8(folder) if int8 else load_model(folder)
     if tokenizer.get_vocab_size() > model.shape.vocabulary_size:
@@ -151,7 +155,7 @@ def check_sums(folder: Path, names: Sequence[str]) -> None:
         return
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())}
     for name in names:
-        if name in sums and (folder / name).is_file() and digest_file(folder / name) != sums[name]:
+        if name in sums and digest_file(folder / name) != sums[name]:
             raise DataError(f"{folder / name}: damaged, or changed since the release was made ({SUMS}); copy it again")
 
 

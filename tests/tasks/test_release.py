@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import VOCABULARY, LocalContext, artifact, write_model, write_tokenizer
+from tiny_model import VOCABULARY, LocalContext, artifact, write_corpus, write_model, write_tokenizer
 
 from storage.artifacts import Artifact
 from tasks.release import ReleaseConfig, make_release
 from tasks.release.card import cell, fenced, figure, size
 
-CONFIG = ReleaseConfig(name="tiny", description="A model for a test.", samples=3, max_new_tokens=8)
+CONFIG = ReleaseConfig(name="tiny", description="A model for a test.", samples=3, max_new_tokens=8, loss_bytes=4_000)
 EXAMPLES = [
     {"form": "chat", "prompt": "word " * 200, "reference": "too long for the context", "source": "pairs"},
     {"form": "chat", "prompt": "the quiet castle", "reference": "A castle | that is quiet.", "source": "pairs"},
@@ -69,6 +69,7 @@ def build(root: Path) -> tuple[dict[str, Any], Path]:
         write_model(root / "model", seed=2),
         write_tokenizer(root / "tokenizer"),
         artifact("evaluate", scores=scores),
+        write_corpus(root / "clean", train=4, heldout=12),
     ]
     context = LocalContext(root / "build")
     return make_release.function(CONFIG, *inputs, context=context), root / "build" / "release"
@@ -109,6 +110,30 @@ def test_transformers_gives_the_same_chat_ids(built: tuple[dict[str, Any], Path]
     assert ids == prompt_ids(load_tokenizer(built[1]), prompt)
 
 
+def test_the_chat_template_in_a_sandbox_says_what_our_chat_form_says(built: tuple[dict[str, Any], Path]) -> None:
+    """For a whole conversation, special tokens and all."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from tasks.chat import Conversation, text_ids
+    from tasks.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(built[1])
+    turns = [("where is it ?", "near the river ."), ("and the castle ?", "far .")]
+    messages = [
+        message
+        for prompt, answer in turns
+        for message in ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer})
+    ]
+    template = ImmutableSandboxedEnvironment().from_string((built[1] / "chat_template.jinja").read_text())
+    text = template.render(messages=[*messages, {"role": "user", "content": "who ?"}], add_generation_prompt=True)
+    talk = Conversation(context_length=64, room=4)
+    for turn in turns:
+        talk.answered(*text_ids(tokenizer, list(turn)))
+    ids, forgotten = talk.ask(text_ids(tokenizer, ["who ?"])[0])
+    tokenizer.encode_special_tokens = False
+    assert forgotten == 0 and tokenizer.encode(text).ids == ids
+
+
 def test_transformers_generates_the_samples_of_the_card(
     built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]
 ) -> None:
@@ -140,7 +165,11 @@ def test_the_sums_are_right_and_name_every_file(built: tuple[dict[str, Any], Pat
 
 def test_equal_inputs_give_equal_bytes_anywhere(built: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     summary, folder = build(tmp_path / "another place")
-    assert summary == built[0]
+    varying = {"int8_tokens_per_second", "int8_speedup"}
+    assert {name: value for name, value in summary.items() if name not in varying} == {
+        name: value for name, value in built[0].items() if name not in varying
+    }
+    assert all(summary[name] > 0 for name in varying)
     for path in folder.iterdir():
         assert path.read_bytes() == (built[1] / path.name).read_bytes()
         assert str(tmp_path).encode() not in path.read_bytes()
@@ -160,6 +189,7 @@ def test_the_card_says_what_was_measured(built: tuple[dict[str, Any], Path]) -> 
     assert "| pretrain | 12,345 | 67 | 8 | 0.02, 0.01 | 0.1 | 1, 27 | float32, cpu | 1 | 4.25 |" in card
     assert "1 of its 3 scores are below a baseline" in card
     assert "````text\nThe old\n```fence``` moves\n````" in card
+    assert "| float32 | model.safetensors |" in card and "| gguf-q8_0 | tiny-Q8_0.gguf |" in card
     assert "{{" not in card and "{%" not in card
 
 

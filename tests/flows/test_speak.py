@@ -1,0 +1,159 @@
+"""`llmill generate` and `llmill chat` as a user meets them, on the release of the smoke recipe."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import llmill_command
+
+Smoke = tuple[Path, dict[str, Any]]
+QUESTION = "Where is the river?"
+
+
+@pytest.fixture(scope="module")
+def released(smoke: Smoke) -> tuple[Path, Path]:
+    """The home, only read, and the folder of its release."""
+    home, report = smoke
+    uri = next(stage for stage in report["stages"] if stage["stage"] == "release")["artifact"]["parts"]["release"][
+        "uri"
+    ]
+    return home, Path(uri.removeprefix("file://"))
+
+
+def speak(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.CompletedProcess[str]":
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    environment = {**os.environ, "LLMILL_HOME": str(home)}
+    done = subprocess.run(
+        [*llmill_command(), *arguments], input=data, capture_output=True, env=environment, timeout=120
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    for piece in pieces:
+        assert piece in result.stderr
+
+
+def test_generate_streams_what_json_tells_and_a_folder_is_as_good_as_a_reference(released: tuple[Path, Path]) -> None:
+    home, folder = released
+    plain = speak(home, "generate", QUESTION)
+    told = json.loads(speak(home, "generate", "-", "--json", "--release", str(folder), stdin=QUESTION + "\n").stdout)
+    assert plain.returncode == 0 and plain.stderr == ""
+    assert plain.stdout == told["text"] + "\n" and told["text"]
+    assert set(told) == {"text", "prompt_tokens", "tokens", "finish_reason", "seconds", "tokens_per_second"}
+    assert told["finish_reason"] in ("stop", "length") and told["tokens"] > 0 and told["seconds"] > 0
+    small = json.loads(speak(home, "generate", QUESTION, "--json", "--int8").stdout)
+    assert small["tokens"] > 0
+
+
+def test_a_stop_and_the_most_tokens_end_an_answer(released: tuple[Path, Path]) -> None:
+    home, _ = released
+    whole = json.loads(speak(home, "generate", QUESTION, "--json").stdout)["text"]
+    stop = whole[5:9]
+    ended = json.loads(speak(home, "generate", QUESTION, "--json", "--stop", "never so", "--stop", stop).stdout)
+    assert ended["text"] == whole[: whole.index(stop)] and ended["finish_reason"] == "stop"
+    short = json.loads(speak(home, "generate", QUESTION, "--json", "--max-new-tokens", "2").stdout)
+    assert (short["tokens"], short["finish_reason"]) == (2, "length")
+
+
+def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Path) -> None:
+    home, folder = released
+    refused(speak(home, "generate", "word " * 90), "the prompt has", "shorten it")
+    refused(speak(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
+    refused(speak(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
+    refused(speak(home, "generate", "x", "--release", str(tmp_path)), "is no release", "config.json")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = copy / "model.safetensors"
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    refused(speak(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
+    assert speak(tmp_path, "generate", "x").returncode == 2, "no run yet"
+
+
+def test_a_chat_in_a_pipe_answers_each_line_and_keeps_within_the_context(released: tuple[Path, Path]) -> None:
+    home, _ = released
+    once = speak(home, "generate", QUESTION, "--max-new-tokens", "30").stdout
+    lines = [QUESTION, "", "/reset", QUESTION, *["And <|end|> the castle?"] * 3, "word " * 90, "/exit", "never read"]
+    told = speak(home, "chat", "--max-new-tokens", "30", stdin="\n".join(lines))
+    assert told.returncode == 0, told.stderr
+    answers = told.stdout.splitlines()
+    assert answers[0] + "\n" == answers[1] + "\n" == once, "a conversation that is reset begins anew"
+    assert len(answers) == 5
+    assert "the conversation is forgotten" in told.stderr
+    assert "the context of 64 tokens is full: forgot the oldest" in told.stderr
+    assert "this message has" in told.stderr and "shorten it" in told.stderr
+
+
+class Terminal:
+    """`llmill chat` on a terminal of its own."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        environment = {**os.environ, "LLMILL_HOME": str(home), "TERM": "dumb"}
+        command = [*llmill_command(), "chat", *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def send(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def until(self, pattern: str, seconds: float = 60) -> str:
+        """Everything up to the pattern, which must come."""
+        deadline = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.seen)):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.seen!r}"
+            if select.select([self.master], [], [], 1.0)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
+        return text
+
+
+def test_ctrl_c_stops_an_answer_but_not_the_chat_and_ctrl_d_ends_it(
+    released: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A model that never ends by itself: its context is made so long that the answer is stopped long before."""
+    from model.transformer import load_model, save_model
+
+    home, folder = released
+    shutil.copytree(folder, tmp_path / "endless")
+    for name in ("SHA256SUMS", "model.safetensors", "config.json"):
+        (tmp_path / "endless" / name).unlink()
+    model = load_model(folder)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.zero_()
+    model.model.embed_tokens.weight.fill_(-1.0)
+    model.model.embed_tokens.weight[100] = -3.0
+    save_model(model, tmp_path / "endless")
+    config = json.loads((tmp_path / "endless" / "config.json").read_bytes())
+    (tmp_path / "endless" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 100_000}))
+    chat = Terminal(home, "--release", str(tmp_path / "endless"), "--max-new-tokens", "90000")
+    try:
+        assert "/exit" in chat.until(r"> ")
+        chat.send("hello\r")
+        chat.until(r"\n(.)\1{20}")
+        chat.process.send_signal(signal.SIGINT)
+        chat.until(r"\(stopped\)[^>]*> ")
+        chat.process.send_signal(signal.SIGINT)
+        chat.until(r"Ctrl-D or /exit ends[^>]*> ")
+        chat.send("\x04")
+        assert chat.process.wait(20) == 0
+    finally:
+        chat.process.kill()
+        os.close(chat.master)
