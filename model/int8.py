@@ -16,10 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.shape import Shape
+from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
 
-INT8_WEIGHTS = "model.int8.safetensors"
 FEW_ROWS = 4  # up to here the product with int8 weights is the faster one (measured)
 LARGEST = 127
 
@@ -85,7 +84,7 @@ def save_int8(folder: Path, target: Path) -> None:
     """Write the float32 weights of a model folder as int8; equal bytes for equal weights. One matrix at a time is
     held in float32."""
     tensors = {}
-    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+    with safe_open(folder / WEIGHTS, framework="pt") as weights:
         for name in weights.keys():  # noqa: SIM118 (not a mapping)
             tensor = weights.get_tensor(name)
             if tensor.ndim == 1:

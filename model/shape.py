@@ -9,6 +9,9 @@ from typing import Any
 
 from storage.errors import ConfigError
 
+WEIGHTS = "model.safetensors"  # names in a model's folder
+INT8_WEIGHTS = "model.int8.safetensors"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.shape import INT8_WEIGHTS, WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
 from tasks.tokenizer import END, END_OF_TEXT
@@ -127,17 +128,18 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
 
     Raises DataError where a file is missing, damaged (by the folder's SHA256SUMS), or does not fit the others.
     """
-    from model.generate import load_model
-    from model.int8 import INT8_WEIGHTS, load_int8
-    from tasks.tokenizer import load_tokenizer
-
     if int8 and not (folder / INT8_WEIGHTS).is_file():
         raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
-    names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else "model.safetensors")
+    names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(f"{folder}: is no release: it has no {', '.join(missing)}")
     check_sums(folder, names)
+
+    from model.int8 import load_int8
+    from model.transformer import load_model
+    from tasks.tokenizer import load_tokenizer
+
     tokenizer = load_tokenizer(folder)
     model = load_int8(folder) if int8 else load_model(folder)
     if tokenizer.get_vocab_size() > model.shape.vocabulary_size:

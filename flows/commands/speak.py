@@ -149,8 +149,6 @@ def _piped_line() -> str:
 
 
 def _load(options: argparse.Namespace) -> tuple["Transformer", "Tokenizer"]:
-    import torch
-
     from flows.references import find_part
     from storage.home import home
     from storage.store import Store
@@ -161,6 +159,8 @@ def _load(options: argparse.Namespace) -> tuple["Transformer", "Tokenizer"]:
         folder = find_part(Store(home()), options.release, "release").path
     model, tokenizer = load_release(folder, int8=options.int8)
     if model.shape.parameters < SMALL_MODEL:
+        import torch
+
         torch.set_num_threads(1)
     return model, tokenizer
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.shape import Shape
+from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from storage.artifacts import Artifact
 from storage.documents import HELDOUT
 from storage.tokens import END_OF_TEXT
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SPEED_ROUNDS = 3
 SPEED_TOKENS = 32
 SEED = 1337  # of the choice of documents
-SAFETENSORS = "model.safetensors"
 DIGITS = 4  # of bits per byte: the last ones of a sum differ between kinds of CPU
 
 
@@ -50,8 +49,8 @@ def write_formats(
     """Write the formats that the recipe asks for into a release that holds all else; float32 is the first line."""
     measure = loss_meter(config, release, shape, clean, context)
     float32 = measure(_safetensors(release))
-    size = (release / SAFETENSORS).stat().st_size
-    lines = [Weights("float32", SAFETENSORS, size, round(float32, DIGITS), 0.0)]
+    size = (release / WEIGHTS).stat().st_size
+    lines = [Weights("float32", WEIGHTS, size, round(float32, DIGITS), 0.0)]
     for number, name in enumerate(config.formats, start=1):
         context.progress(number, len(config.formats) + 1, "formats")
         file, weights, note = _write(name, config, release, shape)
@@ -66,7 +65,7 @@ def _write(
 ) -> tuple[str, Callable[[], Mapping[str, "Tensor"]] | None, str]:
     """Write one format: its file, what gives its weights as float32 (None: they are float32), a note."""
     if name == "int8":
-        from model.int8 import INT8_WEIGHTS, save_int8, widened
+        from model.int8 import save_int8, widened
 
         save_int8(release, release / INT8_WEIGHTS)
         return INT8_WEIGHTS, lambda: widened(release), "one scale a row; `llmill generate --int8`"
@@ -87,32 +86,43 @@ def _write(
 def loss_meter(
     config: ReleaseConfig, release: Path, shape: Shape, clean: Artifact, context: Context
 ) -> Callable[[Mapping[str, "Tensor"]], float]:
-    """A function from weights to bits per byte of the first `loss_bytes` of held-out text, in sampling order."""
-    import torch
-
-    from model.parallel import Workers, one_thread
-    from model.scoring import score_documents
+    """A function from float32 weights to their bits per byte on `loss_documents`."""
     from model.transformer import Transformer
+
+    documents, size = loss_documents(config, release, clean)
+    device = training_device(config.device)
+    workers = context.execution.workers if device == "cpu" else 1
+    model = Transformer(shape).to(device).requires_grad_(False).eval()
+
+    def measure(weights: Mapping[str, "Tensor"]) -> float:
+        model.load_state_dict(dict(weights))
+        return bits_per_byte(model, documents, size, workers)
+
+    return measure
+
+
+def loss_documents(config: ReleaseConfig, release: Path, clean: Artifact) -> tuple[list[list[int]], int]:
+    """Ids of the first `loss_bytes` of held-out documents in sampling order, and the bytes of their text."""
     from tasks.tokenizer import encode, load_tokenizer
 
     entries, _ = index_documents(clean["documents"].path, SEED)
     texts = [document.text for document in read_sample(entries[HELDOUT], config.loss_bytes)]
     documents = [[END_OF_TEXT, *ids] for ids, _ in encode(load_tokenizer(release), texts)]
-    total_bytes = sum(len(text.encode()) for text in texts)
-    device = training_device(config.device)
-    model: Transformer = Transformer(shape).to(device).requires_grad_(False).eval()
+    return documents, sum(len(text.encode()) for text in texts)
 
-    def measure(weights: Mapping[str, "Tensor"]) -> float:
-        model.load_state_dict(dict(weights))
-        workers = Workers(1 if device != "cpu" else context.execution.workers)
-        try:
-            with one_thread(), torch.inference_mode():
-                nats = sum(score_documents(model, documents, workers=workers))
-        finally:
-            workers.close()
-        return nats / math.log(2) / total_bytes
 
-    return measure
+def bits_per_byte(model: "Transformer", documents: list[list[int]], size: int, workers: int) -> float:
+    """What a model needs for documents of `size` bytes; the same for any number of threads that share the batches."""
+    from model.parallel import Workers, one_thread
+    from model.scoring import score_documents
+
+    threads = Workers(workers)
+    try:
+        with one_thread():
+            nats = sum(score_documents(model, documents, workers=threads))
+    finally:
+        threads.close()
+    return nats / math.log(2) / size
 
 
 def int8_speed(release: Path) -> dict[str, float]:
@@ -142,7 +152,7 @@ def _decoding_speed(model: "Transformer") -> float:
 def _safetensors(release: Path) -> dict[str, "Tensor"]:
     from safetensors.torch import load_file
 
-    return load_file(release / SAFETENSORS)
+    return load_file(release / WEIGHTS)
 
 
 def _gguf(path: Path, release: Path, shape: Shape) -> dict[str, "Tensor"]:
@@ -151,6 +161,6 @@ def _gguf(path: Path, release: Path, shape: Shape) -> dict[str, "Tensor"]:
 
     from tasks.release.gguf import read_weights
 
-    with safe_open(release / SAFETENSORS, framework="numpy") as weights:
+    with safe_open(release / WEIGHTS, framework="numpy") as weights:
         names = list(weights.keys())
     return {name: torch.tensor(array) for name, array in read_weights(path, names, shape)}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import model.int8
 from model.generate import generate
-from model.int8 import INT8_WEIGHTS, Int8Transformer, load_int8, product, quantise, save_int8, widened
+from model.int8 import Int8Transformer, load_int8, product, quantise, save_int8, widened
 from model.parallel import one_thread
-from model.shape import Shape
+from model.shape import INT8_WEIGHTS, Shape
 from model.transformer import Transformer, load_model, save_model
 from storage.errors import DataError
 
