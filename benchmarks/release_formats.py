@@ -3,6 +3,7 @@
     python -m benchmarks.release_formats HOME          quality of the newest release of a home, of each of its formats
     python -m benchmarks.release_formats               speed alone, of random models of two sizes
 
+llama.cpp (the wheel `xllamacpp`, where it is installed) decodes the same shapes from GGUF, its server's work included.
 Times are CPU seconds of one thread; both kinds of weights take turns in one process and the best of each counts.
 """
 
@@ -65,6 +66,10 @@ def speed(name: str, shape: Shape, folder: Path) -> None:
             decoding[kind] = max(decoding[kind], tokens_per_second(one))
             reading[kind] = max(reading[kind], prompt_tokens_per_second(one))
     print(f"{name}, {shape.parameters:,} parameters")
+    for kind in ("F16", "Q8_0"):
+        found = llama_cpp_tokens_per_second(folder, kind, shape)
+        if found is not None:
+            print(f"  decoding        llama.cpp {kind} {found:,.0f} tokens/s  ratio {found / decoding['float32']:.2f}")
     for what, found in (("decoding", decoding), (f"prompt of {PROMPT}", reading)):
         ratio = found["int8"] / found["float32"]
         print(f"  {what:<16}float32 {found['float32']:>9,.0f}  int8 {found['int8']:>9,.0f} tokens/s  ratio {ratio:.2f}")
@@ -76,6 +81,34 @@ def tokens_per_second(model: Transformer, tokens: int = 64) -> float:
     started = time.process_time()
     made = sum(1 for _ in generate(model, [0], tokens))
     return made / (time.process_time() - started)
+
+
+def llama_cpp_tokens_per_second(folder: Path, kind: str, shape: Shape) -> float | None:
+    """The same weights as GGUF, under a vocabulary of bare bytes filled up to the model's."""
+    from tasks.chat import CHAT_TEMPLATE
+    from tasks.release.config import ReleaseConfig
+    from tasks.release.gguf import write_gguf
+    from tasks.tokenizer import SPECIAL_TOKENS
+
+    try:
+        import xllamacpp
+    except ImportError:
+        return None
+    tokens = [*SPECIAL_TOKENS, *(chr(256 + number) for number in range(256))]
+    model = {"vocab": {token: number for number, token in enumerate(tokens)}, "merges": ["\u0100 \u0101"]}
+    (folder / "tokenizer.json").write_text(json.dumps({"model": model}))
+    (folder / CHAT_TEMPLATE.name).write_bytes(CHAT_TEMPLATE.read_bytes())
+    write_gguf(folder / f"{kind}.gguf", kind, ReleaseConfig(), folder)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(folder / f"{kind}.gguf")
+    parameters.n_ctx, parameters.n_parallel, parameters.verbosity = shape.context_length, 1, 0
+    parameters.cpuparams.n_threads = 1
+    server, best = xllamacpp.Server(parameters), 0.0
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        reply = server.handle_completions({"prompt": [0], "max_tokens": 64, "temperature": 0, "ignore_eos": True})
+        best = max(best, reply["usage"]["completion_tokens"] / (time.process_time() - started))
+    return best
 
 
 @torch.inference_mode()

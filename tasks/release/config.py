@@ -36,6 +36,6 @@ class ReleaseConfig(StageConfig):
         description="Files beside the safetensors: GGUF for llama.cpp, int8 for CPUs, ONNX (takes half a minute).",
     )
     loss_bytes: int = Field(
-        50_000, ge=1_000, le=10**9, description="Bytes of held-out text on which the loss of each format is measured."
+        20_000, ge=1_000, le=10**9, description="Bytes of held-out text on which the loss of each format is measured."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where loss is measured; auto: a GPU if there.")
