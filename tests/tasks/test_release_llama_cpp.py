@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import write_model, write_tokenizer
+from tiny_model import VOCABULARY, make_text, write_model
 
 from model.parallel import one_thread
 from model.transformer import Transformer, load_model
@@ -17,7 +17,7 @@ from tasks.chat import CHAT_TEMPLATE, text_ids
 from tasks.generation import Answer, Sampling, starting_ids
 from tasks.release import ReleaseConfig
 from tasks.release.gguf import read_weights, write_gguf
-from tasks.tokenizer import load_tokenizer
+from tasks.tokenizer import TokenizerConfig, learn, load_tokenizer, save_tokenizer
 
 pytestmark = pytest.mark.slow
 llama_cpp = pytest.importorskip("xllamacpp", reason="llama.cpp: pip install xllamacpp")
@@ -66,9 +66,9 @@ class LlamaCpp:
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("llama")
-    write_tokenizer(root / "tokenizer")
     write_model(root / "release", seed=4)
-    shutil.copyfile(root / "tokenizer" / "tokenizer.json", root / "release" / "tokenizer.json")
+    texts = [f"{text} {make_text(number, 2)}" for number, text in enumerate(TEXTS)]  # merges of digits, spaces, quotes
+    save_tokenizer(learn(TokenizerConfig(vocabulary_size=VOCABULARY), texts * 20), root / "release")
     shutil.copyfile(CHAT_TEMPLATE, root / "release" / CHAT_TEMPLATE.name)
     for kind in ("F16", "Q8_0"):
         write_gguf(root / "release" / f"{kind}.gguf", kind, ReleaseConfig(), root / "release")
