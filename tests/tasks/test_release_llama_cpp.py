@@ -67,8 +67,8 @@ class LlamaCpp:
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("llama")
     write_model(root / "release", seed=4)
-    texts = [f"{text} {make_text(number, 2)}" for number, text in enumerate(TEXTS)]  # merges of digits, spaces, quotes
-    save_tokenizer(learn(TokenizerConfig(vocabulary_size=VOCABULARY), texts * 20), root / "release")
+    texts = [*TEXTS * 500, *map(make_text, range(9))]  # merges of digits, spaces, quotes first
+    save_tokenizer(learn(TokenizerConfig(vocabulary_size=VOCABULARY), texts), root / "release")
     shutil.copyfile(CHAT_TEMPLATE, root / "release" / CHAT_TEMPLATE.name)
     for kind in ("F16", "Q8_0"):
         write_gguf(root / "release" / f"{kind}.gguf", kind, ReleaseConfig(), root / "release")
@@ -96,10 +96,11 @@ def test_text_becomes_the_same_tokens(release: Path, served: tuple[str, LlamaCpp
 
 
 def test_greedy_text_is_the_same(release: Path, served: tuple[str, LlamaCpp]) -> None:
-    """F16: token by token that of the float32 release. Q8_0: that of the weights in the file, but llama.cpp rounds
-    activations to eight bits too, so that a few answers may part."""
+    """Token by token that of the weights in the file. llama.cpp rounds activations too (to 11 bits beside F16 weights,
+    to 8 beside Q8_0), so an answer may part from ours where two tokens are as good as equally likely, nowhere else."""
     kind, llama = served
-    tokenizer, model = load_tokenizer(release), load_model(release) if kind == "F16" else as_kept(release, kind)
+    tokenizer, model = load_tokenizer(release), as_kept(release, kind)
+    tie = {"F16": 0.02, "Q8_0": 0.3}[kind]  # of logits whose standard deviation is 1.7
     equal = 0
     for text in TEXTS:
         ids = starting_ids(tokenizer, text, raw=True)
@@ -108,8 +109,13 @@ def test_greedy_text_is_the_same(release: Path, served: tuple[str, LlamaCpp]) ->
             "".join(answer)
         made = [identity for identity in llama.greedy(ids) if identity not in (0, 3)]
         equal += made == answer.tokens
-        assert kind != "F16" or made == answer.tokens, text
-    assert equal >= 0.6 * len(TEXTS)
+        for position, (theirs, ours) in enumerate(zip(made, answer.tokens, strict=False)):
+            if theirs != ours:
+                before = torch.tensor([[*ids, *made[:position]]])
+                logits = model.logits(model(before)[0, -1])
+                assert logits[ours] - logits[theirs] < tie, f"{text!r} at token {position}"
+                break
+    assert equal >= (9 if kind == "F16" else 6), f"{equal} of {len(TEXTS)} answers are equal"
 
 
 def test_the_chat_template_makes_the_same_prompt(release: Path, served: tuple[str, LlamaCpp]) -> None:
