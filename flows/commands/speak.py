@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from flows.commands.options import add_json_option, between, print_json
 from storage.errors import ConfigError, DataError
+from storage.files import is_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -193,10 +194,8 @@ def _decoded(data: bytes, what: str) -> str:
 
 def _utf8(argument: str) -> str:
     """An argument of the command line; ConfigError where it holds bytes that are no UTF-8."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise ConfigError("the prompt and --stop must be valid UTF-8: convert them first") from None
+    if not is_utf8(argument):
+        raise ConfigError("the prompt and --stop must be UTF-8: check the encoding of the terminal or of the caller")
     return argument
 
 

@@ -49,24 +49,10 @@ Generator = Callable[["Tokenizer", Sequence[Prompt]], list[str]]
 
 def answer(model: "Transformer", tokenizer: "Tokenizer", prompt: Prompt) -> str:
     """The text that a model gives to a prompt, up to the first stop string that it holds."""
-    from tasks.generation import stream_text
+    from tasks.generation import Answer, Sampling
 
-    text = ""
-    for piece in stream_text(
-        model,
-        tokenizer,
-        prompt.ids,
-        max_new_tokens=prompt.max_new_tokens,
-        temperature=prompt.temperature,
-        top_p=prompt.top_p,
-        seed=prompt.seed,
-    ):
-        text += piece
-        if any(stop in text for stop in prompt.until):
-            break
-    for stop in prompt.until:
-        text = text.split(stop)[0]
-    return text
+    sampling = Sampling(prompt.max_new_tokens, prompt.temperature, prompt.top_p, prompt.seed, prompt.until)
+    return "".join(Answer(model, tokenizer, prompt.ids, sampling))
 
 
 def encode_marked(encode: Callable[[str], list[int]], text: str) -> list[int]:
