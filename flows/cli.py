@@ -5,6 +5,7 @@ Exit status: 0 done; 2 an error that the user can mend (a message, no traceback)
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -13,20 +14,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.commands import build, look, speak, upkeep
-from storage.errors import LlmillError, refusal
+from storage.errors import LlmillError, StoreError, refusal
 
 COMMANDS = (build, look, speak, upkeep)  # in the order of the help
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `llmill` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter ends nothing
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _check_current_folder()
         status = options.command(options)
         sys.stdout.flush()
     except LlmillError as error:
-        print(f"llmill: {error}", file=sys.stderr)
+        _tell(error)
         status = error.exit_status
     except KeyboardInterrupt:
         print("llmill: interrupted; run the same command again to go on", file=sys.stderr)
@@ -38,9 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         told = refusal(error, Path(os.environ.get("LLMILL_HOME", ".llmill")))
         if told is None:
             raise
-        print(f"llmill: {told}", file=sys.stderr)
+        _tell(told)
         status = told.exit_status
     sys.exit(status)
+
+
+def _tell(error: LlmillError) -> None:
+    """Print a message; the control characters of a file's name reach no terminal."""
+    shown = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in str(error))
+    print(f"llmill: {''.join(shown)}", file=sys.stderr)
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise StoreError("the current folder is gone: change to one that exists (cd)") from None
 
 
 def _interrupt(signal_number: int, frame: Any) -> NoReturn:

@@ -21,7 +21,11 @@ VARIABLE = "LLMILL_HOME"
 
 def home() -> Path:
     """The absolute home of this process; children inherit it because the variable is made absolute."""
-    path = Path(os.environ.get(VARIABLE) or ".llmill").expanduser().absolute()
+    given = os.environ.get(VARIABLE) or ".llmill"
+    try:
+        path = Path(given).expanduser().absolute()
+    except RuntimeError:
+        raise StoreError(f"{VARIABLE}={given}: the home folder of this user is not known; write the path out") from None
     if not is_utf8(str(path)):
         raise StoreError(f"{path}: the name of the home is not UTF-8. Set {VARIABLE} to another folder.")
     os.environ[VARIABLE] = str(path)

@@ -191,8 +191,15 @@ def _values(column: Any) -> list[Any]:
         column = column.cast(pa.binary())
     elif pa.types.is_large_string(column.type):
         column = column.cast(pa.large_binary())
-    elif pa.types.is_nested(column.type):
-        return [None] * len(column)  # no field that is asked for is nested, and unpacking one is slow
+    known = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_integer,
+        pa.types.is_boolean,
+        pa.types.is_floating,
+    )
+    if not any(is_known(column.type) for is_known in known):
+        return [column.type] * len(column)  # no field that is used is nested (slow) or a date (can be out of range)
     return column.to_pylist()
 
 

@@ -71,6 +71,12 @@ HOMES = (
         ("is not UTF-8", "LLMILL_HOME"),
         environment={"LLMILL_HOME": "caf\udce9"},
     ),
+    BadInput(
+        "home of an unknown user",
+        "run smoke --plain",
+        ("LLMILL_HOME=~nobody-here/x", "write the path out"),
+        environment={"LLMILL_HOME": "~nobody-here/x"},
+    ),
     BadInput("no run to generate from", "generate x", ("no completed run yet", "llmill run"), home=EMPTY),
     BadInput("build records of a newer version", TO_COLLECT, NEWER, {}, _rewrite("builds/*/*.json", _newer), OWN),
     BadInput(
@@ -108,7 +114,7 @@ DAMAGES = (
     BadInput(
         "damaged manifests",
         "inspect latest/collect",
-        ("latest/collect", "manifest is missing or damaged", "run the recipe again"),
+        ("latest/collect", "is gone or damaged", "run its recipe again"),
         {},
         _rewrite("store/artifacts/*.json", b"[]"),
         OWN,
@@ -191,4 +197,73 @@ REQUESTS = (
     ),
 )
 
-ROWS = (*HOMES, *DAMAGES, *REFERENCES, *REQUESTS)
+TASK = """
+task: mine
+dataset_path: json
+dataset_kwargs: {data_files: {test: a.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{question}}"
+doc_to_choice: [yes, no]
+doc_to_target: answer
+"""
+TASKS = "'evaluate.tasks=[{path: tasks}]'"
+
+BENCHMARKS = (
+    BadInput(
+        "task file that is no task",
+        f"plan smoke --set {TASKS}",
+        ("evaluate.tasks[0]", "a.yaml", "no task file of lm-eval"),
+        {"tasks/a.yaml": "Just a text.\n"},
+    ),
+    BadInput(
+        "benchmark with missing fields",
+        f"run smoke --plain --set {TASKS}",
+        ("evaluate.tasks[0]", "mine", "question"),
+        {"tasks/a.yaml": TASK, "tasks/a.jsonl": '{"query": "Is it?", "answer": 0}\n'},
+        slow=True,
+    ),
+)
+
+# Each is two seconds of imports, some a server of Prefect's besides.
+NOBODY = "http://127.0.0.1:9"
+RUN = f"{TO_COLLECT} --set collect.max_bad_fraction=0.25".replace(" --plain", "")
+ADDRESSES = (
+    BadInput(
+        "Prefect address that is none",
+        RUN,
+        ("PREFECT_API_URL=nonsense: this is no address", "http://127.0.0.1:4200/api"),
+        environment={"PREFECT_API_URL": "nonsense"},
+    ),
+    BadInput(
+        "Prefect server that does not answer",
+        RUN,
+        ("PREFECT_API_URL", f"nobody answers at {NOBODY}/api", "--plain"),
+        environment={"PREFECT_API_URL": f"{NOBODY}/api"},
+        slow=True,
+    ),
+    BadInput(
+        "MLflow address that is none",
+        RUN,
+        ("MLFLOW_TRACKING_URI=http://[x: this is no address",),
+        environment={"MLFLOW_TRACKING_URI": "http://me:secret@[x"},
+    ),
+    BadInput(
+        "MLflow address of an unknown kind",
+        RUN,
+        ("MLFLOW_TRACKING_URI=nonsense://x", "MLflow cannot use it"),
+        environment={"MLFLOW_TRACKING_URI": "nonsense://x"},
+        slow=True,
+    ),
+    BadInput(
+        "MLflow server that does not answer",
+        RUN,
+        (f"nobody answers at {NOBODY}", "not everything was recorded", "collect     built"),
+        environment={"MLFLOW_TRACKING_URI": NOBODY},
+        home=OWN,
+        slow=True,
+        status=0,
+    ),
+)
+
+ROWS = (*HOMES, *DAMAGES, *REFERENCES, *REQUESTS, *BENCHMARKS, *ADDRESSES)

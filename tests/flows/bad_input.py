@@ -23,6 +23,7 @@ class BadInput:
     prepare: Callable[[Path, Path], None] | None = None  # (working folder, home), after the files were written
     home: str = SHARED
     environment: Mapping[str, str] = field(default_factory=dict)
+    slow: bool = False
     status: int = 2  # 0 where the command does what it can and says what it passed over
 
     def lay_out(self, folder: Path, home: Path) -> None:

@@ -24,25 +24,29 @@ def shared_home(smoke: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.Tem
     return home
 
 
-def home_for(row: BadInput, shared: Path, folder: Path) -> Path:
+def home_for(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Path:
     if row.home == SHARED:
         return shared
     home = folder / "home"
     if row.home != EMPTY:
-        shutil.copytree(shared, home, symlinks=True)
+        shutil.copytree(fresh, home, symlinks=True)
     return home
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_bad_input_is_told_and_loses_nothing(row: BadInput, shared_home: Path, home: Path, tmp_path: Path) -> None:
-    home_here = home_for(row, shared_home, tmp_path / "of this row")
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else []) for row in TABLE]
+)
+def test_bad_input_is_told_and_loses_nothing(
+    row: BadInput, shared_home: Path, smoke: tuple[Path, dict[str, Any]], home: Path, tmp_path: Path
+) -> None:
+    home_here = home_for(row, shared_home, smoke[0], tmp_path / "of this row")
     folder = tmp_path / "work"
     folder.mkdir()
     row.lay_out(folder, home_here)
     before, kept = files_below(folder), published(home_here)
 
     result = llmill(
-        *shlex.split(row.command), home=home_here, cwd=folder, environment=dict(row.environment), timeout=120
+        *shlex.split(row.command), home=home_here, cwd=folder, environment=dict(row.environment), timeout=300
     )
 
     assert result.returncode == row.status, result.stderr

@@ -28,6 +28,23 @@ def test_a_cut_gz_keeps_its_whole_records(home: Path, tmp_path: Path) -> None:
     assert summary["kept"] > 50 and summary["quarantined"] == 1, "whole records before the cut are kept"
 
 
+def test_a_folder_that_is_gone_and_a_terminal_without_letters(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = f"cd '{tmp_path / 'gone'}' && rmdir '{tmp_path / 'gone'}' && exec {llmill_command()[0]} plan smoke"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 2 and "the current folder is gone" in result.stderr
+    (home / "runs").mkdir()
+    run = {"format": 1, "run": "é", "recipe_name": "é", "status": "completed", "started": "2026", "stages": []}
+    (home / "runs" / "é.json").write_text(json.dumps(run))
+    result = subprocess.run(
+        [*llmill_command(), "runs"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and "\\xe9" in result.stdout, result.stderr
+
+
 def test_nothing_is_lost_by_a_failure(home: Path) -> None:
     failed = llmill("run", "smoke", "--plain", "--json", "--to", "filter", "--set", "filter.min_words=100000")
     report = json.loads(failed.stdout)

@@ -177,6 +177,42 @@ def test_a_parquet_string_that_is_not_utf8_spoils_its_own_row() -> None:
     assert bad(found) == [(2, "invalid UTF-8 in column text")]
 
 
+@pytest.mark.parametrize("kind", (pa.date32(), pa.timestamp("us"), pa.list_(pa.int64())))
+def test_a_parquet_column_that_nobody_asks_for_spoils_nothing(kind: pa.DataType) -> None:
+    """A date beyond Python's years, a list."""
+    file = io.BytesIO()
+    value = pa.array([2**30 if kind == pa.date32() else 2**60]).cast(pa.int32() if kind == pa.date32() else pa.int64())
+    column = pa.array([[1]], kind) if pa.types.is_list(kind) else value.view(kind)
+    pq.write_table(pa.table({"text": ["one"], "when": column}), file)
+    found = records(file.getvalue(), "parquet")
+    assert texts(found) == ["one"] and bad(found) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    (
+        ("a.txt", gzip.compress(b"text"), "gz"),
+        ("a.jsonl", zstandard.compress(b"{}"), "zst"),
+        ("a.json", bz2.compress(b"[]"), "bz2"),
+        ("a.csv", lzma.compress(b"text"), "xz"),
+        ("a.txt", b"PK\x03\x04 and so on", "zip"),
+        ("a.md", b"a.txt".ljust(257, b"\0") + b"ustar\0", "tar"),
+        ("a.rst", b"%PDF-1.7", "pdf"),
+        ("a.jsonl", parquet([{"text": "one"}]), "parquet"),
+    ),
+)
+@pytest.mark.parametrize("packing", ("", "gz", "xz"))
+def test_a_file_that_holds_something_else_is_one_bad_record(name: str, data: bytes, kind: str, packing: str) -> None:
+    ending = name.partition(".")[2] + (f".{packing}" if packing else "")
+    assert bad(records(PACK[packing](data), ending)) == [
+        (1, f"what the file holds looks like .{kind}: unpack or convert it")
+    ]
+
+
+def test_many_blanks_in_a_json_file_are_passed_over_at_once() -> None:
+    assert texts(records(b"[" + b" " * 10**7 + b'{"text": "one"}' + b"\n" * 10**6 + b"]", "json")) == ["one"]
+
+
 def test_a_file_that_is_no_parquet_is_one_bad_record() -> None:
     assert [line for line, _ in bad(records(b"PAR1 no such thing", "parquet"))] == [1]
 
