@@ -49,15 +49,23 @@ class Page:
 
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Show a file in a window of `width` CSS pixels, light or dark."""
+        self.visit(path.as_uri(), width=width, dark=dark)
+        self.wait_until("document.readyState + location.protocol === 'completefile:'", 30)
+
+    def visit(self, address: str, *, width: int, height: int = 800, dark: bool = False) -> None:
+        """Go to an address; what it shows may still be on its way."""
         scheme = "dark" if dark else "light"
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.call("Page.navigate", url=path.as_uri())
-        deadline = time.monotonic() + 30
-        while self.evaluate("document.readyState + location.protocol") != "completefile:":
-            assert time.monotonic() < deadline, "the page did not load"
+        self.call("Page.navigate", url=address)
+
+    def wait_until(self, condition: str, seconds: float) -> None:
+        """Until a JavaScript condition holds; fails after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not self.evaluate(condition):
+            assert time.monotonic() < deadline, f"the page has not come so far: {condition}"
             time.sleep(0.05)
 
     def evaluate(self, expression: str) -> Any:

@@ -1,0 +1,128 @@
+"""What the documents say holds: links lead somewhere, commands exist, and the worked example of a new stage works."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from flows.cli import _parser
+from flows.plan import STAGE_NAMES
+from flows.recipe import load_recipe
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PACKAGES = ("flows", "tasks", "model", "storage", "tests")
+
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+_COMMAND = re.compile(r"\bllmill (?:<[^>]+>|([a-z]+))((?: [^`\n|#]*)?)")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_PATH = re.compile(r"`((?:flows|tasks|model|storage|docs|tests|benchmarks|deployments)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    text = page.read_text()
+    for one, other in _LINK.findall(_FENCE.sub("", text)):
+        target, _, heading = (one or other).partition("#")
+        if target.startswith(("http://", "https://")):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if heading:
+            assert heading in {_anchor(title) for title in _HEADING.findall(file.read_text())}, f"{page.name}: {heading}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "add-a-stage.md"], ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    if page.name in ("decisions.md", "CHANGELOG.md"):
+        pytest.skip("a diary names what was there on its day")
+    for path in _PATH.findall(page.read_text()):
+        assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    commands = _commands()
+    for name, rest in _commands_in(page.read_text()):
+        assert name in commands, f"{page.name}: llmill {name}"
+        known = set(commands[name]._option_string_actions)
+        assert set(_OPTION.findall(rest)) <= known, f"{page.name}: llmill {name} {rest}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_exist(page: Path) -> None:
+    settings = re.findall(r"--set ([a-z_]+(?:\.[a-z0-9_]+)+)=(\S+?)(?=[\s`)]|$)", page.read_text())
+    for path, value in settings:
+        if path.startswith("longest."):
+            continue  # the worked example's own
+        extra = ["collect.files=[{path: x}]"] if path.startswith("collect.files.0") else []
+        load_recipe("quick", [*extra, f"{path}={'1' if value == '...' else value}"])
+
+
+def test_the_stages_page_has_every_stage_in_order() -> None:
+    titles = _HEADING.findall((ROOT / "docs" / "stages.md").read_text())
+    assert tuple(title for title in titles if title in STAGE_NAMES) == STAGE_NAMES
+
+
+def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> None:
+    copy = tmp_path / "llmill"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "pyproject.toml", copy)
+    for language, block in _FENCE.findall((ROOT / "docs" / "add-a-stage.md").read_text()):
+        header, _, body = block.partition("\n")
+        file = copy / header.removeprefix("# ")
+        if language == "diff":
+            old, new = ("".join(_side(body, sign)) for sign in "-+")
+            assert file.read_text().count(old) == 1, f"not in {header} as the page says:\n{old}"
+            file.write_text(file.read_text().replace(old, new))
+        else:
+            assert not file.exists()
+            file.write_text(body)
+
+    environment = {**os.environ, "PYTHONPATH": str(copy), "LLMILL_HOME": str(tmp_path / "home")}
+
+    def python(*arguments: str) -> str:
+        command = [sys.executable, "-m", *arguments]
+        result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", "tests/tasks/test_longest.py")
+    plan = json.loads(python("flows.cli", "plan", "smoke", "--set", "longest.documents=100", "--json"))
+    stages = [line["stage"] for line in plan["stages"]]
+    assert stages == [*STAGE_NAMES[:3], "longest", *STAGE_NAMES[3:]]
+
+
+def _side(diff: str, sign: str) -> Iterator[str]:
+    for line in diff.splitlines(keepends=True):
+        if line[0] in (" ", sign):
+            yield line[1:]
+
+
+def _commands() -> dict[str, argparse.ArgumentParser]:
+    actions = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(next(actions).choices)
+
+
+def _commands_in(text: str) -> Iterator[tuple[str, str]]:
+    """Name and rest of each command in a code block or in backticks; prose that speaks of llmill is none."""
+    code = [block for _, block in _FENCE.findall(text)] + re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))
+    for piece in code:
+        for line in piece.splitlines():
+            for name, rest in _COMMAND.findall(line.partition("  ")[0] if line.startswith("llmill ") else line):
+                if name:
+                    yield name, rest
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
