@@ -24,7 +24,7 @@ from browser import Page, browser_page  # noqa: E402
 from storage.store import Store  # noqa: E402
 
 PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), ("report-dark", 1100, True, 1500))
-PAGE_WIDTH, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 760, 790
+PAGE_WIDTH, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 760, 985
 PATIENCE_SECONDS = 180
 SETTLE_SECONDS = 4  # for what fades in or is drawn after the last word has come
 
@@ -65,7 +65,8 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         page.visit(address, width=PAGE_WIDTH, height=MLFLOW_HEIGHT)
         page.wait_until("document.querySelector('button[aria-label=Close]') !== null", PATIENCE_SECONDS)
         page.evaluate("document.querySelector('button[aria-label=Close]').click()")  # an assistant beside the page
-        page.wait_until("document.querySelectorAll('.js-plotly-plot').length >= 6", PATIENCE_SECONDS)
+        page.evaluate("document.head.insertAdjacentHTML('beforeend', '<style>.modebar{display:none}</style>')")
+        page.wait_until("document.querySelectorAll('.scatterlayer path.js-line').length >= 4", PATIENCE_SECONDS)
         time.sleep(SETTLE_SECONDS)
         page.screenshot(folder / "mlflow.png", MLFLOW_HEIGHT)
 
