@@ -38,7 +38,8 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
         file = page.parent / target if target else page
         assert file.exists(), f"{page.name} links to {target}"
         if heading:
-            assert heading in {_anchor(title) for title in _HEADING.findall(file.read_text())}, f"{page.name}: {heading}"
+            headings = {_anchor(title) for title in _HEADING.findall(file.read_text())}
+            assert heading in headings, f"{page.name}: {heading}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "add-a-stage.md"], ids=lambda page: page.name)
