@@ -1,0 +1,48 @@
+"""Benchmarks through the command line: a recipe with task files of its own, and what an edit of one reruns."""
+
+import json
+from pathlib import Path
+
+from benchmark_files import write_benchmarks
+from support import llmill, outcomes, report_of
+
+from flows.plan import STAGE_NAMES
+from flows.recipe import SHIPPED
+
+
+def write_recipe(folder: Path) -> Path:
+    """The smoke recipe with two benchmarks, by a path relative to it."""
+    write_benchmarks(folder / "benchmarks")
+    tasks = [{"path": "benchmarks", "name": "colours"}, {"path": "benchmarks/sums.yaml"}]
+    text = (SHIPPED / "smoke.yaml").read_text().replace("  items: 40\n", f"  items: 40\n  tasks: {json.dumps(tasks)}\n")
+    (folder / "own.yaml").write_text(text)
+    return folder / "own.yaml"
+
+
+def test_an_edited_benchmark_reruns_evaluation_and_what_follows(smoke_home: Path, tmp_path: Path) -> None:
+    recipe = str(write_recipe(tmp_path / "recipe"))
+    done = report_of(llmill("run", recipe, "--plain", "--json", home=smoke_home))
+    assert {stage for stage, outcome in outcomes(done).items() if outcome == "built"} == {"evaluate", "release"}
+    scores = next(stage for stage in done["stages"] if stage["stage"] == "evaluate")["artifact"]["parts"]["scores"]
+    lines = json.loads((Path(scores["uri"].removeprefix("file://")) / "scores.json").read_bytes())
+    assert {"colours", "sums"} < {line["name"] for line in lines}
+
+    def plan() -> dict[str, tuple[str, list[str]]]:
+        stages = report_of(llmill("plan", recipe, "--json", home=smoke_home))["stages"]
+        return {stage["stage"]: (stage["will"], stage["why"]) for stage in stages}
+
+    assert {will for will, _ in plan().values()} == {"reuse"}
+    data = tmp_path / "recipe" / "benchmarks" / "colours.jsonl"
+    data.write_text(data.read_text().replace("house number 7", "garden number 7"))
+    after = plan()
+    assert [stage for stage in STAGE_NAMES if after[stage][0] != "reuse"] == ["evaluate", "release"]
+    assert after["evaluate"][0] == "build" and "tasks[0]/colours.jsonl" in " ".join(after["evaluate"][1])
+
+
+def test_a_benchmark_that_is_none_is_refused_before_anything_runs(home: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe")
+    (tmp_path / "recipe" / "benchmarks" / "sums.yaml").write_text("title: no task\n")
+    result = llmill("run", str(recipe), "--plain", home=home)
+    assert result.returncode == 2
+    assert "evaluate.tasks[1]" in result.stderr and "sums.yaml: no task file of lm-eval" in result.stderr
+    assert "Traceback" not in result.stderr
