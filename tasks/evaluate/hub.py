@@ -70,6 +70,7 @@ def quiet_libraries(*, offline: bool = True) -> Iterator[None]:
         "HF_DATASETS_OFFLINE": str(int(offline)),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "HF_HOME": os.environ.get("HF_HOME", str(home() / "cache" / "huggingface")),
     }
     before = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
