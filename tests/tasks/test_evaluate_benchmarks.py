@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_files import write_benchmarks
 from support import shared_data
-from tiny_model import VOCABULARY, LocalContext, write_corpus, write_model, write_pairs, write_tokenizer
+from tiny_model import NOUNS, VOCABULARY, LocalContext, write_corpus, write_model, write_pairs, write_tokenizer
 
 from storage.artifacts import Artifact
 from tasks.evaluate import EvaluateConfig, evaluate
@@ -168,8 +168,9 @@ def test_equal_inputs_give_equal_items_with_examples_and_sampling(
     )
     tasks = [
         {"path": str(other), "name": "sums"},
-        {"path": str(other), "name": "colours", "num_fewshot": 2, "limit": 5},
+        {"path": str(other), "name": "endings", "num_fewshot": 2, "limit": 5},
     ]
+    (other / "endings.csv").write_text("text,word\n" + "".join(f"The {noun} holds a,{noun}\n" for noun in NOUNS))
     first, second = (run(world, tmp_path / name, tasks) for name in ("a", "b"))
     assert first == second
     assert (tmp_path / "a" / "items" / "items.parquet").read_bytes() == (
