@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,7 +147,8 @@ class Builder:
                     result = self._build_or_reuse(stage, config, inputs, started)
         except BaseException as caught:
             error = refusal(caught, self.store.home) or caught
-            self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
+            with suppress(OSError):  # the run file lies on the same full disk
+                self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
             if error is caught:
                 raise
             raise error from caught
