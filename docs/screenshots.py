@@ -25,6 +25,8 @@ from storage.store import Store  # noqa: E402
 
 PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), ("report-dark", 1100, True, 1500))
 PAGE_WIDTH, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 760, 985
+CURVES_SHOWN = """[...document.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getBoundingClientRect())
+  .filter(place => place.width > 0 && place.top < innerHeight && place.bottom > 0).length >= 4"""
 PATIENCE_SECONDS = 180
 SETTLE_SECONDS = 4  # for what fades in or is drawn after the last word has come
 
@@ -66,8 +68,9 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         page.wait_until("document.querySelector('button[aria-label=Close]') !== null", PATIENCE_SECONDS)
         page.evaluate("document.querySelector('button[aria-label=Close]').click()")  # an assistant beside the page
         page.evaluate("document.head.insertAdjacentHTML('beforeend', '<style>.modebar{display:none}</style>')")
-        page.wait_until("document.querySelectorAll('.scatterlayer path.js-line').length >= 4", PATIENCE_SECONDS)
-        time.sleep(SETTLE_SECONDS)
+        for pause in (SETTLE_SECONDS, 0):  # it fetches all anew now and then, and shows nothing meanwhile
+            page.wait_until(CURVES_SHOWN, PATIENCE_SECONDS)
+            time.sleep(pause)
         page.screenshot(folder / "mlflow.png", MLFLOW_HEIGHT)
 
 
