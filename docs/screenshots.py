@@ -61,7 +61,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         page.visit(f"{prefect}/runs/flow-run/{run['prefect']['flow_run']}", width=PAGE_WIDTH, height=PREFECT_HEIGHT)
         page.wait_until("document.body.innerText.includes('Beginning flow run')", PATIENCE_SECONDS)
         time.sleep(SETTLE_SECONDS)
-        page.screenshot(folder / "prefect.png", PREFECT_HEIGHT)
+        page.screenshot_window(folder / "prefect.png")
 
         address = f"{mlflow}/#/experiments/1/runs/{pretraining}/model-metrics?workflowType=machine_learning"
         page.visit(address, width=PAGE_WIDTH, height=MLFLOW_HEIGHT)
@@ -71,7 +71,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         for pause in (SETTLE_SECONDS, 0):  # it fetches all anew now and then, and shows nothing meanwhile
             page.wait_until(CURVES_SHOWN, PATIENCE_SECONDS)
             time.sleep(pause)
-        page.screenshot(folder / "mlflow.png", MLFLOW_HEIGHT)
+        page.screenshot_window(folder / "mlflow.png")
 
 
 @contextlib.contextmanager

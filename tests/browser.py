@@ -79,6 +79,10 @@ class Page:
         shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         target.write_bytes(base64.b64decode(shot["data"]))
 
+    def screenshot_window(self, target: Path) -> None:
+        """What the window shows as PNG, without the change of size that makes some pages draw themselves anew."""
+        target.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
     def print_pdf(self, target: Path) -> None:
         """The page as it prints on A4."""
         pdf = self.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, printBackground=True)
