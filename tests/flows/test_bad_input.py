@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import bad_sources
 import pytest
 from bad_input import EMPTY, SHARED, BadInput, files_below, published
 from support import llmill
+
+from flows.cli import main
 
 TABLE = (*bad_recipes.ROWS, *bad_sources.ROWS, *bad_homes.ROWS)
 
@@ -33,11 +37,38 @@ def home_for(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Path:
     return home
 
 
+def in_this_process(
+    arguments: list[str],
+    home: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> "subprocess.CompletedProcess[str]":
+    """The command line without a process of its own: these rows end before anything is run, in milliseconds."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("LLMILL_HOME", str(home))
+    handler = signal.getsignal(signal.SIGTERM)
+    capfd.readouterr()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    out, err = capfd.readouterr()
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, err)
+
+
 @pytest.mark.parametrize(
     "row", [pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else []) for row in TABLE]
 )
 def test_bad_input_is_told_and_loses_nothing(
-    row: BadInput, shared_home: Path, smoke: tuple[Path, dict[str, Any]], home: Path, tmp_path: Path
+    row: BadInput,
+    shared_home: Path,
+    smoke: tuple[Path, dict[str, Any]],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     home_here = home_for(row, shared_home, smoke[0], tmp_path / "of this row")
     folder = tmp_path / "work"
@@ -45,9 +76,11 @@ def test_bad_input_is_told_and_loses_nothing(
     row.lay_out(folder, home_here)
     before, kept = files_below(folder), published(home_here)
 
-    result = llmill(
-        *shlex.split(row.command), home=home_here, cwd=folder, environment=dict(row.environment), timeout=300
-    )
+    arguments = shlex.split(row.command)
+    if row in bad_recipes.ROWS:
+        result = in_this_process(arguments, home_here, folder, monkeypatch, capfd)
+    else:
+        result = llmill(*arguments, home=home_here, cwd=folder, environment=dict(row.environment), timeout=300)
 
     assert result.returncode == row.status, result.stderr
     assert "Traceback" not in result.stderr + result.stdout
