@@ -34,6 +34,11 @@ def _add_run(name: str, data: bytes | None = None, **changes: Any) -> Any:
     return prepare
 
 
+def _two_manifests(folder: Path, home: Path) -> None:
+    for name in ("00ff0", "00ff1"):
+        (home / "store" / "artifacts" / f"{name}.json").write_text("{}")
+
+
 def _use_port(folder: Path, home: Path) -> None:
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -139,7 +144,7 @@ DAMAGES = (
     BadInput(
         "damaged run file",
         "runs",
-        ("bad.json", "passed over", "smoke-"),
+        ("bad.json", "passed over", "completed"),
         {},
         _add_run("bad", b"\0\xff{"),
         OWN,
@@ -148,7 +153,7 @@ DAMAGES = (
     BadInput(
         "run file that holds something else",
         "runs",
-        ("bad.json", "passed over", "smoke-"),
+        ("bad.json", "passed over", "completed"),
         {},
         _add_run("bad", started=5, stages="none"),
         OWN,
@@ -157,11 +162,18 @@ DAMAGES = (
 )
 
 REFERENCES = (
-    BadInput("unknown digest", "inspect 123456789", ("123456789: no artifact begins so", "RUN/STAGE")),
-    BadInput("ambiguous digest", "inspect ''", ("artifacts begin so", "more of the digest")),
-    BadInput("unknown run", "inspect books-1/filter", ("books-1", "not known")),
+    BadInput("unknown digest", "inspect 123456789", ("123456789: no artifact or part begins so", "RUN/STAGE")),
     BadInput(
-        "ambiguous run", "inspect smoke-/filter", ("smoke-: 2 runs begin so", "smoke-2"), {}, _add_run("smoke-2"), OWN
+        "ambiguous digest", "inspect 00ff", ("2 artifacts begin so", "more of the digest"), {}, _two_manifests, OWN
+    ),
+    BadInput("unknown run", "inspect books-1/filter", ("books-1/filter", "neither a run nor a digest")),
+    BadInput(
+        "ambiguous run",
+        "inspect smoke-/filter",
+        ("smoke-: 2 runs are named so", "smoke-2"),
+        {},
+        _add_run("smoke-2"),
+        OWN,
     ),
     BadInput("unknown stage of a run", "inspect latest/filtr", ("no artifact of 'filtr'", "filter")),
     BadInput(
@@ -219,7 +231,7 @@ BENCHMARKS = (
     BadInput(
         "benchmark with missing fields",
         f"run smoke --plain --set {TASKS}",
-        ("evaluate.tasks[0]", "mine", "question"),
+        ("a.jsonl, line 1", "no field 'question'", "'mine'"),
         {"tasks/a.yaml": TASK, "tasks/a.jsonl": '{"query": "Is it?", "answer": 0}\n'},
         slow=True,
     ),
