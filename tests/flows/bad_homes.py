@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def _two_manifests(folder: Path, home: Path) -> None:
 def _use_port(folder: Path, home: Path) -> None:
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("127.0.0.1", USED_PORT))
-    held.listen()
+    with suppress(OSError):  # somebody else uses it: as good
+        held.bind(("127.0.0.1", USED_PORT))
+        held.listen()
     HELD.append(held)
 
 
@@ -191,7 +193,7 @@ REFERENCES = (
 
 REQUESTS = (
     BadInput("prompt beyond the context", f"generate --raw '{'word ' * 400}'", ("the prompt has", "takes 1 to 63")),
-    BadInput("temperature near 0", "generate x --temperature 1e-310 --max-new-tokens 2", (), status=0),
+    BadInput("temperature near 0", "generate x --temperature 1e-310 --max-new-tokens 2", (), slow=True, status=0),
     BadInput("prompt that is not UTF-8", "generate 'caf\udce9'", ("prompt", "UTF-8")),
     BadInput(
         "port in use",

@@ -14,6 +14,7 @@ from bad_input import BadInput, Contents
 WORDS = "The quick brown fox number {} jumps over the lazy dog and runs away."
 LINES = "".join(json.dumps({"text": WORDS.format(number)}) + "\n" for number in range(400)).encode()
 COLLECT = "run recipe.yaml --plain --to collect"
+PLAN = "plan recipe.yaml --to collect"  # where a look at the files is enough
 
 
 def _tar(name: str, data: bytes) -> bytes:
@@ -25,10 +26,10 @@ def _tar(name: str, data: bytes) -> bytes:
     return file.getvalue()
 
 
-def _source(name: str, path: str, data: Contents, *holds: str, options: str = "") -> BadInput:
+def _source(name: str, path: str, data: Contents, *holds: str, options: str = "", slow: bool = False) -> BadInput:
     """A row about one file of texts."""
     recipe = f"collect: {{files: [{{path: '{path}'{options}}}], max_bad_fraction: 0}}\n"
-    return BadInput(name, COLLECT, (path, *holds), {"recipe.yaml": recipe, path: data})
+    return BadInput(name, COLLECT, (path, *holds), {"recipe.yaml": recipe, path: data}, slow=slow)
 
 
 def _special(name: str, make: str, *holds: str) -> BadInput:
@@ -38,7 +39,7 @@ def _special(name: str, make: str, *holds: str) -> BadInput:
         SPECIAL[make](folder / "texts" / "b.txt")
 
     files = {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.txt": "A text that can be read."}
-    return BadInput(name, COLLECT, ("texts", "b.txt", *holds), files, prepare)
+    return BadInput(name, PLAN, ("texts", "b.txt", *holds), files, prepare)
 
 
 SPECIAL = {
@@ -53,26 +54,26 @@ SPECIAL = {
 PATHS = (
     BadInput(
         "path that matches nothing",
-        COLLECT,
+        PLAN,
         ("nowhere", "matches no file", "Give a folder, a glob"),
         {"recipe.yaml": "collect: {files: [{path: 'nowhere/*.txt'}]}\n"},
     ),
     BadInput(
         "folder given for a file",
-        COLLECT,
+        PLAN,
         ("a.jsonl", "the folder holds no file", "collect.files[0].path"),
         {"recipe.yaml": "collect: {files: [{path: a.jsonl}]}\n"},
         lambda folder, home: (folder / "a.jsonl").mkdir(),
     ),
     BadInput(
         "files of no known kind",
-        COLLECT,
+        PLAN,
         ("texts", "none of the 1 files can be read", ".pdf", "Readable: .txt"),
         {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.pdf": "%PDF-1.4"},
     ),
     BadInput(
         "pipe for a file",
-        COLLECT,
+        PLAN,
         ("a.txt", "no ordinary file"),
         {"recipe.yaml": "collect: {files: [{path: a.txt}]}\n"},
         lambda folder, home: os.mkfifo(folder / "a.txt"),
@@ -85,7 +86,7 @@ PATHS = (
     _special("file name that is not UTF-8", "name that is not UTF-8", "is not UTF-8", "Rename"),
     BadInput(
         "package that is not installed",
-        COLLECT,
+        PLAN,
         ("collect.docstrings.packages", "no-such-package", "not installed"),
         {"recipe.yaml": "collect: {docstrings: {packages: [numpy, no-such-package]}}\n"},
     ),
@@ -93,18 +94,20 @@ PATHS = (
 
 CONTENTS = (
     _source("empty file", "a.txt", "", "line 1", "empty"),
-    _source("empty Parquet file", "a.parquet", b"", "line 1", "empty"),
+    _source("empty Parquet file", "a.parquet", b"", "line 1", "empty", slow=True),
     _source("text that is not UTF-8", "a.txt", b"one\ntwo caf\xe9\n", "line 2", "invalid UTF-8"),
-    _source("text in UTF-16", "a.txt", "Some text.".encode("utf-16"), "line 1", "UTF-16"),
+    _source("text in UTF-16", "a.txt", "Some text.".encode("utf-16"), "line 1", "UTF-16", slow=True),
     _source("line that is not UTF-8", "a.jsonl", LINES + b'{"text": "caf\xe9"}\n', "line 401", "invalid UTF-8"),
     _source("malformed JSON line", "a.jsonl", LINES + b'{"text": "caf\n', "line 401", "malformed JSON", "column"),
-    _source("JSON line that is no object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object"),
+    _source("JSON line that is no object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object", slow=True),
     _source("NUL bytes", "a.jsonl", LINES + bytes(200) + b"\n", "line 401", "malformed JSON"),
     _source("deeply nested JSON", "a.jsonl", LINES + b"[" * 200_000 + b"\n", "line 401", "malformed JSON"),
     _source(
         "huge line", "a.jsonl", lambda: LINES + b'{"text": "' + b"x" * 40_000_000 + b'"}\n', "line 401", "more than"
     ),
-    _source("huge CSV field", "a.csv", lambda: b'text\n"' + b"x" * 100_000_000 + b'"\n', "line 2", "more than"),
+    _source(
+        "huge CSV field", "a.csv", lambda: b'text\n"' + b"x" * 100_000_000 + b'"\n', "line 2", "more than", slow=True
+    ),
     _source("text that is no string", "a.jsonl", LINES + b'{"text": 1e999}\n', "line 401", "not text but float"),
     _source("wrong text field", "a.jsonl", '{"body": "Some words.", "title": "x"}\n', "no field 'text'", "body, title"),
     _source("CSV without the column", "a.csv", "id,body\n1,Some words.\n", "no field 'text'", "body, id", "text_field"),
@@ -115,6 +118,7 @@ CONTENTS = (
         "no field 'site'",
         "group_field",
         options=", group_field: site",
+        slow=True,
     ),
 )
 
@@ -131,9 +135,9 @@ PACKED = (
     _source(
         "tar in gz", "a.txt.gz", gzip.compress(_tar("a.txt", b"Some text.")), "line 1", "looks like .tar", "unpack"
     ),
-    _source("zip named txt", "a.txt", b"PK\x03\x04" + bytes(40), "line 1", "looks like .zip"),
+    _source("zip named txt", "a.txt", b"PK\x03\x04" + bytes(40), "line 1", "looks like .zip", slow=True),
     _source("bomb in zst", "a.json.zst", lambda: zstandard.compress(b"[" + b" " * 10**8), "250 times its size"),
-    _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than"),
+    _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than", slow=True),
 )
 
 PAIRS = BadInput(
@@ -147,10 +151,10 @@ PAIRS = BadInput(
 )
 
 
-def _few(name: str, command: str, *holds: str, more: str = "") -> BadInput:
+def _few(name: str, command: str, *holds: str, more: str = "", slow: bool = False) -> BadInput:
     """A row about four hundred short texts, which are too few for something."""
     recipe = f"collect: {{files: [{{path: a.jsonl}}]}}\nfilter: {{preset: none}}\n{more}"
-    return BadInput(name, command, holds, {"recipe.yaml": recipe, "a.jsonl": LINES})
+    return BadInput(name, command, holds, {"recipe.yaml": recipe, "a.jsonl": LINES}, slow=slow)
 
 
 AMOUNTS = (
@@ -166,6 +170,7 @@ AMOUNTS = (
         "training tokens",
         "lower pretrain.context_length",
         more="tokenizer: {vocabulary_size: 270}\npretrain: {context_length: 131072, batch_tokens: 131072}\n",
+        slow=True,
     ),
     BadInput(
         "nothing held out",
