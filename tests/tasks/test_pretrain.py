@@ -196,7 +196,9 @@ def test_configs_that_cannot_be_are_refused():
     with pytest.raises(ValidationError, match="must not exceed 1"):
         PretrainConfig(warmup_share=0.4, decay_share=0.7)
     with pytest.raises(ConfigError, match="batch_tokens"):
-        PretrainConfig(batch_tokens=100).rows_and_steps(256)
+        PretrainConfig(batch_tokens=300).rows_and_steps(512)
+    with pytest.raises(ValidationError, match=r"batch_tokens \(100\) is less than one row of context_length 256"):
+        PretrainConfig(batch_tokens=100)
 
 
 def test_the_device_is_observed():
