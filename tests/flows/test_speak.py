@@ -117,6 +117,15 @@ class Terminal:
     def send(self, text: str) -> None:
         os.write(self.master, text.encode())
 
+    def interrupt_until(self, pattern: str, seconds: float = 60) -> None:
+        """Ctrl-C, again every few seconds: one that comes just before the terminal is read is met with the next key."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.seen):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.seen!r}"
+            self.process.send_signal(signal.SIGINT)
+            if select.select([self.master], [], [], 5.0)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+
     def until(self, pattern: str, seconds: float = 60) -> str:
         """Everything up to the pattern, which must come."""
         deadline = time.monotonic() + seconds
@@ -156,8 +165,7 @@ def test_ctrl_c_stops_an_answer_but_not_the_chat_and_ctrl_d_ends_it(
         chat.until(r"\nh{20}")
         chat.process.send_signal(signal.SIGINT)
         chat.until(r"\(stopped\)[^>]*> ")
-        chat.process.send_signal(signal.SIGINT)
-        chat.until(r"Ctrl-D or /exit ends[^>]*> ")
+        chat.interrupt_until(r"Ctrl-D or /exit ends[^>]*> ")
         chat.send("\x04")
         assert chat.process.wait(20) == 0
     finally:
