@@ -21,6 +21,7 @@ Readers stream row batches; nothing here holds a data set in memory.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -97,9 +98,13 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+            self._writer.close()
+        else:  # the error that ends the block is the one to tell: closing a file that is torn would raise another
+            with suppress(OSError, pa.ArrowException):
+                self._writer.close()
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row."""

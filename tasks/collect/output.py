@@ -92,10 +92,10 @@ class JobOutput:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close_shard()
-        self._pairs.__exit__()
-        self._quarantine.__exit__()
+    def __exit__(self, *error: object) -> None:
+        self._close_shard(*error)
+        self._pairs.__exit__(*error)
+        self._quarantine.__exit__(*error)
 
     def document(self, document: Document) -> None:
         """Keep a document."""
@@ -145,9 +145,9 @@ class JobOutput:
             "fields": sorted(self._missing_fields)[:20],
         }
 
-    def _close_shard(self) -> None:
+    def _close_shard(self, *error: object) -> None:
         if self._documents is not None:
-            self._documents.__exit__()
+            self._documents.__exit__(*error)
         self._documents = None
 
 

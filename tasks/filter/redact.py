@@ -18,7 +18,7 @@ EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:d
 
 _SEPARATOR = r"[ .\-\u00a0\u2010\u2011\u2013]"
 _EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})(?![\w@-]|\.\w)")
-_EMAIL_LOCAL_PART = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}$")
+_EMAIL_LOCAL_PART = re.compile(r"(?<![\w%+@-])[\w%+-][\w.%+-]{0,63}$")  # after another address too, after a point
 _RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)", re.IGNORECASE)
 _INTERNATIONAL = re.compile(
     rf"\+(?<![\w+.\-]\+)[1-9][0-9]{{0,2}}(?:{_SEPARATOR}?\(?[0-9]{{1,5}}\)?){{2,6}}(?![\w.\-]?[0-9])"
@@ -42,10 +42,19 @@ _SHORTEST_IPV4_DIGITS = 7
 
 
 def redact(text: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, int]]:
-    """The text with what is found replaced, and the number of replacements by kind."""
-    counts = {}
-    for kind in kinds:
-        text, counts[kind] = _REDACTORS[kind](text)
+    """The text with what is found replaced, and the number of replacements by kind.
+
+    What is replaced may make something else of what stands beside it (a telephone number before an `@`), so passes are
+    made until one finds nothing.
+    """
+    counts = dict.fromkeys(kinds, 0)
+    found = True
+    while found:
+        found = False
+        for kind in kinds:
+            text, count = _REDACTORS[kind](text)
+            counts[kind] += count
+            found = found or count > 0
     return text, counts
 
 

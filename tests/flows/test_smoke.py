@@ -105,6 +105,7 @@ def check_healing(home: Path, report: dict[str, Any], stage: str, part: str, how
     assert digests(healed) == digests(report)
 
 
+@pytest.mark.slow
 def test_a_harmed_part_of_every_stage_heals_alone(smoke_home: Path, smoke: Smoke) -> None:
     for index, stage in enumerate(smoke[1]["stages"]):
         parts = sorted(stage["artifact"]["parts"])

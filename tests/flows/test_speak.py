@@ -117,14 +117,16 @@ class Terminal:
     def send(self, text: str) -> None:
         os.write(self.master, text.encode())
 
-    def interrupt_until(self, pattern: str, seconds: float = 60) -> None:
-        """Ctrl-C, again every few seconds: one that comes just before the terminal is read is met with the next key."""
-        deadline = time.monotonic() + seconds
-        while not re.search(pattern, self.seen):
-            assert time.monotonic() < deadline, f"no {pattern!r} in {self.seen!r}"
+    def interrupt_until(self, pattern: str) -> None:
+        """Ctrl-C, and again where one came just before the terminal was read: it is met with the next key only."""
+        for _ in range(6):
             self.process.send_signal(signal.SIGINT)
-            if select.select([self.master], [], [], 5.0)[0]:
-                self.seen += os.read(self.master, 4096).decode(errors="replace")
+            try:
+                self.until(pattern, seconds=10)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError(f"no {pattern!r} in {self.seen!r}")
 
     def until(self, pattern: str, seconds: float = 60) -> str:
         """Everything up to the pattern, which must come."""

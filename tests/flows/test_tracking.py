@@ -92,6 +92,7 @@ def test_mlflow_holds_a_parent_a_nested_run_a_stage_and_the_model(
     assert version.tags["llmill.release"] == release["artifact"]["parts"]["release"]["digest"]
 
 
+@pytest.mark.slow
 def test_a_reused_stage_is_cached_in_prefect_and_opens_no_run_in_mlflow(
     tracked: tuple[Path, dict[str, Any], list[str]],
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_reused_stage_is_cached_in_prefect_and_opens_no_run_in_mlflow(
     assert len(client.search_model_versions("name = 'llmill-smoke'")) == 1, "an equal release is registered once"
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_failed_everywhere_and_says_its_message(home: Path) -> None:
     result = llmill("run", "smoke", "--json", "--set", "filter.min_words=100000", home=home)
     assert result.returncode == 2 and "Traceback" not in result.stderr
