@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ class Disk:
         subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
 
     def leave(self, free: int) -> None:
-        """Fill it up to so many bytes, in a file that `empty` removes."""
+        """Fill it up to so many bytes, in a file that `empty` removes; others may be writing at the same time."""
         status = os.statvfs(self.path)
-        with (self.path / "filling").open("wb") as file:
-            file.write(bytes(max(0, status.f_bavail * status.f_frsize - free)))
+        wanted = max(0, status.f_bavail * status.f_frsize - free)
+        with (self.path / "filling").open("wb", buffering=0) as file, suppress(OSError):
+            while wanted > 0:
+                wanted -= file.write(bytes(min(wanted, MEBIBYTE)))
 
     def empty(self) -> None:
         (self.path / "filling").unlink()
