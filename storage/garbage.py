@@ -204,8 +204,9 @@ def _leftovers(store: Store) -> Iterator[Path]:
     old = time.time() - LEFTOVER_SECONDS
     for folder in (store.root / "artifacts", store.root / "jobs", *store.builds.glob("*"), store.home / "runs"):
         for path in sorted((*folder.glob(".*.json.*"), *folder.glob(".*.html.*"))):
-            if path.stat().st_mtime < old:
-                yield path
+            with suppress(FileNotFoundError):  # a write that is going on: renamed since the folder was listed
+                if path.stat().st_mtime < old:
+                    yield path
 
 
 def _measured(dead: Iterator[tuple[str, str, Path]]) -> Iterator[Garbage]:

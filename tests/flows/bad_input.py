@@ -48,6 +48,7 @@ def published(home: Path) -> dict[str, str]:
         f"{name}/{path}": contents
         for name in ("store/parts", "store/artifacts", "builds")
         for path, contents in files_below(home / name).items()
+        if not path.rpartition("/")[2].startswith(".")  # a write of a row beside this one, not yet renamed
     }
 
 
