@@ -1,30 +1,21 @@
-"""Prefect: the flow run, its tasks, artifacts, and the temporary server. The only module that wraps the flows.
+"""Prefect: the flow run, its tasks and artifacts. The only module that wraps the flows.
 
 Prefect displays, retries and will schedule; the store decides what is true. Each stage is one directly called task
 (never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
 """
 
-import atexit
-import errno
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
+from flows.servers import Server
 from flows.text import about, figure
-from storage.addresses import check_form, no_answer, without_credentials
-from storage.errors import ConfigError, LlmillError, StoreError, refusal
-from storage.files import locked, read_json
+from storage.errors import LlmillError
 from storage.runs import Run
 from storage.tracking import Tracker, flat
 from tasks.config import StageConfig
@@ -32,174 +23,7 @@ from tasks.engine import Builder, Listener, ReachedTarget, StageResult
 from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
-VARIABLE = "PREFECT_API_URL"
-UI_PORT = 4200
-CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
 PROGRESS_SECONDS = 3.0
-SERVER_BYTES = 16 * 2**20  # free on the disk of the home: the databases of Prefect and MLflow begin with 3 MB
-
-
-def prefect_environment(home: Path) -> None:
-    """Set what Prefect reads at its first import: everything under the home, no analytics, the user's address kept.
-
-    The user's profiles stay in force (they may hold the address and key of a server), but nothing is written there.
-    """
-    users = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
-    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or users / "profiles.toml")
-    if profiles.is_file():
-        os.environ["PREFECT_PROFILES_PATH"] = str(profiles)
-    os.environ["PREFECT_HOME"] = str(home / "prefect")
-    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-    os.environ["DO_NOT_TRACK"] = "1"
-    os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")  # its console lines repeat ours; the log in the UI stays
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A Prefect server in reach. `pages` is where its UI is, or will be once `llmill ui` runs."""
-
-    api: str
-    pages: str
-
-    def close_dead(self, flow_runs: Sequence[str]) -> None:
-        """Mark the flow runs of dead processes as crashed."""
-        from prefect.client.orchestration import get_client
-        from prefect.exceptions import ObjectNotFound
-        from prefect.states import Crashed
-
-        with get_client(sync_client=True) as client:
-            for flow_run in flow_runs:
-                try:
-                    state = client.read_flow_run(UUID(flow_run)).state
-                except ObjectNotFound:
-                    continue
-                if state is None or not state.is_final():
-                    crashed: Any = Crashed(message="The process of this run is gone.")
-                    client.set_flow_run_state(UUID(flow_run), crashed, force=True)
-
-
-@contextmanager
-def prefect_server(home: Path) -> Iterator[Server]:
-    """The server that the user has set, or the one that `llmill ui` runs on this home, or a temporary one."""
-    prefect_environment(home)
-    if os.environ.get(VARIABLE):
-        check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    address = PREFECT_API_URL.value()
-    if address:
-        silence = no_answer(address)
-        if silence:
-            raise ConfigError(
-                f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
-                "Start the server, unset the address to use a temporary one, or run with --plain"
-            )
-        yield Server(address, without_credentials(address.removesuffix("/api")))
-        return
-    running = running_server(home)
-    if running is not None:
-        with temporary_settings({PREFECT_API_URL: f"{running}/api"}):
-            yield Server(f"{running}/api", running)
-        return
-    url = temporary_server(home)
-    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-        yield Server(f"{url}/api", f"http://127.0.0.1:{UI_PORT}")
-
-
-def temporary_server(home: Path) -> str:
-    """Run a Prefect server on the home's database for as long as this process lives; returns its address.
-
-    It is stopped at exit, after Prefect's threads have sent their last logs and events: without a server they would
-    try for more than a minute. However this process dies, the server dies with it.
-    """
-    if shutil.disk_usage(home).free < SERVER_BYTES:  # it would not say so, but try for two minutes
-        raise refusal(OSError(errno.ENOSPC, ""), home) or StoreError(f"{home}: full")
-    with locked(home / "prefect" / "start.lock"):  # two servers must not migrate one new database at once
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        log = home / "prefect" / "server.log"
-        process = start_server(home, port, log, pages=False)
-        atexit.register(stop, process)
-        wait_healthy(f"{url}/api/health", process, log, START_SECONDS)
-    return url
-
-
-def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subprocess.Popen[bytes]":
-    """Start a Prefect server as a child that ends itself when this process is gone."""
-    environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if pages else "0", "PYTHONSAFEPATH": "1"}
-    environment["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
-    for name in ("PREFECT_API_URL", CONSOLE_LEVEL):
-        environment.pop(name, None)
-    if not pages:
-        environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    application = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
-    return start_child([*application, "--port", str(port), "--log-level", "warning"], log, environment)
-
-
-def start_child(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Run `python -m ARGUMENTS` in its own process group, dying with this process; output goes to a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "storage.processes", str(os.getpid()), *arguments],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float) -> None:
-    """Wait until a server answers; raises StoreError with the end of its log where it does not."""
-    import httpx
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(url, timeout=5.0).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    tail = log.read_text(errors="replace")[-1500:] if log.exists() else ""
-    raise StoreError(f"the server at {url} did not start within {seconds:.0f} s. End of {log}:\n{tail}")
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a child, kindly at first."""
-    process.terminate()
-    try:
-        process.wait(5.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def server_file(home: Path) -> Path:
-    """Where `llmill ui` says which address it serves."""
-    return home / "prefect" / "ui.json"
-
-
-def running_server(home: Path) -> str | None:
-    """The address of the server that `llmill ui` runs on this home, if it answers."""
-    import httpx
-
-    address = (read_json(server_file(home)) or {}).get("prefect")
-    if not address:
-        return None
-    try:
-        return address if httpx.get(f"{address}/api/health", timeout=2.0).status_code == 200 else None
-    except httpx.HTTPError:
-        return None
 
 
 class PrefectRun(Listener):

@@ -6,7 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-from flows.orchestration import (
+from flows.servers import (
     START_SECONDS,
     prefect_environment,
     server_file,

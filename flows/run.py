@@ -116,7 +116,8 @@ def _build_with_tracking(
     ending: _Ending,
 ) -> None:
     """Build inside a Prefect flow run, recorded in MLflow; what a dead run left open in either is closed."""
-    from flows.orchestration import PrefectRun, prefect_server
+    from flows.orchestration import PrefectRun
+    from flows.servers import prefect_server
 
     home = builder.store.home
     unreachable = check_tracking_uri(home)

@@ -125,7 +125,7 @@ def test_a_failed_stage_is_failed_everywhere_and_says_its_message(home: Path) ->
 ADDRESS = """
 import os, sys
 from pathlib import Path
-from flows.orchestration import prefect_environment
+from flows.servers import prefect_environment
 prefect_environment(Path(os.environ["LLMILL_HOME"]))
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 print(PREFECT_API_URL.value(), PREFECT_HOME.value())
@@ -177,7 +177,7 @@ def test_what_a_dead_run_left_open_is_closed_by_the_next(home: Path) -> None:
 
 @pytest.mark.slow
 def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, dict[str, Any], list[str]]) -> None:
-    from flows.orchestration import free_port
+    from flows.servers import free_port
 
     home = tracked[0]
     for how in ("interrupt", "kill"):
