@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.commands import build, look, speak, upkeep
+from flows.commands import build, look, operate, speak, upkeep
 from storage.errors import LlmillError, StoreError, refusal
 
-COMMANDS = (build, look, speak, upkeep)  # in the order of the help
+COMMANDS = (build, operate, look, speak, upkeep)  # in the order of the help
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -16,7 +16,7 @@ from flows.recipe import Recipe
 from flows.servers import Server
 from flows.text import about, figure
 from storage.errors import LlmillError
-from storage.runs import Run
+from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, ReachedTarget, StageResult
@@ -35,17 +35,23 @@ class PrefectRun(Listener):
         builder.listeners = [*builder.listeners, self]
 
     def execute(self, recipe: Recipe, plan: Sequence[PlannedStage], walk: Callable[[Any], None]) -> None:
-        """Run `walk(engine)` as a flow run; an error of a stage passes through as it is."""
-        from prefect import flow
-        from prefect.runtime import flow_run
+        """Run `walk(engine)` as a flow run; an error of a stage passes through as it is.
 
+        In a process that a worker has started for a flow run, that flow run is the one.
+        """
+        from prefect import flow
+        from prefect.context import FlowRunContext
+
+        if FlowRunContext.get() is not None:
+            self._begin(plan)
+            walk(self)
+            return
         errors: list[BaseException] = []
 
         def pipeline(recipe: dict[str, Any]) -> Any:
             from prefect.states import Completed, Failed
 
-            self._note_flow_run(str(flow_run.id))
-            self._show_plan(plan)
+            self._begin(plan)
             try:
                 walk(self)
             except LlmillError as error:
@@ -108,12 +114,21 @@ class PrefectRun(Listener):
 
     # What is shown ----------------------------------------------------------------------------------------------
 
-    def _note_flow_run(self, flow_run: str) -> None:
-        url = f"{self.server.pages}/runs/flow-run/{flow_run}"
-        self.run.data["prefect"] = {"flow_run": flow_run, "url": url}
+    def _begin(self, plan: Sequence[PlannedStage]) -> None:
+        """Tie run file, flow run and MLflow run to each other, and show the plan."""
+        from prefect.context import FlowRunContext
+
+        context = FlowRunContext.get()
+        assert context is not None and context.flow_run is not None
+        identity, deployment = str(context.flow_run.id), context.flow_run.deployment_id
+        url = f"{self.server.pages}/runs/flow-run/{identity}"
+        self.run.data["prefect"] = {"flow_run": identity, "url": url, "deployment": str(deployment or "") or None}
         self.run.save()
-        self.tracker.tag("llmill.prefect_flow_run", flow_run)
+        if deployment and not attempts_of(self.builder.store.home, identity)[:-1]:
+            self._safely(lambda: self.server.rename(identity, self.run.name))  # a retry keeps the first attempt's name
+        self.tracker.tag("llmill.prefect_flow_run", identity)
         self.tracker.tag("mlflow.note.content", f"[Prefect run]({url})")
+        self._show_plan(plan)
 
     def _show_plan(self, plan: Sequence[PlannedStage]) -> None:
         from prefect.artifacts import create_link_artifact, create_markdown_artifact

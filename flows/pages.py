@@ -1,4 +1,4 @@
-"""`llmill ui`: the Prefect and MLflow pages of a home, served until Ctrl-C, leaving nothing behind."""
+"""`llmill ui`: the Prefect and MLflow pages of a home and a worker, until Ctrl-C, leaving nothing behind."""
 
 import os
 import signal
@@ -8,20 +8,24 @@ from pathlib import Path
 
 from flows.servers import (
     START_SECONDS,
+    WORKER,
+    Server,
     prefect_environment,
-    server_file,
     start_child,
     start_server,
     stop,
     wait_healthy,
+    worker_environment,
 )
 from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
+from storage.home import pages_file
+from storage.runs import mark_dead_runs
 from storage.tracking import silence_mlflow, tracking_uri
 
 
 def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
-    """Start both servers, print their addresses, wait; raises ConfigError for a port that is in use."""
+    """Start both servers and a worker, print the addresses, wait; raises ConfigError for a port that is in use."""
     if tracking_uri(home).startswith("http"):
         raise ConfigError(
             "MLFLOW_TRACKING_URI names a server of your own: its pages are there. Unset it to see those of this home"
@@ -35,6 +39,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     processes = []
     try:
         prefect_log, mlflow_log = home / "prefect" / "ui.log", home / "mlflow" / "ui.log"
+        worker_log = home / "prefect" / "worker.log"
         with locked(home / "prefect" / "start.lock"):
             prefect = start_server(home, prefect_port, prefect_log, pages=True)
             processes.append(prefect)
@@ -43,16 +48,21 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
             prefect_url, mlflow_url = f"http://127.0.0.1:{prefect_port}", f"http://127.0.0.1:{mlflow_port}"
             wait_healthy(f"{prefect_url}/api/health", prefect, prefect_log, START_SECONDS)
             wait_healthy(f"{mlflow_url}/health", mlflow, mlflow_log, START_SECONDS)
-        write_json(server_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
-        print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nCtrl-C ends both", flush=True)
+        write_json(pages_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
+        server = Server(f"{prefect_url}/api", prefect_url)
+        for crashed in mark_dead_runs(home):
+            server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
+        processes.append(start_child(WORKER, worker_log, worker_environment(server.api)))
+        print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
+        print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
-        raise StoreError(f"a server ended by itself; see {prefect_log} and {mlflow_log}")
+        raise StoreError(f"a server ended by itself; see {prefect_log}, {mlflow_log} and {worker_log}")
     except KeyboardInterrupt:
         print("stopped", flush=True)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        server_file(home).unlink(missing_ok=True)
+        pages_file(home).unlink(missing_ok=True)
         for process in processes:
             stop(process)
 

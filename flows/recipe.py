@@ -5,14 +5,14 @@ ship stand in `flows/recipes/`. `--set path=value` overrides single fields befor
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
+from flows.yaml_documents import Loader, explain, read_yaml
 from storage.errors import ConfigError, did_you_mean
 from storage.files import is_utf8
 from tasks.collect.config import CollectConfig
@@ -29,7 +29,6 @@ from tasks.tokenizer import TokenizerConfig
 
 SHIPPED = Path(__file__).parent / "recipes"
 DEFAULT = "quick"
-MAX_RECIPE_BYTES = 1 << 20
 
 
 class Recipe(StageConfig):
@@ -69,15 +68,40 @@ def shipped() -> list[str]:
 def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
     """Read, override and validate a recipe; raises ConfigError that names the file, the field and the mend."""
     path = _find(name_or_path)
-    document = _read_yaml(path)
+    document = read_yaml(path, Recipe, "recipe")
     document.setdefault("name", path.stem)
     for setting in settings:
         _override(document, setting)
+    return _with_absolute_sources(_validated(document, str(path)), path.parent)
+
+
+def validated_recipe(document: Any, where: str = "recipe") -> Recipe:
+    """A recipe that no file holds, as a form or a run file has it: its paths must be absolute."""
+    recipe = _validated(document, where)
+    for field, path in _paths(recipe):
+        if not Path(path).is_absolute():
+            raise ConfigError(
+                f"{where}: {field}: {path!r} is relative, and there is no folder that it would start from. "
+                "Write the path from the root on"
+            )
+    return recipe
+
+
+def _validated(document: Any, where: str) -> Recipe:
     try:
-        recipe = Recipe.model_validate(document)
+        return Recipe.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(_explain(path, error)) from None
-    return _with_absolute_sources(recipe, path.parent)
+        raise ConfigError(explain(where, error, Recipe)) from None
+
+
+def _paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The fields that name files or folders, and what they name."""
+    sections = {"collect.files": recipe.collect.files, "collect.pairs": recipe.collect.pairs}
+    for section, entries in {**sections, "evaluate.tasks": recipe.evaluate.tasks}.items():
+        for number, entry in enumerate(entries):
+            for name in ("path", "data"):
+                if getattr(entry, name, None) is not None:
+                    yield f"{section}.{number}.{name}", getattr(entry, name)
 
 
 def _find(name_or_path: str) -> Path:
@@ -105,52 +129,13 @@ def expand_user(path: str) -> Path:
         raise ConfigError(f"{path}: the home folder of this user is not known; write the path out") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a repeated key is an error and aliases are refused: a recipe needs neither."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.MarkedYAMLError(problem="aliases are not used in recipes", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_RECIPE_BYTES:,} bytes; this is no recipe")
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply for a recipe") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: not valid YAML in UTF-8: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of sections ({', '.join(Recipe.model_fields)})")
-    return document
-
-
 def _override(document: dict[str, Any], setting: str) -> None:
     """Carry out one `--set path=value`; the value is read as YAML."""
     path, separator, text = setting.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"--set {setting}: write it as path=value, such as filter.min_words=20")
     try:
-        value = yaml.load(text, _Loader)
+        value = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise ConfigError(f"--set {setting}: the value is not valid YAML; quote it") from None
     names = path.strip().split(".")
@@ -175,50 +160,6 @@ def _override(document: dict[str, Any], setting: str) -> None:
                     raise ConfigError(f"--set {setting}: {'.'.join(names[: depth + 1])} is null; set it whole")
         else:
             raise ConfigError(f"--set {setting}: {'.'.join(names[:depth])} has no fields")
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    """All that is wrong with a recipe, a line each, with the nearest known name for an unknown one."""
-    lines = [_explain_one(details) for details in error.errors(include_url=False)]
-    return f"{path}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
-
-
-_MESSAGES = {  # where pydantic speaks of Python's types
-    "model_type": "input should be a mapping of fields",
-    "dict_type": "input should be a mapping of fields",
-    "tuple_type": "input should be a list",
-}
-
-
-def _explain_one(details: ErrorDetails) -> str:
-    location = list(details["loc"])
-    where = ".".join(str(part) for part in location)
-    if details["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        return f"{where}: unknown key{did_you_mean(str(location[-1]), known)}. Known: {', '.join(known)}"
-    if details["type"] == "missing":
-        return f"{where}: is required"
-    if details["type"] == "value_error":  # raised by a model of ours, about several fields
-        return f"{where}: {details['ctx']['error']}".removeprefix(": ")
-    shown = repr(details["input"])
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    message = _MESSAGES.get(details["type"], details["msg"][0].lower() + details["msg"][1:])
-    return f"{where}: {message} (it is {shown})"
-
-
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """The field names of the model at a place in the recipe."""
-    model: Any = Recipe
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-        candidates = [annotation, *get_args(annotation), *(b for a in get_args(annotation) for b in get_args(a))]
-        models = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return list(model.model_fields)
 
 
 def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:

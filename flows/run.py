@@ -38,8 +38,9 @@ def execute(
         planning.enter_context(store.unswept())
         plan = make_plan(store, recipe, options)
         dead = mark_dead_runs(home)
-        run = Run(home, recipe.name, recipe.model_dump(mode="json"))
+        run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
         run.data["plan"] = [line.record() for line in plan]
+        run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
         run.save()
         print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
 
@@ -56,7 +57,7 @@ def execute(
                     _walk(recipe, builder)
                 else:
                     _build_with_tracking(recipe, builder, run, plan, dead, ending)
-        except (Exception, KeyboardInterrupt) as caught:
+        except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
             error = refusal(caught, home) or caught
         finally:
             terminal.clear()
@@ -261,7 +262,7 @@ def describe_artifact(artifact: Artifact, summary: Mapping[str, Any]) -> dict[st
 
 
 def _status(results: Sequence[StageResult], error: BaseException | None) -> str:
-    if isinstance(error, KeyboardInterrupt):
+    if error is not None and not isinstance(error, Exception):
         return INTERRUPTED
     if error is not None:
         return FAILED

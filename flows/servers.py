@@ -18,9 +18,13 @@ from uuid import UUID
 from storage.addresses import check_form, no_answer, without_credentials
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
+from storage.home import pages_file
 
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
+POOL = "llmill"  # the work pool that our workers serve
+HEARTBEAT_SECONDS = 30  # of a flow run; the least that Prefect takes
+POLL_SECONDS = 2  # a worker asks so often for runs; Prefect's own 10 are long after a click
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
 SERVER_BYTES = 16 * 2**20  # free on the disk of the home: the databases of Prefect and MLflow begin with 3 MB
@@ -48,6 +52,41 @@ class Server:
     api: str
     pages: str
 
+    def rename(self, flow_run: str, name: str) -> None:
+        """Give a flow run a name of ours in place of the one that Prefect made up."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(flow_run), name=name)
+
+    def retry(self, flow_run: str) -> str | None:
+        """Schedule a flow run that has ended for another attempt; returns why that cannot be, or None."""
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+        from prefect.states import AwaitingRetry
+
+        with get_client(sync_client=True) as client:
+            try:
+                state = client.read_flow_run(UUID(flow_run)).state
+            except ObjectNotFound:
+                return f"the server at {self.pages} does not know its flow run"
+            if state is not None and not state.is_final():
+                return f"its flow run is {state.name}"
+            again: Any = AwaitingRetry(message="Retried from the command line.")
+            client.set_flow_run_state(UUID(flow_run), again, force=True)
+        return None
+
+    def workers(self) -> int:
+        """How many workers of our pool are online."""
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+
+        with get_client(sync_client=True) as client:
+            try:
+                return sum(worker.status == "ONLINE" for worker in client.read_workers_for_work_pool(POOL))
+            except ObjectNotFound:
+                return 0
+
     def close_dead(self, flow_runs: Sequence[str]) -> None:
         """Mark the flow runs of dead processes as crashed."""
         from prefect.client.orchestration import get_client
@@ -68,29 +107,33 @@ class Server:
 @contextmanager
 def prefect_server(home: Path) -> Iterator[Server]:
     """The server that the user has set, or the one that `llmill ui` runs on this home, or a temporary one."""
+    server = known_server(home)
+    if server is None:
+        server = Server(f"{temporary_server(home)}/api", f"http://127.0.0.1:{UI_PORT}")
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: server.api}):
+        yield server
+
+
+def known_server(home: Path) -> Server | None:
+    """The server that the user has set, or the one that `llmill ui` runs on this home; ConfigError if it is silent."""
     prefect_environment(home)
     if os.environ.get(VARIABLE):
         check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL
 
     address = PREFECT_API_URL.value()
-    if address:
-        silence = no_answer(address)
-        if silence:
-            raise ConfigError(
-                f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
-                "Start the server, unset the address to use a temporary one, or run with --plain"
-            )
-        yield Server(address, without_credentials(address.removesuffix("/api")))
-        return
-    running = running_server(home)
-    if running is not None:
-        with temporary_settings({PREFECT_API_URL: f"{running}/api"}):
-            yield Server(f"{running}/api", running)
-        return
-    url = temporary_server(home)
-    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-        yield Server(f"{url}/api", f"http://127.0.0.1:{UI_PORT}")
+    if not address:
+        running = running_server(home)
+        return Server(f"{running}/api", running) if running else None
+    silence = no_answer(address)
+    if silence:
+        raise ConfigError(
+            f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
+            "Start the server, unset the address to use a temporary one, or run with --plain"
+        )
+    return Server(address, without_credentials(address.removesuffix("/api")))
 
 
 def temporary_server(home: Path) -> str:
@@ -121,6 +164,18 @@ def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subproces
         environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     application = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
     return start_child([*application, "--port", str(port), "--log-level", "warning"], log, environment)
+
+
+def worker_environment(api: str) -> dict[str, str]:
+    """What a worker, and each flow run that it starts, finds in its environment. The home is there already."""
+    environment = {**os.environ, "PREFECT_API_URL": api, "PYTHONSAFEPATH": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    environment.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
+    environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_SECONDS))
+    return environment
+
+
+WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
 
 
 def start_child(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
@@ -170,16 +225,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def server_file(home: Path) -> Path:
-    """Where `llmill ui` says which address it serves."""
-    return home / "prefect" / "ui.json"
-
-
 def running_server(home: Path) -> str | None:
     """The address of the server that `llmill ui` runs on this home, if it answers."""
     import httpx
 
-    address = (read_json(server_file(home)) or {}).get("prefect")
+    address = (read_json(pages_file(home)) or {}).get("prefect")
     if not address:
         return None
     try:

@@ -45,3 +45,8 @@ def prepare_home() -> Path:
             f"Set {VARIABLE} to a folder that you may write, or mend its permissions."
         ) from error
     return path
+
+
+def pages_file(home: Path) -> Path:
+    """Where `llmill ui` says at which addresses it serves this home's pages, for as long as it does."""
+    return home / "prefect" / "ui.json"

@@ -28,9 +28,9 @@ RUNNING, COMPLETED, REUSED, FAILED, INTERRUPTED, CRASHED = (
 class Run:
     """One run and its file; `data` is written by `save()`."""
 
-    def __init__(self, home: Path, recipe_name: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, home: Path, recipe_name: str, size: str, recipe: dict[str, Any]) -> None:
         now = datetime.now(UTC)
-        self.name = f"{recipe_name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.name = f"{recipe_name}-{size}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.path = home / "runs" / f"{self.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(_lock_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -65,6 +65,11 @@ def runs(home: Path) -> list[dict[str, Any]]:
     """All runs, oldest first; a file that cannot be read is passed over (`damaged_runs` names it)."""
     found = (_read_run(path) for path in (home / "runs").glob("*.json"))
     return sorted((run for run in found if run is not None), key=lambda run: run["started"])
+
+
+def attempts_of(home: Path, flow_run: str) -> list[dict[str, Any]]:
+    """The runs that were attempts of one flow run of Prefect, oldest first: a retry is a run of its own here."""
+    return [run for run in runs(home) if run.get("prefect", {}).get("flow_run") == flow_run]
 
 
 def damaged_runs(home: Path) -> list[Path]:

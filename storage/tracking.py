@@ -19,6 +19,8 @@ from typing import Any
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.artifacts import Part
 from storage.errors import ConfigError
+from storage.files import read_json
+from storage.home import pages_file
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "llmill"
@@ -231,7 +233,8 @@ class Tracker:
 
     def url(self, run_id: str | None = None, artifact: str | None = None) -> str:
         """The page of a run, or of its artifact, in the mode that shows training; as `llmill ui` serves it."""
-        base = self.uri if self.uri.startswith("http") else f"http://127.0.0.1:{DEFAULT_PORT}"
+        pages = (read_json(pages_file(self._home)) or {}).get("mlflow", f"http://127.0.0.1:{DEFAULT_PORT}")
+        base = self.uri if self.uri.startswith("http") else pages
         path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
         path += f"/artifacts/{artifact}" if artifact else ""
         path += "?workflowType=machine_learning"

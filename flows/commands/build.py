@@ -22,13 +22,18 @@ def add_commands(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    recipe, run_options = recipe_and_options(options)
+    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json)
+
+
+def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool) -> int:
+    """A run in this process; returns the exit status, and raises what the user can mend."""
     from flows.run import execute
     from flows.text import Unbroken
 
-    recipe, run_options = recipe_and_options(options)
-    out: TextIO = sys.stderr if options.json else Unbroken(sys.stdout)  # type: ignore[assignment]
-    report, error = execute(recipe, run_options, out, plain=options.plain)
-    if options.json:
+    out: TextIO = sys.stderr if as_json else Unbroken(sys.stdout)  # type: ignore[assignment]
+    report, error = execute(recipe, options, out, plain=plain)
+    if as_json:
         print_json(report)
     if isinstance(error, LlmillError | KeyboardInterrupt):
         raise error

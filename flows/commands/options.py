@@ -11,8 +11,8 @@ def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON objec
     parser.add_argument("--json", action="store_true", help=what)
 
 
-def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """Which recipe, what to override, which stages."""
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Which recipe, and what to override in it."""
     from flows.recipe import DEFAULT, shipped
 
     parser.add_argument(
@@ -21,6 +21,11 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="override a field: filter.min_words=20"
     )
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Which recipe, what to override, which stages."""
+    add_recipe(parser)
     parser.add_argument("--to", metavar="STAGE", help="the last stage to run")
     parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="build though it could be reused")
     parser.add_argument(

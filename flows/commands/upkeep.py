@@ -1,4 +1,4 @@
-"""The commands that keep a home in order: `llmill ui`, `verify`, `gc` and `doctor`."""
+"""The commands that keep a home in order: `llmill verify`, `gc` and `doctor`."""
 
 import argparse
 from typing import Any
@@ -8,11 +8,6 @@ from flows.commands.options import add_json_option, between, print_json
 
 def add_commands(commands: Any) -> None:
     """Declare the commands of this module."""
-    ui = commands.add_parser("ui", help="open the Prefect and MLflow pages of this home, until Ctrl-C")
-    ui.add_argument("--prefect-port", type=between(1, 65535, int), default=4200, help="default: 4200")
-    ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
-    ui.set_defaults(command=_ui)
-
     verify = commands.add_parser(
         "verify",
         help="re-hash everything in the store; exit status 1 if damaged",
@@ -45,14 +40,6 @@ def add_commands(commands: Any) -> None:
     )
     add_json_option(doctor)
     doctor.set_defaults(command=_doctor)
-
-
-def _ui(options: argparse.Namespace) -> int:
-    from flows.pages import serve_pages
-    from storage.home import prepare_home
-
-    serve_pages(prepare_home(), options.prefect_port, options.mlflow_port)
-    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,0 +1,99 @@
+"""The commands of an operator: `llmill ui`, `worker`, `deploy` and `retry`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from flows.commands.options import add_json_option, add_recipe, between, print_json
+from storage.errors import ConfigError
+
+
+def add_commands(commands: Any) -> None:
+    """Declare the commands of this module."""
+    ui = commands.add_parser("ui", help="serve the Prefect and MLflow pages of this home, and a worker, until Ctrl-C")
+    ui.add_argument("--prefect-port", type=between(1, 65535, int), default=4200, help="default: 4200")
+    ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
+    ui.set_defaults(command=_ui)
+
+    worker = commands.add_parser(
+        "worker",
+        help="a worker for deployments' runs, until Ctrl-C; `ui` starts one of its own",
+        description="Take runs of deployments from the Prefect server that PREFECT_API_URL names (or that `llmill ui` "
+        "serves on this home) and carry them out here, on this home.",
+    )
+    worker.set_defaults(command=_worker)
+
+    deploy = commands.add_parser(
+        "deploy",
+        help="set up deployments: the form in Prefect's pages, and the schedule",
+        description="Set up, or renew, the work pool, the deployments of a file and the automation that marks runs "
+        "whose process is gone as Crashed. Can be repeated without harm.",
+    )
+    add_recipe(deploy)
+    deploy.add_argument("--file", type=Path, metavar="FILE", help="deployments; default: the prefect.yaml that ships")
+    add_json_option(deploy)
+    deploy.set_defaults(command=_deploy)
+
+    retry = commands.add_parser(
+        "retry",
+        help="go on with a run that did not end well",
+        description="Run again what is left of a run: what it has built is reused. A run of a deployment is handed to "
+        "Prefect, and a worker goes on with it; any other goes on here.",
+    )
+    retry.add_argument("run", metavar="RUN", help="its name, or the digits at its end")
+    retry.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
+    add_json_option(retry, "one JSON object on stdout, all else on stderr")
+    retry.set_defaults(command=_retry)
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from flows.pages import serve_pages
+    from storage.home import prepare_home
+
+    serve_pages(prepare_home(), options.prefect_port, options.mlflow_port)
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> NoReturn:
+    from flows.servers import WORKER, known_server, worker_environment
+    from storage.home import prepare_home
+
+    server = known_server(prepare_home())
+    if server is None:
+        raise ConfigError("no Prefect server in reach: set PREFECT_API_URL, or start `llmill ui` (it has a worker)")
+    print(f"worker for {server.pages}; Ctrl-C ends it", flush=True)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", *WORKER], worker_environment(server.api))
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    from flows.deployments import SHIPPED, deploy, deployments_text, read_deployments
+    from flows.recipe import load_recipe
+    from flows.servers import prefect_server
+    from storage.home import prepare_home
+
+    deployments = read_deployments(options.file or SHIPPED)
+    recipe = load_recipe(options.recipe, options.set)
+    with prefect_server(prepare_home()) as server:
+        rows = deploy(server, deployments, recipe)
+    if options.json:
+        print_json({"deployments": rows})
+    else:
+        print(deployments_text(rows))
+    return 0
+
+
+def _retry(options: argparse.Namespace) -> int:
+    from flows.commands.build import carry_out
+    from flows.retry import hand_over, handed_text, unfinished_run, what_is_left
+    from storage.home import prepare_home
+
+    home = prepare_home()
+    run = unfinished_run(home, options.run)
+    handed = None if options.plain else hand_over(home, run)
+    if handed is not None:
+        print_json(handed) if options.json else print(handed_text(handed))
+        return 0
+    recipe, run_options = what_is_left(run)
+    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json)

@@ -1,0 +1,61 @@
+"""`llmill retry RUN`: go on with a run that did not end well. What it has built is reused, whoever goes on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.recipe import Recipe, validated_recipe
+from storage.errors import ConfigError
+from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
+from tasks.engine import Options
+
+
+def unfinished_run(home: Path, reference: str) -> dict[str, Any]:
+    """The run that is meant; raises ConfigError where there is nothing to go on with."""
+    mark_dead_runs(home)
+    run = find_run(home, reference)
+    if run["status"] == RUNNING:
+        raise ConfigError(f"run {run['run']}: is under way")
+    if run["status"] in (COMPLETED, REUSED):
+        raise ConfigError(f"run {run['run']}: {run['status']}, so nothing is left of it to do. `llmill run` starts one")
+    return run
+
+
+def hand_over(home: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Ask Prefect for another attempt of a deployment's run; None for a run that goes on in this process."""
+    prefect = run.get("prefect", {})
+    if not prefect.get("deployment"):
+        return None
+    from flows.servers import known_server
+
+    server = known_server(home)
+    if server is None:
+        raise ConfigError(
+            f"run {run['run']}: a worker is to go on with it, and no Prefect server is in reach. "
+            "Start `llmill ui`, or go on here with --plain"
+        )
+    refused = server.retry(prefect["flow_run"])
+    if refused:
+        raise ConfigError(f"run {run['run']}: {refused}")
+    return {"run": run["run"], "handed_to": server.pages, "url": prefect["url"], "workers": server.workers()}
+
+
+def handed_text(handed: Mapping[str, Any]) -> str:
+    """Who goes on with a run, and where to look."""
+    lines = [f"Prefect has {handed['run']} again; a worker goes on with it\n  {handed['url']}"]
+    if not handed["workers"]:
+        lines.append("no worker is online: start `llmill ui` or `llmill worker`")
+    return "\n".join(lines)
+
+
+def what_is_left(run: Mapping[str, Any]) -> tuple[Recipe, Options]:
+    """The recipe of a run, and its options; what it was forced to build and has built is not built again."""
+    recipe = validated_recipe(run["recipe"], f"run {run['run']}")
+    return recipe, options_left(run.get("options", {}), [run])
+
+
+def options_left(options: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Options:
+    """Options for one more attempt."""
+    built = {row["stage"] for run in attempts for row in run["stages"] if row["outcome"] == "built"}
+    force = frozenset(options.get("force", ())) - built
+    return Options(options.get("to"), force, frozenset(options.get("keep", ())))
