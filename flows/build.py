@@ -4,6 +4,7 @@ This function is the one definition of the DAG. Under the planner each line answ
 builder it happens; inside a Prefect flow each line is a task.
 """
 
+from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
@@ -40,3 +41,6 @@ def build(recipe: Recipe) -> Output:
     tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
     return make_release(recipe.release, tuned, tokenizer, scores, clean)
+
+
+BUILD = Pipeline("build", build, STAGES)

@@ -14,7 +14,8 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.plan import STAGE_NAMES
+from flows.build import BUILD
+from flows.pipeline import Pipeline
 from flows.recipe import DEFAULT, Recipe, load_recipe, validated_recipe
 from flows.retry import options_left
 from flows.run import execute
@@ -25,7 +26,7 @@ from storage.runs import attempts_of
 from tasks.engine import Options
 
 QUICK = load_recipe(DEFAULT)
-StageName: Any = Literal[STAGE_NAMES]
+StageName: Any = Literal[BUILD.stage_names]
 
 
 @flow(name="build", persist_result=False, validate_parameters=False)
@@ -37,20 +38,19 @@ def build(recipe: Recipe = QUICK, to: StageName | None = None, force: Sequence[S
         to: The last stage to run; by default all run.
         force: Stages to build though they could be reused.
     """
-    return _carry_out(recipe, Options(to, frozenset(force)))
+    return _carry_out(BUILD, recipe, Options(to, frozenset(force)))
 
 
-def _carry_out(recipe: Any, options: Options) -> Any:
+def _carry_out(pipeline: Pipeline, recipe: Any, options: Options) -> Any:
     """One attempt of a flow run that a worker has started; returns its last state."""
     watch_parent(os.getppid())  # a worker that is killed takes its runs with it; they turn Crashed, and can be retried
     out = _LogLines(get_run_logger())
     try:
         if not os.environ.get(VARIABLE):
             raise ConfigError(f"{VARIABLE} is not set for this worker: start it with `llmill worker`, or set it")
-        options.check(STAGE_NAMES)
         earlier = attempts_of(home(), str(flow_run.id))
         left = options_left({"to": options.to, "force": options.force}, earlier)
-        result, error = execute(validated_recipe(recipe), left, cast(TextIO, out))
+        result, error = execute(validated_recipe(recipe), left, cast(TextIO, out), pipeline=pipeline, deployed=True)
     except LlmillError as caught:
         error = caught
     if isinstance(error, LlmillError):

@@ -1,17 +1,17 @@
 """The plan: what a run would do, stage by stage, and why. Nothing runs, nothing heavy is imported."""
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from flows.build import STAGES, build
+from flows.build import BUILD
 from flows.estimates import Estimate, estimates
+from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from storage.store import Store
-from tasks.engine import Options, Planner, ReachedTarget
-from tasks.stage import Decision, Stage, engine_in_force
+from tasks.engine import Options, Planner
+from tasks.stage import Decision, Stage
 
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
+STAGE_NAMES = BUILD.stage_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,11 @@ class PlannedStage:
         }
 
 
-def make_plan(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
-    """Ask `decide` about every stage of the flow, in order."""
-    options.check(STAGE_NAMES)
+def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline = BUILD) -> list[PlannedStage]:
+    """Ask `decide` about every stage of the pipeline, in order."""
+    options.check(pipeline.stage_names)
     planner = Planner(store, options)
-    with engine_in_force(planner), contextlib.suppress(ReachedTarget):
-        build(recipe)
+    pipeline.walk(recipe, planner)
     found = estimates(store, [decision for _, decision in planner.decisions])
     return [
         PlannedStage(stage, decision, estimate)

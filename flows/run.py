@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows.build import build
-from flows.plan import STAGE_NAMES, PlannedStage, all_reused, make_plan
+from flows.build import BUILD
+from flows.pipeline import Pipeline
+from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
 from flows.text import Terminal, duration, plan_text
 from storage.artifacts import Artifact, Part
@@ -17,18 +18,25 @@ from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_close
 from storage.store import Store
 from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.config import StageConfig
-from tasks.engine import Builder, Listener, Options, ReachedTarget, StageResult, describe
-from tasks.stage import Decision, Stage, engine_in_force
+from tasks.engine import Builder, Listener, Options, StageResult, describe
+from tasks.stage import Decision, Stage
 
 Result = dict[str, Any]
 
 
 def execute(
-    recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False
+    recipe: Recipe,
+    options: Options,
+    out: TextIO,
+    *,
+    pipeline: Pipeline = BUILD,
+    plain: bool = False,
+    deployed: bool = False,
 ) -> tuple[Result, BaseException | None]:
     """Carry out a run; returns its result (the `--json` object) and the error that ended it, if any.
 
     A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
+    `deployed`: a worker has started this process for a flow run, which shows all stages, those reused too.
     """
     started = time.monotonic()
     home = prepare_home()
@@ -36,27 +44,27 @@ def execute(
     error: BaseException | None = None
     with ExitStack() as stack, ExitStack() as planning:
         planning.enter_context(store.unswept())
-        plan = make_plan(store, recipe, options)
+        plan = make_plan(store, recipe, options, pipeline)
         dead = mark_dead_runs(home)
         run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
-        run.data["plan"] = [line.record() for line in plan]
+        run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
         run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
         run.save()
         print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
 
         terminal = Terminal(out)
-        builder = Builder(store, recipe.execution, options, [_RunFile(run), terminal], run.name)
+        builder = Builder(store, recipe.execution, options, [_RunFile(run, pipeline), terminal], run.name)
         stack.enter_context(builder)
-        ending = _Ending(run, builder, started)
+        ending = _Ending(run, builder, pipeline, started)
         try:
-            if all_reused(plan):
+            if all_reused(plan) and not deployed:
                 builder.reuse_all([(line.definition, line.decision) for line in plan])
             else:
                 planning.close()  # the builder decides about each stage anew
                 if plain:
-                    _walk(recipe, builder)
+                    pipeline.walk(recipe, builder)
                 else:
-                    _build_with_tracking(recipe, builder, run, plan, dead, ending)
+                    _build_with_tracking(pipeline, recipe, builder, run, plan, dead, ending)
         except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
             error = refusal(caught, home) or caught
         finally:
@@ -77,8 +85,8 @@ def execute(
 class _Ending:
     """How a run ended, worked out once: after its last stage, while Prefect and MLflow can still be told."""
 
-    def __init__(self, run: Run, builder: Builder, started: float) -> None:
-        self.run, self.builder, self.started = run, builder, started
+    def __init__(self, run: Run, builder: Builder, pipeline: Pipeline, started: float) -> None:
+        self.run, self.builder, self.pipeline, self.started = run, builder, pipeline, started
         self._concluded = False
         self._report: Path | None = None
 
@@ -88,7 +96,7 @@ class _Ending:
             return self._report
         self._concluded = True
         data = self.run.data
-        data["stages"] = report_stages(self.builder.results, data["plan"])
+        data["stages"] = report_stages(self.builder.results, data["plan"], self.pipeline.stage_names)
         data["status"] = _status(self.builder.results, error)
         data["seconds"] = round(time.monotonic() - self.started, 3)
         if error is not None:
@@ -102,13 +110,8 @@ class _Ending:
         return self._report
 
 
-def _walk(recipe: Recipe, engine: Any) -> None:
-    """Walk the flow under an engine, to its end or to the stage named by `--to`."""
-    with engine_in_force(engine), suppress(ReachedTarget):
-        build(recipe)
-
-
 def _build_with_tracking(
+    pipeline: Pipeline,
     recipe: Recipe,
     builder: Builder,
     run: Run,
@@ -135,7 +138,7 @@ def _build_with_tracking(
         prefect_run = PrefectRun(server, builder, run, tracker)
         error: BaseException | None = None
         try:
-            prefect_run.execute(recipe, plan, lambda engine: _walk(recipe, engine))
+            prefect_run.execute(recipe, plan, lambda engine: pipeline.walk(recipe, engine))
         except BaseException as caught:
             error = caught
             raise
@@ -155,8 +158,8 @@ def _build_with_tracking(
 class _RunFile(Listener):
     """Keeps the run file true while the run goes on."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, pipeline: Pipeline) -> None:
+        self.run, self.pipeline = run, pipeline
         self._done: dict[str, StageResult] = {}
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
@@ -167,7 +170,8 @@ class _RunFile(Listener):
         self._done[result.stage] = result
         if result.artifact is not None:
             self.run.data.get("building", {}).pop(result.stage, None)
-        self.run.data["stages"] = report_stages(list(self._done.values()), self.run.data["plan"])
+        done, plan = list(self._done.values()), self.run.data["plan"]
+        self.run.data["stages"] = report_stages(done, plan, self.pipeline.stage_names)
         self.run.save()
 
 
@@ -215,8 +219,10 @@ def _labels(decision: Decision) -> list[tuple[str, str, str]]:
     return [label.partition("/") for label in decision.identity.inputs]
 
 
-def report_stages(results: Sequence[StageResult], plan: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The stages of the `--json` object; those the run did not come to are `skipped` after a failure.
+def report_stages(
+    results: Sequence[StageResult], plan: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The stages of the `--json` object; those of `names` that the run did not come to are `skipped` after a failure.
 
     What was built has its estimate beside the seconds that it took.
     """
@@ -226,7 +232,7 @@ def report_stages(results: Sequence[StageResult], plan: Sequence[Mapping[str, An
         met = {result.stage for result in results}
         rows += [
             {"stage": name, "outcome": "skipped", "why": [f"{results[-1].stage} failed"], "seconds": 0.0}
-            for name in STAGE_NAMES
+            for name in names
             if name not in met
         ]
     return rows

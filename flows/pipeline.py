@@ -1,0 +1,28 @@
+"""A pipeline: a named way through stages, from a recipe to a release. `flows/build.py` is the first."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flows.recipe import Recipe
+from tasks.engine import ReachedTarget
+from tasks.stage import Engine, Stage, engine_in_force
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """`function(recipe)` calls the stages that `stages` declares, in that order; it may leave some of them out."""
+
+    name: str
+    function: Callable[[Recipe], Any]
+    stages: tuple[Stage, ...]
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self.stages)
+
+    def walk(self, recipe: Recipe, engine: Engine) -> None:
+        """Call the stages under an engine, to the end or to the stage named by `--to`."""
+        with engine_in_force(engine), suppress(ReachedTarget):
+            self.function(recipe)
