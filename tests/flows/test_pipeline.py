@@ -35,7 +35,7 @@ def test_a_run_walks_the_pipeline_that_it_is_given(home: Path) -> None:
 
 
 def test_only_its_own_stages_can_be_named(home: Path) -> None:
-    with pytest.raises(ConfigError, match="Stages: collect, deduplicate$"):
+    with pytest.raises(ConfigError, match=r"Stages: collect, deduplicate$"):
         make_plan(Store(home), load_recipe("smoke"), Options(to="pretrain"), GATHER)
 
 
