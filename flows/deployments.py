@@ -15,6 +15,7 @@ from flows.yaml_documents import explain, read_yaml
 from storage.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[1] / "deployments" / "prefect.yaml"
+FLOWS = ("build",)  # of flows/deployed.py
 AUTOMATION = "llmill: runs without a heartbeat have crashed"
 SILENCE_SECONDS = 2.5 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
 
@@ -77,6 +78,16 @@ class Deployment(_Section):
     schedules: tuple[Schedule, ...] = ()
     concurrency_limit: Concurrency | None = None
     work_pool: Pool = Pool()
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _is_flow(cls, value: str) -> str:
+        module, _, name = value.rpartition(".")
+        if module != "flows.deployed" or name not in FLOWS:
+            raise ValueError(
+                f"{value!r} names no flow of llmill: {', '.join(f'flows.deployed.{one}' for one in FLOWS)}"
+            )
+        return value
 
 
 class DeploymentFile(_Section):

@@ -14,6 +14,7 @@ from flows.servers import (
     start_child,
     start_server,
     stop,
+    tail,
     wait_healthy,
     worker_environment,
 )
@@ -22,6 +23,8 @@ from storage.files import locked, write_json
 from storage.home import pages_file
 from storage.runs import mark_dead_runs
 from storage.tracking import silence_mlflow, tracking_uri
+
+WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
 
 def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
@@ -37,6 +40,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     prefect_environment(home)
     silence_mlflow()
     processes = []
+    worker = None
     try:
         prefect_log, mlflow_log = home / "prefect" / "ui.log", home / "mlflow" / "ui.log"
         worker_log = home / "prefect" / "worker.log"
@@ -52,19 +56,42 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
         server = Server(f"{prefect_url}/api", prefect_url)
         for crashed in mark_dead_runs(home):
             server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
-        processes.append(start_child(WORKER, worker_log, worker_environment(server.api)))
+        worker = _Worker(server, worker_log)
         print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
         print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)
         while all(process.poll() is None for process in processes):
+            worker.keep_alive()
             time.sleep(0.5)
-        raise StoreError(f"a server ended by itself; see {prefect_log}, {mlflow_log} and {worker_log}")
+        raise StoreError(f"a server ended by itself; see {prefect_log} and {mlflow_log}")
     except KeyboardInterrupt:
         print("stopped", flush=True)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         pages_file(home).unlink(missing_ok=True)
-        for process in processes:
+        for process in [*([worker.process] if worker else []), *processes]:
             stop(process)
+
+
+class _Worker:
+    """The worker of the pages' server; one that dies is replaced, and its runs turn Crashed and can be retried."""
+
+    def __init__(self, server: Server, log: Path) -> None:
+        self._environment, self._log = worker_environment(server.api), log
+        self._start()
+
+    def _start(self) -> None:
+        self.process = start_child(WORKER, self._log, self._environment)
+        self._started = time.monotonic()
+
+    def keep_alive(self) -> None:
+        """Start another where the last has died; raises StoreError for one that does not come up."""
+        status = self.process.poll()
+        if status is None:
+            return
+        if time.monotonic() - self._started < WORKER_SECONDS:
+            raise StoreError(f"the worker ended at once, with status {status}. End of {self._log}:\n{tail(self._log)}")
+        print(f"the worker ended by itself (status {status}); another one starts", flush=True)
+        self._start()
 
 
 def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]

@@ -204,8 +204,12 @@ def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, second
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    tail = log.read_text(errors="replace")[-1500:] if log.exists() else ""
-    raise StoreError(f"the server at {url} did not start within {seconds:.0f} s. End of {log}:\n{tail}")
+    raise StoreError(f"the server at {url} did not start within {seconds:.0f} s. End of {log}:\n{tail(log)}")
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    return log.read_text(errors="replace")[-1500:] if log.exists() else ""
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from storage.canonical import digest_file
 
 FIRST_PARTY = ("flows", "tasks", "model", "storage")
+PARSE_ATTEMPTS = 10
 WHOLE = "*"  # as a definition's name: the whole module
 
 # The engine decides what is built, not what comes out: its decorator is no part of a stage's code.
@@ -143,7 +144,7 @@ class Code:
         for path, package in (*script, (base / "__init__.py", True), (base.with_suffix(".py"), False)):
             if path.is_file():
                 self._read[path] = path.stat().st_mtime_ns
-                return _Module(name, path, package, ast.parse(path.read_bytes(), filename=path.name))
+                return _Module(name, path, package, _parsed(path.read_bytes(), path.name))
         return None
 
     def is_current(self) -> bool:
@@ -254,6 +255,14 @@ class Code:
             yield from self._inside(star, dotted)
         else:
             yield module_name, WHOLE
+
+
+def _parsed(source: str | bytes, name: str, mode: str = "exec") -> Any:
+    """The syntax tree of a source text."""
+    for _ in range(PARSE_ATTEMPTS - 1):
+        with contextlib.suppress(SystemError):  # CPython before 3.11.9: two threads that parse at once (gh-106905)
+            return ast.parse(source, name, mode)
+    return ast.parse(source, name, mode)
 
 
 class _Module:
@@ -386,7 +395,7 @@ class _Reader(ast.NodeVisitor):
         for inner in ast.walk(node.annotation):
             if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
                 with contextlib.suppress(SyntaxError):  # the text of a Literal or of an Annotated
-                    self.visit(ast.parse(inner.value, mode="eval"))
+                    self.visit(_parsed(inner.value, "annotation", "eval"))
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:

@@ -1,0 +1,206 @@
+"""Runs of the deployment: the form, what it refuses, cancelling, dying workers, and going on with what is left."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_files import write_benchmarks
+from operator_home import Operator
+from support import ROOT, digests, llmill, outcomes, report_of
+
+from flows.build import BUILD
+
+STAGE_NAMES = BUILD.stage_names
+GONE_SECONDS, CRASHED_SECONDS = 15, 120
+
+
+def test_the_form_has_a_widget_for_every_field() -> None:
+    """Titles, descriptions and kinds that Prefect's form knows: nothing is left to its editor of raw JSON."""
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.deployed import build
+
+    schema = parameter_schema(build).model_dump()
+    definitions, leaves = schema["definitions"], []
+
+    def walk(field: dict[str, Any], where: str) -> None:
+        if "$ref" in field:
+            return walk(definitions[field["$ref"].rpartition("/")[2]], where)
+        choices = field.get("anyOf") or field.get("allOf") or []
+        if choices:
+            for choice in choices:
+                walk(choice, where)
+        elif field.get("properties"):
+            for name, inner in field["properties"].items():
+                named = {**inner, **(definitions[inner["$ref"].rpartition("/")[2]] if "$ref" in inner else {})}
+                assert inner.get("description") or named.get("description"), f"{where}.{name} has no description"
+                walk(inner, f"{where}.{name}")
+        elif field.get("type") == "array":
+            assert "prefixItems" not in field, where
+            walk(field["items"], f"{where}[]")
+        else:
+            kind = field.get("type") or ("string" if {"const", "enum"} & field.keys() else None)
+            assert kind in ("string", "integer", "number", "boolean", "null"), f"{where}: {field}"
+            leaves.append(where)
+
+    walk({"properties": schema["properties"]}, "")
+    assert len(set(leaves)) > 100
+    assert {leaf.split(".")[2] for leaf in leaves if leaf.startswith(".recipe.")} > {"collect", "filter", "execution"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages, which the worker runs: a helper can be edited."""
+    folder = tmp_path_factory.mktemp("project")
+    for package in ("flows", "tasks", "model", "storage", "deployments"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_benchmarks(tmp_path_factory.mktemp("benchmark") / "tasks")
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[Operator]:
+    home = tmp_path_factory.mktemp("operator") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+            patch.delenv(variable, raising=False)
+        with Operator(home, environment={"PYTHONPATH": str(project)}) as operator:
+            yield operator
+    assert operator.processes("") == [], "Ctrl-C leaves nothing behind"
+
+
+@pytest.mark.slow
+def test_a_run_from_the_form_is_the_run_of_the_command_line(
+    operator: Operator, smoke: tuple[Path, dict[str, Any]]
+) -> None:
+    flow_run = operator.submit()
+    assert operator.ended(flow_run)["name"] == "Completed"
+    run = operator.runs()[-1]
+    assert digests(run) == digests(smoke[1])
+    assert operator.api(f"flow_runs/{flow_run}")["name"] == run["run"]
+    assert run["run"].startswith("smoke-nano-")
+    assert operator.task_runs(flow_run) == [(name, "Completed") for name in STAGE_NAMES]
+    body = {"artifacts": {"flow_run_id": {"any_": [flow_run]}}}
+    artifacts = sorted(operator.api("artifacts/filter", body), key=lambda row: row["created"])
+    keys = [row["key"] for row in artifacts]
+    assert keys[0] == "plan" and keys[-1] == "report" and {"mlflow", *STAGE_NAMES} <= set(keys)
+    assert str(operator.ports[1]) in next(row["data"] for row in artifacts if row["key"] == "mlflow")
+
+    again = operator.submit()
+    assert operator.ended(again)["name"] == "Completed"
+    assert operator.task_runs(again) == [(name, "Cached") for name in STAGE_NAMES]
+    assert operator.runs()[-1]["status"] == "reused"
+
+
+@pytest.mark.slow
+def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_stage(operator: Operator) -> None:
+    form = operator.form()
+    form["recipe"]["filter"]["min_words"] = -3
+    body = {"parameters": form}
+    refused = operator.api(f"deployments/{operator.deployments['build/manual']}/create_flow_run", body)
+    assert refused["status"] == 409 and "recipe.filter.min_words" in refused["detail"]
+    form = operator.form()
+    form["recipe"]["evaluate"]["stride"] = 4000
+    state = operator.ended(operator.submit(form))
+    told = llmill("run", "smoke", "--set", "evaluate.stride=4000", home=operator.home)
+    assert told.returncode == 2 and state["name"] == "Failed"
+    assert state["message"].removeprefix("recipe: ") in told.stderr
+
+
+@pytest.mark.slow
+def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_undisturbed_run(
+    operator: Operator, smoke: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    form = operator.form() | {"to": "pretrain"}
+    form["recipe"]["pretrain"] |= {"steps": 1500, "tokens": None}
+    form["recipe"]["execution"]["checkpoint_interval"] = 20
+    before = operator.built()
+    flow_run = operator.submit(form)
+    operator.wait_until(operator.training, 120, "a checkpoint")
+    operator.set_state(flow_run, {"type": "CANCELLING"})
+    operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), GONE_SECONDS, "all gone")
+    assert operator.ended(flow_run, 60)["name"] == "Cancelled"
+    assert operator.runs()[-1]["status"] == "interrupted" and operator.training()
+
+    handed = operator.llmill("retry", operator.runs()[-1]["run"])
+    assert handed.returncode == 0 and "Prefect has" in handed.stdout, handed.stderr
+    operator.wait_until(lambda: operator.processes("model.trainer"), 60, "training again")
+    for worker in operator.processes("worker start"):
+        os.kill(worker, signal.SIGKILL)
+    operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), GONE_SECONDS, "all gone")
+    crashed = operator.ended(flow_run, CRASHED_SECONDS)
+    assert crashed["name"] == "Crashed" and "gone" in crashed["message"]
+
+    operator.retry(flow_run)
+    operator.wait_until(lambda: operator.processes("model.trainer"), 90, "training with a new worker")
+    operator.stop()
+    operator.wait_until(lambda: not operator.processes(""), GONE_SECONDS, "Ctrl-C leaves nothing behind")
+    operator.start()
+    assert operator.state(flow_run)["name"] == "Crashed"
+    operator.retry(flow_run)
+    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.built() == before | {"pretrain": before["pretrain"] + 1}
+    assert [run["status"] for run in operator.runs()[-4:]] == ["interrupted", "crashed", "crashed", "completed"]
+
+    home = tmp_path / "undisturbed"
+    shutil.copytree(smoke[0], home, symlinks=True)
+    settings = ("--set", "pretrain.steps=1500", "--set", "pretrain.tokens=null", "--to", "pretrain")
+    undisturbed = report_of(llmill("run", "smoke", "--plain", "--json", *settings, home=home))
+    assert digests(operator.runs()[-1])["pretrain/model"] == digests(undisturbed)["pretrain/model"]
+
+
+@pytest.mark.slow
+def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark: Path) -> None:
+    form = operator.form()
+    form["recipe"]["pretrain"] |= {"steps": 60, "tokens": None}
+    form["recipe"]["evaluate"]["tasks"] = [{"name": "colours", "path": str(benchmark)}]
+    flow_run = operator.submit(form)
+    operator.wait_until(lambda: list(operator.home.glob("work/pretrain-*")), 120, "training")
+    away = benchmark.with_name("away")
+    benchmark.rename(away)
+    state = operator.ended(flow_run)
+    assert state["name"] == "Failed" and str(benchmark) in state["message"]
+    before = operator.built()
+    again = operator.llmill("retry", operator.runs()[-1]["run"], "--json")
+    assert json.loads(again.stdout)["workers"] == 1
+    operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, 60, "a second attempt")
+    assert operator.ended(flow_run)["name"] == "Failed" and operator.built() == before
+
+    away.rename(benchmark)
+    address = {"PREFECT_API_URL": f"http://127.0.0.1:{operator.ports[0]}/api"}
+    command = [sys.executable, "-m", "prefect", "flow-run", "retry", flow_run]
+    subprocess.run(command, env=os.environ | address, check=True, capture_output=True)
+    operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 3, 60, "a third attempt")
+    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.built() == before | {name: before[name] + 1 for name in ("evaluate", "release")}
+    built = [name for name, outcome in outcomes(operator.runs()[-1]).items() if outcome == "built"]
+    assert built == ["evaluate", "release"]
+
+
+@pytest.mark.slow
+def test_after_a_helper_is_mended_retry_builds_what_failed(operator: Operator, project: Path) -> None:
+    helper = project / "tasks" / "release" / "card.py"
+    source = helper.read_text()
+    helper.write_text(source.replace('"""Four significant', 'raise ValueError("a bug")\n    """Four significant'))
+    form = operator.form()
+    form["recipe"]["finetune"]["steps"] = 8
+    flow_run = operator.submit(form)
+    state = operator.ended(flow_run)
+    assert state["name"] == "Failed" and "a bug" in state["message"]
+    before = operator.built()
+    helper.write_text(source)
+    operator.retry(flow_run)
+    operator.wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", 60, "another attempt")
+    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.built() == before | {"release": before["release"] + 1}
