@@ -21,7 +21,8 @@ from support import llmill
 
 from flows.cli import main
 
-TABLE = (*bad_recipes.ROWS, *bad_sources.ROWS, *bad_homes.ROWS)
+HERE = (*bad_recipes.ROWS, *bad_sources.ROWS)  # met in this process: no environment and no signal matters to them
+TABLE = (*HERE, *bad_homes.ROWS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 
@@ -44,7 +45,7 @@ def meet(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Meeting:
     row.lay_out(work, home)
     files, parts = files_below(work), published(home)
     command = shlex.split(row.command)
-    if row in bad_recipes.ROWS:
+    if row in HERE:
         result = in_this_process(command, home, work)
     else:
         result = llmill(*command, home=home, cwd=work, environment=dict(row.environment), timeout=300)
@@ -52,7 +53,7 @@ def meet(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Meeting:
 
 
 def in_this_process(command: list[str], home: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """The command line without a process of its own: these rows end before anything is run, in milliseconds."""
+    """The command line without a process of its own: what it imports is imported once."""
     handler = signal.getsignal(signal.SIGTERM)
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -78,9 +79,9 @@ def meetings(
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             patch.delenv(variable, raising=False)
-        here = [row for row in rows if row in bad_recipes.ROWS]
+        here = [row for row in rows if row in HERE]
         found = {row.name: meet(row, shared, smoke[0], folder / row.name) for row in here}
-        others = [row for row in rows if row not in bad_recipes.ROWS]
+        others = [row for row in rows if row not in HERE]
         met = pool.map(lambda row: meet(row, shared, smoke[0], folder / row.name), others)
         return found | {row.name: meeting for row, meeting in zip(others, met, strict=True)}
 
