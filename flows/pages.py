@@ -55,7 +55,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
         write_json(pages_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
         server = Server(f"{prefect_url}/api", prefect_url)
         for crashed in mark_dead_runs(home):
-            server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
+            server.close_dead(home, crashed)
         worker = _Worker(server, worker_log)
         print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
         print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)

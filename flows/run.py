@@ -130,7 +130,7 @@ def _build_with_tracking(
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"), unreachable)
         for crashed in dead:
             tracker.close_dead(crashed.get("mlflow", {}).get("runs", []))
-            server.close_dead([crashed["prefect"]["flow_run"]] if "prefect" in crashed else [])
+            server.close_dead(home, crashed)
             mark_closed(home, crashed)
         tracker.start()
         tracking = _Tracking(tracker, recipe, run)

@@ -19,6 +19,7 @@ from storage.addresses import check_form, no_answer, without_credentials
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
 from storage.home import pages_file
+from storage.runs import attempts_of
 
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
@@ -87,21 +88,25 @@ class Server:
             except ObjectNotFound:
                 return 0
 
-    def close_dead(self, flow_runs: Sequence[str]) -> None:
-        """Mark the flow runs of dead processes as crashed."""
+    def close_dead(self, home: Path, dead: Mapping[str, Any]) -> None:
+        """Mark the flow run of a dead run as crashed, unless a later attempt goes on with it."""
         from prefect.client.orchestration import get_client
+        from prefect.context import FlowRunContext
         from prefect.exceptions import ObjectNotFound
         from prefect.states import Crashed
 
+        flow_run, context = dead.get("prefect", {}).get("flow_run"), FlowRunContext.get()
+        ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
+        if flow_run in (None, ours) or attempts_of(home, flow_run)[-1]["run"] != dead["run"]:
+            return
         with get_client(sync_client=True) as client:
-            for flow_run in flow_runs:
-                try:
-                    state = client.read_flow_run(UUID(flow_run)).state
-                except ObjectNotFound:
-                    continue
-                if state is None or not state.is_final():
-                    crashed: Any = Crashed(message="The process of this run is gone.")
-                    client.set_flow_run_state(UUID(flow_run), crashed, force=True)
+            try:
+                state = client.read_flow_run(UUID(flow_run)).state
+            except ObjectNotFound:
+                return
+            if state is None or not state.is_final():
+                crashed: Any = Crashed(message="The process of this run is gone.")
+                client.set_flow_run_state(UUID(flow_run), crashed, force=True)
 
 
 @contextmanager

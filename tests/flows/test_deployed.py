@@ -166,7 +166,7 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     form["recipe"]["pretrain"] |= {"steps": 60, "tokens": None}
     form["recipe"]["evaluate"]["tasks"] = [{"name": "colours", "path": str(benchmark)}]
     flow_run = operator.submit(form)
-    operator.wait_until(lambda: list(operator.home.glob("work/pretrain-*")), 120, "training")
+    operator.wait_until(lambda: operator.processes("model.trainer"), 120, "training")
     away = benchmark.with_name("away")
     benchmark.rename(away)
     state = operator.ended(flow_run)
