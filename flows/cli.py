@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.commands import build, look, operate, speak, upkeep
+from flows.commands import build, look, operate, retrain, speak, upkeep
 from storage.errors import LlmillError, StoreError, refusal
 
-COMMANDS = (build, operate, look, speak, upkeep)  # in the order of the help
+COMMANDS = (build, retrain, operate, look, speak, upkeep)  # in the order of the help
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -27,7 +27,8 @@ def compare_runs(
     """The `--json` object. `items` names a figure whose most changed items, `limit` of them, are wanted too."""
     runs = find_run(store.home, old), find_run(store.home, new)
     names = ("run", "recipe_name", "status", "started", "seconds")
-    stages = [_compare_stage(store, name, *(_row(run, name) for run in runs)) for name in STAGE_NAMES]
+    reached = dict.fromkeys((*STAGE_NAMES, *(row["stage"] for run in runs for row in run["stages"])))
+    stages = [_compare_stage(store, name, *(_row(run, name) for run in runs)) for name in reached]
     return {
         "old": {name: runs[0].get(name) for name in names},
         "new": {name: runs[1].get(name) for name in names},

@@ -1,22 +1,30 @@
 """A pipeline: a named way through stages, from a recipe to a release. `flows/build.py` is the first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from flows.recipe import Recipe
-from tasks.engine import ReachedTarget
+from tasks.engine import ReachedTarget, StageResult
 from tasks.stage import Engine, Stage, engine_in_force
+
+
+def nothing_to_settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
+    """What an ordinary build does at its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """`function(recipe)` calls the stages that `stages` declares, in that order; it may leave some of them out."""
+    """`function(recipe)` calls the stages that `stages` declares, in that order; it may leave some of them out.
+
+    `settle(results, data of the run)` is called once the last stage has ended well, still within the run.
+    """
 
     name: str
     function: Callable[[Recipe], Any]
     stages: tuple[Stage, ...]
+    settle: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_to_settle
 
     @property
     def stage_names(self) -> tuple[str, ...]:

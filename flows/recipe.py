@@ -24,6 +24,7 @@ from tasks.filter import FilterConfig
 from tasks.finetune import FinetuneConfig
 from tasks.pretrain import PretrainConfig
 from tasks.release import ReleaseConfig
+from tasks.retrain import ContinueConfig, RetrainConfig
 from tasks.tokenize import TokenizeConfig
 from tasks.tokenizer import TokenizerConfig
 
@@ -48,9 +49,17 @@ class Recipe(StageConfig):
     finetune: FinetuneConfig = Field(FinetuneConfig(), title="Fine-tune", description="Supervised on pairs.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="Scores on held-out data.")
     release: ReleaseConfig = Field(ReleaseConfig(), title="Release", description="The folder that is served.")
+    retrain: RetrainConfig = Field(
+        RetrainConfig(), title="Retrain", description="Going on from the champion, and what it takes to replace it."
+    )
     execution: Execution = Field(
         Execution(), title="Execution", description="How the run is carried out; changes no result."
     )
+
+    @property
+    def continuing(self) -> ContinueConfig:
+        """The config of pretraining that goes on from a champion."""
+        return self.retrain.continuing(self.pretrain)
 
     @model_validator(mode="after")
     def _stride_fits(self) -> Self:

@@ -122,11 +122,12 @@ def stage_row(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
     """The build record behind a stage of a run: that of its key, or the newest that led to the same artifact."""
-    found = store.build(row["stage"], row["key"]) if row.get("key") else None
+    kind = row["artifact"]["uri"].removeprefix("llmill://").partition("/")[0]  # a run may give a stage another name
+    found = store.build(kind, row["key"]) if row.get("key") else None
     if found is not None:
         return found
     digest = row["artifact"]["digest"]
-    return next((record for record in reversed(store.builds_of(row["stage"])) if record["artifact"] == digest), None)
+    return next((record for record in reversed(store.builds_of(kind)) if record["artifact"] == digest), None)
 
 
 def _stages(run: Mapping[str, Any]) -> str:

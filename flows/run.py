@@ -11,6 +11,7 @@ from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
 from flows.text import Terminal, duration, plan_text
+from flows.verdict import PROMOTED, verdict_lines
 from storage.artifacts import Artifact, Part
 from storage.errors import refusal
 from storage.home import prepare_home
@@ -19,7 +20,7 @@ from storage.store import Store
 from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, StageResult, describe
-from tasks.stage import Decision, Stage
+from tasks.stage import Decision, Engine, Stage
 
 Result = dict[str, Any]
 
@@ -59,10 +60,11 @@ def execute(
         try:
             if all_reused(plan) and not deployed:
                 builder.reuse_all([(line.definition, line.decision) for line in plan])
+                pipeline.settle(builder.results, run.data)
             else:
                 planning.close()  # the builder decides about each stage anew
                 if plain:
-                    pipeline.walk(recipe, builder)
+                    _walk(pipeline, recipe, builder, builder, run)
                 else:
                     _build_with_tracking(pipeline, recipe, builder, run, plan, dead, ending)
         except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
@@ -78,7 +80,8 @@ def execute(
     for warning in run.data.get("warnings", []):
         print(warning, file=out)
     _say_end(run.data, builder.results, report, out)
-    result = {"run": run.name, **{name: run.data[name] for name in ("status", "seconds", "stages")}}
+    told = ("status", "seconds", "stages", "verdict")
+    result = {"run": run.name, **{name: run.data[name] for name in told if name in run.data}}
     return result | {"report": str(report) if report else None}, error
 
 
@@ -110,6 +113,11 @@ class _Ending:
         return self._report
 
 
+def _walk(pipeline: Pipeline, recipe: Recipe, engine: Engine, builder: Builder, run: Run) -> None:
+    pipeline.walk(recipe, engine)
+    pipeline.settle(builder.results, run.data)
+
+
 def _build_with_tracking(
     pipeline: Pipeline,
     recipe: Recipe,
@@ -138,12 +146,13 @@ def _build_with_tracking(
         prefect_run = PrefectRun(server, builder, run, tracker)
         error: BaseException | None = None
         try:
-            prefect_run.execute(recipe, plan, lambda engine: pipeline.walk(recipe, engine))
+            prefect_run.execute(recipe, plan, lambda engine: _walk(pipeline, recipe, engine, builder, run))
         except BaseException as caught:
             error = caught
             raise
         finally:
             tracking.register_release(builder.results)
+            tracking.tell_verdict(builder.store)
             report = ending.conclude(error)
             if report is not None:
                 tracker.log_page(report, "report.html")
@@ -208,6 +217,19 @@ class _Tracking(Listener):
         if release is not None and release.artifact is not None:
             version = self.tracker.register(self.recipe.release.name, release.artifact["release"], release.summary)
             self.run.data["model"] = {"name": self.recipe.release.name, "version": version}
+
+    def tell_verdict(self, store: Store) -> None:
+        """The verdict of a retraining as a tag; MLflow's aliases follow a new champion, else a difference is said."""
+        from flows.champion import ALIASES
+        from flows.mirror import wanted_aliases
+
+        if "verdict" not in self.run.data:
+            return
+        verdict, wanted = self.run.data["verdict"], wanted_aliases(store)
+        self.tracker.tag("llmill.verdict", f"{verdict['decision']}: {'; '.join(verdict['reasons'])}")
+        told = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
+        lines = [f"MLflow: {line}; `llmill champion --mend` sets its aliases" for line in told(wanted, ALIASES)]
+        self.run.data.setdefault("warnings", []).extend(lines)
 
     def _note(self) -> None:
         opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
@@ -288,6 +310,8 @@ def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], report: Pa
     built = sum(result.outcome == "built" for result in results)
     reused = sum(result.outcome == "reused" for result in results)
     print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused{_hit(data)}", file=out)
+    for line in verdict_lines(data["verdict"]) if "verdict" in data else ():
+        print(line, file=out)
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         print(f"release     {release.artifact['release'].path}", file=out)

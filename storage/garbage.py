@@ -24,7 +24,7 @@ from typing import Any
 
 from storage.errors import StoreError
 from storage.files import locked, read_json
-from storage.refs import refs
+from storage.refs import kept_by_refs
 from storage.runs import COMPLETED, REUSED, RUNNING, runs
 from storage.store import SWEEP_LOCK, Store
 
@@ -81,7 +81,7 @@ def _mark(store: Store, keep_runs: int, keep_stages: frozenset[str]) -> _Live:
     manifests = {digest: store.artifact(digest) for digest in store.artifacts()}
     roots = {row["artifact"]["digest"] for run in kept for row in run["stages"] if "artifact" in row}
     roots |= {digest for digest, artifact in manifests.items() if artifact and artifact.stage in keep_stages}
-    roots |= set(refs(store).values())
+    roots |= kept_by_refs(store)
     artifacts = {digest: artifact for digest, artifact in manifests.items() if artifact and digest in roots}
 
     records = {path: read_json(path) for path in store.builds.glob("*/[0-9a-f]*.json")}
@@ -154,8 +154,8 @@ def _is_held(store: Store, folder: Path) -> bool:
 
 def _may_resume(folder: Path, kept: Sequence[dict[str, Any]]) -> bool:
     """Whether a run that is kept was building this: the next run goes on from its checkpoint or its shards."""
-    stage, _, digits = folder.name.rpartition("-")
-    return any(run.get("building", {}).get(stage, "").startswith(digits) for run in kept)
+    digits = folder.name.rpartition("-")[2]
+    return any(key.startswith(digits) for run in kept for key in run.get("building", {}).values())
 
 
 def _jobs_and_shards(store: Store, used: set[str], stages: set[str]) -> tuple[set[str], set[Path]]:

@@ -1,49 +1,69 @@
-"""Named references: `store/refs/<name>.json` points to an artifact, and `gc` keeps what it points to.
+"""Named references: names for artifacts, and what `gc` must keep because of them, in one file `store/refs.json`.
 
-Such a name is the champion: the released model that a retraining has to beat.
+All names lie in one file so that several are set in one step: a champion and the one before it never both get lost.
 """
 
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from storage.errors import StoreError
-from storage.files import read_json, write_json
+from storage.files import locked, read_json, write_json
 from storage.store import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
-def write_ref(store: Store, name: str, digest: str) -> None:
-    """Point a name to an artifact, in one step; raises StoreError where the store does not hold the artifact."""
-    if store.artifact(digest) is None:
-        raise StoreError(f"ref {name}: the store holds no artifact {digest}")
-    write_json(_path(store, name), {"artifact": digest})
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What a name points to; `keep` are the other artifacts that stay as long as the name does, `note` is JSON."""
+
+    artifact: str
+    keep: tuple[str, ...] = ()
+    note: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_ref(store: Store, name: str) -> str | None:
-    """The digest of the artifact that a name points to, or None where there is no such name."""
-    path = _path(store, name)
-    return _digest(path) if path.exists() else None
+def read_refs(store: Store) -> dict[str, Ref]:
+    """All names; raises StoreError where the file is damaged: what it kept is not known then."""
+    path = _path(store)
+    if not path.exists():
+        return {}
+    try:
+        value: Any = read_json(path)
+        return {name: Ref(row["artifact"], tuple(row["keep"]), dict(row["note"])) for name, row in value.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise StoreError(f"{path}: is damaged; delete it and set the names again (llmill promote)") from None
 
 
-def refs(store: Store) -> dict[str, str]:
-    """All names and the digests of the artifacts that they point to."""
-    return {path.stem: _digest(path) for path in sorted((store.root / "refs").glob("[a-z0-9]*.json"))}
+def write_refs(store: Store, names: Mapping[str, Ref]) -> None:
+    """Replace all names in one step; raises StoreError for an artifact that the store does not hold."""
+    for name, ref in names.items():
+        if not _NAME.fullmatch(name):
+            raise StoreError(f"ref {name!r}: a name is of a-z, 0-9, '.', '_', '-', at most 64 characters")
+        if store.artifact(ref.artifact) is None:
+            raise StoreError(f"ref {name}: the store holds no artifact {ref.artifact}")
+    rows = {name: {"artifact": ref.artifact, "keep": list(ref.keep), "note": ref.note} for name, ref in names.items()}
+    write_json(_path(store), rows)
 
 
-def delete_ref(store: Store, name: str) -> None:
-    """Forget a name; what it pointed to stays until `gc`."""
-    _path(store, name).unlink(missing_ok=True)
+@contextmanager
+def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
+    """The names, to be changed in the block; written at its end. Nobody else changes any meanwhile."""
+    with store.unswept(), locked(store.work / "refs.lock"):
+        names = read_refs(store)
+        before = dict(names)
+        yield names
+        if names != before:
+            write_refs(store, names)
 
 
-def _digest(path: Path) -> str:
-    value = read_json(path)
-    if not isinstance(value, dict) or not isinstance(value.get("artifact"), str):
-        raise StoreError(f"{path}: is damaged; delete it and set the name again")
-    return value["artifact"]
+def kept_by_refs(store: Store) -> set[str]:
+    """The digests of all artifacts that a name keeps."""
+    return {digest for ref in read_refs(store).values() for digest in (ref.artifact, *ref.keep)}
 
 
-def _path(store: Store, name: str) -> Path:
-    if not _NAME.fullmatch(name):
-        raise StoreError(f"ref {name!r}: a name is of a-z, 0-9, '.', '_', '-', at most 64 characters")
-    return store.root / "refs" / f"{name}.json"
+def _path(store: Store) -> Path:
+    return store.root / "refs.json"

@@ -7,7 +7,7 @@ store/shards/<stage>/<sha256>             a shard's file, linked into every part
 store/jobs/<key>.json                     what a shard's work left
 builds/<stage>/<key>.json                 build records
 builds/<stage>/<key>.jobs                 the job records that a build has used
-refs/<name>.json                          named references to artifacts (refs.py)
+store/refs.json                           named references to artifacts (refs.py)
 ```
 
 Every published file carries one fixed modification time. A file with that time and the right size is taken as

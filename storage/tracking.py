@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.addresses import check_form, no_answer, redacted, without_credentials
+from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
 from storage.errors import ConfigError
 from storage.files import read_json
@@ -199,7 +200,7 @@ class Tracker:
             for version in self._client.search_model_versions(f"name = '{name}'"):
                 if version.tags.get("llmill.release") == release.digest:
                     return version.version
-        assert self.experiment_id is not None
+        self.experiment_id = self.experiment_id or self._experiment()
         model = self._client.create_logged_model(
             self.experiment_id, name=name, source_run_id=self.stages.get("release", self.run_id)
         )
@@ -210,6 +211,14 @@ class Tracker:
             name, f"models:/{model.model_id}", run_id=self.run_id, tags=tags, model_id=model.model_id
         )
         return version.version
+
+    def disagreements(self, wanted: Mapping[str, tuple[str, str]], aliases: tuple[str, ...]) -> list[str]:
+        """Where MLflow's aliases say something else than the store (storage/aliases.py)."""
+        return self._safely(lambda: disagreements(self._client, wanted, aliases)) or []
+
+    def mirror(self, wanted: Mapping[str, tuple[str, str]], aliases: tuple[str, ...]) -> list[str]:
+        """Set the aliases as the store has them; returns what could not be set."""
+        return self._safely(lambda: mirror(self._client, wanted, aliases)) or []
 
     def finish(self, status: str) -> None:
         """Close the parent run."""

@@ -105,7 +105,7 @@ class Planner:
         self.decisions.append((stage, decision))
         if stage.name == self.options.to:
             raise ReachedTarget
-        return decision.artifact or Pending(stage.name)
+        return decision.artifact or Pending(stage.kind)
 
 
 class Builder:
@@ -172,7 +172,7 @@ class Builder:
             adopted = {**record, "key": decision.identity.key, "identity": decision.identity.record()}
             adopted |= {"adopted_from": record["key"], "finished": timestamp(), "run": self.run}
             self.store.record_build(adopted)
-            self.store.record_jobs(stage.name, decision.identity.key, self.store.jobs_of(stage.name, record["key"]))
+            self.store.record_jobs(stage.kind, decision.identity.key, self.store.jobs_of(stage.kind, record["key"]))
             record = adopted
         seconds = time.monotonic() - started
         return StageResult(stage.name, "reused", why, seconds, decision.artifact, record.get("summary", {}), record)
@@ -216,11 +216,11 @@ class Builder:
         check_counts(stage.name, summary)
         changed = differences_between(identity.record(), identify(stage, config, inputs))
         with self.store.unswept():
-            artifact = self.store.publish_artifact(stage.name, workspace.publish())
+            artifact = self.store.publish_artifact(stage.kind, workspace.publish())
             seconds = time.monotonic() - started
             record = {
                 "format": 1,
-                "stage": stage.name,
+                "stage": stage.kind,
                 "key": identity.key,
                 "identity": identity.record(),
                 "artifact": artifact.digest,
@@ -240,7 +240,7 @@ class Builder:
                 record["changed_meanwhile"] = list(changed)
             for listener in self.listeners:
                 record |= listener.provenance(stage.name)
-            self.store.record_jobs(stage.name, identity.key, workspace.jobs)
+            self.store.record_jobs(stage.kind, identity.key, workspace.jobs)
             self.store.record_build(record)
             workspace.remove()
             return self._note(StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record))

@@ -15,6 +15,7 @@ build is a readable difference to the closest earlier one. `decide` is the only 
 `llmill plan` prints it and the engine carries it out.
 """
 
+import dataclasses
 import functools
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,11 @@ class Pending:
 Output = Artifact | Pending
 
 
+def is_same(one: Output, other: Output) -> bool:
+    """Whether two outputs are there and equal; of a pending one nobody knows."""
+    return isinstance(one, Artifact) and isinstance(other, Artifact) and one.digest == other.digest
+
+
 class Engine(Protocol):
     """Whoever answers a stage call."""
 
@@ -64,7 +70,10 @@ def engine_in_force(engine: Engine) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Stage:
-    """A named stage around a plain function; calling it asks the engine in force."""
+    """A named stage around a plain function; calling it asks the engine in force.
+
+    `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind.
+    """
 
     name: str
     function: Callable[..., dict[str, Any]]
@@ -74,6 +83,14 @@ class Stage:
     programs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     version: int = 1
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        self.kind = self.kind or self.name
+
+    def named(self, name: str) -> "Stage":
+        """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""
+        return dataclasses.replace(self, name=name)
 
     def __call__(self, config: StageConfig, *inputs: Output) -> Output:
         if len(inputs) != len(self.reads):
@@ -136,18 +153,21 @@ class Identity:
 
 def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Identity:
     """Everything that decides what the stage would make."""
-    digests, pending = {}, []
+    digests: dict[str, str] = {}
+    pending: list[str] = []
     for parameter, names in stage.reads.items():
         source = inputs[parameter]
         for name in names:
             label = f"{source.stage}/{name}"
+            if label in digests or label in pending:  # a second input of the kind
+                label = f"{parameter} {label}"
             if isinstance(source, Pending):
                 pending.append(label)
             else:
                 digests[label] = source[name].digest
     config_class = type(config)
     return Identity(
-        stage=stage.name,
+        stage=stage.kind,
         version=stage.version,
         code=fingerprint(
             stage.function.__module__,

@@ -18,6 +18,7 @@ def add_commands(commands: Any) -> None:
 
     plan = commands.add_parser("plan", help="what a run would do, why and how long; runs nothing")
     add_recipe_options(plan)
+    plan.add_argument("--retrain", action="store_true", help="what `llmill retrain` would do")
     plan.set_defaults(command=_plan)
 
 
@@ -26,13 +27,16 @@ def _run(options: argparse.Namespace) -> int:
     return carry_out(recipe, run_options, plain=options.plain, as_json=options.json)
 
 
-def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool) -> int:
-    """A run in this process; returns the exit status, and raises what the user can mend."""
-    from flows.run import execute
+def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute: Any = None) -> int:
+    """A run in this process; returns the exit status, and raises what the user can mend.
+
+    `execute` carries it out; by default `flows.run.execute`, which builds.
+    """
+    from flows.run import execute as build
     from flows.text import Unbroken
 
     out: TextIO = sys.stderr if as_json else Unbroken(sys.stdout)  # type: ignore[assignment]
-    report, error = execute(recipe, options, out, plain=plain)
+    report, error = (execute or build)(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)
     if isinstance(error, LlmillError | KeyboardInterrupt):
@@ -45,12 +49,13 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from flows.plan import make_plan
+    from flows.retraining import plan_retraining
     from flows.text import plan_text
     from storage.home import home
     from storage.store import Store
 
     recipe, run_options = recipe_and_options(options)
-    plan = make_plan(Store(home()), recipe, run_options)
+    plan = (plan_retraining if options.retrain else make_plan)(Store(home()), recipe, run_options)
     if options.json:
         print_json({"stages": [line.record() for line in plan]})
     else:

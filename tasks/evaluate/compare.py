@@ -79,11 +79,13 @@ def compare(
     *,
     kind: Kind,
     higher_is_better: bool | None,
+    confidence: float = 0.95,
     draws: int = 1000,
     seed: int = 1337,
 ) -> Comparison:
     """Compare two models on the same items, given in the same order; `documents` names the document of each.
 
+    `confidence` is the share of the bootstrap's differences that the interval holds.
     Raises ValueError for lengths that differ or no item at all.
     """
     if not len(old.amounts) == len(new.amounts) == len(documents) > 0:
@@ -92,7 +94,7 @@ def compare(
     count = int(clusters.max()) + 1
     sums = [cluster_sums(values, clusters) for values in (old.amounts, old.weights, new.amounts, new.weights)]
     before, after = (_figure(top.sum(), bottom.sum(), kind) for top, bottom in (sums[:2], sums[2:]))
-    low, high = _interval(sums, kind, draws, seed) if count > 1 else (None, None)
+    low, high = _interval(sums, kind, confidence, draws, seed) if count > 1 else (None, None)
     sign = -1 if higher_is_better is False else 1
     gains = sign * (new.values - old.values)
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
@@ -145,8 +147,8 @@ def _figure(amounts: Floats | float, weights: Floats | float, kind: Kind) -> Flo
     return np.exp(ratio) if kind == "exponential" else np.asarray(ratio)
 
 
-def _interval(sums: list[Floats], kind: Kind, draws: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of new less old; `sums` are old amounts, old weights, new ones, of each document."""
+def _interval(sums: list[Floats], kind: Kind, confidence: float, draws: int, seed: int) -> tuple[float, float]:
+    """Percentile interval of new less old; `sums` are old amounts, old weights, new ones, of each document."""
     random = np.random.default_rng(seed)
     count = len(sums[0])
     differences = np.empty(draws)
@@ -156,7 +158,7 @@ def _interval(sums: list[Floats], kind: Kind, draws: int, seed: int) -> tuple[fl
         top_old, bottom_old, top_new, bottom_new = (values[chosen].sum(1) for values in sums)
         found = _figure(top_new, bottom_new, kind) - _figure(top_old, bottom_old, kind)
         differences[start : start + step] = found
-    low, high = np.quantile(differences, (0.025, 0.975))
+    low, high = np.quantile(differences, (0.5 - confidence / 2, 0.5 + confidence / 2))
     return float(low), float(high)
 
 

@@ -31,7 +31,9 @@ class PairedScore:
     only_new: int
 
 
-def compare_evaluations(old: Artifact, new: Artifact, old_model: str, new_model: str) -> list[PairedScore]:
+def compare_evaluations(
+    old: Artifact, new: Artifact, old_model: str, new_model: str, confidence: float = 0.95
+) -> list[PairedScore]:
     """Every figure of either of two artifacts of the stage evaluate, on the items that they have in common."""
     items = _read(old, old_model, _COLUMNS), _read(new, new_model, _COLUMNS)
     totals = [Counter(_figures(table)) for table in items]
@@ -43,7 +45,12 @@ def compare_evaluations(old: Artifact, new: Artifact, old_model: str, new_model:
         if figure in paired:
             documents, before, after = paired[figure]
             comparison = compare(
-                before, after, documents, kind=score["kind"], higher_is_better=score["higher_is_better"]
+                before,
+                after,
+                documents,
+                kind=score["kind"],
+                higher_is_better=score["higher_is_better"],
+                confidence=confidence,
             )
         common = comparison.items if comparison else 0
         if any(counts):

@@ -1,11 +1,11 @@
-"""Named references: one step to set, refused where they point to nothing."""
+"""Named references: set in one step, refused where they point to nothing."""
 
 from pathlib import Path
 
 import pytest
 
 from storage.errors import StoreError
-from storage.refs import delete_ref, read_ref, refs, write_ref
+from storage.refs import Ref, changing_refs, kept_by_refs, read_refs, write_refs
 from storage.store import Store
 
 
@@ -14,32 +14,41 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def test_a_name_points_to_an_artifact_until_it_is_forgotten(store: Store) -> None:
+def test_names_point_to_artifacts_until_they_are_forgotten(store: Store) -> None:
     first, second = (store.publish_artifact(stage, {}).digest for stage in ("one", "two"))
-    assert read_ref(store, "champion") is None and refs(store) == {}
-    write_ref(store, "champion", first)
-    write_ref(store, "champion", second)
-    write_ref(store, "before", first)
-    assert read_ref(store, "champion") == second and refs(store) == {"before": first, "champion": second}
-    delete_ref(store, "champion")
-    delete_ref(store, "champion")
-    assert refs(store) == {"before": first}
+    assert read_refs(store) == {} and kept_by_refs(store) == set()
+    with changing_refs(store) as names:
+        names["champion"] = Ref(second, (first,), {"run": "a"})
+        names["before"] = Ref(first)
+    assert read_refs(store) == {"champion": Ref(second, (first,), {"run": "a"}), "before": Ref(first)}
+    assert kept_by_refs(store) == {first, second}
+    with changing_refs(store) as names:
+        del names["champion"]
+    assert read_refs(store) == {"before": Ref(first)}
 
 
-def test_what_the_store_does_not_hold_is_refused(store: Store) -> None:
-    with pytest.raises(StoreError, match="holds no artifact"):
-        write_ref(store, "champion", "0" * 64)
+def test_a_change_that_fails_changes_no_name(store: Store) -> None:
+    first, second = (store.publish_artifact(stage, {}).digest for stage in ("one", "two"))
+    write_refs(store, {"champion": Ref(first)})
+    with pytest.raises(StoreError, match="holds no artifact"), changing_refs(store) as names:
+        names["champion"] = Ref(second)
+        names["before"] = Ref("0" * 64)
+    with pytest.raises(RuntimeError), changing_refs(store) as names:
+        names.clear()
+        raise RuntimeError
+    assert read_refs(store) == {"champion": Ref(first)}
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "A", ".hidden", "x" * 65])
 def test_a_name_is_no_path(store: Store, name: str) -> None:
     digest = store.publish_artifact("one", {}).digest
     with pytest.raises(StoreError, match="name"):
-        write_ref(store, name, digest)
+        write_refs(store, {name: Ref(digest)})
 
 
-def test_a_damaged_reference_says_so(store: Store) -> None:
-    write_ref(store, "champion", store.publish_artifact("one", {}).digest)
-    (store.root / "refs" / "champion.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"champion": {"artifact": "0"}}', '{"champion": 3}'])
+def test_a_damaged_file_says_so(store: Store, text: str) -> None:
+    write_refs(store, {"champion": Ref(store.publish_artifact("one", {}).digest)})
+    (store.root / "refs.json").write_text(text)
     with pytest.raises(StoreError, match="damaged"):
-        refs(store)
+        read_refs(store)

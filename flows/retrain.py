@@ -1,0 +1,56 @@
+"""Retraining: new text in, a candidate that goes on from the champion, and a verdict on both.
+
+Like `flows/build.py` this is the one definition of its DAG. What did not change is reused; the tokenizer is the
+champion's, frozen; both models answer the same items.
+"""
+
+from flows.build import STAGES as BUILD_STAGES
+from flows.champion import Champion
+from flows.pipeline import Pipeline
+from flows.recipe import Recipe
+from tasks.collect.stage import collect
+from tasks.deduplicate import deduplicate
+from tasks.evaluate import evaluate
+from tasks.filter import filter_documents
+from tasks.finetune import finetune
+from tasks.pretrain import pretrain
+from tasks.release import make_release
+from tasks.retrain import continue_pretraining, judge, judge_first
+from tasks.stage import Output, is_same
+from tasks.tokenize import tokenize
+from tasks.tokenizer import train_tokenizer
+
+evaluate_champion = evaluate.named("champion")
+
+STAGES = (*BUILD_STAGES[:-1], evaluate_champion, judge, make_release)
+
+
+def retrain(recipe: Recipe, champion: Champion | None) -> Output:
+    """A candidate from the champion's weights, or from scratch where there is none or the recipe says so."""
+    documents = collect(recipe.collect)
+    unique = deduplicate(recipe.deduplicate, documents)
+    clean = filter_documents(recipe.filter, unique)
+    if champion is None or recipe.retrain.start == "scratch":
+        tokenizer = train_tokenizer(recipe.tokenizer, clean)
+        tokens = tokenize(recipe.tokenize, clean, tokenizer)
+        base = pretrain(recipe.pretrain, tokens)
+    else:
+        tokenizer, base = champion.tokenizer, champion.base
+        tokens = tokenize(recipe.tokenize, clean, tokenizer)
+        if not is_same(tokens, champion.tokens):
+            base = continue_pretraining(recipe.continuing, tokens, base, champion.tokens)
+    tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
+    if champion is None:
+        judge_first(recipe.retrain.gate, scores)
+    elif not is_same(tuned, champion.tuned):  # else the candidate is the champion
+        known = champion.base, champion.tuned, champion.tokenizer
+        judge(recipe.retrain.gate, scores, evaluate_champion(recipe.evaluate, *known, clean, documents))
+    return make_release(recipe.release, tuned, tokenizer, scores, clean)
+
+
+def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:
+    """The pipeline for the champion of the moment, with the stages that it may come to."""
+    absent = {"champion"} if champion is None else {"tokenizer"} if recipe.retrain.start == "champion" else set()
+    stages = tuple(stage for stage in STAGES if stage.name not in absent)
+    return Pipeline("retrain", lambda recipe: retrain(recipe, champion), stages)

@@ -1,0 +1,189 @@
+"""A retraining as a whole: one at a time, on the champion of the moment, ended by promoting or keeping.
+
+What it decided stands in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
+`decision` is promoted, first (there was no champion), kept, refused (a first model that is not sound) or none (the
+run ended before the verdict).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from flows.build import BUILD
+from flows.champion import Champion, champion_damage, champion_ref, load_champion, promote
+from flows.pipeline import Pipeline
+from flows.plan import PlannedStage, make_plan
+from flows.recipe import Recipe, validated_recipe
+from flows.retrain import retraining
+from flows.run import Result, execute
+from flows.text import when
+from flows.verdict import PROMOTED
+from storage.artifacts import Artifact
+from storage.errors import LlmillError, StoreError
+from storage.files import locked
+from storage.home import prepare_home
+from storage.refs import Ref
+from storage.runs import find_run
+from storage.store import Store
+from tasks.engine import Options, StageResult
+from tasks.retrain.continuing import champion_shape
+
+LOCK = "retrain.lock"
+
+
+def execute_retraining(
+    recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False, deployed: bool = False
+) -> tuple[Result, BaseException | None]:
+    """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew."""
+    store = Store(prepare_home())
+    with _alone(store, out):
+        champion = _mended_champion(store, recipe, out, plain=plain)
+        pipeline = _settling(store, retraining(recipe, champion), champion)
+        result, error = execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)
+    if error is not None:
+        print(f"verdict     none: the run did not come to one; {_stays(champion)}", file=out)
+    return result, error
+
+
+def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
+    """What a retraining would do now; nothing is mended or waited for."""
+    ref = champion_ref(store)
+    damage = champion_damage(store, ref) if ref else []
+    if ref is not None and damage and recipe.retrain.start != "scratch":
+        raise _damaged(ref, damage)
+    champion = load_champion(store, ref) if ref and not damage else None
+    check_shape(recipe, champion)
+    return make_plan(store, recipe, options, retraining(recipe, champion))
+
+
+def check_shape(recipe: Recipe, champion: Champion | None) -> None:
+    """Raise ConfigError before anything runs where the weights cannot go on in the recipe's shape."""
+    if champion is not None and recipe.retrain.start == "champion":
+        champion_shape(recipe.continuing, champion.base)
+
+
+@contextmanager
+def _alone(store: Store, out: TextIO) -> Iterator[None]:
+    path = store.work / LOCK
+    with locked(path, blocking=False) as free:
+        if free:
+            yield
+            return
+    print("another retraining is under way on this home: this one begins when it has ended", file=out, flush=True)
+    with locked(path):
+        yield
+
+
+# The champion that it begins with -------------------------------------------------------------------------------
+
+
+def _mended_champion(store: Store, recipe: Recipe, out: TextIO, *, plain: bool) -> Champion | None:
+    """The champion, intact or rebuilt; None where there is none, or a damaged one is not gone on from."""
+    ref = champion_ref(store)
+    if ref is None:
+        print("champion    none yet: this run trains from scratch, and its model becomes it if it is sound", file=out)
+        return None
+    print(f"champion    {told(ref)}", file=out, flush=True)
+    damage = champion_damage(store, ref)
+    if damage and _rebuild(store, ref, damage, out, plain=plain):
+        damage = champion_damage(store, ref)
+    if damage and recipe.retrain.start != "scratch":
+        raise _damaged(ref, damage)
+    if damage:
+        print(f"champion    is damaged ({damage[0]}): the new model stands without a rival", file=out)
+        return None
+    champion = load_champion(store, ref)
+    check_shape(recipe, champion)
+    return champion
+
+
+def _rebuild(store: Store, ref: Ref, damage: Sequence[str], out: TextIO, *, plain: bool) -> bool:
+    """Run the champion's own recipe again where that gives the same bytes: an ordinary build, and nothing changed."""
+    try:
+        run = find_run(store.home, ref.note["run"])
+        recipe = validated_recipe(run["recipe"])
+        if run.get("pipeline") != BUILD.name or not all(map(_is_repair, make_plan(store, recipe, Options()))):
+            return False
+    except LlmillError:
+        return False
+    print(f"champion    is damaged ({damage[0]}): its recipe is run again\n", file=out, flush=True)
+    execute(recipe, Options(), out, plain=plain)
+    print(file=out)
+    return True
+
+
+def _is_repair(line: PlannedStage) -> bool:
+    """Whether a stage's inputs, settings and code are as they were, so that its result will be."""
+    return line.decision.will != "build" or all(
+        reason.startswith(("part ", "artifact ")) or reason.endswith("may change") for reason in line.decision.why
+    )
+
+
+def _damaged(ref: Ref, damage: Sequence[str]) -> StoreError:
+    return StoreError(
+        f"the champion (run {ref.note['run']}) is damaged: {damage[0]}. It cannot be rebuilt, since its sources, code "
+        "or settings have changed. Go back with `llmill rollback`, name another with `llmill promote RUN`, or train "
+        "a new one with --set retrain.start=scratch"
+    )
+
+
+def told(ref: Ref) -> str:
+    """A champion in a line."""
+    return f"{ref.note['model']} {ref.artifact[:8]} of run {ref.note['run']}, since {when(ref.note['since'])}"
+
+
+def _stays(champion: Champion | None) -> str:
+    return "the champion stays as it is" if champion else "there is still no champion"
+
+
+# The end --------------------------------------------------------------------------------------------------------
+
+
+def _settling(store: Store, pipeline: Pipeline, champion: Champion | None) -> Pipeline:
+    """The same pipeline, at whose end the champion is replaced or kept."""
+
+    def settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
+        found = {result.stage: result for result in results}
+        release = found["release"].artifact if "release" in found else None
+        data["verdict"] = verdict = {
+            "champion": champion.digest if champion else None,
+            "champion_run": champion.note["run"] if champion else None,
+            "candidate": release.digest if release else None,
+            **_decide(found, release, champion),
+        }
+        if release is not None and verdict["decision"] in PROMOTED:
+            promote(
+                store,
+                release,
+                run=data["run"],
+                by="retrain",
+                reasons=verdict["reasons"],
+                instead_of=_expected(store, champion),
+            )
+
+    return Pipeline(pipeline.name, pipeline.function, pipeline.stages, settle)
+
+
+def _expected(store: Store, champion: Champion | None) -> str | None:
+    """Which release the champion must still be: that of the comparison, or the damaged one that is replaced."""
+    if champion is not None:
+        return champion.digest
+    ref = champion_ref(store)
+    return ref.artifact if ref is not None and champion_damage(store, ref) else None
+
+
+def _decide(found: Mapping[str, StageResult], release: Artifact | None, champion: Champion | None) -> dict[str, Any]:
+    """Decision and reasons, with the compared figures where there was a comparison."""
+    if release is None:
+        return {"decision": "none", "reasons": ["the run was told to end before the release"]}
+    if "verdict" not in found:
+        return {"decision": "kept", "reasons": ["nothing new: the candidate is the champion itself"]}
+    artifact = found["verdict"].artifact
+    assert artifact is not None
+    record: dict[str, Any] = json.loads((artifact["verdict"] / "verdict.json").read_bytes())
+    if champion is None:
+        decision = "first" if record["promote"] else "refused"
+    else:
+        decision = "promoted" if record["promote"] else "kept"
+    return {"decision": decision, **{name: value for name, value in record.items() if name != "promote"}}

@@ -1,0 +1,57 @@
+"""What a recipe can say about retraining. None of it enters the key of a stage of the ordinary build."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from tasks.config import StageConfig
+from tasks.pretrain import PretrainConfig
+
+Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
+
+
+class ContinueConfig(PretrainConfig):
+    """Pretraining that begins with a champion's weights; `tokens` is the most that it takes."""
+
+    new_share: float = Field(0.5, gt=0, le=1, description="Share of the tokens that is text new since the champion.")
+    new_passes: float = Field(4.0, gt=0, le=100, description="Most passes over the new text; less text trains shorter.")
+    rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
+
+
+class GateConfig(StageConfig):
+    """What a candidate must show to become the champion: both models are asked the same items."""
+
+    figure: Literal["heldout", "answers"] = Field(
+        "heldout", description="Whose bits per byte must be better: held-out documents, or answers to held-out prompts."
+    )
+    guards: tuple[Figure, ...] = Field(
+        ("heldout/bits_per_byte", "answers/bits_per_byte", "cloze/accuracy", "choice/accuracy_mutual_information"),
+        max_length=100,
+        description="Figures that must not be worse beyond doubt: NAME/METRIC, as scores.json names them.",
+    )
+    confidence: float = Field(
+        0.95, ge=0.5, le=0.999, description="Of the paired interval: higher promotes less, and blocks less."
+    )
+
+
+class RetrainConfig(StageConfig):
+    """Where retraining starts, how much of it there is, and what a candidate must show."""
+
+    start: Literal["champion", "scratch"] = Field(
+        "champion", description="Go on from the champion's weights with its tokenizer, or train both anew."
+    )
+    tokens: int | None = Field(
+        None, ge=8, le=10**14, description="Most tokens of continued pretraining; null: as many as pretraining has."
+    )
+    new_share: float = Field(0.5, gt=0, le=1, description="Share of the tokens that is text new since the champion.")
+    new_passes: float = Field(4.0, gt=0, le=100, description="Most passes over the new text; less text trains shorter.")
+    rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
+    gate: GateConfig = Field(GateConfig(), title="Gate", description="What a candidate must show to be promoted.")
+
+    def continuing(self, pretrain: PretrainConfig) -> ContinueConfig:
+        """The config of continued pretraining: pretraining's own, with this budget and mix."""
+        context_length = pretrain.chosen_context_length
+        rows, steps = pretrain.rows_and_steps(context_length)
+        own = {name: getattr(pretrain, name) for name in type(pretrain).model_fields}
+        own |= {"steps": None, "tokens": self.tokens or rows * steps * context_length}
+        return ContinueConfig(**own, new_share=self.new_share, new_passes=self.new_passes, rate_share=self.rate_share)

@@ -1,0 +1,113 @@
+"""Continued pretraining: token shards, the champion's model and the token shards that it has learned in; an artifact
+of the kind `pretrain` out, as if trained from scratch.
+
+The rates rise again to a share of pretraining's peak and fall to 0, over a mix of new text and replay (Ibrahim et al.
+2024, "Simple and Scalable Strategies to Continually Pre-train Large Language Models"). How long: the budget, but no
+more than `new_passes` over the new text (up to four passes are worth nearly as much as fresh text; Muennighoff et al.
+2023). The optimizer starts fresh. Where nothing is new the champion's model comes out as it is.
+"""
+
+import json
+
+from model.shape import SIZES, Shape
+from storage.artifacts import Artifact
+from storage.canonical import digest_of
+from storage.errors import ConfigError
+from tasks.context import Context, Summary
+from tasks.pretrain import observe_device, training_job
+from tasks.retrain.config import ContinueConfig
+from tasks.retrain.mixture import Mixture
+from tasks.stage import stage
+from tasks.training import train, write_curve, write_training
+
+
+@stage(
+    "pretrain",
+    parts=("model", "curve", "canaries"),
+    reads={"tokens": ("tokens",), "base": ("model", "curve", "canaries"), "learned": ("tokens",)},
+    observe=observe_device,
+    programs=("model.trainer",),
+    libraries=("torch",),
+)
+def continue_pretraining(
+    config: ContinueConfig, tokens: Artifact, base: Artifact, learned: Artifact, *, context: Context
+) -> Summary:
+    """Train on from `base`. bits per byte is that of held-out documents at the end; `before` that of the base."""
+    from model.job import Source
+
+    shape = champion_shape(config, base)
+    mixture = Mixture(tokens["tokens"], learned["tokens"])
+    _link(context, base, "canaries")
+    counts: Summary = {"parameters": shape.parameters}
+    if not mixture.new.tokens:
+        _link(context, base, "model")
+        _link(context, base, "curve")
+        return {**counts, "new_documents": 0, "new_tokens": 0, "tokens": 0, "steps": 0}
+
+    rows, _ = config.rows_and_steps(shape.context_length)
+    new, old = budget(config, mixture, rows * shape.context_length)
+    folder = context.work / "mixture"
+    mixture.write(folder, new, old, config.seed)
+    size = SIZES[config.size]
+    heldout = {"heldout": Source("packed", str(tokens["tokens"].path))}
+    job = training_job(
+        config,
+        shape,
+        context,
+        steps=max(1, (new + old) // (rows * shape.context_length)),
+        rates=(
+            config.rate_share * (config.matrix_rate or size.matrix_rate),
+            config.rate_share * (config.embedding_rate or size.embedding_rate),
+        ),
+        data=Source("packed", str(folder)),
+        data_digest=digest_of([base["model"].digest, tokens["tokens"].digest, learned["tokens"].digest, new, old]),
+        rows_per_step=rows,
+        validation=heldout,
+        validation_before=heldout,
+        initial=str(base["model"].path),
+    )
+    result = train(job, context)
+    last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    write_training("continue", job, result, last, before=base["model"])
+    return {
+        **counts,
+        "new_documents": len(mixture.new.places),
+        "new_tokens": mixture.new.tokens,
+        "tokens": result["tokens"],
+        "steps": result["steps"],
+        "share_of_new_tokens": round(new / (new + old), 3),
+        "training_loss": last["loss"],
+        "training_bits_per_byte": last["bits_per_byte"],
+        "bits_per_byte_before": result["before"]["heldout"],
+        "bits_per_byte": result["after"]["heldout"],
+        "skipped_updates": result["skipped"],
+    }
+
+
+def budget(config: ContinueConfig, mixture: Mixture, step_tokens: int) -> tuple[int, int]:
+    """Tokens of new text and of replay. At least one step: what new text does not fill, replay does."""
+    most = int(mixture.new.tokens * config.new_passes)
+    total = min(config.tokens or most, int(most / config.new_share))
+    new = max(1, min(most, round(total * config.new_share)))
+    total = max(total, step_tokens + 1)
+    if not mixture.old.tokens:  # nothing to replay
+        return total, 0
+    return new, total - new
+
+
+def champion_shape(config: ContinueConfig, base: Artifact) -> Shape:
+    """The shape of the champion's model; raises ConfigError where the recipe asks for another."""
+    shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
+    wanted = config.shape(shape.vocabulary_size)
+    if shape != wanted:
+        raise ConfigError(
+            "retrain: the recipe asks for a model of another shape than the champion's, and weights cannot go on in "
+            "another shape. Set retrain.start=scratch, or the champion's size and shape in pretrain"
+        )
+    return shape
+
+
+def _link(context: Context, base: Artifact, part: str) -> None:
+    context.part(part)
+    for file in base[part].files:
+        context.link(part, file.name, file)
