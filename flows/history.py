@@ -16,7 +16,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     if not runs:
         return "no run yet; start one with `llmill run`"
     lines = [
-        f"{'run':<5}{'when (UTC)':<17}{'recipe':<11}{'status':<12}{'time':>10}{'new':>5}"
+        f"{'run':<5}{'when (UTC)':<17}{'recipe':<10}{'status':<12}{'time':>10}{'new':>6}"
         f"{'base':>6}{'tuned':>6}{'answers':>8}"
     ]
     lines += [_line(run) for run in runs]
@@ -30,8 +30,8 @@ def _line(run: Mapping[str, Any]) -> str:
     new = f"{outcomes.count('built')}/{len(outcomes) - outcomes.count('skipped')}"
     time = duration(run["seconds"]) if "seconds" in run else ""
     scores = {name: f"{value:.2f}" for name, value in headline(run).items()}
-    line = f"{_digits(run):<5}{when(run['started']):<17}{clipped(run.get('recipe_name', ''), 10):<11}"
-    line += f"{run['status']:<12}{time:>10}{new:>5}"
+    line = f"{_digits(run):<5}{when(run['started']):<17}{clipped(run.get('recipe_name', ''), 9):<10}"
+    line += f"{run['status']:<12}{time:>10}{new:>6}"
     line += f"{scores.get('base', ''):>6}{scores.get('tuned', ''):>6}{scores.get('answers', ''):>8}"
     return line.rstrip()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flows.champion import ALIASES, CHAMPION, PREVIOUS, champion_damage
 from flows.text import when
+from flows.verdict import indented
 from storage.refs import Ref, read_refs
 from storage.store import Store
 
@@ -39,4 +40,8 @@ def standing_text(found: Mapping[str, Any]) -> str:
 def _lines(name: str, row: Mapping[str, Any]) -> list[str]:
     head = f"{name:<12}{row['model']} {row['release'][:8]}, since {when(row['since'])} UTC"
     by = {"retrain": "a retraining", "hand": "hand", "rollback": "rollback"}[row["by"]]
-    return [head, f"{'':<12}of run {row['run']}, by {by}", *(f"{'':<12}{reason}" for reason in row["reasons"])]
+    return [
+        head,
+        f"{'':<12}of run {row['run']}, by {by}",
+        *(line for reason in row["reasons"] for line in indented(reason)),
+    ]

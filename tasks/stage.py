@@ -209,7 +209,7 @@ def decide(
     `keep` accepts a result whose code alone has changed.
     """
     identity = identify(stage, config, inputs)
-    closest, differences = _closest(store, identity)
+    closest, differences = _closest(store, identity, f"{stage.function.__module__}.{stage.function.__qualname__}")
     if identity.pending:
         may_change = [f"input {label} may change" for label in identity.pending]
         if closest is None:
@@ -233,14 +233,21 @@ def decide(
     return Decision("reuse", why, identity, artifact, closest)
 
 
-def _closest(store: Store, identity: Identity) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """The record under the very key, or the one that differs in the fewest parts, the newest of equals."""
+def _closest(store: Store, identity: Identity, function: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The record under the very key, or the one that differs in the fewest parts, the newest of equals.
+
+    What another function has made, such as a base model trained from scratch, tells how long it takes but no reason.
+    """
     if not identity.pending:
         exact = store.build(identity.stage, identity.key)
         if exact:
             return exact, tuple(exact.get("changed_meanwhile", ()))
     best: tuple[dict[str, Any] | None, tuple[str, ...]] = (None, ())
-    for record in reversed(store.builds_of(identity.stage)):
+    records = store.builds_of(identity.stage)
+    alike = [record for record in records if function in record["identity"]["code"]]
+    if records and not alike:
+        return records[-1], ("never built in this way",)
+    for record in reversed(alike):
         differences = differences_between(record["identity"], identity)
         if best[0] is None or _weight(differences) < _weight(best[1]):
             best = record, differences

@@ -15,6 +15,7 @@ from flows.report.record import digest_rows, key_facts, pair_flow, plan_rows, sp
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
+from flows.report.verdict import judged
 from flows.report.view import RunView
 from flows.report.wording import (
     MODEL_NAMES,
@@ -83,6 +84,7 @@ def _sections(view: RunView) -> dict[str, Any]:
         "facts": key_facts(view),
         "headlines": headlines(scores),
         "verdict": verdict_text,
+        "judged": judged(view.run.get("verdict")),
         "plan": plan_rows(view),
         "flow": document_flow(view).stages,
         "pairs": pair_flow(view),

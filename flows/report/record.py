@@ -13,6 +13,7 @@ def key_facts(view: RunView) -> dict[str, Any]:
     return {
         "parameters": view.summary("release").get("parameters") or pretrain.get("parameters"),
         "tokens": pretrain.get("tokens"),
+        "continued": "new_tokens" in pretrain,
         "training_bytes": tokens.get("train_bytes"),
         "training_documents": tokens.get("train_documents"),
         "pairs": view.summary("finetune").get("training_pairs"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.report.record import key_facts
 from flows.report.scores import headlines, read_scores
+from flows.report.verdict import judged
 from flows.report.view import RunView
 from flows.report.wording import MODEL_NAMES, score_figure, size, verdict_text
 from flows.text import duration, figure
@@ -32,6 +33,9 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         rows.append(f"| {what} | {score_figure(score)} | {interval} | {verdict_text(score)} |")
     if rows:
         lines.append("\n".join(["| figure | value | 95 % interval | beside |", "|---|---|---|---|", *rows]))
+    told = judged(run.get("verdict"))
+    if told:
+        lines.append(f"**Verdict**: {told['head']}\n\n" + "\n".join(f"- {reason}" for reason in told["reasons"]))
     if run.get("error"):
         lines.append("```text\n" + str(run["error"]).replace("```", "'''") + "\n```")
     lines.append(f"The whole report: `{report}`" + (f", or [in MLflow]({page})" if page else ""))

@@ -1,0 +1,36 @@
+"""The verdict of a retraining as a section of the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.text import figure
+from flows.verdict import HEADS
+
+MISSING = "–"
+
+
+def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Decision, reasons and a row for each compared figure; None for a run that judges nothing."""
+    if not verdict:
+        return None
+    head = HEADS[verdict["decision"]]
+    compared = [(verdict.get("figure", {}), False), *((guard, True) for guard in verdict.get("guards", []))]
+    return {
+        "head": head[0].upper() + head[1:].replace("`", "") + ".",
+        "reasons": verdict["reasons"],
+        "champion_run": verdict.get("champion_run") if "confidence" in verdict else None,
+        "interval": f"{100 * verdict.get('confidence', 0.95):g} %",
+        "rows": [_row(row, guard) for row, guard in compared if "verdict" in row],
+    }
+
+
+def _row(row: Mapping[str, Any], guard: bool) -> dict[str, Any]:
+    interval = MISSING if row.get("low") is None else f"{row['low']:+.3g} to {row['high']:+.3g}"
+    return {
+        "name": row["name"],
+        "guard": guard,
+        "verdict": row["verdict"],
+        "interval": interval,
+        "difference": f"{row['difference']:+.3g}" if "difference" in row else MISSING,
+        **{name: figure(row[name]) if name in row else MISSING for name in ("old", "new", "items")},
+    }
