@@ -15,10 +15,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.build import BUILD
-from flows.pipeline import Pipeline
 from flows.recipe import DEFAULT, Recipe, load_recipe, validated_recipe
+from flows.retraining import execute_retraining
 from flows.retry import options_left
-from flows.run import execute
+from flows.run import Execute, execute
 from storage.errors import ConfigError, LlmillError
 from storage.home import VARIABLE, home
 from storage.processes import watch_parent
@@ -38,10 +38,21 @@ def build(recipe: Recipe = QUICK, to: StageName | None = None, force: Sequence[S
         to: The last stage to run; by default all run.
         force: Stages to build though they could be reused.
     """
-    return _carry_out(BUILD, recipe, Options(to, frozenset(force)))
+    return _carry_out(execute, recipe, Options(to, frozenset(force)))
 
 
-def _carry_out(pipeline: Pipeline, recipe: Any, options: Options) -> Any:
+@flow(name="retrain", persist_result=False, validate_parameters=False)
+def retrain(recipe: Recipe = QUICK, force: Sequence[StageName] = ()) -> Any:
+    """Collect again, go on from the champion, judge both models on the same items; promote what is better.
+
+    Args:
+        recipe: What the champion was made by, with what may differ; its section `retrain` says how to go on.
+        force: Stages to build though they could be reused.
+    """
+    return _carry_out(execute_retraining, recipe, Options(None, frozenset(force)))
+
+
+def _carry_out(execute: Execute, recipe: Any, options: Options) -> Any:
     """One attempt of a flow run that a worker has started; returns its last state."""
     watch_parent(os.getppid())  # a worker that is killed takes its runs with it; they turn Crashed, and can be retried
     out = _LogLines(get_run_logger())
@@ -50,7 +61,7 @@ def _carry_out(pipeline: Pipeline, recipe: Any, options: Options) -> Any:
             raise ConfigError(f"{VARIABLE} is not set for this worker: start it with `llmill worker`, or set it")
         earlier = attempts_of(home(), str(flow_run.id))
         left = options_left({"to": options.to, "force": options.force}, earlier)
-        result, error = execute(validated_recipe(recipe), left, cast(TextIO, out), pipeline=pipeline, deployed=True)
+        result, error = execute(validated_recipe(recipe), left, cast(TextIO, out), deployed=True)
     except LlmillError as caught:
         error = caught
     if isinstance(error, LlmillError):

@@ -15,7 +15,7 @@ from flows.yaml_documents import explain, read_yaml
 from storage.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[1] / "deployments" / "prefect.yaml"
-FLOWS = ("build",)  # of flows/deployed.py
+FLOWS = ("build", "retrain")  # of flows/deployed.py
 AUTOMATION = "llmill: runs without a heartbeat have crashed"
 SILENCE_SECONDS = 2.5 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
 

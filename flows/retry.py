@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.build import BUILD
 from flows.recipe import Recipe, validated_recipe
+from flows.retraining import execute_retraining
+from flows.run import Execute, execute
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
 from tasks.engine import Options
@@ -48,10 +51,14 @@ def handed_text(handed: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def what_is_left(run: Mapping[str, Any]) -> tuple[Recipe, Options]:
-    """The recipe of a run, and its options; what it was forced to build and has built is not built again."""
+def what_is_left(run: Mapping[str, Any]) -> tuple[Recipe, Options, Execute]:
+    """The recipe of a run, its options, and how a run of its pipeline is carried out.
+
+    What it was forced to build and has built is not built again.
+    """
     recipe = validated_recipe(run["recipe"], f"run {run['run']}")
-    return recipe, options_left(run.get("options", {}), [run])
+    how = execute if run["pipeline"] == BUILD.name else execute_retraining
+    return recipe, options_left(run["options"], [run]), how
 
 
 def options_left(options: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Options:

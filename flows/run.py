@@ -1,7 +1,7 @@
 """One run: plan, then build what the plan cannot reuse, recorded in the run file, in Prefect and in MLflow."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +23,7 @@ from tasks.engine import Builder, Listener, Options, StageResult, describe
 from tasks.stage import Decision, Engine, Stage
 
 Result = dict[str, Any]
+Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
 
 
 def execute(

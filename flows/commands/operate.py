@@ -95,5 +95,5 @@ def _retry(options: argparse.Namespace) -> int:
     if handed is not None:
         print_json(handed) if options.json else print(handed_text(handed))
         return 0
-    recipe, run_options = what_is_left(run)
-    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json)
+    recipe, run_options, execute = what_is_left(run)
+    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json, execute=execute)

@@ -68,11 +68,11 @@ class Operator:
         except urllib.error.HTTPError as error:
             return {"status": error.code, "detail": error.read().decode()}
 
-    def form(self, deployment: str = "build/manual") -> dict[str, Any]:
+    def form(self, deployment: str = "build/build") -> dict[str, Any]:
         """The parameters that the form shows when it is opened."""
         return dict(self.api(f"deployments/{self.deployments[deployment]}")["parameters"])
 
-    def submit(self, parameters: dict[str, Any] | None = None, deployment: str = "build/manual") -> str:
+    def submit(self, parameters: dict[str, Any] | None = None, deployment: str = "build/build") -> str:
         """Press Submit; returns the flow run."""
         made = self.api(f"deployments/{self.deployments[deployment]}/create_flow_run", {"parameters": parameters or {}})
         assert "id" in made, made

@@ -108,7 +108,7 @@ def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_s
     form = operator.form()
     form["recipe"]["filter"]["min_words"] = -3
     body = {"parameters": form}
-    refused = operator.api(f"deployments/{operator.deployments['build/manual']}/create_flow_run", body)
+    refused = operator.api(f"deployments/{operator.deployments['build/build']}/create_flow_run", body)
     assert refused["status"] == 409 and "recipe.filter.min_words" in refused["detail"]
     form = operator.form()
     form["recipe"]["evaluate"]["stride"] = 4000

@@ -51,7 +51,7 @@ def test_the_file_that_ships_is_whole_and_prefect_can_read_it_too(tmp_path: Path
     (tmp_path / "mine.yaml").write_text(GOOD)
     assert read_deployments(tmp_path / "mine.yaml")[0].schedules[0].timezone == "Europe/Berlin"
     shipped = read_deployments(SHIPPED)
-    assert "manual" in {deployment.name for deployment in shipped}
+    assert "build" in {deployment.name for deployment in shipped}
     for entry in yaml.safe_load(SHIPPED.read_text())["deployments"]:
         assert entry["work_pool"]["job_variables"]["command"] == "python -m prefect.engine"
 
