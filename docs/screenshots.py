@@ -1,8 +1,9 @@
 """Take the pictures that the documents show: `python docs/screenshots.py HOME/runs/RUN.html [--pages]`.
 
 Needs a chromium in PATH. Writes report.png, report-phone.png and report-dark.png beside this file. `--pages` takes the
-run's page in Prefect and its pretraining in MLflow instead (prefect.png, mlflow.png), served by `llmill ui` from the
-same home; the run must have pretrained. `--all FOLDER` writes the whole report at every width, and as it prints.
+form of the deployment, the run's page in Prefect and its pretraining in MLflow instead (form.png, prefect.png,
+mlflow.png), served by `llmill ui` from the same home; the run must have pretrained. `--all FOLDER` writes the whole
+report at every width, and as it prints.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from browser import Page, browser_page  # noqa: E402
 from storage.store import Store  # noqa: E402
 
 PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), ("report-dark", 1100, True, 1500))
-PAGE_WIDTH, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 760, 985
+PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1200, 760, 985
 CURVES_SHOWN = """[...document.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getBoundingClientRect())
   .filter(place => place.width > 0 && place.top < innerHeight && place.bottom > 0).length >= 4"""
 PATIENCE_SECONDS = 180
@@ -58,6 +59,18 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
     builds = Store(home).builds_of("pretrain")
     pretraining = next(build["mlflow_run"] for build in reversed(builds) if build["run"] == run["run"])
     with served(home) as (prefect, mlflow):
+        deployed = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "deploy", "--json"],
+            cwd=HERE.parent,
+            env={**os.environ, "LLMILL_HOME": str(home)},
+            check=True,
+            capture_output=True,
+        )
+        page.visit(json.loads(deployed.stdout)["deployments"][0]["url"] + "/run", width=PAGE_WIDTH, height=FORM_HEIGHT)
+        page.wait_until("document.body.innerText.includes('Max Document Bytes')", PATIENCE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
+        page.screenshot_window(folder / "form.png")
+
         page.visit(f"{prefect}/runs/flow-run/{run['prefect']['flow_run']}", width=PAGE_WIDTH, height=PREFECT_HEIGHT)
         page.wait_until("document.body.innerText.includes('Beginning flow run')", PATIENCE_SECONDS)
         time.sleep(SETTLE_SECONDS)

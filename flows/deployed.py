@@ -61,7 +61,7 @@ def _carry_out(execute: Execute, recipe: Any, options: Options) -> Any:
             raise ConfigError(f"{VARIABLE} is not set for this worker: start it with `llmill worker`, or set it")
         earlier = attempts_of(home(), str(flow_run.id))
         left = options_left({"to": options.to, "force": options.force}, earlier)
-        result, error = execute(validated_recipe(recipe), left, cast(TextIO, out), deployed=True)
+        result, error = execute(_recipe(recipe), left, cast(TextIO, out), deployed=True)
     except LlmillError as caught:
         error = caught
     if isinstance(error, LlmillError):
@@ -70,6 +70,13 @@ def _carry_out(execute: Execute, recipe: Any, options: Options) -> Any:
     if error is not None:
         raise error
     return Completed(message=result["status"])
+
+
+def _recipe(parameter: Any) -> Recipe:
+    try:
+        return validated_recipe(parameter)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. A form that is older than this llmill is renewed by `llmill deploy`") from None
 
 
 class _LogLines(io.TextIOBase):

@@ -57,14 +57,14 @@ class Operator:
     def llmill(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return llmill(*arguments, home=self.home, environment=self.environment)
 
-    def api(self, path: str, body: Any = None) -> Any:
+    def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """What Prefect's API answers; an error of the client is returned as its text."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}/api/{path}", data)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}/api/{path}", data, method=method)
         request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)
+                return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return {"status": error.code, "detail": error.read().decode()}
 
