@@ -18,6 +18,7 @@ from flows.text import about, figure
 from storage.errors import LlmillError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
+from storage.transient import is_transient
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, ReachedTarget, StageResult
 from tasks.stage import Output, Stage
@@ -212,8 +213,3 @@ def _telling(errors: Sequence[BaseException]) -> Iterator[None]:
         raise errors[0] from error
     if errors:
         raise errors[0]
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether a retry can cure an error: the network, a busy database; never data, config or code."""
-    return isinstance(error, (ConnectionError, TimeoutError))
