@@ -18,7 +18,6 @@ from flows.text import about, figure
 from storage.errors import LlmillError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
-from storage.transient import is_transient
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, ReachedTarget, StageResult
 from tasks.stage import Output, Stage
@@ -74,7 +73,6 @@ class PrefectRun(Listener):
         from prefect import task
         from prefect.cache_policies import NO_CACHE
         from prefect.states import Completed, Failed
-        from prefect.tasks import exponential_backoff
 
         outputs: list[Output] = []
         errors: list[BaseException] = []
@@ -83,7 +81,7 @@ class PrefectRun(Listener):
         def body() -> Any:
             errors.clear()
             try:
-                outputs.append(self.builder.call(stage, config, inputs))
+                outputs.append(self.builder.attempt(stage, config, inputs))
             except ReachedTarget as target:  # the stage itself is done
                 targets.append(target)
             except LlmillError as error:  # the user's to mend: no retry, no traceback
@@ -96,16 +94,15 @@ class PrefectRun(Listener):
             name = "Cached" if result.outcome == "reused" else None
             return Completed(name=name, message="; ".join(result.why))
 
-        execution = self.builder.execution
+        waits = self.builder.waits(stage.name)
         wrapped = task(
             name=stage.name,
             task_run_name=stage.name,
             cache_policy=NO_CACHE,
             persist_result=False,
-            retries=execution.retries,
-            retry_delay_seconds=exponential_backoff(execution.retry_delay_seconds),
-            retry_jitter_factor=0.5,
-            retry_condition_fn=lambda task, task_run, state: bool(errors) and is_transient(errors[-1]),
+            retries=len(waits),
+            retry_delay_seconds=waits or 0,
+            retry_condition_fn=lambda task, task_run, state: self.builder.retry is not None,
         )(body)
         with _telling(errors):
             wrapped(return_state=True)

@@ -18,9 +18,12 @@ from storage.home import prepare_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.store import Store
 from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
+from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, StageResult, describe
 from tasks.stage import Decision, Engine, Stage
+
+SHARD_COUNTS = ("shards_built", "shards_reused")
 
 Result = dict[str, Any]
 Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
@@ -176,6 +179,10 @@ class _RunFile(Listener):
         self.run.data.setdefault("building", {})[stage.name] = decision.identity.key
         self.run.save()
 
+    def retrying(self, retry: Retry) -> None:
+        self.run.data.setdefault("retries", []).append(retry.record())
+        self.run.save()
+
     def finished(self, result: StageResult) -> None:
         self._done[result.stage] = result
         if result.artifact is not None:
@@ -200,6 +207,9 @@ class _Tracking(Listener):
 
     def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         self.tracker.measure(stage, rows)
+
+    def retrying(self, retry: Retry) -> None:
+        self.tracker.finish_stage(retry.stage, "failed", {}, [])  # the next attempt has a nested run of its own
 
     def finished(self, result: StageResult) -> None:
         if result.artifact is not None:
@@ -270,8 +280,13 @@ def _report_stage(result: StageResult, estimate: float | None) -> dict[str, Any]
     }
     if result.outcome == "built" and estimate is not None:
         row["estimate_seconds"] = estimate
+    if result.outcome in ("built", "failed"):
+        row["attempts"] = result.attempts
     if result.record is not None:
         row["key"] = result.record["key"]
+        row |= {
+            name: result.record[name] for name in SHARD_COUNTS if name in result.record and row["outcome"] == "built"
+        }
     if result.artifact is not None:
         row["artifact"] = describe_artifact(result.artifact, result.summary)
     if result.error is not None:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from flows.estimates import Estimate
 from flows.plan import PlannedStage
+from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Listener, StageResult
 from tasks.stage import Decision, Stage
@@ -117,6 +118,17 @@ def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
     return line
 
 
+def shards_text(record: Mapping[str, Any] | None) -> str:
+    """How much of a build was new: `3 of 42 shards new`; nothing where all of it was, or where there are no shards."""
+    built, reused = ((record or {}).get(name, 0) for name in ("shards_built", "shards_reused"))
+    return f"{built:,} of {built + reused:,} shards new" if reused else ""
+
+
+def attempts_text(attempts: int) -> str:
+    """`after 2 retries`; nothing for what went well at once."""
+    return f"after {attempts - 1} {'retry' if attempts == 2 else 'retries'}" if attempts > 1 else ""
+
+
 class Unbroken:
     """A text stream whose reader may go away (as `head` does) without ending the run that writes to it."""
 
@@ -163,11 +175,20 @@ class Terminal(Listener):
             line += f"  {duration(progress.seconds_left)} left"
         self._draw(line)
 
+    def retrying(self, retry: Retry) -> None:
+        self.clear()
+        text = f"{retry.stage:<12}retry {retry.number} of {retry.of} in {duration(retry.seconds)}: {retry.error}"
+        print(text, file=self.out, flush=True)
+
     def finished(self, result: StageResult) -> None:
         self.clear()
         if result.outcome == "failed":
             return
-        tail = figures(result.summary) if result.outcome == "built" else "; ".join(result.why)
+        tail = "; ".join(result.why)
+        if result.outcome == "built":
+            said = [fact for fact in (shards_text(result.record), attempts_text(result.attempts)) if fact]
+            head = "".join(f"{fact}, " for fact in said)
+            tail = head + figures(result.summary, SHOWN_COLUMNS - len(head))
         print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
 
     def _draw(self, line: str) -> None:

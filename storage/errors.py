@@ -32,6 +32,10 @@ class StoreError(LlmillError):
     """The home or the store cannot be read or written."""
 
 
+class TimeLimitError(LlmillError):
+    """A stage took longer than the recipe allows."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'NEAREST'?)` for a message about a name that is not known; empty where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

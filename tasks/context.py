@@ -14,6 +14,7 @@ from pydantic import Field
 
 from storage.artifacts import StoredFile
 from tasks.config import StageConfig
+from tasks.limits import MAX_MINUTES, MAX_RETRIES, Limits, LimitsByStage, StageLimits
 
 Summary = dict[str, Any]
 
@@ -24,11 +25,29 @@ class Execution(StageConfig):
     workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
     log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
-    retries: int = Field(2, ge=0, le=20, description="Retries of a stage after a failure that a retry can cure.")
-    retry_delay_seconds: float = Field(2.0, ge=0, le=3600, description="Wait before the first retry; doubles.")
+    retries: int = Field(
+        2, ge=0, le=MAX_RETRIES, description="Retries of a stage after an error of network or database."
+    )
+    retry_delay_seconds: float = Field(
+        2.0, ge=0, le=3600, description="Wait before the first retry, give or take half; doubles with each."
+    )
+    timeout_minutes: float | None = Field(
+        None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt at a stage may take; empty: no limit."
+    )
+    stages: LimitsByStage = Field(
+        LimitsByStage(), title="Limits by stage", description="Retries and timeouts of single stages."
+    )
     price_per_hour: float = Field(
         0.0, ge=0, le=100_000, description="What an hour of this machine costs, in your currency; 0: not shown."
     )
+
+    def limits(self, stage: str) -> Limits:
+        """What holds for a stage: its own limits, else those for all."""
+        own = getattr(self.stages, stage, None) or StageLimits()
+        retries = self.retries if own.retries is None else own.retries
+        if own.timeout_minutes is None:
+            return Limits(retries, self.timeout_minutes, "execution.timeout_minutes")
+        return Limits(retries, own.timeout_minutes, f"execution.stages.{stage}.timeout_minutes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from storage.addresses import redacted
 from storage.artifacts import Artifact
 from storage.errors import ConfigError, did_you_mean, refusal
 from storage.files import locked
 from storage.store import Store
+from storage.transient import is_transient
+from tasks.attempts import Retry, draw_waits, time_limit
 from tasks.config import StageConfig
 from tasks.context import Execution, Summary
+from tasks.limits import Limits
 from tasks.stage import Decision, Output, Pending, Stage, decide, differences_between, identify
 from tasks.workspace import Executor, Progress, Workspace
 
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
+ERROR_CHARACTERS = 500  # of the error that led to a retry, in records
 
 Outcome = Literal["built", "reused", "failed", "skipped"]
 
@@ -69,6 +74,7 @@ class StageResult:
     summary: Summary = field(default_factory=dict)
     record: Mapping[str, Any] | None = None
     error: str | None = None
+    attempts: int = 1
 
 
 class Listener:
@@ -82,6 +88,9 @@ class Listener:
 
     def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         """A stage hands over rows of metrics."""
+
+    def retrying(self, retry: Retry) -> None:
+        """An attempt at a stage has failed and will be repeated."""
 
     def finished(self, result: StageResult) -> None:
         """A stage was built, reused or has failed."""
@@ -122,7 +131,10 @@ class Builder:
         self.store, self.execution, self.options = store, execution, options or Options()
         self.listeners, self.run = listeners, run
         self._executor = Executor(execution.workers)
+        self._retries: dict[str, list[Retry]] = {}  # of each stage, those that were needed so far
+        self._waits: dict[str, list[float]] = {}
         self.results: list[StageResult] = []
+        self.retry: Retry | None = None  # what the last attempt's failure leads to
 
     def __enter__(self) -> Self:
         return self
@@ -133,9 +145,27 @@ class Builder:
         self._executor.close()
 
     def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Artifact:
-        """The stage's artifact, reused or built; errors of the stage pass through, noted first."""
+        """The stage's artifact, reused or built, after as many retries as its limits allow."""
+        while True:
+            try:
+                return self.attempt(stage, config, inputs)
+            except Exception:
+                if self.retry is None:
+                    raise
+                time.sleep(self.retry.seconds)
+
+    def waits(self, stage: str) -> list[float]:
+        """Seconds to wait before each retry of a stage, drawn once."""
+        if stage not in self._waits:
+            retries = self.execution.limits(stage).retries
+            self._waits[stage] = draw_waits(retries, self.execution.retry_delay_seconds)
+        return self._waits[stage]
+
+    def attempt(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Artifact:
+        """One attempt at a stage; its error passes through, noted first: `retry` then says whether to try again."""
         started = time.monotonic()
         why: tuple[str, ...] = ()
+        self.retry = None
         try:
             with self.store.unswept():
                 decision = self._decide(stage, config, inputs)
@@ -148,7 +178,7 @@ class Builder:
         except BaseException as caught:
             error = refusal(caught, self.store.home) or caught
             with suppress(OSError):  # the run file lies on the same full disk
-                self._note(StageResult(stage.name, "failed", why, time.monotonic() - started, error=describe(error)))
+                self._note_failure(stage.name, why, time.monotonic() - started, error)
             if error is caught:
                 raise
             raise error from caught
@@ -212,7 +242,9 @@ class Builder:
         artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
         if stage.programs:
             self._executor.close()  # idle workers hold memory that the child program may need
-        summary = stage.function(config, *artifacts, context=workspace)
+        limits, retries = self.execution.limits(stage.name), self._retries.get(stage.name, [])
+        with time_limit(limits.timeout_minutes, _out_of_time(stage.name, limits)):
+            summary = stage.function(config, *artifacts, context=workspace)
         check_counts(stage.name, summary)
         changed = differences_between(identity.record(), identify(stage, config, inputs))
         with self.store.unswept():
@@ -233,7 +265,11 @@ class Builder:
                 "seconds": round(seconds, 3),
                 "run": self.run,
                 "host": host_facts(),
+                "attempts": len(retries) + 1,
+                **workspace.shards(),
             }
+            if retries:
+                record["retries"] = [retry.record() for retry in retries]
             if workspace.resumed:
                 record["resumed"] = True  # the seconds are those since then
             if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
@@ -243,7 +279,21 @@ class Builder:
             self.store.record_jobs(stage.kind, identity.key, workspace.jobs)
             self.store.record_build(record)
             workspace.remove()
-            return self._note(StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record))
+            attempts = len(retries) + 1
+            built = StageResult(stage.name, "built", decision.why, seconds, artifact, summary, record, None, attempts)
+            return self._note(built)
+
+    def _note_failure(self, stage: str, why: tuple[str, ...], seconds: float, error: BaseException) -> None:
+        """Work out what follows from a failed attempt, and tell it."""
+        retries, waits = self._retries.setdefault(stage, []), self.waits(stage)
+        number = len(retries) + 1
+        if number > len(waits) or not is_transient(error):
+            self._note(StageResult(stage, "failed", why, seconds, error=describe(error), attempts=number))
+            return
+        message = redacted(" ".join(describe(error).split()))[:ERROR_CHARACTERS]
+        self.retry = Retry(stage, number, len(waits), waits[number - 1], message)
+        retries.append(self.retry)
+        self._tell("retrying", self.retry)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for listener in self.listeners:
@@ -274,6 +324,14 @@ def check_counts(stage: str, summary: Summary) -> None:
 def describe(error: BaseException) -> str:
     """One line about an error: its message, or its kind where it has none."""
     return str(error) or type(error).__name__
+
+
+def _out_of_time(stage: str, limits: Limits) -> str:
+    minutes = limits.timeout_minutes or 0.0
+    return (
+        f"{stage}: stopped after {minutes:g} minutes, which {limits.timeout_field} allows. Raise it, or find out what "
+        "held the stage up. Finished shards and checkpoints are kept: the same command goes on from there"
+    )
 
 
 def timestamp() -> str:

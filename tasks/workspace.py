@@ -50,6 +50,14 @@ class Executor:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
+    def kill(self) -> None:
+        """End the workers at once, whatever they are doing; new ones are started when they are needed."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):  # public from Python 3.14 on: kill_workers
+                process.kill()
+            pool.shutdown(cancel_futures=True)
+
 
 def _start_worker(parent: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the shards are the unit of parallelism
@@ -91,6 +99,7 @@ class Workspace:
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
         self.jobs: set[str] = set()  # keys of the jobs that this build has used
+        self._shards: dict[str, bool] = {}  # by name, whether a job of the shard was worked on
         self.resumed = (self._root / "keep").is_dir()  # a build that was cut off left something to go on with
         self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
@@ -124,6 +133,8 @@ class Workspace:
         self.jobs.update(distinct)
         results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
         waiting = {key: job for key, job in distinct.items() if key not in results}
+        for job, key in zip(jobs, keys, strict=True):
+            self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
 
         def finish(key: str, summary: Summary) -> None:
@@ -142,8 +153,7 @@ class Workspace:
                 for future in as_completed(futures):
                     finish(futures[future], future.result())
             except BaseException:
-                for future in futures:
-                    future.cancel()
+                self._executor.kill()  # what they are at would be thrown away, and may never end
                 raise
         return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
 
@@ -163,6 +173,11 @@ class Workspace:
         self._on_metrics(rows)
 
     # The engine's side ------------------------------------------------------------------------------------------
+
+    def shards(self) -> dict[str, int]:
+        """How many shards were worked on and how many came out of earlier builds; empty for a stage without any."""
+        built = sum(self._shards.values())
+        return {"shards_built": built, "shards_reused": len(self._shards) - built} if self._shards else {}
 
     def publish(self) -> dict[str, Part]:
         """Move every declared part into the store."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.report.view import RunView
+from flows.text import attempts_text, shards_text
 from storage.addresses import redacted
 
 
@@ -35,11 +36,20 @@ def plan_rows(view: RunView) -> list[dict[str, Any]]:
             {
                 "stage": stage,
                 "outcome": row.get("outcome", "not reached"),
-                "why": [redacted(str(reason)) for reason in why],
+                "why": [redacted(str(reason)) for reason in (*why, *_remarks(view, stage))],
                 "seconds": row.get("seconds"),
             }
         )
     return rows
+
+
+def _remarks(view: RunView, stage: str) -> list[str]:
+    """How much of a stage was new, and what it was tried again for."""
+    row = view.rows.get(stage, {})
+    errors = dict.fromkeys(one["error"] for one in view.run.get("retries", []) if one["stage"] == stage)
+    retried = attempts_text(row.get("attempts", 1))
+    told = [shards_text(row), f"{retried} ({'; '.join(errors)})" if retried and errors else retried]
+    return [remark for remark in told if remark]
 
 
 def pair_flow(view: RunView) -> list[tuple[str, int]]:
