@@ -162,6 +162,7 @@ def _build_with_tracking(
                 tracker.log_page(report, "report.html")
                 prefect_run.show_report(report)
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
+            tracking.note()
             if tracker.failures:
                 run.data.setdefault("warnings", []).append(
                     f"MLflow: not everything was recorded ({len(tracker.failures)} times): {tracker.failures[0]}"
@@ -198,12 +199,12 @@ class _Tracking(Listener):
     def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
         self.tracker, self.recipe, self.run = tracker, recipe, run
         self._parts: dict[str, Mapping[str, Part]] = {}
-        self._note()
+        self.note()
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         reads = [self._parts[source][part] for source, _, part in _labels(decision) if source in self._parts]
         self.tracker.start_stage(stage.name, config.model_dump(mode="json"), decision.why, reads)
-        self._note()
+        self.note()
 
     def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         self.tracker.measure(stage, rows)
@@ -242,9 +243,11 @@ class _Tracking(Listener):
         lines = [f"MLflow: {line}; `llmill champion --mend` sets its aliases" for line in told(wanted, ALIASES)]
         self.run.data.setdefault("warnings", []).extend(lines)
 
-    def _note(self) -> None:
+    def note(self) -> None:
+        """Keep in the run file what MLflow has of this run, and how much it has not."""
         opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
-        self.run.data["mlflow"] = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened}
+        told = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened, "unsent": self.tracker.unsent}
+        self.run.data["mlflow"] = told
         self.run.save()
 
 

@@ -2,12 +2,12 @@
 
 `mlflow` is imported when a tracker is made, never before: it costs seconds. Metrics are buffered and sent in
 batches (one call for a hundred values costs what one call for one value costs). A tracking server that fails
-does not fail the run: what could not be sent is counted and said at the end.
+does not fail the run: what could not be sent waits in an outbox (outbox.py), with the time at which it happened, and
+what is left there at the end is counted and said. Each record is one call, so that none is made twice.
 """
 
 import importlib
 import json
-import math
 import os
 import threading
 import time
@@ -22,6 +22,7 @@ from storage.artifacts import Part
 from storage.errors import ConfigError
 from storage.files import read_json
 from storage.home import pages_file
+from storage.outbox import Outbox
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "llmill"
@@ -29,10 +30,9 @@ DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
-# A server that goes away while a run is under way: a call is given up after this, not after MLflow's own minutes,
-# and after so many in a row the next is not tried for a while.
+METRICS = 1000  # in one call: the server's limit
+# A server that goes away while a run is under way: a call is given up after this, not after MLflow's own minutes.
 REQUEST_SECONDS, REQUEST_RETRIES = 10, 1
-FAILURES_IN_A_ROW, PAUSE_SECONDS = 3, 60.0
 
 
 def tracking_uri(home: Path) -> str:
@@ -65,7 +65,7 @@ class Tracker:
     """Records one run in MLflow. Every method is safe to call when the server is gone."""
 
     def __init__(self, home: Path, run: str, recipe: Mapping[str, Any], unreachable: str | None = None) -> None:
-        """`unreachable` says why nobody answers at the address: then nothing is sent."""
+        """`unreachable` says why nobody answers at the address so far."""
         silence_mlflow()
         import mlflow
         from mlflow.exceptions import MlflowException
@@ -82,25 +82,33 @@ class Tracker:
                 "Mend or unset it"
             ) from error
         self._home, self._run_name, self._recipe = home, run, recipe
-        self.failures = [unreachable] if unreachable else []
-        self._failed_in_a_row = 0
-        self._silent_until = math.inf if unreachable else 0.0
+        self._outbox = Outbox(unreachable)
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
 
+    @property
+    def failures(self) -> list[str]:
+        """A line for each record that MLflow has refused or not received so far."""
+        return self._outbox.failures
+
+    @property
+    def unsent(self) -> int:
+        """Records that still wait for the server."""
+        return len(self._outbox)
+
     def start(self) -> None:
         """Open the parent run."""
-        self._safely(self._start)
+        self._safely(partial(self._start, _now()))
+        self._safely(lambda: self._client.log_dict(self._parent(), dict(self._recipe), "recipe.json"))
 
-    def _start(self) -> None:
+    def _start(self, begun: int) -> None:
         self.experiment_id = self._experiment()
         tags = {"llmill.run": self._run_name, "llmill.recipe": str(self._recipe.get("name", ""))}
-        run = self._client.create_run(self.experiment_id, run_name=self._run_name, tags=tags)
+        run = self._client.create_run(self.experiment_id, begun, tags, self._run_name)
         self.run_id = run.info.run_id
-        self._client.log_dict(self.run_id, dict(self._recipe), "recipe.json")
 
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -126,54 +134,58 @@ class Tracker:
 
     def start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
         """Open the nested run of a stage that is about to be built."""
-        self._safely(lambda: self._start_stage(stage, config, why, reads))
-
-    def _start_stage(self, stage: str, config: Mapping[str, Any], why: Sequence[str], reads: Sequence[Part]) -> None:
         from mlflow.entities import Param
 
-        if self.run_id is None or self.experiment_id is None:
-            return
-        tags = {"mlflow.parentRunId": self.run_id, "llmill.stage": stage, "llmill.why": "; ".join(why)[:5000]}
-        run = self._client.create_run(self.experiment_id, run_name=stage, tags=tags)
-        self.stages[stage] = run.info.run_id
+        self._safely(partial(self._start_stage, stage, "; ".join(why)[:5000], _now()))
         parameters = [Param(name, str(value)[:MAX_PARAMETER_CHARACTERS]) for name, value in flat(config).items()]
         for first in range(0, len(parameters), BATCH):
-            self._client.log_batch(run.info.run_id, params=parameters[first : first + BATCH])
-        self._log_datasets(run.info.run_id, reads, "input")
+            chunk = parameters[first : first + BATCH]
+            self._of_stage(stage, partial(self._client.log_batch, params=chunk))
+        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, reads, "input"))
+
+    def _start_stage(self, stage: str, why: str, begun: int) -> None:
+        self.stages.pop(stage, None)  # of an attempt before this one
+        if self.experiment_id is not None:
+            tags = {"mlflow.parentRunId": self._parent(), "llmill.stage": stage, "llmill.why": why}
+            self.stages[stage] = self._client.create_run(self.experiment_id, begun, tags, stage).info.run_id
 
     def measure(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         """Buffer rows of `{"step": n, name: value}` for a stage's charts."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        now = _now()
         self._buffer += [
             Metric(name, float(value), now, int(row.get("step", 0)))
             for row in rows
             for name, value in row.items()
             if name != "step" and isinstance(value, (int, float))
         ]
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+        due = time.monotonic() - self._flushed > FLUSH_SECONDS
+        if due and (not self.unsent or len(self._buffer) >= METRICS):
             self._flush(stage)
+        elif due:
+            self._outbox.deliver()
 
     def _flush(self, stage: str) -> None:
-        if stage not in self.stages:  # the nested run could not be opened
-            return
         buffer, self._buffer, self._flushed = self._buffer, [], time.monotonic()
-        for first in range(0, len(buffer), 1000):
-            chunk = buffer[first : first + 1000]
-            self._safely(partial(self._client.log_batch, self.stages[stage], metrics=chunk))
+        for first in range(0, len(buffer), METRICS):
+            self._of_stage(stage, partial(self._client.log_batch, metrics=buffer[first : first + METRICS]))
 
     def finish_stage(self, stage: str, outcome: str, summary: Mapping[str, Any], parts: Sequence[Part]) -> None:
-        """Close a stage's nested run with its figures and the data sets it made."""
-        if stage not in self.stages:
+        """Close a stage's nested run with its figures and the data sets it made; one that was reused has none."""
+        if outcome == "reused":
             return
         figures = {name: value for name, value in flat(summary).items() if _is_number(value)}
         self.measure(stage, [{"step": 0, **figures}])
         self._flush(stage)
-        run_id = self.stages[stage]
-        self._safely(lambda: self._log_datasets(run_id, parts, "output"))
-        self._safely(lambda: self._client.log_dict(run_id, dict(summary), "summary.json"))
-        self._safely(lambda: self._client.set_terminated(run_id, "FINISHED" if outcome == "built" else "FAILED"))
+        status, ended = "FINISHED" if outcome == "built" else "FAILED", _now()
+        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, parts, "output"))
+        self._of_stage(stage, lambda run_id: self._client.log_dict(run_id, dict(summary), "summary.json"))
+        self._of_stage(stage, lambda run_id: self._client.set_terminated(run_id, status, ended))
+
+    def _of_stage(self, stage: str, action: Callable[[str], Any]) -> None:
+        """An action on the nested run of a stage, passed over where that could not be opened."""
+        self._safely(lambda: action(self.stages[stage]) if stage in self.stages else None)
 
     def _log_datasets(self, run_id: str, parts: Sequence[Part], context: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -223,8 +235,9 @@ class Tracker:
     def finish(self, status: str) -> None:
         """Close the parent run."""
         self.tag("llmill.status", status)
-        final = {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED")
-        self._safely(lambda: self._client.set_terminated(self._parent(), final))
+        final, ended = {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED"), _now()
+        self._safely(lambda: self._client.set_terminated(self._parent(), final, ended))
+        self._outbox.deliver(now=True)
 
     def close_dead(self, run_ids: Sequence[str]) -> None:
         """Mark as killed what a dead run left open."""
@@ -250,18 +263,13 @@ class Tracker:
         return f"{without_credentials(base).rstrip('/')}/{path}"
 
     def _safely(self, action: Callable[[], Any]) -> Any:
-        if time.monotonic() < self._silent_until:
-            return None
-        try:
-            done = action()
-        except Exception as error:
-            self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0][:200]))
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= FAILURES_IN_A_ROW:
-                self._silent_until = time.monotonic() + PAUSE_SECONDS
-            return None
-        self._failed_in_a_row = 0
-        return done
+        """The result of a record for the server, None where it is kept for later or was refused."""
+        return self._outbox.send(action)
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow counts them."""
+    return int(time.time() * 1000)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
