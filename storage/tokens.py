@@ -130,10 +130,21 @@ class TokenSet:
     def iterate_documents(self) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
         """Each document in order: its tokens, `<|endoftext|>` first, and the UTF-8 bytes of its text."""
         for shard in self.shards:
-            begin = 0
-            for end, text_bytes in shard.documents.tolist():
-                yield np.asarray(shard.tokens[begin:end], np.int64), text_bytes
-                begin = end
+            yield from _documents_of(shard)
+
+
+def read_token_shard(tokens: Path, documents: Path) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """The documents of one shard, given by its two files, as `TokenSet.iterate_documents` has them."""
+    yield from _documents_of(
+        TokenShard(np.load(tokens, mmap_mode="r", allow_pickle=False), np.load(documents, allow_pickle=False))
+    )
+
+
+def _documents_of(shard: TokenShard) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    begin = 0
+    for end, text_bytes in shard.documents.tolist():
+        yield np.asarray(shard.tokens[begin:end], np.int64), text_bytes
+        begin = end
 
 
 def read_token_meta(folder: Path) -> TokenMeta:

@@ -52,11 +52,16 @@ class Execution(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A shard's work: a name, a JSON-able config, and the files it reads by role."""
+    """A shard's work: a name, a JSON-able config, and the files it reads by role.
+
+    Jobs of one function and config that say the same of `near` are likely to have documents in common: the function
+    finds what the last of them has left as inputs `earlier/NAME`, and may take results over from there (earlier.py).
+    """
 
     name: str
     config: Any
     inputs: Mapping[str, StoredFile] = field(default_factory=dict)
+    near: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Context(Protocol):
         The function stands at the top level of its module. Each job is cached by its own key (the function's
         fingerprint, its config, the digests of its inputs), so that new data costs new shards and a killed stage
         goes on with what is missing. Every file the function writes into its output folder is published.
+        What an earlier job near to it has left may save work and must never change what comes out.
         """
         ...
 

@@ -6,6 +6,7 @@ planted here, after deduplication, in a training shard of their own; part `canar
 about .4 s for a megabyte on one core.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from pydantic import Field, field_validator
 from storage.artifacts import Artifact
 from storage.documents import HELDOUT, TRAIN, read_rows
 from storage.errors import DataError
-from storage.tokens import write_token_meta, write_token_shard
+from storage.tokens import TokenIds, read_token_shard, write_token_meta, write_token_shard
 from tasks.canaries import (
     CANARY_SHARD,
     PLANTED_TOKENS,
@@ -27,6 +28,7 @@ from tasks.canaries import (
 )
 from tasks.config import StageConfig
 from tasks.context import Context, Job, Summary
+from tasks.earlier import DIGESTS, nearness, read_digests, text_digest, write_digests
 from tasks.stage import stage
 from tasks.tokenizer import encode, load_tokenizer
 
@@ -65,11 +67,16 @@ class TokenizeConfig(StageConfig):
 def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
     """Encode every document. Summary: documents, tokens, bytes and bytes per token of each split."""
     vocabulary = next(file for file in tokenizer["tokenizer"].files if file.name == "tokenizer.json")
-    jobs = [Job(file.name, {}, {"documents": file, "tokenizer": vocabulary}) for file in clean["documents"].files]
+    jobs = [
+        Job(file.name, {}, {"documents": file, "tokenizer": vocabulary}, f"{vocabulary.digest} {nearness(file)}")
+        for file in clean["documents"].files
+    ]
     folder = context.part("tokens")
     totals = dict.fromkeys(_COUNTS, 0)
     for number, result in enumerate(context.map(tokenize_shard, jobs)):
         for name, file in result.files.items():
+            if name == DIGESTS:
+                continue
             context.link("tokens", name.replace("-00000.", f"-{number:05d}."), file)
         for name in _COUNTS:
             totals[name] += result.summary[name]
@@ -110,18 +117,43 @@ def plant(config: TokenizeConfig, tokenizer: "Tokenizer", training_tokens: int, 
 
 
 def tokenize_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
-    """Write the token shards of one document shard, numbered 0; a split without documents has none."""
+    """Write the token shards of one document shard, numbered 0; a split without documents has none.
+
+    The tokens that an earlier shard has of the same text are taken over.
+    """
     tokenizer = load_tokenizer(inputs["tokenizer"].parent)
     vocabulary_size = tokenizer.get_vocab_size()
+    known = _encoded_before(inputs)
+    digests: list[bytes] = []
     summary: Summary = {}
     for split in (TRAIN, HELDOUT):
         rows = read_rows(inputs["documents"], columns=["text", "split"])
-        encoded = list(encode(tokenizer, (row["text"] for row in rows if row["split"] == split)))
+        texts = [row["text"] for row in rows if row["split"] == split]
+        names = [text_digest(text) for text in texts]
+        unknown = [text for name, text in zip(names, texts, strict=True) if name not in known]
+        new = encode(tokenizer, unknown)
         counts = {"documents": 0, "tokens": 0, "bytes": 0}
-        if encoded:
+        if texts:
+            encoded = (known.get(name) or next(new) for name in names)
             counts = write_token_shard(out, split, 0, encoded, vocabulary_size)
+        digests += names
         summary |= {f"{split}_{name}": count for name, count in counts.items()}
+    write_digests(out, digests)
     return summary
+
+
+def _encoded_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[TokenIds, int]]:
+    """What an earlier shard has, by the digest of the text: ids without the document mark, and UTF-8 bytes."""
+    documents = [
+        (tokens[1:], size)
+        for split in (TRAIN, HELDOUT)
+        if f"earlier/{split}-00000.tokens.npy" in inputs
+        for tokens, size in read_token_shard(
+            inputs[f"earlier/{split}-00000.tokens.npy"], inputs[f"earlier/{split}-00000.documents.npy"]
+        )
+    ]
+    names = read_digests(inputs[f"earlier/{DIGESTS}"]) if f"earlier/{DIGESTS}" in inputs else []
+    return dict(zip(names, documents, strict=True))
 
 
 def _ratio(totals: dict[str, int], split: str) -> float:

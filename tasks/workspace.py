@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -132,13 +132,15 @@ class Workspace:
         distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
         self.jobs.update(distinct)
         results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
-        waiting = {key: job for key, job in distinct.items() if key not in results}
+        near = {key: _near_key(self._basis, code, job) for key, job in distinct.items() if job.near}
+        self.jobs.update(near.values())
+        waiting = {key: self._with_earlier(job, near.get(key)) for key, job in distinct.items() if key not in results}
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
 
         def finish(key: str, summary: Summary) -> None:
-            results[key] = self._publish_job(key, summary)
+            results[key] = self._publish_job(key, near.get(key), summary)
             self.progress(len(results), len(distinct), unit)
 
         if self.execution.workers == 1 or len(waiting) == 1:
@@ -198,10 +200,17 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _publish_job(self, key: str, summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
+    def _with_earlier(self, job: Job, near: str | None) -> Job:
+        """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
+        found = self._store.job(near) if near and not self._fresh else None
+        earlier = {f"earlier/{name}": file for name, file in found[0].items()} if found else {}
+        return replace(job, inputs={**job.inputs, **earlier})
+
+    def _publish_job(self, key: str, near: str | None, summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
         folder = self._job_folder(key)
         files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
-        self._store.record_job(self._stage, key, files, summary)
+        for name in filter(None, (key, near)):
+            self._store.record_job(self._stage, name, files, summary)
         folder.rmdir()
         return {file.name: file for file in files}, summary
 
@@ -210,6 +219,10 @@ def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str
     config = job.config.identity() if isinstance(job.config, StageConfig) else job.config
     inputs = {role: file.digest for role, file in job.inputs.items()}
     return digest_of({**basis, "code": dict(code), "config": config, "inputs": inputs})
+
+
+def _near_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str:
+    return _job_key({**basis, "near": job.near}, code, replace(job, inputs={}))
 
 
 def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:

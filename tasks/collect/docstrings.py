@@ -40,26 +40,20 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _Documented = tuple[str, str]  # (prompt, docstring)
 
 
-class PackageFacts(StageConfig):
-    """What a document of a package needs to know of it."""
+class DocstringsJob(StageConfig):
+    """A slice of the modules of one package."""
 
+    package: str = Field(description="Name of the package.")
     license: str = Field(description="Licence of the package.")
     heldout: bool = Field(description="The whole package is held out.")
-
-
-class DocstringsJob(StageConfig):
-    """A slice of the modules of all packages."""
-
     names: tuple[str, ...] = Field(description="Modules as `package/path`, in order; also the roles of the inputs.")
-    packages: dict[str, PackageFacts] = Field(description="The packages in this slice, by name.")
     splits: Splits = Field(description="What is held out of the standard library.")
     documents_per_shard: int = Field(description="Documents in a shard, at most.")
 
 
 def read_docstrings(job: DocstringsJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one slice. A module is `read`; without prose it is `dropped`."""
-    # Paragraphs so far, by package: inherited docstrings and sync/async twins repeat them word for word.
-    seen: dict[str, set[str]] = {package: set() for package in job.packages}
+    seen: set[str] = set()  # paragraphs so far: inherited docstrings and sync/async twins repeat them word for word
     with JobOutput(out, SOURCE, job.documents_per_shard) as output, _many_small_objects(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SyntaxWarnings of other people's files
         for name in job.names:
@@ -70,7 +64,7 @@ def read_docstrings(job: DocstringsJob, inputs: dict[str, Path], out: Path) -> S
                 line = getattr(error, "lineno", None) or 1
                 output.bad(name, BadRecord(line, f"not readable ({type(error).__name__})"))
                 continue
-            _read_module(job, name, definitions, seen[name.partition("/")[0]], output)
+            _read_module(job, name, definitions, seen, output)
     return output.summary()
 
 
@@ -78,11 +72,10 @@ def _read_module(
     job: DocstringsJob, name: str, definitions: list[_Documented], seen: set[str], output: JobOutput
 ) -> None:
     """Keep a module's document and pairs."""
-    package, _, path = name.partition("/")
-    facts = job.packages[package]
-    group = group_of(package, path)
-    split = HELDOUT if facts.heldout else TRAIN  # a package is held out by name alone: a draw could take torch
-    if package == STANDARD_LIBRARY and split == TRAIN:
+    path = name.partition("/")[2]
+    group = group_of(job.package, path)
+    split = HELDOUT if job.heldout else TRAIN  # a package is held out by name alone: a draw could take torch
+    if job.package == STANDARD_LIBRARY and split == TRAIN:
         split = job.splits.of(group)
     kept = []
     for prompt, docstring in definitions:
@@ -105,7 +98,7 @@ def _read_module(
         split=split,
         title=module_name(path),
         lang="en",
-        license=facts.license,
+        license=job.license,
         metadata={"file": path},
     )
     output.document(document)

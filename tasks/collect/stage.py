@@ -10,6 +10,7 @@ Nothing comes in but the config and what `observe_sources` names. Out come the p
 Of each source, read = kept + dropped + quarantined, and more than `max_bad_fraction` in quarantine fails the stage.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from storage.filehash import hash_files
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
 from tasks.collect.discover import RECORD_FORMATS, discover
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
-from tasks.collect.docstrings import DocstringsJob, PackageFacts, read_docstrings
+from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
 from tasks.collect.gather import (
     Collected,
@@ -103,6 +104,7 @@ def _read_jobs(
                 max_document_bytes=config.max_document_bytes,
                 **fields,
             ),
+            source.name,
         )
         for part in cut_slices(files, files_per_slice=config.documents_per_shard)
     ]
@@ -110,31 +112,37 @@ def _read_jobs(
 
 def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits: Splits, context: Context) -> Collected:
     """Documents and pairs of installed packages."""
-    modules: list[StoredFile] = []
-    facts: dict[str, PackageFacts] = {}
+    jobs: list[Job] = []
     claimed: set[Path] = set()  # distributions that install the same files (mlflow, mlflow-skinny): the first has them
     for name in source.packages:
         package = find_package(name)
         heldout = name in (*source.heldout_packages, *config.heldout_groups)
-        facts[name] = PackageFacts(license=package.license, heldout=heldout)
-        for file in package.files:
-            if file.path not in claimed:
-                claimed.add(file.path)
-                modules.append(StoredFile(f"{name}/{file.name}", file.digest, file.bytes, file.path))
-    jobs = []
-    for part in cut_slices(modules, files_per_slice=len(modules)):
-        job = DocstringsJob(
-            names=tuple(file.name for file in part),
-            packages={name: facts[name] for name in dict.fromkeys(file.name.partition("/")[0] for file in part)},
-            splits=splits,
-            documents_per_shard=config.documents_per_shard,
-        )
-        jobs.append(_job(part, job))
+        modules = [
+            StoredFile(f"{name}/{file.name}", file.digest, file.bytes, file.path)
+            for file in package.files
+            if file.path not in claimed
+        ]
+        claimed.update(file.path for file in modules)
+        jobs += [
+            _job(
+                part,
+                DocstringsJob(
+                    package=name,
+                    license=package.license,
+                    heldout=heldout,
+                    names=tuple(file.name for file in part),
+                    splits=splits,
+                    documents_per_shard=config.documents_per_shard,
+                ),
+                DOCSTRINGS,
+            )
+            for part in cut_slices(modules, files_per_slice=math.inf)  # a package that is added touches no other
+        ]
     return Collected(DOCSTRINGS, _map_largest_first(context, read_docstrings, jobs, "module groups"))
 
 
-def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob) -> Job:
-    return Job(files[0].name, config, {file.name: file for file in files})
+def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob, source: str) -> Job:
+    return Job(f"{source}/{files[0].name}", config, {file.name: file for file in files})
 
 
 def _map_largest_first(context: Context, function: ShardFunction, jobs: Sequence[Job], unit: str) -> list[JobResult]:

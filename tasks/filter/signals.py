@@ -4,6 +4,7 @@ Thresholds are no part of this: a changed one reads the columns and computes non
 languages wanted decide the signals.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from storage.documents import read_rows, write_rows
 from tasks.context import Summary
+from tasks.earlier import DIGESTS, read_digests, text_digest, write_digests
 from tasks.filter.edit import edit
 from tasks.filter.language import language_of
 from tasks.filter.quality import quality_signals
@@ -66,15 +68,33 @@ def signals_of(text: str, languages: tuple[str, ...]) -> dict[str, Any]:
 def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Write `signals.parquet`, aligned with the shard's rows, and `edited.parquet`: the texts that were changed.
 
-    `config` holds EDIT_SETTINGS and `languages`.
+    `config` holds EDIT_SETTINGS and `languages`. What an earlier shard says of the same text is taken over.
     """
-    rows, edited = [], []
+    rows, edited, digests = [], [], []
     languages = tuple(config["languages"])
+    known = _measured_before(inputs)
     for number, document in enumerate(read_rows(inputs["documents"], columns=["id", "text"])):
-        text, edits = edit(document["text"], config)
-        if text != document["text"]:
+        digests.append(text_digest(document["text"]))
+        if digests[-1] in known:
+            text, signals = known[digests[-1]]
+        else:
+            text, edits = edit(document["text"], config)
+            signals = {**signals_of(text, languages), **edits}
+            text = None if text == document["text"] else text
+        if text is not None:
             edited.append({"row": number, "text": text})
-        rows.append({"id": document["id"], **signals_of(text, languages), **edits})
+        rows.append({**signals, "id": document["id"]})
     pq.write_table(pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA), out / "signals.parquet", compression="zstd")
     write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
+    write_digests(out, digests)
     return {"documents": len(rows), "edited": len(edited)}
+
+
+def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[str | None, dict[str, Any]]]:
+    """What an earlier shard says, by the digest of the text: the edited text, None where it stayed, and the signals."""
+    if f"earlier/{DIGESTS}" not in inputs:
+        return {}
+    edited = {row["row"]: row["text"] for row in read_rows(inputs["earlier/edited.parquet"])}
+    signals = read_rows(inputs["earlier/signals.parquet"])
+    digests = read_digests(inputs[f"earlier/{DIGESTS}"])
+    return {digest: (edited.get(row), found) for row, (digest, found) in enumerate(zip(digests, signals, strict=True))}

@@ -1,6 +1,7 @@
 """The stage filter: documents in, those that pass every rule out, edited; a ledger and all signals beside them.
 
-1. Each shard by itself (cached): the text is edited (edit.py), its signals are computed (signals.py) and stored.
+1. Each shard by itself (cached): the text is edited (edit.py), its signals are computed (signals.py) and stored. Of a
+   shard that has changed only the new texts are (earlier.py).
 2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
 3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
@@ -19,6 +20,7 @@ from storage.artifacts import Artifact
 from storage.documents import read_rows
 from storage.errors import DataError
 from tasks.context import Context, Job, Summary
+from tasks.earlier import nearness
 from tasks.filter.config import FilterConfig
 from tasks.filter.rules import judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
@@ -46,9 +48,10 @@ def filter_documents(config: FilterConfig, unique: Artifact, *, context: Context
     """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""
     files = unique["documents"].files
     settings = config.model_dump(mode="json", include={*EDIT_SETTINGS, "languages"})
-    measured = context.map(measure_shard, [Job(file.name, settings, {"documents": file}) for file in files])
+    jobs = [Job(file.name, settings, {"documents": file}, nearness(file)) for file in files]
+    measured = context.map(measure_shard, jobs)
 
-    jobs, ledger, edits = [], [], Counter[str]()
+    kept_jobs, ledger, edits = [], [], Counter[str]()
     read = kept_bytes = 0
     for number, (file, result) in enumerate(zip(files, measured, strict=True)):
         context.link("signals", file.name, result.files["signals.parquet"])
@@ -73,16 +76,16 @@ def filter_documents(config: FilterConfig, unique: Artifact, *, context: Context
         inputs = {"documents": file}
         if result.summary["edited"]:
             inputs["edited"] = result.files["edited.parquet"]
-        jobs.append(Job(file.name, {"dropped": verdicts.rows.tolist()}, inputs))
+        kept_jobs.append(Job(file.name, {"dropped": verdicts.rows.tolist()}, inputs))
 
     dropped = pa.concat_tables(ledger) if ledger else LEDGER_SCHEMA.empty_table()
     rules = Counter(dropped["rule"].to_pylist())
     _check_something_left(read, rules)
     pq.write_table(dropped, context.part("ledger") / "ledger.parquet", compression="zstd")
 
-    changed = [job for job in jobs if job.config["dropped"] or "edited" in job.inputs]
+    changed = [job for job in kept_jobs if job.config["dropped"] or "edited" in job.inputs]
     written = {result.name: result for result in context.map(write_kept, changed)}
-    for job in jobs:
+    for job in kept_jobs:
         shard = written[job.name].files["documents.parquet"] if job.name in written else job.inputs["documents"]
         context.link("documents", job.name, shard)
     return {

@@ -126,7 +126,7 @@ FLAKY = """
     home = prepare_home()
     recipe = load_recipe("smoke", ["execution.retry_delay_seconds=0.5"])
     with prefect_server(home) as server, Builder(Store(home), recipe.execution) as builder:
-        run = Run(home, recipe.name, {})
+        run = Run(home, recipe.name, recipe.pretrain.size, {})
         PrefectRun(server, builder, run, Tracker(home, run.name, {})).execute(recipe, [], walk)
         print(builder.results[0].outcome, builder.results[0].attempts)
 """
