@@ -54,14 +54,14 @@ class Execution(StageConfig):
 class Job:
     """A shard's work: a name, a JSON-able config, and the files it reads by role.
 
-    Jobs of one function and config that say the same of `near` are likely to have documents in common: the function
+    Jobs of one function and config that have a value of `near` in common are likely to share documents: the function
     finds what the last of them has left as inputs `earlier/NAME`, and may take results over from there (earlier.py).
     """
 
     name: str
     config: Any
     inputs: Mapping[str, StoredFile] = field(default_factory=dict)
-    near: str = ""
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ DIGEST_BYTES = 16
 DIGESTS = "texts.npy"
 
 
-def nearness(shard: StoredFile) -> str:
-    """The smallest document id of a shard: a MinHash of one value (Broder 1997).
+def nearness(shard: StoredFile) -> tuple[str, str]:
+    """The smallest and the largest document id of a shard: a MinHash of two values (Broder 1997).
 
-    Ids are digests, so two shards have it in common with a chance that is their share of common documents.
+    Ids are digests, so two shards agree in either with a chance that is their share of common documents.
     """
-    ids = pq.read_table(shard.path, columns=["id"])["id"]
-    return str(pc.min(ids).as_py() or "")
+    ids = pc.min_max(pq.read_table(shard.path, columns=["id"])["id"]).as_py()
+    return ids["min"] or "", ids["max"] or ""
 
 
 def text_digest(text: str) -> bytes:

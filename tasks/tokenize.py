@@ -67,10 +67,10 @@ class TokenizeConfig(StageConfig):
 def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
     """Encode every document. Summary: documents, tokens, bytes and bytes per token of each split."""
     vocabulary = next(file for file in tokenizer["tokenizer"].files if file.name == "tokenizer.json")
-    jobs = [
-        Job(file.name, {}, {"documents": file, "tokenizer": vocabulary}, f"{vocabulary.digest} {nearness(file)}")
-        for file in clean["documents"].files
-    ]
+    jobs = []
+    for file in clean["documents"].files:
+        near = tuple(f"{vocabulary.digest} {one}" for one in nearness(file))
+        jobs.append(Job(file.name, {}, {"documents": file, "tokenizer": vocabulary}, near))
     folder = context.part("tokens")
     totals = dict.fromkeys(_COUNTS, 0)
     for number, result in enumerate(context.map(tokenize_shard, jobs)):

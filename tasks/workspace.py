@@ -132,15 +132,15 @@ class Workspace:
         distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
         self.jobs.update(distinct)
         results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
-        near = {key: _near_key(self._basis, code, job) for key, job in distinct.items() if job.near}
-        self.jobs.update(near.values())
-        waiting = {key: self._with_earlier(job, near.get(key)) for key, job in distinct.items() if key not in results}
+        near = {key: [_near_key(self._basis, code, job, one) for one in job.near] for key, job in distinct.items()}
+        self.jobs.update(*near.values())
+        waiting = {key: self._with_earlier(job, near[key]) for key, job in distinct.items() if key not in results}
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
 
         def finish(key: str, summary: Summary) -> None:
-            results[key] = self._publish_job(key, near.get(key), summary)
+            results[key] = self._publish_job(key, near[key], summary)
             self.progress(len(results), len(distinct), unit)
 
         if self.execution.workers == 1 or len(waiting) == 1:
@@ -200,16 +200,16 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _with_earlier(self, job: Job, near: str | None) -> Job:
+    def _with_earlier(self, job: Job, near: Sequence[str]) -> Job:
         """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
-        found = self._store.job(near) if near and not self._fresh else None
-        earlier = {f"earlier/{name}": file for name, file in found[0].items()} if found else {}
-        return replace(job, inputs={**job.inputs, **earlier})
+        found = () if self._fresh else (self._store.job(key) for key in near)
+        files, _ = next(filter(None, found), ({}, None))
+        return replace(job, inputs={**job.inputs, **{f"earlier/{name}": file for name, file in files.items()}})
 
-    def _publish_job(self, key: str, near: str | None, summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
+    def _publish_job(self, key: str, near: Sequence[str], summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
         folder = self._job_folder(key)
         files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
-        for name in filter(None, (key, near)):
+        for name in (key, *near):
             self._store.record_job(self._stage, name, files, summary)
         folder.rmdir()
         return {file.name: file for file in files}, summary
@@ -221,8 +221,8 @@ def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str
     return digest_of({**basis, "code": dict(code), "config": config, "inputs": inputs})
 
 
-def _near_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str:
-    return _job_key({**basis, "near": job.near}, code, replace(job, inputs={}))
+def _near_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job, near: str) -> str:
+    return _job_key({**basis, "near": near}, code, replace(job, inputs={}))
 
 
 def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:

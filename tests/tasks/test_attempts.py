@@ -213,7 +213,7 @@ def hanging(config: ShardsConfig, *, context: Context) -> Summary:
     return {}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stage_that_runs_out_of_time_ends_with_its_workers_and_goes_on_later(home: Path, workers: int) -> None:
     limits = LimitsByStage(tokenize=StageLimits(timeout_minutes=(5 if workers > 1 else 1) * SECOND))
     children = set(multiprocessing.active_children())

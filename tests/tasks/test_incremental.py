@@ -30,7 +30,7 @@ from tasks.stage import engine_in_force
 from tasks.tokenize import TokenizeConfig, tokenize
 from tasks.tokenizer import TokenizerConfig, train_tokenizer
 
-FILES, DOCUMENTS, IN_A_SHARD = 6, 40, 20
+FILES, DOCUMENTS, IN_A_SHARD = 4, 40, 20
 SETTINGS: dict[str, Any] = {"documents_per_shard": IN_A_SHARD, "heldout_fraction": 0.2}
 VOCABULARY = ["".join(Random(number).choices("aeioubcdlmnrst", k=2 + number % 9)) for number in range(2000)]
 
@@ -68,7 +68,7 @@ def build(home: Path, config: CollectConfig, tokenizer: Artifact | None = None) 
             patch.setattr(module, name, _counted(getattr(module, name), name, calls))
         with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
             documents: Any = collect(config)
-            clean: Any = filter_documents(FilterConfig(), deduplicate(DeduplicateConfig(), documents))
+            clean: Any = filter_documents(FilterConfig(preset="none"), deduplicate(DeduplicateConfig(), documents))
             frozen: Any = tokenizer or train_tokenizer(TokenizerConfig(vocabulary_size=400), clean)
             tokenize(TokenizeConfig(canaries=0), clean, frozen)
     for result in builder.results:
@@ -146,7 +146,10 @@ def corpus(known: Corpus, tmp_path: Path) -> Corpus:
 NEW = [text(90_000 + row) for row in range(IN_A_SHARD)]
 
 
-@pytest.mark.parametrize("name", ["zz-new.jsonl", "a-new.jsonl", "text-3a.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["a-new.jsonl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zz-new.jsonl", "text-1a.jsonl"))],
+)
 def test_a_new_file_costs_its_own_shards_wherever_it_sorts(corpus: Corpus, name: str) -> None:
     write(corpus.folder / name, NEW)
     again = corpus.rebuild()
@@ -156,6 +159,7 @@ def test_a_new_file_costs_its_own_shards_wherever_it_sorts(corpus: Corpus, name:
     assert again.measured == again.encoded == len(NEW)
 
 
+@pytest.mark.slow
 def test_a_few_lines_in_a_small_file_that_sorts_first_do_not_move_a_large_one(corpus: Corpus) -> None:
     write(corpus.folder / "a-new.jsonl", NEW[:2])
     again = corpus.rebuild()
@@ -163,6 +167,7 @@ def test_a_few_lines_in_a_small_file_that_sorts_first_do_not_move_a_large_one(co
     assert again.measured == again.encoded == 2
 
 
+@pytest.mark.slow
 def test_lines_that_are_appended_cost_the_shards_behind_them(corpus: Corpus) -> None:
     with (corpus.folder / "text-2.jsonl").open("a") as file:
         file.writelines(json.dumps({"text": one}) + "\n" for one in NEW)
@@ -172,6 +177,7 @@ def test_lines_that_are_appended_cost_the_shards_behind_them(corpus: Corpus) -> 
         assert again.shards[stage] == (1, 2 * FILES), stage
 
 
+@pytest.mark.slow
 def test_a_line_that_is_edited_costs_its_shard_and_one_document(corpus: Corpus) -> None:
     path = corpus.folder / "text-2.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -190,6 +196,7 @@ def test_a_line_that_is_taken_out_moves_the_rest_of_its_file_and_costs_no_docume
     assert again.measured == again.encoded <= 1, "the document that crossed from one shard into the other"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_taken_out_costs_nothing(corpus: Corpus) -> None:
     (corpus.folder / "text-2.jsonl").unlink()
     again = corpus.rebuild()
@@ -202,11 +209,11 @@ def test_a_new_document_that_replaces_an_old_copy_costs_itself_alone(corpus: Cor
     longer = [f"{text(number * 1000 + 3)} It goes on for a few more words here." for number in range(FILES)]
     write(corpus.folder / "zz-new.jsonl", longer)
     again = corpus.rebuild()
-    dropped = again.shards["filter"][0] - 1
-    assert dropped >= FILES - 1, "the old shards have each lost a document (or the new one, if that is not held out)"
+    assert 3 < again.shards["filter"][0] <= FILES + 1, "old shards have lost a document, unless it is held out"
     assert again.measured == again.encoded <= FILES
 
 
+@pytest.mark.slow
 def test_a_forced_build_takes_nothing_over(corpus: Corpus) -> None:
     from tasks.engine import Options
 
@@ -219,9 +226,10 @@ def test_a_forced_build_takes_nothing_over(corpus: Corpus) -> None:
         options = Options(force=frozenset({"filter"}))
         with Builder(Store(corpus.home), Execution(workers=1), options) as builder, engine_in_force(builder):
             unique: Any = deduplicate(DeduplicateConfig(), collect(corpus.config))
-            filter_documents(FilterConfig(), unique)
+            filter_documents(FilterConfig(preset="none"), unique)
     assert calls["signals_of"] == FILES * DOCUMENTS
-    assert builder.results[-1].artifact == corpus.first.artifacts["filter"]
+    forced = builder.results[-1].artifact
+    assert forced is not None and forced.digest == corpus.first.digests["filter"]
 
 
 def module(name: str) -> str:
