@@ -2,8 +2,8 @@
 
 The work of a stage is what its time grows with: documents read by the data stages, tokens times parameters by the
 trainer, held-out text and items by evaluation. Where the input is not there yet, its size is taken from the closest
-earlier build. Records of the same device and processor are preferred; builds that were resumed tell only the time of
-their end and are left out.
+earlier build. Records of the same device and processor are preferred; builds that were resumed, or that found some of
+their shards done, tell only the time of the rest and are left out.
 """
 
 import statistics
@@ -79,7 +79,7 @@ def _estimate(store: Store, decision: Decision, expected: Mapping[str, Record]) 
 
 def _tells(record: Record, decision: Decision) -> bool:
     """Whether a record's seconds are those of a whole build, of the same kinds of sources."""
-    if "adopted_from" in record or record.get("resumed"):
+    if "adopted_from" in record or record.get("resumed") or record.get("shards_reused"):
         return False
     config = record["identity"]["config"]
     return all(bool(config.get(name)) == bool(decision.identity.config.get(name)) for name in SOURCES)

@@ -65,8 +65,9 @@ def test_another_machine_s_seconds_count_less(smoke_home: Path) -> None:
     path.write_text(json.dumps({**record, "host": {**record["host"], "processor": "another"}}))
     there = estimate(plan(smoke_home, "pretrain.steps=41")["pretrain"])
     assert there.seconds == here.seconds and there.spread > 2 * here.spread
-    path.write_text(json.dumps({**record, "resumed": True}))
-    assert plan(smoke_home, "pretrain.steps=41")["pretrain"].estimate is None, "the end of a build is not its time"
+    for partly in ({"resumed": True}, {"shards_reused": 3}):
+        path.write_text(json.dumps({**record, **partly}))
+        assert plan(smoke_home, "pretrain.steps=41")["pretrain"].estimate is None, "the end of a build is not its time"
 
 
 def test_a_run_has_its_estimates_beside_what_it_took(two_runs: Path) -> None:
