@@ -37,6 +37,7 @@ from tasks.tokenizer import TokenizerConfig, train_tokenizer
 
 FILES = 9
 DOCUMENT_WORDS = 450
+SAMPLE_BYTES = 5_000_000  # that the tokenizer learns from
 STAGES = ("collect", "deduplicate", "filter", "tokenize")
 Row = dict[str, tuple[float, str]]  # stage -> CPU seconds, shards
 
@@ -91,7 +92,7 @@ def build(home: Path, folder: Path, tokenizer: Artifact | None) -> tuple[Row, Ar
 
         documents = timed(collect, CollectConfig(files=({"path": str(folder)},)))  # type: ignore[arg-type]
         clean = timed(filter_documents, FilterConfig(), timed(deduplicate, DeduplicateConfig(), documents))
-        tokenizer = tokenizer or timed(train_tokenizer, TokenizerConfig(vocabulary_size=2048, training_bytes=5_000_000), clean)
+        tokenizer = tokenizer or timed(train_tokenizer, TokenizerConfig(training_bytes=SAMPLE_BYTES), clean)
         timed(tokenize, TokenizeConfig(), clean, tokenizer)
     return row, tokenizer
 
@@ -137,7 +138,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, home = Path(temporary, "texts"), Path(temporary, "home")
         folder.mkdir()
-        write(folder / "text-0.jsonl", documents[:300])
+        write(folder / "text-0.jsonl", documents[:1000])
         build(Path(temporary, "warm"), folder, None)  # imports
         for number in range(FILES):
             write(folder / f"text-{number}.jsonl", documents[number::FILES])

@@ -14,7 +14,7 @@ from uuid import UUID
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
 from flows.servers import Server
-from flows.text import about, figure
+from flows.text import about, effort, figure
 from storage.errors import LlmillError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
@@ -92,7 +92,7 @@ class PrefectRun(Listener):
                 raise
             result = self.builder.results[-1]
             name = "Cached" if result.outcome == "reused" else None
-            return Completed(name=name, message="; ".join(result.why))
+            return Completed(name=name, message="; ".join((*result.why, *effort(result))))
 
         waits = self.builder.waits(stage.name)
         wrapped = task(
@@ -181,6 +181,7 @@ class PrefectRun(Listener):
 
         rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
         rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})
+        rows += [{"figure": "effort", "value": fact} for fact in effort(result)]
         if result.artifact is not None:
             rows.append({"figure": "artifact", "value": result.artifact.digest[:16]})
         rows += [

@@ -129,6 +129,12 @@ def attempts_text(attempts: int) -> str:
     return f"after {attempts - 1} {'retry' if attempts == 2 else 'retries'}" if attempts > 1 else ""
 
 
+def effort(result: StageResult) -> list[str]:
+    """How much of a build was new and how often it was tried, where that is worth a word."""
+    record = result.record if result.outcome == "built" else None
+    return [fact for fact in (shards_text(record), attempts_text(result.attempts)) if fact]
+
+
 class Unbroken:
     """A text stream whose reader may go away (as `head` does) without ending the run that writes to it."""
 
@@ -186,8 +192,7 @@ class Terminal(Listener):
             return
         tail = "; ".join(result.why)
         if result.outcome == "built":
-            said = [fact for fact in (shards_text(result.record), attempts_text(result.attempts)) if fact]
-            head = "".join(f"{fact}, " for fact in said)
+            head = "".join(f"{fact}, " for fact in effort(result))
             tail = head + figures(result.summary, SHOWN_COLUMNS - len(head))
         print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
 
