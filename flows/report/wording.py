@@ -56,6 +56,15 @@ def rough(value: float) -> str:
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """A recipe as YAML, its sections in the order of the stages."""
+    """A recipe as YAML, its sections in the order of the stages; limits that no stage has are left out."""
     sections = [name for name in dict.fromkeys((*Recipe.model_fields, *sorted(recipe))) if name in recipe]
-    return "".join(yaml.safe_dump({name: recipe[name]}, allow_unicode=True, width=100) for name in sections)
+    shown = {**recipe, "execution": _without_unset_limits(recipe.get("execution", {}))}
+    return "".join(yaml.safe_dump({name: shown[name]}, allow_unicode=True, width=100) for name in sections)
+
+
+def _without_unset_limits(execution: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = {
+        stage: {name: value for name, value in limits.items() if value is not None}
+        for stage, limits in execution.get("stages", {}).items()
+    }
+    return {**execution, "stages": {stage: limits for stage, limits in chosen.items() if limits}}
