@@ -6,6 +6,7 @@ import socket
 import time
 from pathlib import Path
 
+from flows.database import check_server_database
 from flows.servers import (
     START_SECONDS,
     WORKER,
@@ -22,7 +23,7 @@ from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
 from storage.home import pages_file
 from storage.runs import mark_dead_runs
-from storage.tracking import silence_mlflow, tracking_uri
+from storage.tracking import VARIABLE, artifact_root, check_tracking_uri, silence_mlflow, tracking_uri
 
 WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
@@ -38,6 +39,10 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
         _check_free(name, port)
     prefect_environment(home)
+    check_server_database()
+    silence = check_tracking_uri(home)
+    if silence:
+        raise ConfigError(f"{VARIABLE}: {silence}. Start the database, or unset it to see the pages of this home")
     silence_mlflow()
     processes = []
     worker = None
@@ -95,8 +100,7 @@ class _Worker:
 
 
 def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]
-    artifacts = (home / "mlflow" / "artifacts").as_uri()
-    arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", artifacts]
+    arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", str(artifact_root(home))]
     arguments += ["--host", "127.0.0.1", "--port", str(port)]
     return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})
 

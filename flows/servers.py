@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from storage.addresses import check_form, no_answer, without_credentials
+from flows.database import check_server_database
+from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
 from storage.home import pages_file
@@ -149,6 +150,7 @@ def temporary_server(home: Path) -> str:
     """
     if shutil.disk_usage(home).free < SERVER_BYTES:  # it would not say so, but try for two minutes
         raise refusal(OSError(errno.ENOSPC, ""), home) or StoreError(f"{home}: full")
+    check_server_database()
     with locked(home / "prefect" / "start.lock"):  # two servers must not migrate one new database at once
         port = free_port()
         url = f"http://127.0.0.1:{port}"
@@ -209,12 +211,14 @@ def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, second
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise StoreError(f"the server at {url} did not start within {seconds:.0f} s. End of {log}:\n{tail(log)}")
+    how = "ended while it was starting" if process.poll() is not None else f"did not start within {seconds:.0f} s"
+    raise StoreError(f"the server at {url} {how}. End of {log}:
+{tail(log)}")
 
 
 def tail(log: Path) -> str:
     """The end of a log."""
-    return log.read_text(errors="replace")[-1500:] if log.exists() else ""
+    return redacted(log.read_text(errors="replace")[-1500:]) if log.exists() else ""
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

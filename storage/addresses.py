@@ -16,6 +16,11 @@ from storage.errors import ConfigError
 ANSWER_SECONDS = 5.0
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
+_CREDENTIALS = re.compile(r"(\w://)(?:[^/\s@:]*:[^\s\"'<>]*|[^/\s@]*)@")
+_SECRET_PARAMETER = re.compile(
+    r"([?&;][^\s=&;]*(?:pass|pwd|token|secret|key|signature|credential)[^\s=&;]*=)[^\s&;\"'<>)]+", re.IGNORECASE
+)
+
 
 def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> None:
     """Raise ConfigError for an address that is none, or none of these schemes. `setting` is where it was set."""
@@ -51,8 +56,11 @@ def without_credentials(url: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """A text in which no URL carries its user and password."""
-    return re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
+    """A text in which no URL carries its user and password, nor a secret among its parameters.
+
+    A password may hold an unescaped / or @, which is a common mistake: what follows a colon goes up to the last @.
+    """
+    return _SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub(r"\1", text))
 
 
 def _ask(address: str) -> None:

@@ -19,12 +19,14 @@ from typing import Any
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
+from storage.databases import check_database, is_postgres
 from storage.errors import ConfigError
 from storage.files import read_json
 from storage.home import pages_file
 from storage.outbox import Outbox
 
 VARIABLE = "MLFLOW_TRACKING_URI"
+ARTIFACTS_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # as `mlflow server` calls it
 EXPERIMENT = "llmill"
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
@@ -40,10 +42,24 @@ def tracking_uri(home: Path) -> str:
     return os.environ.get(VARIABLE) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
 
 
+def artifact_root(home: Path) -> str | None:
+    """Where the artifacts of MLflow runs lie; None where its server decides."""
+    if tracking_uri(home).startswith("http"):
+        return None
+    return os.environ.get(ARTIFACTS_VARIABLE) or (home / "mlflow" / "artifacts").as_uri()
+
+
 def check_tracking_uri(home: Path) -> str | None:
-    """Why nobody answers at the tracking address, None where it can be used; ConfigError for one that is none."""
-    check_form(VARIABLE, tracking_uri(home))
-    return no_answer(tracking_uri(home))
+    """Why nobody answers at the tracking address, None where it can be used.
+
+    Raises ConfigError for an address that is none, and for a database that is there and does not let us in.
+    """
+    uri = tracking_uri(home)
+    check_form(VARIABLE, uri)
+    silence = no_answer(uri)
+    if silence is None and is_postgres(uri):
+        check_database(VARIABLE, uri)
+    return silence
 
 
 def silence_mlflow() -> None:
@@ -115,9 +131,8 @@ class Tracker:
 
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            location = (self._home / "mlflow" / "artifacts").as_uri() if self.uri.startswith("sqlite") else None
             try:
-                return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+                return self._client.create_experiment(EXPERIMENT, artifact_location=artifact_root(self._home))
             except MlflowException:  # another run was faster
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:

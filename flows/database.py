@@ -1,0 +1,34 @@
+"""The database of a Prefect server that llmill starts itself: SQLite under the home, or what the user has set."""
+
+import os
+
+from storage.addresses import redacted
+from storage.databases import check_database, is_postgres
+from storage.errors import ConfigError
+
+VARIABLES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
+SCHEMES = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+def check_server_database() -> None:
+    """Raise ConfigError where the database that the user has set for Prefect's server cannot be used.
+
+    Where the connection is told more than its URL (certificates), the server itself finds out.
+    """
+    from prefect.settings import get_current_settings
+
+    database = get_current_settings().server.database
+    url = database.connection_url.get_secret_value() if database.connection_url else ""
+    setting = next((name for name in VARIABLES if os.environ.get(name)), VARIABLES[0])
+    check_scheme(setting, url)
+    if is_postgres(url) and not database.sqlalchemy.connect_args.tls.enabled:
+        check_database(setting, url)
+
+
+def check_scheme(setting: str, url: str) -> None:
+    """Raise ConfigError where Prefect's server cannot keep its runs in a database of this kind."""
+    if url.partition("://")[0] not in SCHEMES:
+        raise ConfigError(
+            f"{setting}={redacted(url)}: Prefect's server keeps its runs in {' or '.join(SCHEMES)}. "
+            "Write postgresql+asyncpg://USER:PASSWORD@HOST/DATABASE, or unset it"
+        )
