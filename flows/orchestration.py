@@ -15,6 +15,7 @@ from flows.plan import PlannedStage
 from flows.recipe import Recipe
 from flows.servers import Server
 from flows.text import about, effort, figure
+from storage.addresses import redacted
 from storage.errors import LlmillError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
@@ -31,6 +32,7 @@ class PrefectRun(Listener):
 
     def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
         self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
+        self.failures: list[str] = []  # of what is only shown
         self._bars: dict[str, tuple[UUID, float]] = {}
         builder.listeners = [*builder.listeners, self]
 
@@ -63,7 +65,7 @@ class PrefectRun(Listener):
             return Completed(message=f"{len(self.builder.results)} stages")
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
-        with _telling(errors):
+        with _telling(errors, self.server):
             state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
         if not state.is_completed():
             raise RuntimeError(f"Prefect: the flow run ended as {state.name}: {state.message}")
@@ -104,7 +106,7 @@ class PrefectRun(Listener):
             retry_delay_seconds=waits or 0,
             retry_condition_fn=lambda task, task_run, state: self.builder.retry is not None,
         )(body)
-        with _telling(errors):
+        with _telling(errors, self.server):
             wrapped(return_state=True)
         for raised in targets:
             raise raised
@@ -194,20 +196,21 @@ class PrefectRun(Listener):
         try:
             return show()
         except Exception as error:
-            self.run.data.setdefault("warnings", []).append(
-                f"Prefect: not shown: {type(error).__name__}: {error}"[:300]
-            )
+            self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0])[:200])
             return None
 
 
 @contextmanager
-def _telling(errors: Sequence[BaseException]) -> Iterator[None]:
-    """The first of our own errors is the one to tell: where the disk is full, Prefect fails to record it too."""
+def _telling(errors: Sequence[BaseException], server: Server) -> Iterator[None]:
+    """The first of our own errors is the one to tell: where the disk is full, Prefect fails to record it too.
+
+    Without one of our own it may be the server that is gone, or its database.
+    """
     try:
         yield
     except Exception as error:
-        if not errors:
-            raise
-        raise errors[0] from error
+        if errors:
+            raise errors[0] from error
+        raise server.failure(error) or error
     if errors:
         raise errors[0]

@@ -50,7 +50,7 @@ def execute(
     with ExitStack() as stack, ExitStack() as planning:
         planning.enter_context(store.unswept())
         plan = make_plan(store, recipe, options, pipeline)
-        dead = mark_dead_runs(home)
+        left_open = mark_dead_runs(home)
         run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
         run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
         run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
@@ -70,7 +70,7 @@ def execute(
                 if plain:
                     _walk(pipeline, recipe, builder, builder, run)
                 else:
-                    _build_with_tracking(pipeline, recipe, builder, run, plan, dead, ending)
+                    _build_with_tracking(pipeline, recipe, builder, run, plan, left_open, ending)
         except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
             error = refusal(caught, home) or caught
         finally:
@@ -128,10 +128,10 @@ def _build_with_tracking(
     builder: Builder,
     run: Run,
     plan: Sequence[PlannedStage],
-    dead: Sequence[dict[str, Any]],
+    left_open: Sequence[dict[str, Any]],
     ending: _Ending,
 ) -> None:
-    """Build inside a Prefect flow run, recorded in MLflow; what a dead run left open in either is closed."""
+    """Build inside a Prefect flow run, recorded in MLflow; what an earlier run left open in either is closed."""
     from flows.orchestration import PrefectRun
     from flows.servers import prefect_server
 
@@ -140,10 +140,11 @@ def _build_with_tracking(
     import_meanwhile()
     with prefect_server(home) as server:
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"), unreachable)
-        for crashed in dead:
-            tracker.close_dead(crashed.get("mlflow", {}).get("runs", []))
-            server.close_dead(home, crashed)
-            mark_closed(home, crashed)
+        for open_run in left_open:
+            told = tracker.close(open_run.get("mlflow", {}).get("runs", []), open_run["status"])
+            server.close_dead(home, open_run)
+            if told:
+                mark_closed(home, open_run)
         tracker.start()
         tracking = _Tracking(tracker, recipe, run)
         builder.listeners = [*builder.listeners, tracking]
@@ -163,10 +164,12 @@ def _build_with_tracking(
                 prefect_run.show_report(report)
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
             tracking.note()
-            if tracker.failures:
-                run.data.setdefault("warnings", []).append(
-                    f"MLflow: not everything was recorded ({len(tracker.failures)} times): {tracker.failures[0]}"
-                )
+            for name, failures in (("MLflow", tracker.failures), ("Prefect", prefect_run.failures)):
+                if failures:
+                    run.data["left_open"] = True  # the next run tells them how this one ended
+                    run.data.setdefault("warnings", []).append(
+                        f"{name}: not everything was recorded ({len(failures)} times): {failures[0]}"
+                    )
 
 
 class _RunFile(Listener):

@@ -89,6 +89,20 @@ class Server:
             except ObjectNotFound:
                 return 0
 
+    def failure(self, error: BaseException) -> StoreError | None:
+        """What to tell where an error means that this server is gone, or its database; None for any other error."""
+        import httpx
+
+        lost = isinstance(error, httpx.TransportError)
+        if isinstance(error, httpx.HTTPStatusError):
+            lost = error.response.status_code >= 500
+        if not lost:
+            return None
+        return StoreError(
+            f"Prefect's server at {self.api} does not work any more ({type(error).__name__}): it is gone, or its "
+            "database. What was built is stored. Mend it and run the same command again, or add --plain"
+        )
+
     def close_dead(self, home: Path, dead: Mapping[str, Any]) -> None:
         """Mark the flow run of a dead run as crashed, unless a later attempt goes on with it."""
         from prefect.client.orchestration import get_client

@@ -109,9 +109,10 @@ def find_run(home: Path, reference: str) -> dict[str, Any]:
 def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
     """Mark the runs whose process died without a word as crashed.
 
-    Returns the crashed runs whose records in Prefect and MLflow are still open; `mark_closed` takes one off the list.
+    Returns the runs whose records in Prefect and MLflow are still open, crashed ones and those that could not tell
+    them their end; `mark_closed` takes one off the list.
     """
-    crashed = []
+    left_open = []
     for run in runs(home):
         path = home / "runs" / f"{run['run']}.json"
         if run["status"] == RUNNING:
@@ -122,13 +123,14 @@ def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
                     run["status"] = CRASHED
                     write_json(path, run)
                     _lock_path(path).unlink(missing_ok=True)
-        if run["status"] == CRASHED and not run.get("closed"):
-            crashed.append(run)
-    return crashed
+        unsaid = run["status"] == CRASHED or (run["status"] != RUNNING and run.get("left_open"))
+        if unsaid and not run.get("closed"):
+            left_open.append(run)
+    return left_open
 
 
 def mark_closed(home: Path, run: dict[str, Any]) -> None:
-    """Note that nothing of a crashed run is open any more."""
+    """Note that nothing of a run is open any more."""
     write_json(home / "runs" / f"{run['run']}.json", {**run, "closed": True})
 
 

@@ -250,18 +250,24 @@ class Tracker:
     def finish(self, status: str) -> None:
         """Close the parent run."""
         self.tag("llmill.status", status)
-        final, ended = {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED"), _now()
+        final, ended = _final(status), _now()
         self._safely(lambda: self._client.set_terminated(self._parent(), final, ended))
         self._outbox.deliver(now=True)
 
-    def close_dead(self, run_ids: Sequence[str]) -> None:
-        """Mark as killed what a dead run left open."""
-        for run_id in run_ids:
-            self._safely(partial(self._close_dead, run_id))
+    def close(self, run_ids: Sequence[str], status: str) -> bool:
+        """End what an earlier run left open, as that run ended; returns whether nothing of it is open any more."""
+        return all([self._safely(partial(self._close, run_id, status)) for run_id in run_ids])
 
-    def _close_dead(self, run_id: str) -> None:
-        if self._client.get_run(run_id).info.status == "RUNNING":
-            self._client.set_terminated(run_id, "KILLED")
+    def _close(self, run_id: str, status: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if self._client.get_run(run_id).info.status == "RUNNING":
+                self._client.set_terminated(run_id, _final(status))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # it was opened at another address, or deleted
+                raise
+        return True
 
     def _parent(self) -> str:
         if self.run_id is None:
@@ -285,6 +291,11 @@ class Tracker:
 def _now() -> int:
     """Milliseconds, as MLflow counts them."""
     return int(time.time() * 1000)
+
+
+def _final(status: str) -> str:
+    """MLflow's word for how a run ended."""
+    return {"completed": "FINISHED", "failed": "FAILED"}.get(status, "KILLED")
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
