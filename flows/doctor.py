@@ -16,20 +16,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.database import VARIABLES as DATABASES
+from flows.database import check_scheme
+from flows.servers import VARIABLE as PREFECT
 from flows.text import size
-from storage.addresses import redacted
-from storage.errors import LlmillError
+from storage.addresses import check_form, redacted
+from storage.databases import INSTALL, is_postgres
+from storage.errors import ConfigError, LlmillError
 from storage.files import locked
 from storage.home import VARIABLE, home
 from storage.runs import RUNNING, runs
 from storage.store import Store
+from storage.tracking import ARTIFACTS_VARIABLE as ARTIFACTS
+from storage.tracking import VARIABLE as MLFLOW
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml
 NEEDED_BYTES = 1 << 30  # the quick recipe writes about a tenth of it
 TIGHT_BYTES = 10 << 30
 NEEDED_MEMORY = 2 << 30
 PORTS = ((4200, "Prefect", "--prefect-port"), (5000, "MLflow", "--mlflow-port"))
-SHOWN = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", VARIABLE)
+SHOWN = {  # variable -> what it changes, where that needs to be said
+    PREFECT: "runs are sent to this server; unset it to use the one of the home",
+    **dict.fromkeys(DATABASES, "a Prefect server that llmill starts keeps its runs there"),
+    MLFLOW: "figures are sent there; unset it to use the database of the home",
+    ARTIFACTS: "what MLflow keeps as files lies there, where its address is a database",
+    "HF_HOME": "",
+    "HF_HUB_OFFLINE": "",
+    "CUDA_VISIBLE_DEVICES": "",
+    VARIABLE: "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +227,24 @@ def _ports() -> Iterator[Finding]:
 
 def _settings() -> Iterator[Finding]:
     """The variables that change what llmill does, without passwords."""
-    for name in SHOWN:
+    for name, meaning in SHOWN.items():
         value = os.environ.get(name)
         if value:
-            yield Finding(name, "note" if name.endswith(("URL", "URI")) else "ok", redacted(value), _meaning(name))
+            yield _wrong_address(name, value) or Finding(name, "note" if meaning else "ok", redacted(value), meaning)
 
 
-def _meaning(name: str) -> str:
-    return {
-        "PREFECT_API_URL": "runs are sent to this server; unset it to use the one of the home",
-        "MLFLOW_TRACKING_URI": "figures are sent there; unset it to use the database of the home",
-    }.get(name, "")
+def _wrong_address(name: str, value: str) -> Finding | None:
+    """An address that no run could use, as far as this can be told without asking it."""
+    try:
+        if name in DATABASES:
+            check_scheme(name, value)
+        elif name in (PREFECT, MLFLOW):
+            check_form(name, value, ("http", "https") if name == PREFECT else ())
+    except ConfigError as error:
+        return Finding(name, "problem", redacted(value), str(error).rpartition(": ")[2])
+    if name == MLFLOW and is_postgres(value) and not _version("psycopg"):
+        return Finding(name, "problem", f"{redacted(value)}: its driver is not installed", INSTALL)
+    return None
 
 
 def doctor_report(findings: Sequence[Finding]) -> dict[str, Any]:

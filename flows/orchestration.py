@@ -211,6 +211,9 @@ def _telling(errors: Sequence[BaseException], server: Server) -> Iterator[None]:
     except Exception as error:
         if errors:
             raise errors[0] from error
-        raise server.failure(error) or error
+        lost = server.failure(error)
+        if lost is None:
+            raise
+        raise lost from error
     if errors:
         raise errors[0]

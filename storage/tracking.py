@@ -256,7 +256,8 @@ class Tracker:
 
     def close(self, run_ids: Sequence[str], status: str) -> bool:
         """End what an earlier run left open, as that run ended; returns whether nothing of it is open any more."""
-        return all([self._safely(partial(self._close, run_id, status)) for run_id in run_ids])
+        closed = [self._safely(partial(self._close, run_id, status)) for run_id in run_ids]
+        return all(closed)
 
     def _close(self, run_id: str, status: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -37,6 +37,27 @@ def test_addresses_are_shown_without_their_passwords(home: Path) -> None:
     assert found["MLFLOW_TRACKING_URI"]["state"] == "note"
 
 
+def test_databases_are_shown_without_their_passwords_and_wrong_addresses_are_problems(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://ada:se/cr@et@db/prefect")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ada:secret@db/mlflow?password=secret")
+    findings = by_name(examine())
+    assert findings["PREFECT_API_DATABASE_CONNECTION_URL"].found == "postgresql+asyncpg://db/prefect"
+    assert findings["PREFECT_API_DATABASE_CONNECTION_URL"].state == findings["MLFLOW_TRACKING_URI"].state == "note"
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql://ada:secret@db/prefect")
+    monkeypatch.setenv("PREFECT_API_URL", "prefect.example:4200/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ada:secret@db:port/mlflow")
+    findings |= by_name(examine())
+    for name, mend in (
+        ("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://USER"),
+        ("PREFECT_API_URL", "http://127.0.0.1:4200/api"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000"),
+    ):
+        assert findings[name].state == "problem" and mend in findings[name].mend
+    assert not any("secret" in finding.found + finding.mend for finding in findings.values())
+
+
 def test_a_home_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = llmill("doctor", home=tmp_path / "file" / "home")
