@@ -226,8 +226,7 @@ def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, second
             pass
         time.sleep(0.1)
     how = "ended while it was starting" if process.poll() is not None else f"did not start within {seconds:.0f} s"
-    raise StoreError(f"the server at {url} {how}. End of {log}:
-{tail(log)}")
+    raise StoreError(f"the server at {url} {how}. End of {log}:\n{tail(log)}")
 
 
 def tail(log: Path) -> str:
