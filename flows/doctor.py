@@ -28,6 +28,7 @@ from storage.home import VARIABLE, home
 from storage.runs import RUNNING, runs
 from storage.store import Store
 from storage.tracking import ARTIFACTS_VARIABLE as ARTIFACTS
+from storage.tracking import PAGES_VARIABLE as PAGES
 from storage.tracking import VARIABLE as MLFLOW
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml
@@ -39,6 +40,7 @@ SHOWN = {  # variable -> what it changes, where that needs to be said
     PREFECT: "runs are sent to this server; unset it to use the one of the home",
     **dict.fromkeys(DATABASES, "a Prefect server that llmill starts keeps its runs there"),
     MLFLOW: "figures are sent there; unset it to use the database of the home",
+    PAGES: "links to MLflow's pages begin so",
     ARTIFACTS: "what MLflow keeps as files lies there, where its address is a database",
     "HF_HOME": "",
     "HF_HUB_OFFLINE": "",

@@ -141,7 +141,7 @@ def known_server(home: Path) -> Server | None:
     prefect_environment(home)
     if os.environ.get(VARIABLE):
         check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
     address = PREFECT_API_URL.value()
     if not address:
@@ -153,7 +153,7 @@ def known_server(home: Path) -> Server | None:
             f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
             "Start the server, unset the address to use a temporary one, or run with --plain"
         )
-    return Server(address, without_credentials(address.removesuffix("/api")))
+    return Server(address, without_credentials(PREFECT_UI_URL.value() or address.removesuffix("/api")))
 
 
 def temporary_server(home: Path) -> str:

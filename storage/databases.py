@@ -18,18 +18,25 @@ def is_postgres(url: str) -> bool:
     return urlsplit(url).scheme.partition("+")[0] == "postgresql"
 
 
+def check_driver(setting: str, url: str) -> None:
+    """Raise ConfigError where the package that speaks to a database is missing. `setting` is where its URL was set."""
+    from sqlalchemy.engine import make_url
+
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{setting}={redacted(url)}: the package {error.name} is missing. {INSTALL}") from None
+
+
 def check_database(setting: str, url: str) -> None:
     """Raise ConfigError where a PostgreSQL database cannot be used. `setting` is where its URL was set."""
     from sqlalchemy.engine import make_url
 
     try:
-        address = make_url(url)
-        if address.get_dialect().is_async:
+        if make_url(url).get_dialect().is_async:
             asyncio.run(_open_asynchronously(url))
         else:
             _open(url)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{setting}={redacted(url)}: the package {error.name} is missing. {INSTALL}") from None
     except Exception as error:  # each driver has its own kinds
         raise ConfigError(
             f"{setting}={redacted(url)}: the database cannot be used ({_reason(error, url)}). "

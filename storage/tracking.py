@@ -19,7 +19,7 @@ from typing import Any
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
-from storage.databases import check_database, is_postgres
+from storage.databases import check_database, check_driver, is_postgres
 from storage.errors import ConfigError
 from storage.files import read_json
 from storage.home import pages_file
@@ -27,6 +27,7 @@ from storage.outbox import Outbox
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # as `mlflow server` calls it
+PAGES_VARIABLE = "LLMILL_MLFLOW_PAGES"  # where a browser finds the pages of a server that has another name inside
 EXPERIMENT = "llmill"
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
@@ -56,6 +57,8 @@ def check_tracking_uri(home: Path) -> str | None:
     """
     uri = tracking_uri(home)
     check_form(VARIABLE, uri)
+    if is_postgres(uri):
+        check_driver(VARIABLE, uri)
     silence = no_answer(uri)
     if silence is None and is_postgres(uri):
         check_database(VARIABLE, uri)
@@ -278,7 +281,7 @@ class Tracker:
     def url(self, run_id: str | None = None, artifact: str | None = None) -> str:
         """The page of a run, or of its artifact, in the mode that shows training; as `llmill ui` serves it."""
         pages = (read_json(pages_file(self._home)) or {}).get("mlflow", f"http://127.0.0.1:{DEFAULT_PORT}")
-        base = self.uri if self.uri.startswith("http") else pages
+        base = os.environ.get(PAGES_VARIABLE) or (self.uri if self.uri.startswith("http") else pages)
         path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
         path += f"/artifacts/{artifact}" if artifact else ""
         path += "?workflowType=machine_learning"

@@ -62,6 +62,11 @@ class Postgres:
             rows = connection.execute(statement)  # type: ignore[arg-type]
             return rows.fetchall() if rows.description else []
 
+    def dump(self, database: str) -> str:
+        """All that a database holds, as text."""
+        command = [self.programs / "pg_dump", "--dbname", self.url(database)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
         """With a log file for its output: a server that is started inherits it, and a pipe would never end."""
         with tempfile.TemporaryFile() as said:
