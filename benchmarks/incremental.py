@@ -1,8 +1,8 @@
 """What new, edited and removed text costs the data stages, against a full build: CPU seconds and shards.
 
-    python -m benchmarks.incremental [--megabytes 40] [--corpus FILE.jsonl.zst]...
+    python -m benchmarks.incremental [--megabytes 40] [--copies 0.05] [--corpus FILE.jsonl.zst]...
 
-The corpus is a folder of JSON-lines files of 4 MB and more; a twentieth of its documents are exact or near copies.
+The corpus is a folder of JSON-lines files of 4 MB and more; a share of its documents are exact or near copies of others.
 It is built once in full. Then, each time from a copy of that home, a tenth is added as new files that sort last, and
 as one that sorts first; a tenth is appended to the last file; one document is edited in place, one is taken out, both
 in the middle. The tokenizer is the first build's, as in retraining, where the champion's is kept. One worker; CPU
@@ -42,8 +42,8 @@ STAGES = ("collect", "deduplicate", "filter", "tokenize")
 Row = dict[str, tuple[float, str]]  # stage -> CPU seconds, shards
 
 
-def make_documents(count: int, sources: Sequence[Path]) -> list[str]:
-    """Texts of about 2.8 kB, cut from the sources' words or drawn from a Zipf law; a twentieth are copies."""
+def make_documents(count: int, sources: Sequence[Path], copies: float) -> list[str]:
+    """Texts of about 2.8 kB, cut from the sources' words or drawn from a Zipf law, shuffled; a share are copies."""
     random = np.random.default_rng(0)
     words = list(_words_of(sources, count * DOCUMENT_WORDS)) if sources else []
     missing = count * DOCUMENT_WORDS - len(words)
@@ -51,12 +51,12 @@ def make_documents(count: int, sources: Sequence[Path]) -> list[str]:
     documents = []
     for number in range(count):
         piece = words[number * DOCUMENT_WORDS : (number + 1) * DOCUMENT_WORDS]
-        if number and random.random() < 0.05:
+        if number and random.random() < copies:
             piece = documents[random.integers(number)].split()
             for place in random.integers(len(piece), size=random.integers(4)).tolist():
                 piece[place] = "edited"
         documents.append(" ".join(piece) + ".")
-    return documents
+    return [documents[place] for place in random.permutation(count).tolist()]
 
 
 def _words_of(sources: Sequence[Path], wanted: int) -> Iterator[str]:
@@ -131,9 +131,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=40.0, help="text of the full build")
     parser.add_argument("--corpus", type=Path, action="append", default=[], help="JSON lines with a field text")
+    parser.add_argument("--copies", type=float, default=0.05, help="share of the documents that are copies of others")
     given = parser.parse_args()
     count = int(given.megabytes * 1e6 / (DOCUMENT_WORDS * 6.2))
-    texts = make_documents(count + count // 10, given.corpus)
+    texts = make_documents(count + count // 10, given.corpus, given.copies)
     documents, new = texts[:count], texts[count:]
     with tempfile.TemporaryDirectory() as temporary:
         folder, home = Path(temporary, "texts"), Path(temporary, "home")
