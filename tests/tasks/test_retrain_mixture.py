@@ -102,7 +102,7 @@ def test_equal_arguments_give_equal_bytes(tmp_path: Path) -> None:
 def test_the_budget_is_bounded_by_passes_over_the_new_text(
     tmp_path: Path, fields: dict[str, float], new: int, replay: int
 ) -> None:
-    old = [tuple([2, 3, number // 100 + 4, number % 100 + 4]) for number in range(200)]
+    old = [(2, 3, number // 100 + 4, number % 100 + 4) for number in range(200)]
     fresh = [(9, 9, number // 100 + 4, number % 100 + 4) for number in range(200)]  # 1,000 tokens with their marks
     mixture = Mixture(token_set(tmp_path / "a", [old, fresh]), token_set(tmp_path / "b", [old]))
     assert budget(ContinueConfig(**fields), mixture, step_tokens=256) == (new, replay)  # type: ignore[arg-type]
