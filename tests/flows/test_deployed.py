@@ -104,6 +104,22 @@ def test_a_run_from_the_form_is_the_run_of_the_command_line(
 
 
 @pytest.mark.slow
+def test_the_weekly_retraining_keeps_a_champion_where_nothing_is_new_one_at_a_time(operator: Operator) -> None:
+    name = "retrain/retrain-weekly"
+    deployment = operator.api(f"deployments/{operator.deployments[name]}")
+    (schedule,) = deployment["schedules"]
+    assert schedule["active"] and schedule["schedule"] == {"cron": "0 3 * * 1", "timezone": "UTC", "day_or": True}
+    first, second = operator.submit(deployment=name), operator.submit(deployment=name)
+    assert [operator.ended(one)["name"] for one in (first, second)] == ["Completed", "Completed"]
+    ended, begun = operator.api(f"flow_runs/{first}")["end_time"], operator.api(f"flow_runs/{second}")["start_time"]
+    assert ended <= begun, "one at a time; the second waits"
+    assert [run["verdict"]["decision"] for run in operator.runs()[-2:]] == ["first", "kept"]
+    assert {state for _, state in operator.task_runs(second)} == {"Cached"}
+    told = json.loads(operator.llmill("champion", "--json").stdout)
+    assert told["mlflow"]["disagreements"] == []
+
+
+@pytest.mark.slow
 def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_stage(operator: Operator) -> None:
     form = operator.form()
     form["recipe"]["filter"]["min_words"] = -3
