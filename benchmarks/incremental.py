@@ -2,7 +2,7 @@
 
     python -m benchmarks.incremental [--megabytes 40] [--copies 0.05] [--corpus FILE.jsonl.zst]...
 
-The corpus is a folder of JSON-lines files of 4 MB and more; a share of its documents are copies, exact or near.
+The corpus is a folder of JSON-lines files of 4 MB and more; a share of its documents are exact or near copies.
 It is built once in full. Then, each time from a copy of that home, a tenth is added as new files that sort last, and
 as one that sorts first; a tenth is appended to the last file; one document is edited in place, one is taken out, both
 in the middle. The tokenizer is the first build's, as in retraining, where the champion's is kept. One worker; CPU
