@@ -108,12 +108,12 @@ def _tree(node: Mapping[str, Any], first: str = "", rest: str = "") -> Iterator[
     label = first + node["stage"]
     note = "" if node["there"] else "  data gone"
     if node["repeated"]:
-        yield f"{label:<29}{node['artifact'][:8]}  as above{note}"
+        yield f"{label:<28}{node['artifact'][:8]}  as above{note}"
         return
     built = ""
     if "run" in node:
-        built = f"{duration(node['seconds']):>12}  {node['run'] or when(node['finished'])}"
-    yield f"{label:<29}{node['artifact'][:8]}{built}{note}"
+        built = f"{duration(node['seconds']):>11}  {node['run'] or when(node['finished'])}"
+    yield f"{label:<28}{node['artifact'][:8]}{built}{note}"
     inputs = node.get("inputs", [])
     for number, child in enumerate(inputs):
         last = number == len(inputs) - 1

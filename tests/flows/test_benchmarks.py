@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from benchmark_files import write_benchmarks
 from support import llmill, outcomes, report_of
 
@@ -19,6 +20,7 @@ def write_recipe(folder: Path) -> Path:
     return folder / "own.yaml"
 
 
+@pytest.mark.slow
 def test_an_edited_benchmark_reruns_evaluation_and_what_follows(smoke_home: Path, tmp_path: Path) -> None:
     recipe = str(write_recipe(tmp_path / "recipe"))
     done = report_of(llmill("run", recipe, "--plain", "--json", home=smoke_home))

@@ -70,6 +70,7 @@ def test_twenty_kills_under_prefect(smoke: tuple[Path, dict[str, Any]], tmp_path
         assert "running" not in [run["status"] for run in _runs(home)]
 
 
+@pytest.mark.slow
 def test_interrupt_ends_with_130_and_the_next_run_goes_on(home: Path) -> None:
     process = subprocess.Popen(
         [*llmill_command(), "run", "smoke", "--plain", "--to", "pretrain", "--set", "pretrain.steps=2000"],

@@ -60,6 +60,7 @@ def test_a_plan_takes_under_two_seconds(smoke_home: Path) -> None:
     assert min(seconds) < 2, seconds  # the best of three: other programs may want the cores too
 
 
+@pytest.mark.slow
 def test_an_equal_recipe_gives_equal_digests_anywhere(smoke: Smoke, tmp_path: Path) -> None:
     """Another home on a path with a space, another cwd, one worker instead of two, another hash seed."""
     elsewhere = tmp_path / "another place"
@@ -78,6 +79,7 @@ def test_a_threshold_that_drops_nothing_more_builds_the_filter_alone(smoke_home:
     assert built == {name: "built" if name == "filter" else "reused" for name in STAGE_NAMES}
 
 
+@pytest.mark.slow
 def test_a_changed_sample_count_rebuilds_the_release_alone(smoke_home: Path) -> None:
     built = outcomes(run(smoke_home, "--set", "release.samples=2"))
     assert built == {name: "built" if name == "release" else "reused" for name in STAGE_NAMES}
@@ -120,6 +122,7 @@ def test_every_single_part_heals_alone(smoke_home: Path, smoke: Smoke, how: str)
         check_healing(smoke_home, smoke[1], *label.split("/"), how)
 
 
+@pytest.mark.slow
 def test_the_command_line_works_among_the_users_own_modules(tmp_path: Path, smoke: Smoke) -> None:
     """A folder with a user's `tasks.py`, `model/`, `storage/`, `flows.py`: none of them is ours to import."""
     folder = tmp_path / "my project"
@@ -187,6 +190,7 @@ def test_verify_finds_damage_that_keeps_size_and_time(smoke_home: Path, smoke: S
     assert verified.returncode == 1 and f"part damaged: documents/{file.name}" in verified.stdout
 
 
+@pytest.mark.slow
 def test_generate_answers_with_the_newest_release(smoke_home: Path) -> None:
     first = llmill("generate", "Where is the river?", "--max-new-tokens", "8", home=smoke_home)
     again = llmill("generate", "Where is the river?", "--max-new-tokens", "8", home=smoke_home)

@@ -70,6 +70,7 @@ def test_a_stop_string_ends_an_answer_of_the_int8_model_too(released: tuple[Path
     assert ended["finish_reason"] == "stop" and stop not in ended["text"] and ended["tokens"] > 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Path) -> None:
     home, folder = released
     refused(speak(home, "generate", "word " * 90), "the prompt has", "shorten it")

@@ -198,7 +198,8 @@ def test_keep_adopts_a_result_whose_code_alone_has_changed(home: Path) -> None:
     store = Store(home)
     run(home)
     (record,) = store.builds_of("unique")
-    older = {**record, "key": "0" * 64, "identity": {**record["identity"], "code": {"toy.helper": "1"}}}
+    code = {**record["identity"]["code"], "toy.helper": "1"}
+    older = {**record, "key": "0" * 64, "identity": {**record["identity"], "code": code}}
     (home / "builds" / "unique" / f"{record['key']}.json").unlink()
     store.record_build(older)
     assert plan(home)["unique"][0] == "build"

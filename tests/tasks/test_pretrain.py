@@ -97,6 +97,7 @@ def test_a_crash_of_the_trainer_shows_the_end_of_its_log(tokens, tmp_path, monke
         pretrain.function(PretrainConfig(**QUICK), tokens, context=LocalContext(tmp_path / "work"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_lets_the_trainer_save_and_goes_on_from_there(tokens, tmp_path):
     """KeyboardInterrupt out of `progress`, as Ctrl-C would give: the trainer is gone and its checkpoint is there."""
 
