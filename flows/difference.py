@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flows.plan import STAGE_NAMES
-from flows.references import build_of
+from flows.references import build_of, transfer_line
 from flows.text import clipped, figure, when
 from storage.artifacts import Artifact
 from storage.canonical import canonical_json
@@ -25,6 +25,7 @@ def compare_runs(
     store: Store, old: str, new: str, *, model: str = "tuned", items: str | None = None, limit: int = 10
 ) -> dict[str, Any]:
     """The `--json` object. `items` names a figure whose most changed items, `limit` of them, are wanted too."""
+    store.sync_runs()
     runs = find_run(store.home, old), find_run(store.home, new)
     names = ("run", "recipe_name", "status", "started", "seconds")
     reached = dict.fromkeys((*STAGE_NAMES, *(row["stage"] for run in runs for row in run["stages"])))
@@ -110,7 +111,10 @@ def _evaluation(store: Store, run: Mapping[str, Any]) -> Artifact | None:
     """The intact artifact of a run's evaluation."""
     digest = _row(run, "evaluate").get("artifact", {}).get("digest")
     artifact = store.artifact(digest) if digest else None
-    return None if artifact is None or store.artifact_damage(artifact) else artifact
+    if artifact is None or store.artifact_damage(artifact):
+        return None
+    store.fetch(artifact, transfer_line)
+    return artifact
 
 
 # Text -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`llmill doctor`: is this machine ready? A line each: ok, note or problem, and the mend.
 
-Asks nothing of the network. torch is not imported: its version is read from its metadata, a GPU is looked for in
-`/dev`. The whole takes about a second.
+Asks the network only for a shared store that is set. torch is not imported: its version is read from its metadata, a
+GPU is looked for in `/dev`. The whole takes about a second.
 """
 
 import importlib.metadata
@@ -25,6 +25,8 @@ from storage.databases import INSTALL, is_postgres
 from storage.errors import ConfigError, LlmillError
 from storage.files import locked
 from storage.home import VARIABLE, home
+from storage.remote import VARIABLE as SHARED
+from storage.remote import remote_in_force
 from storage.runs import RUNNING, runs
 from storage.store import Store
 from storage.tracking import ARTIFACTS_VARIABLE as ARTIFACTS
@@ -69,6 +71,7 @@ def examine() -> list[Finding]:
         _device(),
         _memory(),
         *_home(path),
+        *_shared_store(),
         *_ports(),
         *_settings(),
     ]
@@ -212,6 +215,17 @@ def _store(path: Path) -> Iterator[Finding]:
     yield Finding(
         "store", "ok", f"{count} artifacts of {len(known)} runs" + f", {under_way} under way" * (under_way > 0)
     )
+
+
+def _shared_store() -> Iterator[Finding]:
+    """Whether the store that several machines share answers, where one is set."""
+    try:
+        remote = remote_in_force()
+        if remote is not None:
+            remote.check()
+            yield Finding("shared store", "ok", f"{remote.name}, {len(remote.names('store/artifacts')):,} artifacts")
+    except LlmillError as error:
+        yield Finding("shared store", "problem", str(error), f"mend it, or unset {SHARED}")
 
 
 def _ports() -> Iterator[Finding]:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flows.references import Found, resolve
+from flows.plan import STAGE_NAMES
+from flows.references import Found, resolve, transfer_line
 from flows.rows import file_rows, part_rows
 from flows.text import clipped, duration, figure, size, when
 from storage.artifacts import Part
@@ -33,6 +34,8 @@ def describe(store: Store, reference: str) -> dict[str, Any]:
 
 
 def _describe_part(store: Store, found: Found, part: Part) -> dict[str, Any]:
+    if not store.artifact_damage(found.artifact.only((part.name,))):
+        store.fetch(found.artifact.only((part.name,)), transfer_line)
     damage = store.damage(part)
     files = [found.file] if found.file else list(part.files)
     rows: Iterator[Any] = iter(())
@@ -80,8 +83,8 @@ def lineage(store: Store, digest: str) -> dict[str, Any]:
     """
     records = {
         record["artifact"]: record
-        for folder in sorted(store.builds.glob("*"))
-        for record in store.builds_of(folder.name)  # of several builds of equal results the newest
+        for stage in sorted({*STAGE_NAMES, *(folder.name for folder in store.builds.glob("*"))})
+        for record in store.builds_of(stage)  # of several builds of equal results the newest
     }
     seen: set[str] = set()
 

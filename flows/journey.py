@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.references import build_of, stage_row
+from flows.references import build_of, stage_row, transfer_line
 from flows.text import clipped
 from storage.artifacts import Artifact, Part
 from storage.errors import DataError
@@ -44,6 +44,7 @@ class _Run:
         for row in run["stages"]:
             artifact = store.artifact(row["artifact"]["digest"]) if "artifact" in row else None
             if artifact is not None and not store.artifact_damage(artifact):
+                store.fetch(artifact, transfer_line)
                 self.artifacts[row["stage"]] = artifact
                 self.records[row["stage"]] = build_of(store, row) or {}
             elif "artifact" in row:
@@ -67,6 +68,7 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
     Raises DataError where the run's documents are gone, or DOC means no document of the run or several.
     """
     name, _, stage = reference.partition("/")
+    store.sync_runs()
     run_file = find_run(store.home, name)
     if stage:
         stage_row(run_file, stage)

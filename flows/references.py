@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flows.text import live_line, size
 from storage.artifacts import Artifact, Part, StoredFile
 from storage.errors import DataError
 from storage.runs import find_run, runs
 from storage.store import Store
+from tasks.engine import SHOWN_TRANSFER_BYTES
 
 _DIGEST = re.compile(r"[0-9a-f]{4,64}")
 HOW = "Use RUN/STAGE, latest/STAGE or the start of a digest, and /PART for one part"
@@ -26,6 +28,7 @@ class Found:
 def resolve(store: Store, reference: str) -> Found:
     """What a reference means; raises DataError where that is nothing, or not one thing."""
     head, *rest = reference.strip("/").split("/")
+    store.sync_runs()
     if rest and (head == "latest" or _names_run(store, head)):
         stage, *rest = rest
         artifact = _intact_manifest(
@@ -47,15 +50,23 @@ def find_artifact(store: Store, reference: str) -> Artifact:
 def find_part(store: Store, reference: str, part: str) -> Part:
     """One intact part of an artifact."""
     artifact = find_artifact(store, reference)
-    return intact(store, _part(artifact, part, reference), reference)
+    return intact(store, artifact.only((_part(artifact, part, reference).name,)), reference)
 
 
-def intact(store: Store, part: Part, reference: str) -> Part:
-    """The same part; raises DataError where it is damaged or gone."""
+def intact(store: Store, artifact: Artifact, reference: str) -> Part:
+    """The one part of an artifact, in this home; raises DataError where it is damaged or gone."""
+    (part,) = artifact.parts.values()
+    store.fetch(artifact, transfer_line)
     damage = store.damage(part)
     if damage:
         raise DataError(f"{reference}: {damage[0]}; run the recipe again to rebuild it")
     return part
+
+
+def transfer_line(done: int, total: int) -> None:
+    """Show how far a download from a shared store is, where it takes a while."""
+    if total >= SHOWN_TRANSFER_BYTES:
+        live_line("" if done == total else f"download    {size(done)} of {size(total)}")
 
 
 def _names_run(store: Store, name: str) -> bool:

@@ -25,19 +25,20 @@ from storage.files import locked
 from storage.home import prepare_home
 from storage.refs import Ref
 from storage.runs import find_run
+from storage.shared import open_store
 from storage.store import Store
 from tasks.engine import Options, StageResult
 from tasks.retrain.continuing import champion_shape
 
-LOCK = "retrain.lock"
+LOCK = "retrain"
 
 
 def execute_retraining(
     recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False, deployed: bool = False
 ) -> tuple[Result, BaseException | None]:
     """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew."""
-    store = Store(prepare_home())
-    with _alone(store, out):
+    store = open_store(prepare_home())
+    with _alone(store, recipe.execution.lease_seconds, out):
         champion = _mended_champion(store, recipe, out, plain=plain)
         pipeline = _settling(store, retraining(recipe, champion), champion)
         result, error = execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)
@@ -64,14 +65,16 @@ def check_shape(recipe: Recipe, champion: Champion | None) -> None:
 
 
 @contextmanager
-def _alone(store: Store, out: TextIO) -> Iterator[None]:
-    path = store.work / LOCK
-    with locked(path, blocking=False) as free:
-        if free:
-            yield
-            return
-    print("another retraining is under way on this home: this one begins when it has ended", file=out, flush=True)
-    with locked(path):
+def _alone(store: Store, lease_seconds: float, out: TextIO) -> Iterator[None]:
+    """One retraining at a time, on all homes of a shared store."""
+
+    def wait(holder: str) -> None:
+        print(f"another retraining is under way ({holder}): this one begins when it has ended", file=out, flush=True)
+
+    with locked(store.work / f"{LOCK}.lock", blocking=False) as free:
+        if not free:
+            wait("on this home")
+    with store.lock(LOCK, lease_seconds, wait):
         yield
 
 

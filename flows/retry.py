@@ -10,12 +10,14 @@ from flows.retraining import execute_retraining
 from flows.run import Execute, execute
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
+from storage.shared import open_store
 from tasks.engine import Options
 
 
 def unfinished_run(home: Path, reference: str) -> dict[str, Any]:
     """The run that is meant; raises ConfigError where there is nothing to go on with."""
     mark_dead_runs(home)
+    open_store(home).sync_runs()
     run = find_run(home, reference)
     if run["status"] == RUNNING:
         raise ConfigError(f"run {run['run']}: is under way")

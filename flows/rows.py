@@ -27,7 +27,7 @@ def referenced_rows(store: Store, reference: str, *, ids: bool = False) -> Itera
     found = resolve(store, reference)
     declared = {stage.name: stage.parts for stage in STAGES}.get(found.artifact.stage, ())
     part = found.part or found.artifact[next((name for name in declared), next(iter(found.artifact.parts)))]
-    intact(store, part, reference)
+    intact(store, found.artifact.only((part.name,)), reference)
     if found.file is not None:
         return file_rows(found.file)
     return part_rows(store, found.artifact, part, ids=ids)

@@ -13,9 +13,10 @@ from flows.recipe import Recipe
 from flows.text import Terminal, duration, plan_text
 from flows.verdict import PROMOTED, verdict_lines
 from storage.artifacts import Artifact, Part
-from storage.errors import refusal
+from storage.errors import StoreError, refusal
 from storage.home import prepare_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
+from storage.shared import open_store
 from storage.store import Store
 from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.attempts import Retry
@@ -45,7 +46,8 @@ def execute(
     """
     started = time.monotonic()
     home = prepare_home()
-    store = Store(home)
+    store = open_store(home)
+    store.check()
     error: BaseException | None = None
     with ExitStack() as stack, ExitStack() as planning:
         planning.enter_context(store.unswept())
@@ -62,8 +64,8 @@ def execute(
         stack.enter_context(builder)
         ending = _Ending(run, builder, pipeline, started)
         try:
-            if all_reused(plan) and not deployed:
-                builder.reuse_all([(line.definition, line.decision) for line in plan])
+            decisions = [(line.definition, line.decision) for line in plan]
+            if not deployed and all_reused(plan) and builder.reuse_all(decisions):
                 pipeline.settle(builder.results, run.data)
             else:
                 planning.close()  # the builder decides about each stage anew
@@ -81,6 +83,10 @@ def execute(
     except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
         run.data["status"] = run.data["status"] if error else FAILED
         error = error or refusal(caught, run.path) or caught
+    try:
+        store.share_run(run.path)
+    except (StoreError, OSError) as caught:  # what was built is there; only the list of runs lacks this one
+        run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
     for warning in run.data.get("warnings", []):
         print(warning, file=out)
     _say_end(run.data, builder.results, report, out)
@@ -118,7 +124,9 @@ class _Ending:
 
 
 def _walk(pipeline: Pipeline, recipe: Recipe, engine: Engine, builder: Builder, run: Run) -> None:
+    """Walk the flow under an engine around a builder; at the end what was built is where others see it."""
     pipeline.walk(recipe, engine)
+    builder.finish()
     pipeline.settle(builder.results, run.data)
 
 

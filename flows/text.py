@@ -169,6 +169,9 @@ class Terminal(Listener):
         self._last = time.monotonic()
         self._draw(f"{stage.name:<12}building: {'; '.join(decision.why)}")
 
+    def waits(self, stage: str, holder: str) -> None:
+        self._draw(f"{stage:<12}waiting: {holder} builds it")
+
     def progressed(self, stage: str, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._last < (LIVE_SECONDS if self._live else PIPE_SECONDS):

@@ -48,6 +48,14 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it on a file system without hard links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def is_utf8(name: str) -> bool:
     """Whether a file's name is text: on Linux it may be any bytes, which Python holds as surrogates (PEP 383)."""
     try:

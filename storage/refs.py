@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import StoreError
-from storage.files import locked, read_json, write_json
+from storage.files import read_json, write_json
 from storage.store import Store
 
+LEASE_SECONDS = 10.0  # a change takes moments
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -29,6 +30,7 @@ class Ref:
 def read_refs(store: Store) -> dict[str, Ref]:
     """All names; raises StoreError where the file is damaged: what it kept is not known then."""
     path = _path(store)
+    store.sync_named(path)
     if not path.exists():
         return {}
     try:
@@ -47,12 +49,13 @@ def write_refs(store: Store, names: Mapping[str, Ref]) -> None:
             raise StoreError(f"ref {name}: the store holds no artifact {ref.artifact}")
     rows = {name: {"artifact": ref.artifact, "keep": list(ref.keep), "note": ref.note} for name, ref in names.items()}
     write_json(_path(store), rows)
+    store.share_named(_path(store))
 
 
 @contextmanager
 def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
     """The names, to be changed in the block; written at its end. Nobody else changes any meanwhile."""
-    with store.unswept(), locked(store.work / "refs.lock"):
+    with store.unswept(), store.lock("refs", LEASE_SECONDS):
         names = read_refs(store)
         before = dict(names)
         yield names

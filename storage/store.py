@@ -17,8 +17,9 @@ a copied store is verified once.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,26 @@ _NEEDED_OF_IDENTITY: dict[str, Any] = {
 }
 
 
+Tell = Callable[[int, int], None]  # is told how far a transfer is: bytes done, bytes in all
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody how far a transfer is."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What a shard's work left: its files by name, and its own summary."""
+
+    stage: str
+    files: Mapping[str, StoredFile]
+    summary: dict[str, Any]
+
+
+class DamagedError(StoreError):
+    """A part cannot be read as it was published; its stage has to be built again."""
+
+
 class Store:
     """The local store under one home. Methods are safe to call from several processes at once."""
 
@@ -59,6 +80,41 @@ class Store:
         with locked(self.work / SWEEP_LOCK, shared=True):
             yield
 
+    @contextmanager
+    def lock(self, key: str, seconds: float, waiting: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+        """Hold the lock of a key: who builds it is alone. The kernel frees it when its holder dies.
+
+        In a shared store a lease of so many seconds goes with it, and `waiting` is told who else holds that.
+        """
+        with locked(self.work / f"{key}.lock"):
+            yield
+
+    # A shared store (shared.py) does more here ------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise StoreError where the store cannot be used at all."""
+
+    def fetch(self, artifact: Artifact, tell: Tell = silent) -> None:
+        """Have all parts of an artifact in this home; raises DamagedError where that cannot be."""
+
+    def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:
+        """Have others see a build; what they do not see yet by the end of a run, `settle` sends or raises."""
+
+    def settle(self) -> None:
+        """See `share`."""
+
+    def share_run(self, path: Path) -> None:
+        """Have others see the file of a run that has ended."""
+
+    def sync_runs(self) -> None:
+        """See the runs that have ended elsewhere."""
+
+    def share_named(self, path: Path) -> None:
+        """Have others see a file of this home (refs.py) that was written."""
+
+    def sync_named(self, path: Path) -> None:
+        """Have such a file as others have written it."""
+
     # Parts ------------------------------------------------------------------------------------------------------
 
     def part_path(self, stage: str, part: str, digest: str) -> Path:
@@ -72,7 +128,7 @@ class Store:
         files = []
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             file = path.relative_to(folder).as_posix()
-            digest = sealed[file].digest if file in sealed else _seal(path)
+            digest = sealed[file].digest if file in sealed else seal(path)
             files.append((file, digest, path.stat().st_size))
         digest = part_digest(files)
         target = self.part_path(stage, name, digest)
@@ -141,8 +197,8 @@ class Store:
 
     def publish_shard(self, stage: str, path: Path) -> StoredFile:
         """Move one file into the store under its SHA-256; files of equal contents are stored once a stage."""
-        digest, size = _seal(path), path.stat().st_size
-        file = StoredFile(path.name, digest, size, self.root / "shards" / stage / digest)
+        digest, size = seal(path), path.stat().st_size
+        file = StoredFile(path.name, digest, size, self._shard_path(stage, digest))
         if is_intact(file):
             path.unlink()
         else:
@@ -154,19 +210,26 @@ class Store:
         rows = [{"name": file.name, "sha256": file.digest, "bytes": file.bytes} for file in files]
         write_json(self._job_path(key), {"stage": stage, "files": rows, "summary": summary})
 
-    def job(self, key: str) -> tuple[dict[str, StoredFile], dict[str, Any]] | None:
-        """The intact result of a shard's work, or None."""
+    def jobs(self, keys: Iterable[str]) -> dict[str, JobRecord]:
+        """The results of those jobs that are done and whose files are intact, by key."""
+        found = {key: record for key in keys if (record := self._job(key))}
+        return {key: job for key, job in found.items() if all(is_intact(file) for file in job.files.values())}
+
+    def _job(self, key: str) -> JobRecord | None:
         record: Any = read_json(self._job_path(key))
         try:
-            folder = self.root / "shards" / record["stage"]
             files = {
-                row["name"]: StoredFile(row["name"], row["sha256"], row["bytes"], folder / row["sha256"])
+                row["name"]: StoredFile(
+                    row["name"], row["sha256"], row["bytes"], self._shard_path(record["stage"], row["sha256"])
+                )
                 for row in record["files"]
             }
-            summary = dict(record["summary"])
+            return JobRecord(record["stage"], files, dict(record["summary"]))
         except (TypeError, KeyError, ValueError):  # missing or damaged
             return None
-        return (files, summary) if all(is_intact(file) for file in files.values()) else None
+
+    def _shard_path(self, stage: str, digest: str) -> Path:
+        return self.root / "shards" / stage / digest
 
     def _job_path(self, key: str) -> Path:
         return self.root / "jobs" / f"{key}.json"
@@ -199,18 +262,21 @@ class Store:
 
 
 def _read_build(path: Path) -> dict[str, Any] | None:
+    return whole_build(path, read_json(path))
+
+
+def whole_build(name: Path | str, record: Any) -> dict[str, Any] | None:
     """A build record that has what decisions need; another, damaged or cut, is as good as none."""
-    record = read_json(path)
     if not isinstance(record, dict):
         return None
-    _check_format(path, record)
+    _check_format(name, record)
     whole = all(isinstance(record.get(name), kind) for name, kind in _NEEDED.items()) and all(
         isinstance(record["identity"].get(name), kind) for name, kind in _NEEDED_OF_IDENTITY.items()
     )
     return record if whole else None
 
 
-def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+def _check_format(path: Path | str, record: Mapping[str, Any]) -> None:
     """Raise StoreError for what a newer version has written: to misread it would be worse than to stop."""
     number = record.get("format")
     if isinstance(number, int) and number > FORMAT:
@@ -220,7 +286,7 @@ def _check_format(path: Path, record: Mapping[str, Any]) -> None:
         )
 
 
-def _seal(path: Path) -> str:
+def seal(path: Path) -> str:
     """Make a file immutable and durable; returns its SHA-256."""
     digest = digest_file(path)
     fsync_path(path)

@@ -37,6 +37,9 @@ class Execution(StageConfig):
     stages: LimitsByStage = Field(
         LimitsByStage(), title="Limits by stage", description="Retries and timeouts of single stages."
     )
+    lease_seconds: float = Field(
+        60.0, ge=2, le=3600, description="A worker of a shared store that is silent for so long is taken for dead."
+    )
     price_per_hour: float = Field(
         0.0, ge=0, le=100_000, description="What an hour of this machine costs, in your currency; 0: not shown."
     )

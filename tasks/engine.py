@@ -8,8 +8,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,7 @@ from typing import Any, Literal, Self
 from storage.addresses import redacted
 from storage.artifacts import Artifact
 from storage.errors import ConfigError, did_you_mean, refusal
-from storage.files import locked
-from storage.store import Store
+from storage.store import DamagedError, Store
 from storage.transient import is_transient
 from tasks.attempts import Retry, draw_waits, time_limit
 from tasks.config import StageConfig
@@ -29,6 +28,7 @@ from tasks.limits import Limits
 from tasks.stage import Decision, Output, Pending, Stage, decide, differences_between, identify
 from tasks.workspace import Executor, Progress, Workspace
 
+SHOWN_TRANSFER_BYTES = 32 << 20
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
 ERROR_CHARACTERS = 500  # of the error that led to a retry, in records
 
@@ -83,6 +83,9 @@ class Listener:
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         """A stage is about to be built."""
 
+    def waits(self, stage: str, holder: str) -> None:
+        """A stage waits for another worker, which builds the same."""
+
     def progressed(self, stage: str, progress: Progress) -> None:
         """A stage tells how far it is."""
 
@@ -135,6 +138,7 @@ class Builder:
         self._waits: dict[str, list[float]] = {}
         self.results: list[StageResult] = []
         self.retry: Retry | None = None  # what the last attempt's failure leads to
+        self._calls: dict[str, tuple[Stage, StageConfig, Mapping[str, Output]]] = {}  # by kind
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +170,7 @@ class Builder:
         started = time.monotonic()
         why: tuple[str, ...] = ()
         self.retry = None
+        self._calls[stage.kind] = stage, config, inputs
         try:
             with self.store.unswept():
                 decision = self._decide(stage, config, inputs)
@@ -173,8 +178,11 @@ class Builder:
                 if decision.artifact is not None:
                     result = self._note(self._reuse(stage, decision, why, started))
             if decision.artifact is None:
-                with locked(self.store.work / f"{decision.identity.key}.lock"):
+                with self._lock(stage, decision.identity.key):
                     result = self._build_or_reuse(stage, config, inputs, started)
+                    self._share(result)
+            else:
+                self._share(result)
         except BaseException as caught:
             error = refusal(caught, self.store.home) or caught
             with suppress(OSError):  # the run file lies on the same full disk
@@ -187,10 +195,62 @@ class Builder:
             raise ReachedTarget
         return result.artifact
 
-    def reuse_all(self, decisions: Sequence[tuple[Stage, Decision]]) -> None:
-        """Carry out a plan in which every stage can be reused; it was verified when it was made."""
+    def reuse_all(self, decisions: Sequence[tuple[Stage, Decision]]) -> bool:
+        """Carry out a plan in which every stage can be reused; it was verified when it was made.
+
+        False where its end turns out to be damaged in a shared store, and has to be built again.
+        """
         for stage, decision in decisions:
-            self._note(self._reuse(stage, decision, decision.why, time.monotonic()))
+            self._share(self._note(self._reuse(stage, decision, decision.why, time.monotonic())))
+        try:
+            self.finish()
+        except DamagedError:
+            return False
+        return True
+
+    def finish(self) -> None:
+        """After the last stage: what it made is in this home, and others see all that was built.
+
+        Raises StoreError where something could not be sent.
+        """
+        last = self.results[-1].artifact if self.results else None
+        if last is not None:
+            self._fetch(last)
+        self.store.settle()
+
+    # With a shared store ----------------------------------------------------------------------------------------
+
+    def _lock(self, stage: Stage, key: str) -> AbstractContextManager[None]:
+        lease = self.execution.lease_seconds
+        return self.store.lock(key, lease, lambda holder: self._tell("waits", stage.name, holder))
+
+    def _share(self, result: StageResult) -> None:
+        if result.record is not None:
+            self.store.share(result.record, self._transfer(result.stage))
+
+    def _fetch(self, artifact: Artifact) -> None:
+        """Have an artifact's parts in this home; what is damaged in the shared store is built again."""
+        tell = self._transfer(artifact.stage)
+        try:
+            self.store.fetch(artifact, tell)
+        except DamagedError:
+            if artifact.stage not in self._calls:
+                raise
+            healed = self.call(*self._calls[artifact.stage])
+            if any(healed[name].digest != part.digest for name, part in artifact.parts.items()):
+                raise  # it came out otherwise: what reads it has another key now
+            self.store.fetch(artifact, tell)
+
+    def _transfer(self, stage: str) -> Callable[[int, int], None]:
+        """Progress of a transfer that takes long enough to be shown."""
+
+        def tell(done: int, total: int) -> None:
+            if total >= SHOWN_TRANSFER_BYTES:
+                self._tell("progressed", stage, Progress(done / 1e6, total / 1e6, "MB", None, None, {}))
+
+        return tell
+
+    # ------------------------------------------------------------------------------------------------------------
 
     def _decide(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Decision:
         force, keep = stage.name in self.options.force, stage.name in self.options.keep
@@ -242,6 +302,8 @@ class Builder:
         artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
         if stage.programs:
             self._executor.close()  # idle workers hold memory that the child program may need
+        for artifact in artifacts:
+            self._fetch(artifact)
         limits, retries = self.execution.limits(stage.name), self._retries.get(stage.name, [])
         with time_limit(limits.timeout_minutes, _out_of_time(stage.name, limits)):
             summary = stage.function(config, *artifacts, context=workspace)

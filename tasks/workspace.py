@@ -8,7 +8,6 @@ work/<stage>-<key>/keep/           survives a kill: checkpoints
 """
 
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 from storage.artifacts import Part, StoredFile
 from storage.canonical import digest_of
-from storage.files import remove_tree
+from storage.files import link_or_copy, remove_tree
 from storage.fingerprint import fingerprint
 from storage.processes import watch_parent
 from storage.store import Store
@@ -120,10 +119,7 @@ class Workspace:
 
     def link(self, part: str, name: str, file: StoredFile) -> None:
         target = self.part(part) / name
-        try:
-            os.link(file.path, target)
-        except OSError:  # a file system without hard links
-            shutil.copy2(file.path, target)
+        link_or_copy(file.path, target)
         self._linked[part][name] = file
 
     def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
@@ -131,7 +127,8 @@ class Workspace:
         keys = [_job_key(self._basis, code, job) for job in jobs]
         distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
         self.jobs.update(distinct)
-        results = {} if self._fresh else {key: found for key in distinct if (found := self._store.job(key))}
+        known = {} if self._fresh else self._store.jobs(distinct)
+        results = {key: (job.files, job.summary) for key, job in known.items()}
         near = {key: [_near_key(self._basis, code, job, one) for one in job.near] for key, job in distinct.items()}
         self.jobs.update(*near.values())
         waiting = {key: self._with_earlier(job, near[key]) for key, job in distinct.items() if key not in results}
@@ -202,8 +199,8 @@ class Workspace:
 
     def _with_earlier(self, job: Job, near: Sequence[str]) -> Job:
         """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
-        found = () if self._fresh else (self._store.job(key) for key in near)
-        files, _ = next(filter(None, found), ({}, None))
+        found = {} if self._fresh or not near else self._store.jobs(near)
+        files = next((found[key].files for key in near if key in found), {})
         return replace(job, inputs={**job.inputs, **{f"earlier/{name}": file for name, file in files.items()}})
 
     def _publish_job(self, key: str, near: Sequence[str], summary: Summary) -> tuple[dict[str, StoredFile], Summary]:

@@ -52,10 +52,10 @@ def _plan(options: argparse.Namespace) -> int:
     from flows.retraining import plan_retraining
     from flows.text import plan_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
     recipe, run_options = recipe_and_options(options)
-    plan = (plan_retraining if options.retrain else make_plan)(Store(home()), recipe, run_options)
+    plan = (plan_retraining if options.retrain else make_plan)(open_store(home()), recipe, run_options)
     if options.json:
         print_json({"stages": [line.record() for line in plan]})
     else:

@@ -92,7 +92,9 @@ def _runs(options: argparse.Namespace) -> int:
     from flows.history import runs_text
     from storage.home import home
     from storage.runs import damaged_runs, runs
+    from storage.shared import open_store
 
+    open_store(home()).sync_runs()
     known = runs(home())
     for path in damaged_runs(home()):
         print(f"{path}: not a run file that this llmill can read: passed over", file=sys.stderr)
@@ -107,9 +109,10 @@ def _report(options: argparse.Namespace) -> int:
     from flows.report.page import write_report
     from storage.home import home
     from storage.runs import find_run
-    from storage.store import Store
+    from storage.shared import open_store
 
-    store = Store(home())
+    store = open_store(home())
+    store.sync_runs()
     run = find_run(store.home, options.run)
     path = write_report(store, run)
     if options.json:
@@ -122,9 +125,9 @@ def _report(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     from flows.difference import compare_runs, difference_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    store = Store(home())
+    store = open_store(home())
     found = compare_runs(store, options.old, options.new, model=options.model, items=options.items, limit=options.limit)
     if options.json:
         print_json(found)
@@ -136,9 +139,9 @@ def _diff(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from flows.inspection import describe, inspect_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    description = describe(Store(home()), options.reference)
+    description = describe(open_store(home()), options.reference)
     if options.json:
         print_json(description)
     else:
@@ -151,9 +154,9 @@ def _cat(options: argparse.Namespace) -> int:
 
     from flows.rows import referenced_rows
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    rows = islice(referenced_rows(Store(home()), options.reference, ids=options.ids), options.limit)
+    rows = islice(referenced_rows(open_store(home()), options.reference, ids=options.ids), options.limit)
     if options.json:
         print_json(list(rows))
         return 0
@@ -166,9 +169,9 @@ def _explain(options: argparse.Namespace) -> int:
     from flows.journey import explain
     from flows.journey_text import journey_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    journey = explain(Store(home()), options.run, options.document)
+    journey = explain(open_store(home()), options.run, options.document)
     if options.json:
         print_json(journey)
     else:

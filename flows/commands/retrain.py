@@ -61,9 +61,9 @@ def _champion(options: argparse.Namespace) -> int:
     from flows.mirror import compare_with_mlflow
     from flows.standing import standing, standing_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    store = Store(home())
+    store = open_store(home())
     found = standing(store) | {"mlflow": compare_with_mlflow(store, mend=options.mend)}
     if options.json:
         print_json(found)
@@ -75,9 +75,9 @@ def _champion(options: argparse.Namespace) -> int:
 def _promote(options: argparse.Namespace) -> int:
     from flows.champion import find_release, promote
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    store = Store(home())
+    store = open_store(home())
     with store.unswept():
         release, run = find_release(store, options.release)
         changed = promote(store, release, run=run, by="hand", reasons=["promoted by hand"])
@@ -87,9 +87,9 @@ def _promote(options: argparse.Namespace) -> int:
 def _rollback(options: argparse.Namespace) -> int:
     from flows.champion import rollback
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    store = Store(home())
+    store = open_store(home())
     rollback(store)
     return _tell_change(store, True, options)
 

@@ -152,12 +152,12 @@ def _piped_line() -> str:
 def _load(options: argparse.Namespace) -> tuple["Transformer", "Tokenizer"]:
     from flows.references import find_part
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
     from tasks.generation import load_release
 
     folder = Path(options.release).expanduser()
     if not folder.is_dir():
-        folder = find_part(Store(home()), options.release, "release").path
+        folder = find_part(open_store(home()), options.release, "release").path
     model, tokenizer = load_release(folder, int8=options.int8)
     if model.shape.parameters < SMALL_MODEL:
         import torch

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         help="delete what nothing reaches",
         description="Delete what nothing reaches. Kept are: all that the last runs have made or reused, the newest "
         "completed run, runs under way and what they may resume, every release, and named references (the champion). "
-        "Safe beside runs that go on.",
+        "Safe beside runs that go on. A shared store (LLMILL_STORE) is left as it is: only this home is cleared.",
     )
     gc.add_argument(
         "--keep-runs", type=between(0, 1_000_000, int), default=5, metavar="N", help="keep the last N runs (default: 5)"
@@ -35,8 +35,8 @@ def add_commands(commands: Any) -> None:
         "doctor",
         help="is this machine ready? what is set? exit status 1 for a problem",
         description="Is this machine ready: Python, package versions, torch and device, memory, disk, locks, ports; "
-        "and what is set. Each line is ok, a note or a problem with its mend. Asks nothing of the network. Exit "
-        "status 1 for a problem.",
+        "and what is set. Each line is ok, a note or a problem with its mend. Asks the network only for a shared "
+        "store that is set. Exit status 1 for a problem.",
     )
     add_json_option(doctor)
     doctor.set_defaults(command=_doctor)
@@ -45,9 +45,9 @@ def add_commands(commands: Any) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from flows.upkeep import verify_store, verify_text
     from storage.home import home
-    from storage.store import Store
+    from storage.shared import open_store
 
-    result = verify_store(Store(home()))
+    result = verify_store(open_store(home()))
     if options.json:
         print_json(result)
     else:

@@ -1,6 +1,7 @@
 """A run as the report sees it: the run file, and the artifacts and build records of its stages."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.artifacts import Artifact, Part
 from storage.canonical import digest_file, digest_of
+from storage.errors import StoreError
 from storage.files import read_json, write_json
 from storage.store import Store
+
+SMALL_PARTS = ("curve", "scores", "tokenizer")  # whatever the size of the corpus
 
 
 class Fact(BaseModel):
@@ -48,9 +52,12 @@ class RunView:
         return {stage: artifact for stage, artifact in found.items() if artifact is not None}
 
     def part(self, stage: str, name: str) -> Part | None:
-        """An intact part, or None."""
+        """An intact part of this home, or None. Of a shared store the small ones are brought home."""
         artifact = self.artifacts.get(stage)
         part = artifact.parts.get(name) if artifact else None
+        if artifact is not None and part is not None and name in SMALL_PARTS:
+            with suppress(StoreError):
+                self.store.fetch(artifact.only((name,)))
         return part if part is not None and not self.store.damage(part) else None
 
     @cached_property
