@@ -47,7 +47,6 @@ def execute(
     started = time.monotonic()
     home = prepare_home()
     store = open_store(home)
-    store.check()
     error: BaseException | None = None
     with ExitStack() as stack, ExitStack() as planning:
         planning.enter_context(store.unswept())

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.plan import STAGE_NAMES
 from flows.text import duration, figure, live_line, size
-from storage.artifacts import Part, StoredFile
+from storage.artifacts import Artifact, Part, StoredFile
 from storage.garbage import Garbage
 from storage.store import Store, is_intact
 
@@ -59,7 +59,7 @@ class _Verifier:
         wrong = ["manifest damaged"]
         health = self.stages[artifact.stage if artifact else "unknown"]
         if artifact is not None:
-            wrong = [line for part in artifact.parts.values() for line in self._part_damage(part, health)]
+            wrong = [line for part in artifact.parts.values() for line in self._part_damage(artifact, part, health)]
             if wrong and self.store.artifact(digest) is None:  # deleted meanwhile: not damaged
                 return
         health.artifacts += 1
@@ -73,9 +73,9 @@ class _Verifier:
         if not self._is_intact(file, health):
             health.damage.append({"artifact": "", "what": f"shard damaged: {path.name}"})
 
-    def _part_damage(self, part: Part, health: StageHealth) -> list[str]:
-        if not part.path.is_dir():
-            return [f"part missing: {part.name}"]
+    def _part_damage(self, artifact: Artifact, part: Part, health: StageHealth) -> list[str]:
+        if not part.path.is_dir():  # a shared store may have it: there its files are looked up, not read
+            return self.store.artifact_damage(artifact.only((part.name,)))
         return [
             f"part {'damaged' if file.path.is_file() else 'missing'}: {part.name}/{file.name}"
             for file in part.files

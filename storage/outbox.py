@@ -27,7 +27,8 @@ class Outbox:
         """`silence` says why nobody has answered so far."""
         self.refused: list[str] = []  # what was dropped, and why
         self._waiting: deque[Action] = deque()
-        self._last_error = silence or ""
+        self._silence = silence or ""  # said in place of the client's own errors until somebody answers
+        self._last_error = ""
         self._pause = PAUSE_SECONDS
         self._quiet_until = time.monotonic() + self._pause if silence else 0.0
         self._tries = 0  # of the first in line
@@ -38,12 +39,12 @@ class Outbox:
     @property
     def failures(self) -> list[str]:
         """One line for each record that was not delivered."""
-        return [*self.refused, *[self._last_error] * len(self._waiting)]
+        return [*self.refused, *[self._silence or self._last_error] * len(self._waiting)]
 
     def send(self, action: Action) -> Any:
         """Deliver a record after those that wait; its result, or None where it has to wait or was refused."""
         if len(self._waiting) >= MAX_WAITING:
-            self.refused.append(f"{self._last_error} (more than {MAX_WAITING:,} records were waiting)")
+            self.refused.append(f"{self._silence or self._last_error} (more than {MAX_WAITING:,} records were waiting)")
             return None
         self._waiting.append(action)
         return self.deliver()
@@ -54,7 +55,7 @@ class Outbox:
         while self._waiting and (now or time.monotonic() >= self._quiet_until):
             try:
                 result = self._waiting[0]()
-                self._pause = PAUSE_SECONDS
+                self._pause, self._silence = PAUSE_SECONDS, ""
             except Exception as error:
                 result = None
                 if self._keep(error):

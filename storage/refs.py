@@ -42,11 +42,19 @@ def read_refs(store: Store) -> dict[str, Ref]:
 
 def write_refs(store: Store, names: Mapping[str, Ref]) -> None:
     """Replace all names in one step; raises StoreError for an artifact that the store does not hold."""
+    _check(store, names)
+    _write(store, names)
+
+
+def _check(store: Store, names: Mapping[str, Ref]) -> None:
     for name, ref in names.items():
         if not _NAME.fullmatch(name):
             raise StoreError(f"ref {name!r}: a name is of a-z, 0-9, '.', '_', '-', at most 64 characters")
         if store.artifact(ref.artifact) is None:
             raise StoreError(f"ref {name}: the store holds no artifact {ref.artifact}")
+
+
+def _write(store: Store, names: Mapping[str, Ref]) -> None:
     rows = {name: {"artifact": ref.artifact, "keep": list(ref.keep), "note": ref.note} for name, ref in names.items()}
     write_json(_path(store), rows)
     store.share_named(_path(store))
@@ -60,7 +68,8 @@ def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
         before = dict(names)
         yield names
         if names != before:
-            write_refs(store, names)
+            _check(store, {name: ref for name, ref in names.items() if before.get(name) != ref})
+            _write(store, names)
 
 
 def kept_by_refs(store: Store) -> set[str]:

@@ -108,7 +108,7 @@ class Remote:
     def delete(self, key: str) -> None:
         """Take an object away if it is there."""
         with suppress(FileNotFoundError):
-            self._try(lambda: self._files.rm_file(self._path(key)), "be written")
+            self._try(lambda: self._files.rm_file(self._path(key)), "be changed")
 
     def names(self, folder: str) -> dict[str, int]:
         """Names and bytes of the objects that lie in a folder."""
@@ -206,13 +206,13 @@ class Remote:
                 future.cancel()
 
     def _try(self, action: Callable[[], T], what: str, attempts: int | None = None) -> T:
-        """Do it, again where that may help. FileNotFoundError and FileExistsError are answers, and pass through."""
+        """Do it, again where that may help. That something is there already, or is not there, are answers."""
         attempts = attempts or self._attempts
         for attempt in range(1, attempts + 1):
             try:
                 return action()
             except (FileNotFoundError, FileExistsError) as error:
-                if _code(error) == "NoSuchBucket" and what == "be written":
+                if isinstance(error, FileNotFoundError) and what == "be written":
                     raise self._explained(error, what) from error
                 raise
             except Exception as error:
@@ -228,7 +228,7 @@ class Remote:
         reason = redacted(str(error) or type(error).__name__).strip().rstrip(".")
         mend = f"What is under LLMILL_HOME is kept. Mend it, or unset {VARIABLE}, and run the same command again"
         if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-            mend = f"It may not be changed or read with these credentials or permissions. {mend}"
+            mend = f"The credentials or permissions in force do not allow it. {mend}"
         elif type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             mend = f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. {mend}"
         elif _is_transient(error):

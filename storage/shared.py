@@ -35,9 +35,15 @@ KNOWN_RUNS = 200  # so many of the newest are brought home
 
 
 def open_store(home: Path) -> Store:
-    """The store of a home: shared where LLMILL_STORE names a place, else the home's own."""
+    """The store of a home: shared where LLMILL_STORE names a place, else the home's own.
+
+    Raises StoreError, within seconds, where that place does not answer or may not be read.
+    """
     remote = remote_in_force()
-    return SharedStore(home, remote) if remote else Store(home)
+    if remote is None:
+        return Store(home)
+    remote.check()
+    return SharedStore(home, remote)
 
 
 class SharedStore(Store):
@@ -51,9 +57,6 @@ class SharedStore(Store):
         self._sending: list[Future[None]] = []
         self._there: set[str] = set()  # keys of objects that are known to be in the remote
         self._unsent: dict[str, Mapping[str, Any]] = {}  # build records by key
-
-    def check(self) -> None:
-        self.remote.check()
 
     @contextmanager
     def lock(self, key: str, seconds: float, waiting: Callable[[str], None] = nobody) -> Iterator[None]:

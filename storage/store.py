@@ -91,9 +91,6 @@ class Store:
 
     # A shared store (shared.py) does more here ------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Raise StoreError where the store cannot be used at all."""
-
     def fetch(self, artifact: Artifact, tell: Tell = silent) -> None:
         """Have all parts of an artifact in this home; raises DamagedError where that cannot be."""
 

@@ -93,7 +93,8 @@ class S3Server:
         self._ask(f"/-/fail/{count}", b"")
 
     def _ask(self, path: str, data: bytes | None = None) -> bytes:
-        with urllib.request.urlopen(urllib.request.Request(self.address + path, data=data)) as answer:
+        request = urllib.request.Request(self.address + path, data=data, headers={"Content-Type": "text/plain"})
+        with urllib.request.urlopen(request) as answer:
             return answer.read()
 
 

@@ -61,7 +61,8 @@ def test_the_plan_imports_nothing_heavy_and_writes_nothing(home: Path, tmp_path:
         "import sys; from flows.cli import main\n"
         "try:\n    main(['plan', 'quick', '--json'])\n"
         "finally:\n"
-        "    heavy = {'prefect', 'mlflow', 'torch', 'datasets', 'lm_eval', 'transformers'} & set(sys.modules)\n"
+        "    heavy = {'prefect', 'mlflow', 'torch', 'datasets', 'lm_eval', 'transformers', 'fsspec', 's3fs'}\n"
+        "    heavy = (heavy | {'botocore'}) & set(sys.modules)\n"
         "    print(sorted(heavy), file=sys.stderr)\n"
     )
     python = llmill_command()[0].removesuffix("llmill") + "python"
