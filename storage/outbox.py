@@ -23,11 +23,12 @@ Action = Callable[[], Any]
 class Outbox:
     """What is to be told to a server, in order."""
 
-    def __init__(self, silence: str | None = None) -> None:
-        """`silence` says why nobody has answered so far."""
+    def __init__(self, silence: str | None = None, ask: Callable[[], str | None] = lambda: None) -> None:
+        """`silence` says why nobody has answered so far; `ask` looks again, at less cost than a client does."""
         self.refused: list[str] = []  # what was dropped, and why
         self._waiting: deque[Action] = deque()
         self._silence = silence or ""  # said in place of the client's own errors until somebody answers
+        self._ask = ask
         self._last_error = ""
         self._pause = PAUSE_SECONDS
         self._quiet_until = time.monotonic() + self._pause if silence else 0.0
@@ -53,6 +54,10 @@ class Outbox:
         """Deliver what waits, unless a pause is on (`now`: even so); the result of the last, None where it waits."""
         result = None
         while self._waiting and (now or time.monotonic() >= self._quiet_until):
+            if self._silence and (silence := self._ask()):
+                self._silence = silence
+                self._be_quiet()
+                break
             try:
                 result = self._waiting[0]()
                 self._pause, self._silence = PAUSE_SECONDS, ""
@@ -71,6 +76,10 @@ class Outbox:
         if not is_transient(error) or self._tries == TRIES:
             self.refused.append(self._last_error)
             return False
+        self._silence = self._ask() or ""
+        self._be_quiet()
+        return True
+
+    def _be_quiet(self) -> None:
         self._quiet_until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
-        return True

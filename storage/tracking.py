@@ -101,7 +101,7 @@ class Tracker:
                 "Mend or unset it"
             ) from error
         self._home, self._run_name, self._recipe = home, run, recipe
-        self._outbox = Outbox(unreachable)
+        self._outbox = Outbox(unreachable, lambda: no_answer(self.uri))
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}

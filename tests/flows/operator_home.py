@@ -62,11 +62,14 @@ class Operator:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.ports[0]}/api/{path}", data, method=method)
         request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            return {"status": error.code, "detail": error.read().decode()}
+        for wait in (1, 2, 4, 8, None):  # its SQLite is busy for a while now and then: clients ask again
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read() or b"null")
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or wait is None:
+                    return {"status": error.code, "detail": error.read().decode()}
+            time.sleep(wait)
 
     def form(self, deployment: str = "build/build") -> dict[str, Any]:
         """The parameters that the form shows when it is opened."""
