@@ -25,6 +25,7 @@ from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
 PROGRESS_SECONDS = 3.0
+QUIET_SECONDS = 120.0  # after a failure nothing is shown for so long
 
 
 class PrefectRun(Listener):
@@ -32,7 +33,8 @@ class PrefectRun(Listener):
 
     def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
         self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
-        self.failures: list[str] = []  # of what is only shown
+        self.failures: list[str] = []
+        self._quiet_until = 0.0  # of what is only shown
         self._bars: dict[str, tuple[UUID, float]] = {}
         builder.listeners = [*builder.listeners, self]
 
@@ -192,10 +194,13 @@ class PrefectRun(Listener):
         self._safely(lambda: create_table_artifact(rows, key=result.stage, description=f"What {result.stage} did"))
 
     def _safely(self, show: Callable[[], Any]) -> Any:
-        """What is only shown never fails a run."""
+        """What is only shown never fails a run; a client that was refused has tried for half a minute before."""
+        if time.monotonic() < self._quiet_until:
+            return None
         try:
             return show()
         except Exception as error:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
             self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0])[:200])
             return None
 

@@ -45,7 +45,7 @@ def test_a_database_that_dies_loses_nothing_and_digests_are_those_of_sqlite(
     while not list(home.glob("work/pretrain-*")) and process.poll() is None:
         time.sleep(0.05)
     server.kill()
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=360)[0]
     assert process.returncode == 2, said
     assert "Traceback" not in said and "does not work any more" in said and "run the same command again" in said
     kept = published(home)
