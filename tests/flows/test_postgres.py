@@ -50,7 +50,8 @@ def test_a_database_that_dies_loses_nothing_and_digests_are_those_of_sqlite(
     assert "Traceback" not in said and "does not work any more" in said and "run the same command again" in said
     kept = published(home)
     server.start()
-    report = report_of(llmill("run", "smoke", "--json", home=home, cwd=folder, environment=environment))
+    again = ("run", "smoke", "--json", "--force", "release")  # stages go on without the database, perhaps all of them
+    report = report_of(llmill(*again, home=home, cwd=folder, environment=environment))
     assert digests(report) == digests(smoke[1])
     assert set(outcomes(report).values()) == {"built", "reused"} and published(home).items() >= kept.items()
 
@@ -61,7 +62,8 @@ def test_a_database_that_dies_loses_nothing_and_digests_are_those_of_sqlite(
     )
     assert [name for (name,) in server.query("prefect", f"{statement} order by t.start_time")] == list(STAGE_NAMES)
     recorded = dict(server.query("mlflow", "select name, status from runs"))  # type: ignore[arg-type]
-    assert recorded.keys() >= {report["run"], *STAGE_NAMES} and "RUNNING" not in recorded.values()
+    assert recorded.keys() >= {report["run"], "collect", "release"} and "RUNNING" not in recorded.values()
+    assert "not everything was recorded" in said
     assert server.query("mlflow", "select artifact_location from experiments where name = 'llmill'") == [
         ((home / "mlflow" / "artifacts").as_uri(),)
     ]
