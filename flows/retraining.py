@@ -149,7 +149,7 @@ def _settling(store: Store, pipeline: Pipeline, champion: Champion | None) -> Pi
     def settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
         found = {result.stage: result for result in results}
         release = found["release"].artifact if "release" in found else None
-        data["verdict"] = verdict = {
+        verdict = {
             "champion": champion.digest if champion else None,
             "champion_run": champion.note["run"] if champion else None,
             "candidate": release.digest if release else None,
@@ -164,6 +164,7 @@ def _settling(store: Store, pipeline: Pipeline, champion: Champion | None) -> Pi
                 reasons=verdict["reasons"],
                 instead_of=_expected(store, champion),
             )
+        data["verdict"] = verdict  # not before the champion was replaced: that may be refused
 
     return Pipeline(pipeline.name, pipeline.function, pipeline.stages, settle)
 

@@ -1,0 +1,150 @@
+"""The champion by hand, and a retraining that finds nothing new: on a copy of the finished smoke run."""
+
+import io
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+
+from flows.recipe import load_recipe
+from flows.retraining import LOCK, execute_retraining
+from storage.files import locked
+from storage.garbage import collect_garbage
+from storage.refs import Ref, changing_refs, read_refs
+from storage.store import Store
+from tasks.engine import Options
+
+
+@pytest.fixture
+def with_champion(smoke_home: Path, command: Command) -> Path:
+    command.json("promote", "latest", home=smoke_home)
+    return smoke_home
+
+
+def release_of(report: dict[str, Any]) -> str:
+    return str(next(row["artifact"]["digest"] for row in report["stages"] if row["stage"] == "release"))
+
+
+def test_nothing_new_reuses_all_and_keeps_the_champion(with_champion: Path, command: Command) -> None:
+    plan = command.json("plan", "smoke", "--retrain", home=with_champion)
+    names = ["collect", "deduplicate", "filter", "tokenize", "finetune", "evaluate", "release"]
+    assert [(line["stage"], line["will"]) for line in plan["stages"]] == [(name, "reuse") for name in names]
+    before = read_refs(Store(with_champion))
+    report = command.json("retrain", "smoke", home=with_champion)  # not plain, and yet no server is started
+    assert report["status"] == "reused" and report["verdict"]["decision"] == "kept"
+    assert report["verdict"]["reasons"] == ["nothing new: the candidate is the champion itself"]
+    assert read_refs(Store(with_champion)) == before
+    page = Path(report["report"]).read_text()
+    assert "Champion kept." in page and "nothing new" in page
+
+
+def test_promoting_by_hand_says_who_is_champion_now(
+    smoke_home: Path, smoke: tuple[Path, dict[str, Any]], command: Command
+) -> None:
+    assert command.json("champion", home=smoke_home)["champion"] is None
+    release = release_of(smoke[1])
+    assert command.json("promote", release[:12], home=smoke_home)["changed"]
+    assert not command.json("promote", "latest", home=smoke_home)["changed"], "it is the champion already"
+    found = command.json("champion", home=smoke_home)
+    assert found["champion"]["release"] == release and found["champion"]["run"] == smoke[1]["run"]
+    assert found["previous"] is None and found["damage"] == []
+    _, out, _ = command("champion", home=smoke_home)
+    assert release[:8] in out and "promoted by hand" in out and "previous    none" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rollback"], "no champion yet"),
+        (["promote", "nosuch"], "neither a run nor a digest"),
+        (["promote", "0000000000"], "no artifact or part begins"),
+        (["promote", "latest/filter"], "latest/filter"),
+    ],
+)
+def test_bad_input_is_refused(smoke_home: Path, command: Command, arguments: list[str], message: str) -> None:
+    status, _, err = command(*arguments, home=smoke_home)
+    assert status == 2 and message in err and "Traceback" not in err
+    assert read_refs(Store(smoke_home)) == {}
+
+
+def test_a_run_without_a_release_cannot_be_promoted(with_champion: Path, command: Command) -> None:
+    run = command.json("run", "smoke", "--plain", "--to", "filter", home=with_champion)["run"]
+    status, _, err = command("promote", run, home=with_champion)
+    assert status == 2 and "has no release" in err
+    status, _, err = command("rollback", home=with_champion)
+    assert status == 2 and "no previous champion" in err
+
+
+def test_rollback_changes_places_in_one_step_and_back(two_runs: Path, home: Path, command: Command) -> None:
+    shutil.copytree(two_runs, home, dirs_exist_ok=True, symlinks=True)
+    first, second = command.json("runs", home=home)
+    for run in (first, second):
+        command.json("promote", run["run"], home=home)
+    assert [read_refs(Store(home))[name].note["run"] for name in ("champion", "previous")] == [
+        second["run"],
+        first["run"],
+    ]
+    assert command.json("rollback", home=home)["champion"]["run"] == first["run"]
+    assert command.json("rollback", home=home)["champion"]["run"] == second["run"]
+
+
+def test_gc_keeps_what_a_retraining_goes_on_from(with_champion: Path, command: Command) -> None:
+    store = Store(with_champion)
+    collect_garbage(store, 0, [], dry_run=False)
+    kinds = sorted(artifact.stage for digest in store.artifacts() if (artifact := store.artifact(digest)))
+    assert kinds == ["evaluate", "finetune", "pretrain", "release", "tokenize", "tokenizer"]
+    assert command.json("champion", home=with_champion)["damage"] == []
+
+
+def test_a_second_retraining_waits_for_the_first(with_champion: Path) -> None:
+    out = io.StringIO()
+    done: list[Any] = []
+    call = (load_recipe("smoke"), Options(), out)
+    second = threading.Thread(target=lambda: done.append(execute_retraining(*call, plain=True)))
+    with locked(Store(with_champion).work / f"{LOCK}.lock"):
+        second.start()
+        second.join(1.0)
+        assert second.is_alive() and "another retraining is under way" in out.getvalue() and not done
+    second.join(60)
+    assert done[0][0]["verdict"]["decision"] == "kept"
+
+
+def test_a_damaged_champion_that_cannot_be_rebuilt_is_refused(with_champion: Path, command: Command) -> None:
+    """Its run's recipe is gone, so nobody knows how it was made."""
+    store = Store(with_champion)
+    ref = read_refs(store)["champion"]
+    base = store.artifact(ref.note["stages"]["pretrain"])
+    assert base is not None
+    (base["model"] / "model.safetensors").unlink()
+    with changing_refs(store) as names:
+        names["champion"] = Ref(ref.artifact, ref.keep, {**ref.note, "run": "gone"})
+    for arguments in (("retrain", "smoke", "--plain"), ("plan", "smoke", "--retrain")):
+        status, _, err = command(*arguments, home=with_champion)
+        assert status == 2 and "pretrain: part missing: model/model.safetensors" in err and "llmill rollback" in err
+    status, out, _ = command("champion", home=with_champion)
+    assert status == 1 and "damaged" in out
+
+
+def test_another_shape_is_refused_before_anything_runs(with_champion: Path, command: Command) -> None:
+    known = command.json("runs", home=with_champion)
+    status, _, err = command("retrain", "smoke", "--plain", "--set", "pretrain.layers=1", home=with_champion)
+    assert status == 2 and "retrain.start=scratch" in err
+    assert command.json("runs", home=with_champion) == known
+
+
+def test_a_damaged_list_of_names_stops_before_anything_runs(with_champion: Path, command: Command) -> None:
+    (with_champion / "store" / "refs.json").write_text("{")
+    for arguments in (("champion",), ("retrain", "smoke", "--plain"), ("promote", "latest"), ("gc",)):
+        status, _, err = command(*arguments, home=with_champion)
+        assert status == 2 and "refs.json: is damaged" in err, arguments
+
+
+def test_the_recipe_s_section_enters_no_key_of_an_ordinary_build(with_champion: Path, command: Command) -> None:
+    settings = ["--set", "retrain.new_share=0.9", "--set", "retrain.gate.confidence=0.8"]
+    plan = command.json("plan", "smoke", *settings, home=with_champion)
+    assert {line["will"] for line in plan["stages"]} == {"reuse"}
+    assert json.loads((with_champion / "store" / "refs.json").read_text())
