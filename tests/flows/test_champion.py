@@ -42,6 +42,14 @@ def test_nothing_new_reuses_all_and_keeps_the_champion(with_champion: Path, comm
     assert "Champion kept." in page and "nothing new" in page
 
 
+def test_the_first_model_becomes_the_champion_if_it_is_sound(smoke_home: Path, command: Command) -> None:
+    report = command.json("retrain", "smoke", "--plain", home=smoke_home)
+    built = [row["stage"] for row in report["stages"] if row["outcome"] == "built"]
+    assert built == ["verdict"] and report["verdict"]["decision"] == "first"
+    assert "this model is sound" in report["verdict"]["reasons"][0]
+    assert command.json("champion", home=smoke_home)["champion"]["run"] == report["run"]
+
+
 def test_promoting_by_hand_says_who_is_champion_now(
     smoke_home: Path, smoke: tuple[Path, dict[str, Any]], command: Command
 ) -> None:

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_model import LocalContext, artifact
+from tiny_model import LocalContext, artifact, write_model
 
 from storage.artifacts import Artifact
 from storage.errors import ConfigError
 from storage.tokens import write_token_meta, write_token_shard
 from tasks.canaries import Planted, write_planted
-from tasks.pretrain import PretrainConfig, pretrain
+from tasks.pretrain import PretrainConfig
 from tasks.retrain import ContinueConfig, RetrainConfig, continue_pretraining
 
-SMALL: dict[str, Any] = {"layers": 1, "width": 32, "heads": 2, "head_dim": 16, "feed_forward": 32}
-FIELDS: dict[str, Any] = {**SMALL, "context_length": 16, "batch_tokens": 64, "device": "cpu", "dtype": "float32"}
+SHAPE: dict[str, Any] = {"layers": 2, "width": 32, "heads": 2, "key_value_heads": 1, "head_dim": 16, "feed_forward": 48}
+FIELDS: dict[str, Any] = {**SHAPE, "context_length": 16, "batch_tokens": 64, "device": "cpu", "dtype": "float32"}
 
 
 def token_set(folder: Path, shards: int) -> Artifact:
@@ -33,11 +33,13 @@ def token_set(folder: Path, shards: int) -> Artifact:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Artifact, Artifact]:
-    """What was learned, what there is now (one shard more), and the base model."""
+    """What was learned, what there is now (one shard more), and a base model."""
     folder = tmp_path_factory.mktemp("world")
     learned, tokens = token_set(folder / "learned", 1), token_set(folder / "tokens", 2)
-    pretrain.function(PretrainConfig(**FIELDS, steps=30), learned, context=LocalContext(folder / "base"))
-    parts = {name: folder / "base" / name for name in ("model", "curve", "canaries")}
+    base = write_model(folder / "model", vocabulary_size=64, context_length=16)
+    (folder / "curve").mkdir()
+    (folder / "curve" / "curve.jsonl").write_text("{}\n")
+    parts = {"model": folder / "model", "curve": folder / "curve", "canaries": base["canaries"].path}
     return learned, tokens, artifact("pretrain", **parts)
 
 
@@ -73,7 +75,7 @@ def test_where_nothing_is_new_the_champion_s_model_comes_out(
 
 def test_another_shape_is_refused(world: tuple[Artifact, Artifact, Artifact], tmp_path: Path) -> None:
     learned, tokens, base = world
-    config = ContinueConfig(**{**FIELDS, "layers": 2})
+    config = ContinueConfig(**{**FIELDS, "layers": 3})
     with pytest.raises(ConfigError, match=r"another shape.*retrain.start=scratch"):
         continue_pretraining.function(config, tokens, base, learned, context=LocalContext(tmp_path))
 
