@@ -91,7 +91,7 @@ def budget(config: ContinueConfig, mixture: Mixture, step_tokens: int) -> tuple[
     new = max(1, min(most, round(total * config.new_share)))
     total = max(total, step_tokens + 1)
     if not mixture.old.tokens:  # nothing to replay
-        return total, 0
+        return max(min(most, config.tokens or most), step_tokens + 1), 0
     return new, total - new
 
 

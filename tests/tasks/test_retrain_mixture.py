@@ -106,3 +106,12 @@ def test_the_budget_is_bounded_by_passes_over_the_new_text(
     fresh = [(9, 9, number // 100 + 4, number % 100 + 4) for number in range(200)]  # 1,000 tokens with their marks
     mixture = Mixture(token_set(tmp_path / "a", [old, fresh]), token_set(tmp_path / "b", [old]))
     assert budget(ContinueConfig(**fields), mixture, step_tokens=256) == (new, replay)  # type: ignore[arg-type]
+
+
+def test_with_nothing_to_replay_new_text_is_not_passed_more_often(tmp_path: Path) -> None:
+    fresh = [(9, 9, number // 100 + 4, number % 100 + 4) for number in range(200)]  # 1,000 tokens with their marks
+    gone = [(2, 3, 4, 5)]
+    mixture = Mixture(token_set(tmp_path / "a", [fresh]), token_set(tmp_path / "b", [gone]))
+    assert mixture.old.tokens == 0
+    config = ContinueConfig(tokens=10**6, new_share=0.25, new_passes=2)
+    assert budget(config, mixture, 64) == (2_000, 0)
