@@ -16,7 +16,7 @@ from flows.recipe import Recipe
 from flows.servers import Server
 from flows.text import about, effort, figure
 from storage.addresses import redacted
-from storage.errors import LlmillError
+from storage.errors import LlmillError, StoreError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
 from tasks.config import StageConfig
@@ -51,6 +51,7 @@ class PrefectRun(Listener):
             walk(self)
             return
         errors: list[BaseException] = []
+        walked: list[bool] = []  # to its end: what fails after that is only to be said
 
         def pipeline(recipe: dict[str, Any]) -> Any:
             from prefect.states import Completed, Failed
@@ -58,6 +59,7 @@ class PrefectRun(Listener):
             self._begin(plan)
             try:
                 walk(self)
+                walked.append(True)
             except LlmillError as error:
                 errors.append(error)
                 return Failed(message=str(error))
@@ -67,8 +69,14 @@ class PrefectRun(Listener):
             return Completed(message=f"{len(self.builder.results)} stages")
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
-        with _telling(errors, self.server):
-            state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
+        try:
+            with _telling(errors, self.server):
+                state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
+        except StoreError as lost:
+            if not walked:
+                raise
+            self.failures.append(f"the end of the run: {lost}")
+            return
         if not state.is_completed():
             raise RuntimeError(f"Prefect: the flow run ended as {state.name}: {state.message}")
 

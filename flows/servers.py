@@ -20,7 +20,7 @@ from storage.addresses import check_form, no_answer, redacted, without_credentia
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
 from storage.home import pages_file
-from storage.runs import attempts_of
+from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
@@ -104,12 +104,13 @@ class Server:
         )
 
     def close_dead(self, home: Path, dead: Mapping[str, Any]) -> None:
-        """Mark the flow run of a dead run as crashed, unless a later attempt goes on with it."""
+        """Tell the end of a run that could not tell it, unless a later attempt goes on with its flow run."""
         from prefect.client.orchestration import get_client
         from prefect.context import FlowRunContext
         from prefect.exceptions import ObjectNotFound
-        from prefect.states import Crashed
+        from prefect.states import Cancelled, Completed, Crashed, Failed
 
+        ends: dict[str, Any] = {COMPLETED: Completed, FAILED: Failed, INTERRUPTED: Cancelled}
         flow_run, context = dead.get("prefect", {}).get("flow_run"), FlowRunContext.get()
         ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
         if flow_run in (None, ours) or attempts_of(home, flow_run)[-1]["run"] != dead["run"]:
@@ -120,8 +121,12 @@ class Server:
             except ObjectNotFound:
                 return
             if state is None or not state.is_final():
-                crashed: Any = Crashed(message="The process of this run is gone.")
-                client.set_flow_run_state(UUID(flow_run), crashed, force=True)
+                ended = ends.get(dead["status"])
+                if ended is None:
+                    end: Any = Crashed(message="The process of this run is gone.")
+                else:
+                    end = ended(message=f"It ended as {dead['status']}, when the server could not be told.")
+                client.set_flow_run_state(UUID(flow_run), end, force=True)
 
 
 @contextmanager
