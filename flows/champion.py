@@ -2,7 +2,7 @@
 
 Both are named references of the store (storage/refs.py), set in one step; what they keep is all that a later retraining
 needs: release, both models, tokenizer, token shards (they say which text is old) and scores. MLflow's aliases of the
-same names are a mirror (storage/tracking.py); the store decides.
+same names are a mirror (storage/aliases.py); the store decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from storage.artifacts import Artifact
 from storage.errors import DataError, StoreError
 from storage.refs import Ref, changing_refs, read_refs
 from storage.store import Store
-from tasks.engine import timestamp
+from tasks.provenance import timestamp
 
 CHAMPION, PREVIOUS = "champion", "previous"
 ALIASES = (CHAMPION, PREVIOUS)

@@ -55,17 +55,17 @@ def retrain(recipe: Recipe = QUICK, force: Sequence[StageName] = ()) -> Any:
 def _carry_out(execute: Execute, recipe: Any, options: Options) -> Any:
     """One attempt of a flow run that a worker has started; returns its last state."""
     watch_parent(os.getppid())  # a worker that is killed takes its runs with it; they turn Crashed, and can be retried
-    out = _LogLines(get_run_logger())
+    logger = get_run_logger()
     try:
         if not os.environ.get(VARIABLE):
             raise ConfigError(f"{VARIABLE} is not set for this worker: start it with `llmill worker`, or set it")
         earlier = attempts_of(home(), str(flow_run.id))
         left = options_left({"to": options.to, "force": options.force}, earlier)
-        result, error = execute(_recipe(recipe), left, cast(TextIO, out), deployed=True)
+        result, error = execute(_recipe(recipe), left, cast(TextIO, _LogLines(logger)), deployed=True)
     except LlmillError as caught:
         error = caught
     if isinstance(error, LlmillError):
-        out.error(str(error))
+        logger.error(str(error))
         return Failed(message=str(error))
     if error is not None:
         raise error
@@ -91,6 +91,3 @@ class _LogLines(io.TextIOBase):
             if line.strip():
                 self._logger.info(line)
         return len(text)
-
-    def error(self, message: str) -> None:
-        self._logger.error(message)

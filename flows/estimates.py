@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.store import Store
-from tasks.engine import host_facts
+from tasks.provenance import host_facts
 from tasks.stage import Decision
 
 LAST_BUILDS = 5  # code and machine change: older ones tell little

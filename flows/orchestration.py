@@ -1,7 +1,7 @@
-"""Prefect: the flow run, its tasks and artifacts. The only module that wraps the flows.
+"""Prefect: a run as a flow run, its stages as tasks, and what is shown of them.
 
-Prefect displays, retries and will schedule; the store decides what is true. Each stage is one directly called task
-(never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
+Prefect displays, retries and schedules (deployed.py); the store decides what is true. Each stage is one directly called
+task (never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
 """
 
 import time
@@ -33,8 +33,8 @@ class PrefectRun(Listener):
 
     def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
         self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
-        self.failures: list[str] = []
-        self._quiet_until = 0.0  # of what is only shown
+        self.failures: list[str] = []  # of what is only shown
+        self._quiet_until = 0.0
         self._bars: dict[str, tuple[UUID, float]] = {}
         builder.listeners = [*builder.listeners, self]
 

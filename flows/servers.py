@@ -25,6 +25,7 @@ from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
 POOL = "llmill"  # the work pool that our workers serve
+WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
 HEARTBEAT_SECONDS = 30  # of a flow run; the least that Prefect takes
 POLL_SECONDS = 2  # a worker asks so often for runs; Prefect's own 10 are long after a click
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
@@ -199,9 +200,6 @@ def worker_environment(api: str) -> dict[str, str]:
     environment.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_SECONDS))
     return environment
-
-
-WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
 
 
 def start_child(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":

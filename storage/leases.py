@@ -95,7 +95,7 @@ class _Lease:
                 if self._create(newest + 1):
                     return
                 continue
-            if not told:
+            if not told and body:  # an object that is being written, or was just followed, tells nothing yet
                 waiting(str(body.get("holder", "another worker")))
                 told = True
             time.sleep(min(MAX_POLL_SECONDS, promised / POLLS_A_LEASE))

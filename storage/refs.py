@@ -40,10 +40,19 @@ def read_refs(store: Store) -> dict[str, Ref]:
         raise StoreError(f"{path}: is damaged; delete it and set the names again (llmill promote)") from None
 
 
-def write_refs(store: Store, names: Mapping[str, Ref]) -> None:
-    """Replace all names in one step; raises StoreError for an artifact that the store does not hold."""
-    _check(store, names)
-    _write(store, names)
+@contextmanager
+def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
+    """The names, to be changed in the block; written in one step at its end. Nobody else changes any meanwhile.
+
+    Raises StoreError, and changes none, for a new name that is none or points to what the store does not hold.
+    """
+    with store.unswept(), store.lock("refs", LEASE_SECONDS):
+        names = read_refs(store)
+        before = dict(names)
+        yield names
+        if names != before:
+            _check(store, {name: ref for name, ref in names.items() if before.get(name) != ref})
+            _write(store, names)
 
 
 def _check(store: Store, names: Mapping[str, Ref]) -> None:
@@ -58,18 +67,6 @@ def _write(store: Store, names: Mapping[str, Ref]) -> None:
     rows = {name: {"artifact": ref.artifact, "keep": list(ref.keep), "note": ref.note} for name, ref in names.items()}
     write_json(_path(store), rows)
     store.share_named(_path(store))
-
-
-@contextmanager
-def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
-    """The names, to be changed in the block; written at its end. Nobody else changes any meanwhile."""
-    with store.unswept(), store.lock("refs", LEASE_SECONDS):
-        names = read_refs(store)
-        before = dict(names)
-        yield names
-        if names != before:
-            _check(store, {name: ref for name, ref in names.items() if before.get(name) != ref})
-            _write(store, names)
 
 
 def kept_by_refs(store: Store) -> set[str]:

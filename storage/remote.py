@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from storage.addresses import redacted
 from storage.errors import ConfigError, StoreError
 from storage.store import Tell, silent
+from storage.transient import is_transient
 
 VARIABLE = "LLMILL_STORE"
 # Where a file can be created only if it is not there, in one step, as a lease needs it.
@@ -35,12 +36,6 @@ LISTED_ABOVE = 32  # more objects than this are looked up by listing their folde
 _CONNECTION = {"connect_timeout": 5, "read_timeout": 60, "retries": {"total_max_attempts": 1}}
 _OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": _CONNECTION}, "file": {"auto_mkdir": True}}
 _STREAMING = {"s3": {"chunksize": CHUNK_BYTES, "max_concurrency": CHUNKS_A_FILE}}
-# Errors of botocore and aiohttp, by name: neither package may be there.
-_TRANSIENT = {
-    *("ConnectionError", "HTTPClientError", "ConnectTimeoutError", "ReadTimeoutError", "IncompleteReadError"),
-    *("ClientConnectionError", "ClientPayloadError", "TimeoutError", "FSTimeoutError", "ResponseParserError"),
-}
-_TRANSIENT_NUMBERS = {errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE}
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -218,7 +213,7 @@ class Remote:
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise  # of this machine's disk
-                if attempt == attempts or not _is_transient(error):
+                if attempt == attempts or not is_transient(error):
                     raise self._explained(error, what) from error
                 time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
         raise AssertionError("unreachable")
@@ -231,7 +226,7 @@ class Remote:
             mend = f"The credentials or permissions in force do not allow it. {mend}"
         elif type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
             mend = f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. {mend}"
-        elif _is_transient(error):
+        elif is_transient(error):
             mend = f"Is the address right (AWS_ENDPOINT_URL) and the server running? {mend}"
         code = _code(error)
         return StoreError(f"{self.name}: cannot {what} ({f'{code}: ' if code else ''}{reason}). {mend}")
@@ -261,11 +256,6 @@ def _code(error: BaseException) -> str:
     response = getattr(error.__cause__ or error, "response", None)
     found = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return str(found or "")
-
-
-def _is_transient(error: BaseException) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & _TRANSIENT) or (isinstance(error, OSError) and error.errno in _TRANSIENT_NUMBERS)
 
 
 def remote_in_force() -> Remote | None:

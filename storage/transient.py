@@ -1,8 +1,8 @@
 """Whether a retry can cure an error: the network, a busy server, a busy database; never data, settings or code.
 
 Libraries wrap what went wrong into errors of their own, so that the whole chain of causes is looked at. Their classes
-are known by name, since importing them all would cost seconds. One answer for all who ask: the retries of a stage and
-the records for MLflow.
+are known by name, since importing them all would cost seconds. One answer for all who ask: the retries of a stage,
+the records for MLflow and the shared store.
 """
 
 import errno
@@ -17,14 +17,14 @@ _NUMBERS = frozenset(
     (
         *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EPIPE),
         *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.EHOSTDOWN),
-        *(errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET),
+        *(errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET, errno.EREMOTEIO),
     )
 )
 _STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))  # HTTP: late, early, too many, the server broken
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _CLASSES = {  # package -> its errors of transport, with those below them
     "aiohttp": {"ClientConnectionError", "ClientPayloadError"},
-    "botocore": {"ConnectionError", "HTTPClientError"},
+    "botocore": {"ConnectionError", "HTTPClientError", "IncompleteReadError", "ResponseParserError"},
     "http": {"IncompleteRead", "BadStatusLine"},
     "httpcore": {"TimeoutException", "NetworkError", "RemoteProtocolError", "ProxyError"},
     "httpx": {"TimeoutException", "NetworkError", "RemoteProtocolError", "ProxyError"},

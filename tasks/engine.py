@@ -4,14 +4,10 @@ Both walk the same flow function. The builder knows nothing of Prefect or MLflow
 and the flows layer listens.
 """
 
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -25,6 +21,7 @@ from tasks.attempts import Retry, draw_waits, time_limit
 from tasks.config import StageConfig
 from tasks.context import Execution, Summary
 from tasks.limits import Limits
+from tasks.provenance import host_facts, timestamp
 from tasks.stage import Decision, Output, Pending, Stage, decide, differences_between, identify
 from tasks.workspace import Executor, Progress, Workspace
 
@@ -250,7 +247,7 @@ class Builder:
 
         return tell
 
-    # ------------------------------------------------------------------------------------------------------------
+    # One attempt ------------------------------------------------------------------------------------------------
 
     def _decide(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Decision:
         force, keep = stage.name in self.options.force, stage.name in self.options.keep
@@ -394,32 +391,6 @@ def _out_of_time(stage: str, limits: Limits) -> str:
         f"{stage}: stopped after {minutes:g} minutes, which {limits.timeout_field} allows. Raise it, or find out what "
         "held the stage up. Finished shards and checkpoints are kept: the same command goes on from there"
     )
-
-
-def timestamp() -> str:
-    """Now, UTC, to the microsecond; for build records and run files, never for artifacts."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def host_facts() -> dict[str, Any]:
-    """Provenance of a build: what varies from machine to machine and enters no key."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "executable": Path(sys.executable).name,
-    }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor()
 
 
 def _declared(output: Output, names: tuple[str, ...]) -> Artifact:

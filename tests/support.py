@@ -65,14 +65,19 @@ def digests(report: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def processes_of(home: Path) -> list[str]:
-    """Command lines of the living processes that work on a home."""
+def living_processes(home: Path) -> dict[int, str]:
+    """The living processes that work on a home, this one left out: command lines by process id."""
     marker = f"LLMILL_HOME={home}".encode()
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if marker in (process / "environ").read_bytes().split(b"\0") and process.name != str(os.getpid()):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-    return [command for command in found if command]
+    return {process: command for process, command in found.items() if command}
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of the living processes that work on a home."""
+    return list(living_processes(home).values())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from support import llmill, llmill_command
+from support import living_processes, llmill, llmill_command
 
 from flows.servers import free_port
 
@@ -124,13 +124,5 @@ class Operator:
 
     def processes(self, *patterns: str) -> list[int]:
         """The processes of this home whose command line holds one of the patterns."""
-        marker, found = f"LLMILL_HOME={self.home}".encode(), []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if marker in (process / "environ").read_bytes().split(b"\0"):
-                    command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    if any(pattern in command for pattern in patterns):
-                        found.append(int(process.name))
-            except OSError:
-                continue
-        return found
+        commands = living_processes(self.home).items()
+        return [process for process, command in commands if any(pattern in command for pattern in patterns)]

@@ -12,7 +12,7 @@ from support import digests, llmill, llmill_command, outcomes, report_of
 
 from storage.files import locked
 from storage.garbage import collect_garbage
-from storage.refs import Ref, write_refs
+from storage.refs import Ref, changing_refs
 from storage.store import Store
 
 
@@ -85,7 +85,8 @@ def test_jobs_of_kept_builds_stay_so_that_new_data_cost_new_shards_only(copy: Pa
 def test_with_no_run_kept_releases_and_named_references_remain(copy: Path) -> None:
     first = known_runs(copy)[0]
     tuned = next(row["artifact"]["digest"] for row in first["stages"] if row["stage"] == "finetune")
-    write_refs(Store(copy), {"champion": Ref(tuned)})
+    with changing_refs(Store(copy)) as names:
+        names["champion"] = Ref(tuned)
     sweep(copy, 0)
     stages = sorted(Store(copy).artifact(digest).stage for digest in artifacts(copy))  # type: ignore[union-attr]
     assert stages == ["finetune", "release", "release"] and tuned in artifacts(copy)

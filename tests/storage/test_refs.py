@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StoreError
-from storage.refs import Ref, changing_refs, kept_by_refs, read_refs, write_refs
+from storage.refs import Ref, changing_refs, kept_by_refs, read_refs
 from storage.store import Store
 
 
@@ -29,7 +29,8 @@ def test_names_point_to_artifacts_until_they_are_forgotten(store: Store) -> None
 
 def test_a_change_that_fails_changes_no_name(store: Store) -> None:
     first, second = (store.publish_artifact(stage, {}).digest for stage in ("one", "two"))
-    write_refs(store, {"champion": Ref(first)})
+    with changing_refs(store) as names:
+        names["champion"] = Ref(first)
     with pytest.raises(StoreError, match="holds no artifact"), changing_refs(store) as names:
         names["champion"] = Ref(second)
         names["before"] = Ref("0" * 64)
@@ -42,13 +43,14 @@ def test_a_change_that_fails_changes_no_name(store: Store) -> None:
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "A", ".hidden", "x" * 65])
 def test_a_name_is_no_path(store: Store, name: str) -> None:
     digest = store.publish_artifact("one", {}).digest
-    with pytest.raises(StoreError, match="name"):
-        write_refs(store, {name: Ref(digest)})
+    with pytest.raises(StoreError, match="name"), changing_refs(store) as names:
+        names[name] = Ref(digest)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"champion": {"artifact": "0"}}', '{"champion": 3}'])
 def test_a_damaged_file_says_so(store: Store, text: str) -> None:
-    write_refs(store, {"champion": Ref(store.publish_artifact("one", {}).digest)})
+    with changing_refs(store) as names:
+        names["champion"] = Ref(store.publish_artifact("one", {}).digest)
     (store.root / "refs.json").write_text(text)
     with pytest.raises(StoreError, match="damaged"):
         read_refs(store)

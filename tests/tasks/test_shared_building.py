@@ -11,7 +11,7 @@ from test_engine import CALLS, CountConfig, UniqueConfig, WordsConfig, flow, out
 from storage.artifacts import Artifact, StoredFile
 from storage.canonical import digest_file
 from storage.errors import StoreError
-from storage.refs import Ref, changing_refs, read_refs, write_refs
+from storage.refs import Ref, changing_refs, read_refs
 from storage.remote import Remote
 from storage.shared import SharedStore
 from storage.store import Store
@@ -224,7 +224,8 @@ def test_a_worker_goes_on_with_the_shards_of_another_that_has_died(tmp_path: Pat
 def test_names_are_shared_and_changes_of_two_homes_both_stay(tmp_path: Path, url: str) -> None:
     a, b = SharedStore(tmp_path / "a", Remote(url)), SharedStore(tmp_path / "b", Remote(url))
     early = Store(tmp_path / "a").publish_artifact("early", {}).digest
-    write_refs(Store(tmp_path / "a"), {"from-before": Ref(early)})
+    with changing_refs(Store(tmp_path / "a")) as names:
+        names["from-before"] = Ref(early)
     digest = run(tmp_path / "a", a.remote)["count"].artifact
     assert digest is not None
     assert read_refs(a).keys() == {"from-before"} == read_refs(b).keys()
