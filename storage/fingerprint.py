@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.canonical import digest_file
+from storage.memory import many_small_objects
 
 FIRST_PARTY = ("flows", "tasks", "model", "storage")
 PARSE_ATTEMPTS = 10
@@ -45,7 +46,8 @@ def fingerprint(
     `programs` are modules run in a child process: they count from their entry, the whole module first.
     `also` are further roots, such as the class of a stage's config. Returns `{"package.module.name": digest}`.
     """
-    return _installed_code(module).reach([(module, name), *also, *((program, WHOLE) for program in programs)])
+    with many_small_objects():
+        return _installed_code(module).reach([(module, name), *also, *((program, WHOLE) for program in programs)])
 
 
 def _installed_code(module: str) -> "Code":
@@ -158,6 +160,7 @@ class Code:
         """Digests of everything that can be reached from the roots, by qualified name."""
         found: dict[str, str] = {}
         seen: set[Definition] = set()
+        met: set[str] = set()  # modules of which a definition was seen
         waiting = [(module, name.partition(".")[0]) for module, name in roots]  # a method counts its class
         for module_name, _ in waiting:
             if self.module(module_name) is None:
@@ -168,7 +171,9 @@ class Code:
             if definition in seen or module is None:
                 continue
             seen.add(definition)
-            waiting.extend(self._effects(module, module.imports))
+            if module_name not in met:
+                met.add(module_name)
+                waiting.extend(self._effects(module, module.imports))
             if name == WHOLE:
                 found[module_name] = module.digest
                 waiting.extend((module_name, other) for other in module.definitions)
@@ -199,8 +204,7 @@ class Code:
         waiting, run = [name], set()
         while waiting:
             for package in _with_parents(waiting.pop()):
-                module = self.module(package)
-                if module is not None and package not in run:
+                if package not in run and (module := self.module(package)) is not None:
                     run.add(package)
                     waiting.extend(module.imports.run)
         return sorted(package for package in run if (module := self.module(package)) and module.has_effects(self))

@@ -48,14 +48,16 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from flows.plan import make_plan
-    from flows.retraining import plan_retraining
     from flows.text import plan_text
     from storage.home import home
     from storage.shared import open_store
 
     recipe, run_options = recipe_and_options(options)
-    plan = (plan_retraining if options.retrain else make_plan)(open_store(home()), recipe, run_options)
+    if options.retrain:
+        from flows.retraining import plan_retraining as make_plan
+    else:
+        from flows.plan import make_plan
+    plan = make_plan(open_store(home()), recipe, run_options)
     if options.json:
         print_json({"stages": [line.record() for line in plan]})
     else:

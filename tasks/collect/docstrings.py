@@ -13,15 +13,14 @@ Cost: about 5 MB of source a CPU-second, most of it in `ast.parse`.
 """
 
 import ast
-import gc
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
 from storage.documents import HELDOUT, TRAIN, Document, document_id
+from storage.memory import many_small_objects
 from tasks.collect.config import STANDARD_LIBRARY
 from tasks.collect.output import JobOutput, Pair, Splits
 from tasks.collect.prose import first_sentence, plain_paragraphs, prose, reads_like_prose
@@ -54,7 +53,7 @@ class DocstringsJob(StageConfig):
 def read_docstrings(job: DocstringsJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one slice. A module is `read`; without prose it is `dropped`."""
     seen: set[str] = set()  # paragraphs so far: inherited docstrings and sync/async twins repeat them word for word
-    with JobOutput(out, SOURCE, job.documents_per_shard) as output, _many_small_objects(), warnings.catch_warnings():
+    with JobOutput(out, SOURCE, job.documents_per_shard) as output, many_small_objects(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SyntaxWarnings of other people's files
         for name in job.names:
             output.counts["read"] += 1
@@ -115,18 +114,6 @@ def module_name(path: str) -> str:
     """`json/decoder.py` -> `json.decoder`, `json/__init__.py` -> `json`."""
     parts = PurePosixPath(path).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-@contextmanager
-def _many_small_objects() -> Iterator[None]:
-    """Without the collector of cycles: syntax trees have none, and it would take a fifth of the time to find out."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _documented(source: bytes) -> Iterator[_Documented]:
