@@ -23,7 +23,7 @@ from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
 from storage.home import pages_file
 from storage.runs import mark_dead_runs
-from storage.tracking import VARIABLE, artifact_root, check_tracking_uri, silence_mlflow, tracking_uri
+from storage.tracking import VARIABLE, artifact_root, check_tracking_uri, prepare_database, silence_mlflow, tracking_uri
 
 WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
@@ -100,6 +100,7 @@ class _Worker:
 
 
 def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]
+    prepare_database(home)
     arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", str(artifact_root(home))]
     arguments += ["--host", "127.0.0.1", "--port", str(port)]
     return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})

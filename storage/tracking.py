@@ -21,7 +21,7 @@ from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
 from storage.databases import check_database, check_driver, is_postgres
 from storage.errors import ConfigError
-from storage.files import read_json
+from storage.files import locked, read_json
 from storage.home import pages_file
 from storage.outbox import Outbox
 
@@ -48,6 +48,27 @@ def artifact_root(home: Path) -> str | None:
     if tracking_uri(home).startswith("http"):
         return None
     return os.environ.get(ARTIFACTS_VARIABLE) or (home / "mlflow" / "artifacts").as_uri()
+
+
+def prepare_database(home: Path) -> None:
+    """Make the database under the home, where records go there and there is none.
+
+    MLflow makes its tables in a hundred steps that are no transaction: a process that is killed among them leaves a
+    file that no later one can use. So the file gets its name when it is whole. Imports mlflow where there is work.
+    """
+    path = home / "mlflow" / "mlflow.db"
+    if tracking_uri(home) != f"sqlite:///{path}" or path.exists():
+        return
+    silence_mlflow()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locked(path.with_suffix(".lock")):
+        if path.exists():  # another run was faster
+            return
+        unfinished = path.with_suffix(".new")
+        unfinished.unlink(missing_ok=True)
+        SqlAlchemyStore(f"sqlite:///{unfinished}", artifact_root(home)).engine.dispose()
+        unfinished.rename(path)
 
 
 def check_tracking_uri(home: Path) -> str | None:
@@ -90,8 +111,7 @@ class Tracker:
         from mlflow.exceptions import MlflowException
 
         self.uri = tracking_uri(home)
-        if self.uri.startswith("sqlite"):
-            (home / "mlflow").mkdir(parents=True, exist_ok=True)
+        prepare_database(home)
         mlflow.set_tracking_uri(self.uri)  # a model version's source is looked up through the global address
         try:
             self._client = mlflow.MlflowClient(self.uri)

@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+for variable in ADDRESSES:
+    os.environ.pop(variable, None)
+
+
+@pytest.fixture(autouse=True)
+def addresses_stay_in_their_test() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` sets the variable too: what a later test starts would use another test's server."""
+    yield
+    for variable in ADDRESSES:
+        os.environ.pop(variable, None)
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home; no Prefect or MLflow address of the machine's user is in force."""
+    """An empty home."""
     path = tmp_path / "home"
     monkeypatch.setenv("LLMILL_HOME", str(path))
-    for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
     path.mkdir()
     yield path

@@ -1,15 +1,18 @@
 """kill -9 of the main process at any moment loses nothing and leaves nothing running."""
 
+import contextlib
 import os
 import random
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import digests, llmill, llmill_command, outcomes, processes_of, report_of
+from support import ROOT, digests, llmill, llmill_command, outcomes, processes_of, report_of
 
 ORPHAN_SECONDS = 5.0
 
@@ -68,6 +71,35 @@ def test_twenty_kills_under_prefect(smoke: tuple[Path, dict[str, Any]], tmp_path
         assert digests(report) == digests(smoke[1])
         assert_no_orphans(home)
         assert "running" not in [run["status"] for run in _runs(home)]
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from storage.tracking import Tracker
+tracker = Tracker(Path(sys.argv[1]), "run", {})
+print(tracker.disagreements({}, ()), tracker.failures)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_mlflow_makes_its_tables_leaves_no_half_database(home: Path) -> None:
+    command = [sys.executable, "-c", PREPARE, str(home)]
+    for tables in (12, 22, 51, 60, 130, 146, 199):  # in the end there are 218
+        process = subprocess.Popen(command, cwd=ROOT)
+        while process.poll() is None and sum(map(_tables, (home / "mlflow").glob("mlflow.*"))) < tables:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[] []\n"
+
+
+def _tables(database: Path) -> int:
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return int(connection.execute("select count(*) from sqlite_master").fetchone()[0])
+    except sqlite3.Error:  # no database, or busy
+        return 0
 
 
 @pytest.mark.slow
