@@ -5,7 +5,8 @@ scale, the row's largest absolute value / 127; activations stay as they are. `mo
 Hugging Face's names: `X.weight` int8, `X.weight_scale` float32, gains of norms float32.
 
 A few rows, as in decoding, go through torch's own product of bfloat16 activations and int8 weights; many rows, as in a
-prompt, are multiplied in float32 after the weights are widened, which that product is too slow for.
+prompt, are multiplied in float32 after the weights are widened, which that product is too slow for. So are rows that
+are no whole number of vectors or do not begin at one: with AVX-512 torch 2.13 answers infinities there, or dies.
 """
 
 from pathlib import Path
@@ -20,6 +21,8 @@ from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
 
 FEW_ROWS = 4  # up to here the product with int8 weights is the faster one (measured)
+VECTOR_BYTES = 64  # the widest vector of a CPU
+VECTOR_NUMBERS = 32  # so many bfloat16 numbers
 LARGEST = 127
 
 
@@ -34,11 +37,22 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """x (..., K) times the transpose of the rows (N, K) that int8 numbers and scales stand for: (..., N)."""
     rows = x.reshape(-1, x.shape[-1])
-    if len(rows) <= FEW_ROWS and x.device.type == "cpu":
-        made = torch._weight_int8pack_mm(rows.bfloat16(), weight, scale.bfloat16()).float()
+    if (
+        len(rows) <= FEW_ROWS
+        and x.device.type == "cpu"
+        and weight.shape[-1] % VECTOR_NUMBERS == 0
+        and _is_aligned(weight)
+    ):
+        made = torch._weight_int8pack_mm(
+            rows.to(torch.bfloat16, copy=True, memory_format=torch.contiguous_format), weight, scale.bfloat16()
+        ).float()
     else:
         made = F.linear(rows, weight.float()) * scale
     return made.view(*x.shape[:-1], len(weight))
+
+
+def _is_aligned(tensor: Tensor) -> bool:
+    return tensor.data_ptr() % VECTOR_BYTES == 0
 
 
 class Int8Rows(nn.Module):
@@ -101,7 +115,9 @@ def load_int8(folder: Path) -> Int8Transformer:
     with torch.device("meta"):
         model = Int8Transformer(shape)
     check_weights(folder, model, tensors)
-    model.load_state_dict(tensors, assign=True)
+    # in the file one tensor follows the other without a gap
+    aligned = {name: tensor if _is_aligned(tensor) else tensor.clone() for name, tensor in tensors.items()}
+    model.load_state_dict(aligned, assign=True)
     model.cosines, model.sines = rotary_tables(shape)
     return model.requires_grad_(False).eval()
 
