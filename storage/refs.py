@@ -3,15 +3,15 @@
 All names lie in one file so that several are set in one step: a champion and the one before it never both get lost.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from storage.canonical import canonical_json
 from storage.errors import StoreError
-from storage.files import read_json, write_json
 from storage.store import Store
 
 LEASE_SECONDS = 10.0  # a change takes moments
@@ -29,14 +29,14 @@ class Ref:
 
 def read_refs(store: Store) -> dict[str, Ref]:
     """All names; raises StoreError where the file is damaged: what it kept is not known then."""
-    path = _path(store)
-    store.sync_named(path)
-    if not path.exists():
+    data = store.read_names()
+    if data is None:
         return {}
     try:
-        value: Any = read_json(path)
+        value: Any = json.loads(data)
         return {name: Ref(row["artifact"], tuple(row["keep"]), dict(row["note"])) for name, row in value.items()}
     except (AttributeError, KeyError, TypeError, ValueError):
+        path = store.names_path
         raise StoreError(f"{path}: is damaged; delete it and set the names again (llmill promote)") from None
 
 
@@ -65,14 +65,9 @@ def _check(store: Store, names: Mapping[str, Ref]) -> None:
 
 def _write(store: Store, names: Mapping[str, Ref]) -> None:
     rows = {name: {"artifact": ref.artifact, "keep": list(ref.keep), "note": ref.note} for name, ref in names.items()}
-    write_json(_path(store), rows)
-    store.share_named(_path(store))
+    store.write_names(canonical_json(rows) + b"\n")
 
 
 def kept_by_refs(store: Store) -> set[str]:
     """The digests of all artifacts that a name keeps."""
     return {digest for ref in read_refs(store).values() for digest in (ref.artifact, *ref.keep)}
-
-
-def _path(store: Store) -> Path:
-    return store.root / "refs.json"

@@ -5,7 +5,7 @@ builds/<stage>/<key>.json     as in a home; with <key>.jobs
 store/artifacts/<digest>.json
 store/jobs/<key>.json
 store/blobs/<stage>/<sha256>  every file of a part and every shard, once a stage
-store/refs.json
+store/refs/<generation>.json  the names, one object a change: all that they ever were
 runs/<run>.json               runs that have ended
 leases/<key>/                 who builds what
 ```
@@ -31,6 +31,7 @@ from storage.leases import home_identity, leased, nobody
 from storage.remote import Remote, remote_in_force
 from storage.store import DamagedError, JobRecord, Store, Tell, is_intact, seal, silent, whole_build
 
+GENERATIONS = "store/refs"
 KNOWN_RUNS = 200  # so many of the newest are brought home
 
 
@@ -57,6 +58,7 @@ class SharedStore(Store):
         self._sending: list[Future[None]] = []
         self._there: set[str] = set()  # keys of objects that are known to be in the remote
         self._unsent: dict[str, Mapping[str, Any]] = {}  # build records by key
+        self._generation = 0  # of the names, as last read
 
     @contextmanager
     def lock(self, key: str, seconds: float, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
@@ -289,16 +291,31 @@ class SharedStore(Store):
         for name, data in self.remote.read_all(new).items():
             write_atomic(self.home / name, data)
 
-    def share_named(self, path: Path) -> None:
-        self.remote.write(self._key(path), path.read_bytes())
-
-    def sync_named(self, path: Path) -> None:
-        """A file that only this home has is from before it had a shared store, and is sent."""
-        there = self.remote.read(self._key(path))
+    def read_names(self) -> bytes | None:
+        """The newest generation. A file that only this home has is from before it had a shared store, and is sent."""
+        own, generations = self.own.read_names(), self._generations()
+        if own is not None and not generations:
+            self.remote.create(self._generation_key(1), own)  # who is slower takes what the other has sent
+            generations = self._generations()
+        self._generation = max(generations, default=0)
+        there = self.remote.read(self._generation_key(self._generation)) if generations else None
         if there is not None:
-            write_atomic(path, there)
-        elif path.exists():
-            self.share_named(path)
+            write_atomic(self.names_path, there)
+        return self.own.read_names()
+
+    def write_names(self, data: bytes) -> None:
+        """As the next generation, which one writer alone can make: a lease may run out unnoticed, this cannot."""
+        if not self.remote.create(self._generation_key(self._generation + 1), data):
+            raise StoreError(f"{self.remote.name}: the names were changed meanwhile by another worker. Do it again")
+        self._generation += 1
+        self.own.write_names(data)
+
+    def _generations(self) -> list[int]:
+        stems = (name.removesuffix(".json") for name in self.remote.names(GENERATIONS))
+        return [int(stem) for stem in stems if stem.isdecimal()]
+
+    def _generation_key(self, generation: int) -> str:
+        return f"{GENERATIONS}/{generation:09d}.json"
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.home).as_posix()

@@ -26,7 +26,7 @@ from typing import Any
 from storage.artifacts import Artifact, Part, StoredFile, artifact_manifest, part_digest
 from storage.canonical import digest_file, digest_of
 from storage.errors import StoreError
-from storage.files import fsync_path, locked, read_json, remove_tree, write_json
+from storage.files import fsync_path, locked, read_json, remove_tree, write_atomic, write_json
 
 PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
 FORMAT = 1
@@ -70,6 +70,7 @@ class Store:
         self.root = home / "store"
         self.builds = home / "builds"
         self.work = home / "work"
+        self.names_path = self.root / "refs.json"
 
     @contextmanager
     def unswept(self) -> Iterator[None]:
@@ -106,11 +107,13 @@ class Store:
     def sync_runs(self) -> None:
         """See the runs that have ended elsewhere."""
 
-    def share_named(self, path: Path) -> None:
-        """Have others see a file of this home (refs.py) that was written."""
+    def read_names(self) -> bytes | None:
+        """The file of the named references (refs.py), or None where there is none."""
+        return self.names_path.read_bytes() if self.names_path.exists() else None
 
-    def sync_named(self, path: Path) -> None:
-        """Have such a file as others have written it."""
+    def write_names(self, data: bytes) -> None:
+        """Replace what this store has last read; StoreError, and nothing written, where others have replaced it."""
+        write_atomic(self.names_path, data)
 
     # Parts ------------------------------------------------------------------------------------------------------
 

@@ -239,6 +239,22 @@ def test_names_are_shared_and_changes_of_two_homes_both_stay(tmp_path: Path, url
     assert read_refs(a).keys() == {"from-before", "previous"}
 
 
+def test_a_worker_that_stalled_beyond_its_lease_undoes_no_change_of_another(tmp_path: Path, url: str) -> None:
+    a, b = SharedStore(tmp_path / "a", Remote(url)), SharedStore(tmp_path / "b", Remote(url))
+    digest = run(tmp_path / "a", a.remote)["count"].artifact
+    assert digest is not None
+    with pytest.raises(StoreError, match="changed meanwhile by another worker"), changing_refs(a) as names:
+        names["champion"] = Ref(digest.digest)
+        for name in a.remote.names("leases/refs"):  # as if it had run out
+            a.remote.delete(f"leases/refs/{name}")
+        with changing_refs(b) as others:
+            others["previous"] = Ref(digest.digest)
+    assert read_refs(a) == read_refs(b) and read_refs(a).keys() == {"previous"}
+    with changing_refs(a) as names:
+        names["champion"] = Ref(digest.digest)
+    assert read_refs(b).keys() == {"champion", "previous"}
+
+
 def test_a_server_that_is_busy_for_a_while_is_asked_again(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
