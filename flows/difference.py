@@ -168,9 +168,9 @@ def _score_lines(score: Mapping[str, Any]) -> list[str]:
     mark = {"better": "+", "worse": "-"}.get(score["verdict"], " ")
     interval = "one document"
     if score["low"] is not None:
-        interval = f"{score['low']:+.3g} to {score['high']:+.3g}"
-    line = f"{mark} {clipped(label, 33):<34}{figure(score['old']):>7} {figure(score['new']):>7}"
-    lines = [f"{line} {score['difference']:>+8.3g}  {interval}"]
+        interval = f"{_signed(score['low'])} to {_signed(score['high'])}"
+    line = f"{mark} {clipped(label, 30):<31}{figure(score['old']):>7} {figure(score['new']):>7}"
+    lines = [f"{line} {_signed(score['difference']):>9}  {interval}"]
     notes = []
     if score["p_value"] is not None:
         notes.append(
@@ -179,6 +179,11 @@ def _score_lines(score: Mapping[str, Any]) -> list[str]:
     if score["only_old"] or score["only_new"]:
         notes.append(apart)
     return lines + [f"    {'; '.join(notes)}"] * bool(notes)
+
+
+def _signed(value: float) -> str:
+    """A difference in three digits, at most nine characters."""
+    return f"{value:+.3g}" if abs(value) >= 0.001 or not value else f"{value:+.1e}"
 
 
 def _item_lines(item: Mapping[str, Any]) -> list[str]:
