@@ -19,6 +19,7 @@ from tasks.provenance import timestamp
 CHAMPION, PREVIOUS = "champion", "previous"
 ALIASES = (CHAMPION, PREVIOUS)
 NEEDED = ("pretrain", "finetune", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
+KEPT = (*NEEDED, "evaluate", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,17 @@ class Champion:
 
 def champion_ref(store: Store) -> Ref | None:
     """The name `champion`, or None where there is none yet."""
-    return read_refs(store).get(CHAMPION)
+    ref = read_refs(store).get(CHAMPION)
+    if ref is not None and not set(KEPT) <= set(ref.note.get("stages", ())):
+        raise StoreError(f"the champion {ref.artifact[:8]} does not say what it was made from: `llmill promote RUN`")
+    return ref
 
 
-def champion_damage(store: Store, ref: Ref) -> list[str]:
-    """What is missing or damaged of all that a retraining goes on from, in words."""
-    wrong = []
-    for kind in NEEDED:
-        artifact = store.artifact(ref.note["stages"][kind])
+def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "release")) -> list[str]:
+    """What is missing or damaged of a champion, in words."""
+    wrong, stages = [], ref.note.get("stages", {})
+    for kind in kinds:
+        artifact = store.artifact(stages[kind]) if kind in stages else None
         damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
         wrong += [f"{kind}: {line}" for line in damage]
     return wrong
@@ -63,6 +67,7 @@ def promote(
 ) -> bool:
     """Make a release the champion and the champion `previous`, in one step; False where it is the champion already.
 
+    A damaged champion is not worth going back to: `previous` stays as it is then.
     `instead_of` is the release that it was compared with (None: there was no champion): raises StoreError where that
     is not the champion any more. Empty: whatever the champion is.
     """
@@ -73,7 +78,7 @@ def promote(
             return False
         if instead_of != "" and instead_of != (now.artifact if now else None):
             raise StoreError("the champion was changed while this run compared with it: retrain again to compare anew")
-        if now is not None:
+        if now is not None and not champion_damage(store, now):
             names[PREVIOUS] = now
         names[CHAMPION] = ref
     return True
@@ -130,13 +135,13 @@ def _lineage(store: Store, release: Artifact) -> dict[str, str]:
             artifact = store.artifact(parent)
             if artifact is not None:
                 stages.setdefault(artifact.stage, parent)
-    missing = [kind for kind in (*NEEDED, "evaluate") if kind not in stages]
+    missing = [kind for kind in KEPT if kind not in stages]
     if missing:
         raise DataError(
             f"release {release.digest[:8]}: its {', '.join(missing)} are gone from the store, and a retraining could "
             "not go on from it; run its recipe again to rebuild them"
         )
-    return {kind: stages[kind] for kind in (*NEEDED, "evaluate", "release")}
+    return {kind: stages[kind] for kind in KEPT}
 
 
 def _record(store: Store, digest: str, kind: str) -> dict[str, Any]:

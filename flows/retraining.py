@@ -1,8 +1,9 @@
 """A retraining as a whole: one at a time, on the champion of the moment, ended by promoting or keeping.
 
 What it decided stands in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
-`decision` is promoted, first (there was no champion), kept, refused (a first model that is not sound) or none (the
-run ended before the verdict).
+`decision` is promoted, first (there was no champion), replaced (the champion was damaged), kept, refused or spared (a
+model without a rival that is not sound, where there was no champion or a damaged one) or none (the run ended before
+the verdict).
 """
 
 import json
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from flows.build import BUILD
-from flows.champion import Champion, champion_damage, champion_ref, load_champion, promote
+from flows.champion import NEEDED, Champion, champion_damage, champion_ref, load_champion, promote
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import Recipe, validated_recipe
@@ -39,18 +40,20 @@ def execute_retraining(
     """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew."""
     store = open_store(prepare_home())
     with _alone(store, recipe.execution.lease_seconds, out):
-        champion = _mended_champion(store, recipe, out, plain=plain)
-        pipeline = _settling(store, retraining(recipe, champion), champion)
+        ref = champion_ref(store)
+        champion = _mended_champion(store, ref, recipe, out, plain=plain)
+        pipeline = _settling(store, retraining(recipe, champion), ref, champion)
         result, error = execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)
     if error is not None:
-        print(f"verdict     none: the run did not come to one; {_stays(champion)}", file=out)
+        stays = "the champion stays as it is" if ref else "there is still no champion"
+        print(f"verdict     none: the run did not come to one; {stays}", file=out)
     return result, error
 
 
 def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
     """What a retraining would do now; nothing is mended or waited for."""
     ref = champion_ref(store)
-    damage = champion_damage(store, ref) if ref else []
+    damage = champion_damage(store, ref, NEEDED) if ref else []
     if ref is not None and damage and recipe.retrain.start != "scratch":
         raise _damaged(ref, damage)
     champion = load_champion(store, ref) if ref and not damage else None
@@ -81,9 +84,8 @@ def _alone(store: Store, lease_seconds: float, out: TextIO) -> Iterator[None]:
 # The champion that it begins with -------------------------------------------------------------------------------
 
 
-def _mended_champion(store: Store, recipe: Recipe, out: TextIO, *, plain: bool) -> Champion | None:
+def _mended_champion(store: Store, ref: Ref | None, recipe: Recipe, out: TextIO, *, plain: bool) -> Champion | None:
     """The champion, intact or rebuilt; None where there is none, or a damaged one is not gone on from."""
-    ref = champion_ref(store)
     if ref is None:
         print("champion    none yet: this run trains from scratch, and its model becomes it if it is sound", file=out)
         return None
@@ -91,11 +93,14 @@ def _mended_champion(store: Store, recipe: Recipe, out: TextIO, *, plain: bool) 
     damage = champion_damage(store, ref)
     if damage and _rebuild(store, ref, damage, out, plain=plain):
         damage = champion_damage(store, ref)
-    if damage and recipe.retrain.start != "scratch":
-        raise _damaged(ref, damage)
-    if damage:
-        print(f"champion    is damaged ({damage[0]}): the new model stands without a rival", file=out)
+    lacking = champion_damage(store, ref, NEEDED)
+    if lacking and recipe.retrain.start != "scratch":
+        raise _damaged(ref, lacking)
+    if lacking:
+        print(f"champion    is damaged ({lacking[0]}): the new model stands without a rival", file=out)
         return None
+    if damage:
+        print(f"champion    cannot be served ({damage[0]}), and is compared all the same", file=out)
     champion = load_champion(store, ref)
     check_shape(recipe, champion)
     return champion
@@ -118,9 +123,7 @@ def _rebuild(store: Store, ref: Ref, damage: Sequence[str], out: TextIO, *, plai
 
 def _is_repair(line: PlannedStage) -> bool:
     """Whether a stage's inputs, settings and code are as they were, so that its result will be."""
-    return line.decision.will != "build" or all(
-        reason.startswith(("part ", "artifact ")) or reason.endswith("may change") for reason in line.decision.why
-    )
+    return line.decision.will != "build" or line.decision.repairs
 
 
 def _damaged(ref: Ref, damage: Sequence[str]) -> StoreError:
@@ -136,24 +139,20 @@ def told(ref: Ref) -> str:
     return f"{ref.note['model']} {ref.artifact[:8]} of run {ref.note['run']}, since {when(ref.note['since'])}"
 
 
-def _stays(champion: Champion | None) -> str:
-    return "the champion stays as it is" if champion else "there is still no champion"
-
-
 # The end --------------------------------------------------------------------------------------------------------
 
 
-def _settling(store: Store, pipeline: Pipeline, champion: Champion | None) -> Pipeline:
-    """The same pipeline, at whose end the champion is replaced or kept."""
+def _settling(store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champion | None) -> Pipeline:
+    """The same pipeline, at whose end the champion, the one that `ref` names, is replaced or kept."""
 
     def settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
         found = {result.stage: result for result in results}
         release = found["release"].artifact if "release" in found else None
         verdict = {
-            "champion": champion.digest if champion else None,
-            "champion_run": champion.note["run"] if champion else None,
+            "champion": ref.artifact if ref else None,
+            "champion_run": ref.note["run"] if ref else None,
             "candidate": release.digest if release else None,
-            **_decide(found, release, champion),
+            **_decide(found, release, ref, champion),
         }
         if release is not None and verdict["decision"] in PROMOTED:
             promote(
@@ -162,22 +161,16 @@ def _settling(store: Store, pipeline: Pipeline, champion: Champion | None) -> Pi
                 run=data["run"],
                 by="retrain",
                 reasons=verdict["reasons"],
-                instead_of=_expected(store, champion),
+                instead_of=ref.artifact if ref else None,
             )
         data["verdict"] = verdict  # not before the champion was replaced: that may be refused
 
     return Pipeline(pipeline.name, pipeline.function, pipeline.stages, settle)
 
 
-def _expected(store: Store, champion: Champion | None) -> str | None:
-    """Which release the champion must still be: that of the comparison, or the damaged one that is replaced."""
-    if champion is not None:
-        return champion.digest
-    ref = champion_ref(store)
-    return ref.artifact if ref is not None and champion_damage(store, ref) else None
-
-
-def _decide(found: Mapping[str, StageResult], release: Artifact | None, champion: Champion | None) -> dict[str, Any]:
+def _decide(
+    found: Mapping[str, StageResult], release: Artifact | None, ref: Ref | None, champion: Champion | None
+) -> dict[str, Any]:
     """Decision and reasons, with the compared figures where there was a comparison."""
     if release is None:
         return {"decision": "none", "reasons": ["the run was told to end before the release"]}
@@ -186,8 +179,6 @@ def _decide(found: Mapping[str, StageResult], release: Artifact | None, champion
     artifact = found["verdict"].artifact
     assert artifact is not None
     record: dict[str, Any] = json.loads((artifact["verdict"] / "verdict.json").read_bytes())
-    if champion is None:
-        decision = "first" if record["promote"] else "refused"
-    else:
-        decision = "promoted" if record["promote"] else "kept"
+    yes, no = ("promoted", "kept") if champion else ("replaced", "spared") if ref else ("first", "refused")
+    decision = yes if record["promote"] else no
     return {"decision": decision, **{name: value for name, value in record.items() if name != "promote"}}

@@ -208,11 +208,11 @@ class _Tracking(Listener):
 
     def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
         self.tracker, self.recipe, self.run = tracker, recipe, run
-        self._parts: dict[str, Mapping[str, Part]] = {}
+        self._parts: dict[str, Part] = {}  # by digest
         self.note()
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
-        reads = [self._parts[source][part] for source, _, part in _labels(decision) if source in self._parts]
+        reads = [self._parts[digest] for digest in decision.identity.inputs.values() if digest in self._parts]
         self.tracker.start_stage(stage.name, config.model_dump(mode="json"), decision.why, reads)
         self.note()
 
@@ -223,9 +223,8 @@ class _Tracking(Listener):
         self.tracker.finish_stage(retry.stage, "failed", {}, [])  # the next attempt has a nested run of its own
 
     def finished(self, result: StageResult) -> None:
-        if result.artifact is not None:
-            self._parts[result.stage] = result.artifact.parts
         parts = list(result.artifact.parts.values()) if result.artifact else []
+        self._parts |= {part.digest: part for part in parts}
         self.tracker.finish_stage(result.stage, result.outcome, result.summary, parts)
         if result.outcome == "reused" and result.record:
             built_by = result.record.get("mlflow_run", "an earlier run")
@@ -259,10 +258,6 @@ class _Tracking(Listener):
         told = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened, "unsent": self.tracker.unsent}
         self.run.data["mlflow"] = told
         self.run.save()
-
-
-def _labels(decision: Decision) -> list[tuple[str, str, str]]:
-    return [label.partition("/") for label in decision.identity.inputs]
 
 
 def report_stages(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flows.champion import ALIASES, CHAMPION, PREVIOUS, champion_damage
+from flows.champion import ALIASES, CHAMPION, PREVIOUS, champion_damage, champion_ref
 from flows.text import when
 from flows.verdict import indented
 from storage.refs import Ref, read_refs
@@ -12,9 +12,9 @@ from storage.store import Store
 
 def standing(store: Store) -> dict[str, Any]:
     """The `--json` object, but for MLflow."""
-    names = read_refs(store)
+    champion, names = champion_ref(store), read_refs(store)
     found: dict[str, Any] = {name: _described(names[name]) if name in names else None for name in ALIASES}
-    return found | {"damage": champion_damage(store, names[CHAMPION]) if CHAMPION in names else []}
+    return found | {"damage": champion_damage(store, champion) if champion else []}
 
 
 def _described(ref: Ref) -> dict[str, Any]:

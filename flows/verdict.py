@@ -1,17 +1,33 @@
 """The verdict of a retraining, as its run file holds it, in words. `flows/retraining.py` makes it."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-PROMOTED = ("promoted", "first")
+PROMOTED = ("promoted", "first", "replaced")
 HEADS = {
     "promoted": "promoted: the candidate is the champion now, and the old one is `previous`",
     "first": "promoted: the first champion",
+    "replaced": "promoted in place of a damaged champion",
     "kept": "champion kept",
     "refused": "not promoted: there is still no champion",
+    "spared": "not promoted: the damaged champion stays",
     "none": "none, and the champion stays as it is",
 }
+REJECTED = ("kept", "refused", "spared")
+
+
+def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The digests of releases that retrainings have made and not promoted, of all runs; not what others made too."""
+    made: set[str] = set()
+    rejected: set[str] = set()
+    for run in known:
+        verdict = run.get("verdict") or {}
+        if verdict.get("decision") in REJECTED and verdict["candidate"] != verdict["champion"]:
+            rejected.add(verdict["candidate"])
+        else:
+            made |= {row["artifact"]["digest"] for row in run["stages"] if "artifact" in row}
+    return rejected - made
 
 
 def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:

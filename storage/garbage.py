@@ -1,9 +1,9 @@
 """Garbage collection: delete what nothing reaches, beside runs that go on.
 
 Roots are the artifacts of the last runs, of the newest completed one (`latest`) and of those under way, all
-artifacts of some stages (the releases), and the named references. An artifact reaches its own parts, the jobs that
-its builds have used (they save work for new data) with their shards, and the build records of all its ancestors, so
-that its lineage can still be told when the ancestors' data are gone.
+artifacts that the caller keeps (the releases), and the named references. An artifact reaches its own parts, the jobs
+that its builds have used (they save work for new data) with their shards, and the build records of all its ancestors,
+so that its lineage can still be told when the ancestors' data are gone.
 
 Why nothing in use is deleted: whoever finds something in the store or puts it there holds `Store.unswept()` until it
 is noted in the run file; the collector takes the same lock alone while it marks and moves. Under way for hours,
@@ -16,12 +16,13 @@ import shutil
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from storage.artifacts import Artifact
 from storage.errors import StoreError
 from storage.files import locked, read_json
 from storage.refs import kept_by_refs
@@ -31,6 +32,7 @@ from storage.store import SWEEP_LOCK, Store
 LEFTOVER_SECONDS = 3600  # a temporary file of this age belongs to no writer any more
 
 Inode = tuple[int, int]
+Keep = Callable[[Artifact], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,17 @@ class _Live:
     stages: frozenset[str]  # with a build under way or to be resumed: all their jobs and shards stay
 
 
-def collect_garbage(store: Store, keep_runs: int, keep_stages: Sequence[str], *, dry_run: bool) -> list[Garbage]:
+def collect_garbage(store: Store, keep_runs: int, keep: Keep, *, dry_run: bool) -> list[Garbage]:
     """Find what nothing reaches and, but for a `dry_run`, delete it; returns it.
 
+    `keep` says of an artifact whether it stays, reached or not.
     Raises StoreError where a run file or reference cannot be read: what it reaches is not known then.
     """
     if not store.home.is_dir():
         return []
     trash = store.root / f".trash-{uuid.uuid4().hex}"
     with locked(store.work / SWEEP_LOCK, shared=dry_run):
-        found = list(_measured(_dead(store, _mark(store, keep_runs, frozenset(keep_stages)))))
+        found = list(_measured(_dead(store, _mark(store, keep_runs, keep))))
         if not dry_run and found:
             trash.mkdir(parents=True)
             for number, garbage in enumerate(found):
@@ -76,11 +79,11 @@ def collect_garbage(store: Store, keep_runs: int, keep_stages: Sequence[str], *,
 # Mark -----------------------------------------------------------------------------------------------------------
 
 
-def _mark(store: Store, keep_runs: int, keep_stages: frozenset[str]) -> _Live:
+def _mark(store: Store, keep_runs: int, keep: Keep) -> _Live:
     kept = _kept_runs(store.home, keep_runs)
     manifests = {digest: store.artifact(digest) for digest in store.artifacts()}
     roots = {row["artifact"]["digest"] for run in kept for row in run["stages"] if "artifact" in row}
-    roots |= {digest for digest, artifact in manifests.items() if artifact and artifact.stage in keep_stages}
+    roots |= {digest for digest, artifact in manifests.items() if artifact and keep(artifact)}
     roots |= kept_by_refs(store)
     artifacts = {digest: artifact for digest, artifact in manifests.items() if artifact and digest in roots}
 

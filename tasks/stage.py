@@ -192,6 +192,7 @@ class Decision:
     identity: Identity
     artifact: Artifact | None = None
     record: Mapping[str, Any] | None = None  # the build record reused, or the closest earlier one
+    repairs: bool = False  # built only because what was stored is damaged: the result will be as it was
 
 
 def decide(
@@ -228,7 +229,7 @@ def decide(
     artifact = store.artifact(closest["artifact"])
     damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
     if damage or artifact is None:
-        return Decision("build", tuple(_shortened(damage)), identity, record=closest)
+        return Decision("build", tuple(_shortened(damage)), identity, record=closest, repairs=True)
     why = ("kept: " + "; ".join(differences),) if differences else ("up to date",)
     return Decision("reuse", why, identity, artifact, closest)
 

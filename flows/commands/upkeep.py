@@ -57,14 +57,21 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from flows.upkeep import garbage_report, garbage_text
+    from flows.verdict import rejected_releases
     from storage.garbage import collect_garbage
     from storage.home import home
-    from storage.runs import mark_dead_runs
+    from storage.runs import mark_dead_runs, runs
     from storage.store import Store
 
     store = Store(home())
     mark_dead_runs(store.home)
-    found = collect_garbage(store, options.keep_runs, ("release",), dry_run=options.dry_run)
+    rejected = rejected_releases(runs(store.home))
+    found = collect_garbage(
+        store,
+        options.keep_runs,
+        lambda artifact: artifact.stage == "release" and artifact.digest not in rejected,
+        dry_run=options.dry_run,
+    )
     report = garbage_report(found, dry_run=options.dry_run)
     if options.json:
         print_json(report)

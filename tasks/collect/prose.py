@@ -78,7 +78,6 @@ _ABBREVIATION = re.compile(
 _CLOSED = re.compile(r"[.!?][)\"']?$")
 _SPACES = re.compile(r"\s+")
 _NOT_PLAIN = bytes(range(256)).translate(None, b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-_PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
 
 
 @dataclass(frozen=True, slots=True)

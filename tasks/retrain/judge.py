@@ -43,7 +43,8 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
     worse = [guard for guard, found in guards.items() if found["verdict"] == "worse"]
     promote = figure["verdict"] == "better" and not worse
     reasons = [_reason(_TITLES[config.figure], METRIC, figure)]
-    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in worse]
+    told = [guard for guard, found in guards.items() if found["verdict"] in ("worse", "not measured")]
+    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in told]
     record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **figure}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
     _write(context, record | {"confidence": config.confidence})
@@ -59,11 +60,11 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
     unigram = line["baselines"].get("unigram") if line else None
     figure: dict[str, Any] = {"name": main, "new": value, "unigram": unigram}
     if value is None or unigram is None:
-        sound, reason = False, f"no champion yet, and the {main} of this model was not measured"
+        sound, reason = False, f"without a rival, and the {main} of this model was not measured"
     else:
         sound = value < unigram
         told = f"{_TITLES[config.figure]} takes {value:.4g} bits per byte, token frequencies alone {unigram:.4g}"
-        reason = f"no champion yet, and this model is {'sound' if sound else 'not sound'}: {told}"
+        reason = f"without a rival, and {'sound' if sound else 'not sound'}: {told}"
     _write(context, {"promote": sound, "reasons": [reason], "figure": figure, "guards": []})
     return {"promote": sound, "new": value, "unigram": unigram}
 
@@ -101,16 +102,16 @@ def _named(guard: str) -> tuple[str, str]:
 
 def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = False) -> str:
     """A sentence with its figures: `held-out text: bits per byte 1.912 -> 1.871, -0.041 [-0.048, -0.034]: better`."""
-    words = f"{name}: {metric.replace('_', ' ')}"
+    words = f"{'guard ' if guard else ''}{name}: {metric.replace('_', ' ')}"
     if found["verdict"] == "not measured":
-        return f"{words}: not measured on items that both have answered"
+        return f"{words}: not measured on items that both have answered{', so it blocks nothing' if guard else ''}"
     told = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
     if found["low"] is not None:
         told += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
     verdict = {"not told apart": "not told apart from no change"}.get(found["verdict"], found["verdict"])
     if found["low"] is None:
         verdict = "all items are of one document, so nobody knows"
-    return f"{'guard ' if guard else ''}{told}: {verdict}"
+    return f"{told}: {verdict}"
 
 
 def _summary(promote: bool, figure: dict[str, Any], worse: list[str]) -> Summary:

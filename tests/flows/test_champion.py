@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from conftest import Command
 
+from flows.champion import find_release, promote
 from flows.recipe import load_recipe
 from flows.retraining import LOCK, execute_retraining
+from storage.artifacts import Artifact
+from storage.errors import StoreError
 from storage.files import locked
 from storage.garbage import collect_garbage
 from storage.refs import Ref, changing_refs, read_refs
+from storage.runs import runs
 from storage.store import Store
 from tasks.engine import Options
 
@@ -46,7 +50,7 @@ def test_the_first_model_becomes_the_champion_if_it_is_sound(smoke_home: Path, c
     report = command.json("retrain", "smoke", "--plain", home=smoke_home)
     built = [row["stage"] for row in report["stages"] if row["outcome"] == "built"]
     assert built == ["verdict"] and report["verdict"]["decision"] == "first"
-    assert "this model is sound" in report["verdict"]["reasons"][0]
+    assert "without a rival, and sound" in report["verdict"]["reasons"][0]
     assert command.json("champion", home=smoke_home)["champion"]["run"] == report["run"]
 
 
@@ -102,7 +106,7 @@ def test_rollback_changes_places_in_one_step_and_back(two_runs: Path, home: Path
 
 def test_gc_keeps_what_a_retraining_goes_on_from(with_champion: Path, command: Command) -> None:
     store = Store(with_champion)
-    collect_garbage(store, 0, [], dry_run=False)
+    collect_garbage(store, 0, lambda artifact: False, dry_run=False)
     kinds = sorted(artifact.stage for digest in store.artifacts() if (artifact := store.artifact(digest)))
     assert kinds == ["evaluate", "finetune", "pretrain", "release", "tokenize", "tokenizer"]
     assert command.json("champion", home=with_champion)["damage"] == []
@@ -119,6 +123,32 @@ def test_a_second_retraining_waits_for_the_first(with_champion: Path) -> None:
         assert second.is_alive() and "another retraining is under way" in out.getvalue() and not done
     second.join(60)
     assert done[0][0]["verdict"]["decision"] == "kept"
+
+
+def test_a_champion_that_changed_since_the_comparison_is_not_replaced(two_runs: Path, home: Path) -> None:
+    shutil.copytree(two_runs, home, dirs_exist_ok=True, symlinks=True)
+    store = Store(home)
+    first, second = (find_release(store, run["run"])[0] for run in runs(home))
+
+    def settle(release: Artifact, instead_of: str | None) -> bool:
+        return promote(store, release, run="r", by="retrain", reasons=(), instead_of=instead_of)
+
+    assert settle(first, None)
+    for compared_with in (second.digest, None):
+        with pytest.raises(StoreError, match="retrain again"):
+            settle(second, compared_with)
+    assert read_refs(store).keys() == {"champion"}
+    assert settle(second, first.digest) and read_refs(store)["previous"].artifact == first.digest
+
+
+def test_a_damaged_release_of_the_champion_is_said_and_made_again(with_champion: Path, command: Command) -> None:
+    release, _ = find_release(Store(with_champion), "latest")
+    (release["release"] / "config.json").unlink()
+    status, out, _ = command("champion", home=with_champion)
+    assert status == 1 and "release: part missing: release/config.json" in out
+    status, out, err = command("retrain", "smoke", "--plain", home=with_champion)
+    assert status == 0 and "champion kept" in out, out + err
+    assert command.json("champion", home=with_champion)["damage"] == []
 
 
 def test_a_damaged_champion_that_cannot_be_rebuilt_is_refused(with_champion: Path, command: Command) -> None:

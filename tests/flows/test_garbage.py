@@ -29,7 +29,9 @@ def files(home: Path) -> set[Path]:
 
 
 def sweep(home: Path, keep_runs: int = 5, **options: Any) -> list[tuple[str, str]]:
-    found = collect_garbage(Store(home), keep_runs, ("release",), **{"dry_run": False, **options})
+    found = collect_garbage(
+        Store(home), keep_runs, lambda artifact: artifact.stage == "release", **{"dry_run": False, **options}
+    )
     return sorted((garbage.kind, garbage.stage) for garbage in found)
 
 

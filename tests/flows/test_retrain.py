@@ -9,7 +9,7 @@ import pytest
 from conftest import Command
 from support import llmill, outcomes, report_of
 
-from storage.refs import read_refs
+from storage.refs import Ref, changing_refs, read_refs
 from storage.runs import find_run
 from storage.store import Store
 
@@ -133,6 +133,10 @@ def test_worse_in_a_guard_keeps_the_champion_and_names_the_guard(champion_home: 
     assert verdict["decision"] == "kept" and verdict["figure"]["verdict"] == "better"
     assert verdict["reasons"][1].startswith("guard answers: bits per byte")
     assert read_refs(Store(champion_home)) == before
+    store = Store(champion_home)
+    assert store.artifact(verdict["candidate"]) is not None, "it can still be promoted by hand"
+    assert llmill("gc", "--keep-runs", "0", home=champion_home).returncode == 0
+    assert store.artifact(verdict["candidate"]) is None and store.artifact(verdict["champion"]) is not None
 
 
 def test_from_scratch_the_tokenizer_is_new_and_the_champion_is_asked_the_same(champion_home: Path) -> None:
@@ -164,3 +168,18 @@ def test_a_damaged_champion_is_rebuilt_by_its_recipe(champion_home: Path) -> Non
     assert "champion kept" in result.stdout
     repaired = find_run(champion_home, json.loads(llmill("runs", "--json", home=champion_home).stdout)[-2]["run"])
     assert outcomes(repaired)["pretrain"] == "built" and outcomes(repaired)["release"] == "reused"
+
+
+def test_a_damaged_champion_gives_way_to_a_sound_model_and_is_nobody_s_previous(champion_home: Path) -> None:
+    store = Store(champion_home)
+    champion = read_refs(store)["champion"]
+    base = store.artifact(champion.note["stages"]["pretrain"])
+    assert base is not None
+    shutil.rmtree(base["model"].path)
+    with changing_refs(store) as names:  # nobody knows how it was made
+        names["champion"] = Ref(champion.artifact, champion.keep, {**champion.note, "run": "gone"})
+    settings = ("--set", "retrain.start=scratch", "--set", "pretrain.steps=30")
+    report = report_of(llmill("retrain", "smoke", "--plain", "--json", *settings, home=champion_home))
+    assert report["verdict"]["decision"] == "replaced" and report["verdict"]["champion"] == champion.artifact
+    names = read_refs(store)
+    assert names["champion"].artifact == report["verdict"]["candidate"] and "previous" not in names

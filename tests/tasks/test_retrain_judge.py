@@ -97,6 +97,7 @@ def test_what_was_not_measured_promotes_nothing_and_blocks_nothing(tmp_path: Pat
     old, new = OLD | {"answers": None}, OLD | {"answers": None, "heldout": 1.9}
     found = verdict(tmp_path / "guard", GATE, old=old, new=new)
     assert found["promote"] and found["guards"][0] == {"name": "answers/bits_per_byte", "verdict": "not measured"}
+    assert found["reasons"][1].startswith("guard answers: bits per byte: not measured")
     other = GateConfig(figure="answers", guards=("heldout/bits_per_byte",))
     found = verdict(tmp_path / "figure", other, old=old, new=new)
     assert not found["promote"] and "not measured" in found["reasons"][0]
