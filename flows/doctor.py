@@ -21,7 +21,7 @@ from flows.database import check_scheme
 from flows.servers import VARIABLE as PREFECT
 from flows.text import size
 from storage.addresses import check_form, redacted
-from storage.databases import INSTALL, is_postgres
+from storage.databases import check_driver, is_postgres
 from storage.errors import ConfigError, LlmillError
 from storage.files import locked
 from storage.home import VARIABLE, home
@@ -38,6 +38,10 @@ NEEDED_BYTES = 1 << 30  # the quick recipe writes about a tenth of it
 TIGHT_BYTES = 10 << 30
 NEEDED_MEMORY = 2 << 30
 PORTS = ((4200, "Prefect", "--prefect-port"), (5000, "MLflow", "--mlflow-port"))
+BREAKING = {  # package -> what another version of it does
+    "fastapi ": "with this fastapi Prefect's server answers every run with a TypeError",
+    "sqlalchemy ": "with this sqlalchemy Prefect's server starts no run that is on a schedule",
+}
 SHOWN = {  # variable -> what it changes, where that needs to be said
     PREFECT: "runs are sent to this server; unset it to use the one of the home",
     **dict.fromkeys(DATABASES, "a Prefect server that llmill starts keeps its runs there"),
@@ -109,8 +113,8 @@ def _packages() -> Iterator[Finding]:
             wrong.append(f"{requirement.name} {version}, needs {requirement.specifier}")
     if wrong:
         mend = "pip install -c deployments/constraints.txt -e ."
-        if any(line.startswith("fastapi ") for line in wrong):
-            mend += " (with this fastapi Prefect's server answers every run with a TypeError)"
+        effects = [effect for name, effect in BREAKING.items() if any(line.startswith(name) for line in wrong)]
+        mend += "".join(f" ({effect})" for effect in effects)
         yield Finding("packages", "problem", "; ".join(wrong), mend)
     else:
         yield Finding("packages", "ok", f"{checked} of {checked} have versions known to work")
@@ -256,10 +260,10 @@ def _wrong_address(name: str, value: str) -> Finding | None:
             check_scheme(name, value)
         elif name in (PREFECT, MLFLOW):
             check_form(name, value, ("http", "https") if name == PREFECT else ())
+        if name == MLFLOW and is_postgres(value):
+            check_driver(name, value)
     except ConfigError as error:
         return Finding(name, "problem", redacted(value), str(error).rpartition(": ")[2])
-    if name == MLFLOW and is_postgres(value) and not _version("psycopg"):
-        return Finding(name, "problem", f"{redacted(value)}: its driver is not installed", INSTALL)
     return None
 
 

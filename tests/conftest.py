@@ -1,12 +1,15 @@
 """What all tests share: a home of their own, and no analytics, hub or user settings in reach."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: its children would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
 for variable in ADDRESSES:
     os.environ.pop(variable, None)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,12 @@ class Postgres:
         self.query("postgres", f'create database "{database}"')
 
     def query(self, database: str, statement: str) -> list[tuple[object, ...]]:
-        import psycopg
+        import psycopg2
 
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
-            rows = connection.execute(statement)  # type: ignore[arg-type]
+        with closing(psycopg2.connect(self.url(database))) as connection:
+            connection.autocommit = True
+            rows = connection.cursor()
+            rows.execute(statement)
             return rows.fetchall() if rows.description else []
 
     def dump(self, database: str) -> str:
@@ -86,7 +88,7 @@ class Postgres:
 @contextmanager
 def postgres() -> Iterator[Postgres]:
     """A new server with the superuser `ada`, whom it asks for her password; skips where PostgreSQL is absent."""
-    pytest.importorskip("psycopg", reason="no driver: pip install 'llmill[postgres]'")
+    pytest.importorskip("psycopg2", reason="no driver: pip install 'llmill[postgres]'")
     versions = sorted(PROGRAMS.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     if not versions:
         pytest.skip(f"no PostgreSQL below {PROGRAMS}: apt-get install postgresql")

@@ -16,6 +16,7 @@ from operator_home import Operator
 from support import ROOT, digests, llmill, outcomes, report_of
 
 from flows.build import BUILD
+from flows.deployments import SHIPPED
 
 STAGE_NAMES = BUILD.stage_names
 GONE_SECONDS, CRASHED_SECONDS = 15, 120
@@ -117,6 +118,27 @@ def test_the_weekly_retraining_keeps_a_champion_where_nothing_is_new_one_at_a_ti
     assert {state for _, state in operator.task_runs(second)} == {"Cached"}
     told = json.loads(operator.llmill("champion", "--json").stdout)
     assert told["mlflow"]["disagreements"] == []
+
+
+@pytest.mark.slow
+def test_a_schedule_starts_its_run_by_itself_until_it_is_set_anew(operator: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "often.yaml"
+    file.write_text(SHIPPED.read_text().replace("0 3 * * 1", '"* * * * *"'))
+    deployment = operator.deployments["retrain/retrain-weekly"]
+
+    def scheduled(*states: str) -> list[dict[str, Any]]:
+        names = {"name": {"any_": list(states)}}
+        body = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": names}}
+        return [row for row in operator.api("flow_runs/filter", body) if row["auto_scheduled"]]
+
+    assert operator.llmill("deploy", "smoke", "--file", str(file)).returncode == 0
+    operator.wait_until(lambda: scheduled("Completed"), 180, "the clock starts a run, and it ends")
+    assert operator.llmill("deploy", "smoke").returncode == 0
+    (run, *_) = scheduled("Completed")
+    assert set(operator.task_runs(run["id"])) and operator.runs()[-1]["verdict"]["decision"] == "kept"
+    operator.wait_until(lambda: not scheduled("Running", "Pending"), 120, "none is under way")
+    operator.wait_until(lambda: scheduled("Scheduled"), 120, "the next Monday")
+    assert {row["expected_start_time"][11:16] for row in scheduled("Scheduled")} == {"03:00"}
 
 
 @pytest.mark.slow

@@ -152,8 +152,8 @@ def test_a_database_of_a_kind_that_prefect_cannot_use(home: Path) -> None:
 
 def test_the_driver_of_postgresql_is_asked_for_by_its_name(server: Postgres, home: Path, tmp_path: Path) -> None:
     shutil.rmtree(home)
-    (tmp_path / "psycopg.py").write_text("raise ModuleNotFoundError('No module named psycopg', name='psycopg')\n")
+    (tmp_path / "psycopg2.py").write_text("raise ModuleNotFoundError('No module named psycopg2', name='psycopg2')\n")
     environment = {MLFLOW: server.url("mlflow"), "PYTHONPATH": str(tmp_path)}
     result = llmill("run", "smoke", "--to", "collect", home=home, environment=environment)
     assert result.returncode == 2, result.stderr
-    assert "the package psycopg is missing" in result.stderr and "llmill[postgres]" in result.stderr
+    assert "the package psycopg2 is missing" in result.stderr and "llmill[postgres]" in result.stderr

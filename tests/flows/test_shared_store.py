@@ -182,7 +182,7 @@ def test_a_busy_server_and_one_that_goes_away_lose_nothing(server: S3Server, tmp
     environment = server.environment(url)
     first = started("run", "smoke", "--plain", "--to", "tokenizer", home=tmp_path / "a", environment=environment)
     line_with(first, "^collect +building")
-    server.fail(12)
+    server.fail(4)  # one call may meet all of them, and asks five times
     out, err = first.communicate(timeout=300)
     assert first.returncode == 0, out + err
     assert all(size for name, size in server.keys(url).items() if name.startswith("store/blobs"))
