@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bad_input import published
+from operator_home import Operator
 from support import digests, llmill, llmill_command, outcomes, processes_of, report_of
 
 MEBIBYTE = 2**20
@@ -117,6 +118,30 @@ def test_a_disk_that_fills_under_prefect_and_mlflow(disk: Disk, smoke: tuple[Pat
     assert processes_of(home) == []
     disk.empty()
     assert llmill(*command, "--set", "pretrain.steps=40", home=home).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_a_deployment_is_made_good_by_room_and_retry(disk: Disk) -> None:
+    """Prefect's and MLflow's databases lie on the same disk: their servers can record nothing meanwhile."""
+    disk.change("size=512m")
+    home = disk.path / "home"
+    with Operator(home) as operator:
+        form = operator.form() | {"to": "pretrain"}
+        form["recipe"]["pretrain"] |= {"steps": 1500, "tokens": None}
+        form["recipe"]["execution"]["checkpoint_interval"] = 20
+        flow_run = operator.submit(form)
+        operator.wait_until(operator.training, 120, "a checkpoint")
+        kept = published(home)
+        disk.leave(0)
+        operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), 120, "the run ends")
+        assert published(home) == kept
+        disk.empty()
+        assert operator.ended(flow_run, 180)["name"] in ("Failed", "Crashed")
+        assert operator.llmill("verify").returncode == 0
+        operator.retry(flow_run)
+        operator.wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", 90, "another attempt")
+        assert operator.ended(flow_run)["name"] == "Completed"
+        assert outcomes(operator.runs()[-1])["collect"] == "reused"
 
 
 def test_a_disk_that_is_read_only(disk: Disk, smoke: tuple[Path, dict[str, Any]]) -> None:
