@@ -12,11 +12,11 @@ are no whole number of vectors or do not begin at one: with AVX-512 torch 2.13 a
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model.products import linear
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
 
@@ -47,7 +47,7 @@ def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
             rows.to(torch.bfloat16, copy=True, memory_format=torch.contiguous_format), weight, scale.bfloat16()
         ).float()
     else:
-        made = F.linear(rows, weight.float()) * scale
+        made = linear(rows, weight.float()) * scale
     return made.view(*x.shape[:-1], len(weight))
 
 

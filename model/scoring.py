@@ -179,5 +179,13 @@ def _predictions(
         some = torch.from_numpy(unique[start : start + HEAD_PLACES]).to(model.device)
         scores = model.logits(hidden[some])
         nats[asked] = -torch.log_softmax(scores, dim=-1)[at, wanted].double().cpu().numpy()
-        likeliest[asked] = (scores.argmax(dim=-1)[at] == wanted).cpu().numpy()
+        likeliest[asked] = _is_likeliest(scores, at, wanted).cpu().numpy()
     return nats, likeliest
+
+
+def _is_likeliest(scores: Tensor, at: Tensor, wanted: Tensor) -> Tensor:
+    """Whether `wanted` (N,) is what argmax gives in its row `at` (N,) of the scores (M, V). The largest score is found
+    ten times as fast as its place, so that only the few rows are searched for which that decides between equals."""
+    found = scores[at, wanted] == scores.amax(dim=-1)[at]
+    found[found.clone()] = scores[at[found]].argmax(dim=-1) == wanted[found]
+    return found

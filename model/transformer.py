@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from model.products import linear
 from model.shape import Shape
 from storage.errors import DataError
 
@@ -40,7 +41,7 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype))
+        return linear(x, self.weight.to(x.dtype))
 
 
 class KeyValueCache:
@@ -193,7 +194,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores (..., V), float32, of the next token after each hidden state (..., D)."""
-        return F.linear(hidden, self.head.to(hidden.dtype)).float()
+        return linear(hidden, self.head.to(hidden.dtype)).float()
 
 
 class Logits(nn.Module):
