@@ -1,8 +1,8 @@
-"""What a shared store costs: `python -m benchmarks.store_overhead`. Needs the extra `dev`; about four minutes.
+"""What a shared store costs: `python -m benchmarks.store_overhead`. Needs the extra `dev`; about two minutes.
 
 The smoke recipe, plain, in turn on a home of its own and on a home with a store on S3 (moto on this machine, in a
-process of its own): everything built, everything reused, and everything reused by a home that is new, which then brings
-the release and verifies it. Wall seconds of whole commands, the median of ROUNDS, and what went over the wire.
+process of its own): everything built, everything reused, and everything reused by a home that is new. Wall seconds of
+whole commands, the median of ROUNDS, and what went over the wire.
 """
 
 import os
@@ -26,7 +26,7 @@ RUN = ("run", "smoke", "--plain")
 def main() -> None:
     """Measure and print a table."""
     with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder)) as server:
-        kinds = ("built", "reused", "reused by a new home", "release brought home")
+        kinds = ("built", "reused", "reused by a new home")
         seconds: dict[tuple[str, str], list[float]] = {(kind, where): [] for kind in kinds for where in ("home", "S3")}
         wire: dict[str, dict[str, int]] = {}
         for turn in range(ROUNDS):
@@ -39,10 +39,8 @@ def main() -> None:
                     seconds[kind, where].append(timed(home, environment, *RUN))
                     if where == "S3":
                         wire[kind] = server.counts()
-            new = Path(folder) / f"new-{turn}"
-            for kind, command in (("reused by a new home", RUN), ("release brought home", ("verify",))):
-                seconds[kind, "S3"].append(timed(new, shared, *command))
-                wire[kind] = server.counts()
+            seconds[kinds[-1], "S3"].append(timed(Path(folder) / f"new-{turn}", shared, *RUN))
+            wire[kinds[-1]] = server.counts()
         print(f"{'':<24}{'home':>8}{'S3':>8}{'ratio':>8}  requests, MB sent, MB received")
         for kind in kinds:
             tell(kind, seconds[kind, "home"], seconds[kind, "S3"], wire[kind])
