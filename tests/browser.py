@@ -68,6 +68,12 @@ class Page:
             assert time.monotonic() < deadline, f"the page has not come so far: {condition}"
             time.sleep(0.05)
 
+    def press(self, label: str, seconds: float = 60) -> None:
+        """Click the button with this label, the newest where there are several, as soon as there is one."""
+        found = f"[...document.querySelectorAll('button')].filter(one => one.innerText.trim() === {json.dumps(label)})"
+        self.wait_until(f"{found}.length > 0", seconds)
+        self.evaluate(f"{found}.at(-1).click()")
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from benchmark_files import write_benchmarks
+from browser import browser_page, chromium_path
 from operator_home import Operator
 from support import ROOT, digests, llmill, outcomes, report_of
 
@@ -249,3 +250,41 @@ def test_after_a_helper_is_mended_retry_builds_what_failed(operator: Operator, p
     operator.wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", 60, "another attempt")
     assert operator.ended(flow_run)["name"] == "Completed"
     assert operator.built() == before | {"release": before.get("release", 0) + 1}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium_path() is None, reason="no chromium in PATH")
+def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Operator, project: Path) -> None:
+    pages = f"http://127.0.0.1:{operator.ports[0]}"
+    build = operator.deployments["build/build"]
+    everything = {"sort": "START_TIME_DESC", "flow_runs": {"deployment_id": {"any_": [build]}}}
+    known = {row["id"] for row in operator.api("flow_runs/filter", everything)}
+
+    def made() -> list[str]:
+        return [row["id"] for row in operator.api("flow_runs/filter", everything) if row["id"] not in known]
+
+    helper = project / "tasks" / "release" / "card.py"
+    source = helper.read_text()
+    try:
+        with browser_page() as page:
+            helper.write_text(
+                source.replace('"""Four significant', 'raise ValueError("a slip")\n    """Four significant')
+            )
+            page.visit(f"{pages}/deployments/deployment/{build}/run", width=1300)
+            page.wait_until("document.body.innerText.includes('Max Document Bytes')", 60)
+            page.press("Submit")
+            operator.wait_until(made, 30, "the form has made a run")
+            (flow_run,) = made()
+            assert operator.ended(flow_run)["name"] == "Failed"
+            before = operator.built()
+            page.visit(f"{pages}/runs/flow-run/{flow_run}", width=1300)
+            page.wait_until("document.body.innerText.includes('a slip')", 60)
+            helper.write_text(source.replace('"""Four significant', 'pass\n    """Four significant'))
+            page.press("Retry")
+            page.wait_until("document.querySelector('[role=dialog], .p-modal') !== null", 30)
+            page.press("Retry")
+            operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, 60, "another attempt")
+            assert operator.ended(flow_run)["name"] == "Completed"
+            assert operator.built() == before | {"release": before.get("release", 0) + 1}
+    finally:
+        helper.write_text(source)
