@@ -39,8 +39,8 @@ TIGHT_BYTES = 10 << 30
 NEEDED_MEMORY = 2 << 30
 PORTS = ((4200, "Prefect", "--prefect-port"), (5000, "MLflow", "--mlflow-port"))
 BREAKING = {  # package -> what another version of it does
-    "fastapi ": "with this fastapi Prefect's server answers every run with a TypeError",
-    "sqlalchemy ": "with this sqlalchemy Prefect's server starts no run that is on a schedule",
+    "fastapi": "with this fastapi Prefect's server answers every run with a TypeError",
+    "sqlalchemy": "with this sqlalchemy Prefect's server starts no run that is on a schedule",
 }
 SHOWN = {  # variable -> what it changes, where that needs to be said
     PREFECT: "runs are sent to this server; unset it to use the one of the home",
@@ -113,8 +113,7 @@ def _packages() -> Iterator[Finding]:
             wrong.append(f"{requirement.name} {version}, needs {requirement.specifier}")
     if wrong:
         mend = "pip install -c deployments/constraints.txt -e ."
-        effects = [effect for name, effect in BREAKING.items() if any(line.startswith(name) for line in wrong)]
-        mend += "".join(f" ({effect})" for effect in effects)
+        mend += "".join(f" ({BREAKING[name]})" for line in wrong if (name := line.partition(" ")[0]) in BREAKING)
         yield Finding("packages", "problem", "; ".join(wrong), mend)
     else:
         yield Finding("packages", "ok", f"{checked} of {checked} have versions known to work")

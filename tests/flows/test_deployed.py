@@ -74,11 +74,8 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[Operator]:
     home = tmp_path_factory.mktemp("operator") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-            patch.delenv(variable, raising=False)
-        with Operator(home, environment={"PYTHONPATH": str(project)}) as operator:
-            yield operator
+    with Operator(home, environment={"PYTHONPATH": str(project)}) as operator:
+        yield operator
     operator.wait_until(lambda: not operator.processes(""), GONE_SECONDS, "Ctrl-C leaves nothing behind")
 
 

@@ -17,12 +17,6 @@ deployments:
 """
 
 
-@pytest.fixture(autouse=True)
-def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(variable, raising=False)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
