@@ -1,9 +1,11 @@
 """Training speed on this machine: our step against transformers' Qwen3 with AdamW, same shape, same batch.
 
-    python benchmarks/training_speed.py [--threads 2] [--rounds 6] [--size nano] [--vocabulary 4096]
+    python -m benchmarks.training_speed [--threads 2] [--rounds 6] [--size nano] [--vocabulary 4096]
+    python -m benchmarks.training_speed --device cuda --size 124m --vocabulary 50304 --rounds 2
 
 Variants run in turn, round by round, in one process, so that a busy machine slows all alike; printed are medians of
-wall time and of CPU time, which other programs disturb less, and the ratio to the peer by CPU time.
+wall time and, on a CPU, of CPU time, which other programs disturb less, and the ratio to the peer. A GPU's peers
+compute in bfloat16 (autocast), in parts of a batch that fit into its memory with all scores.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from collections.abc import Callable
 # As the trainer is started: see tasks/training.py. Must stand before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import numpy as np
 import torch
@@ -26,17 +29,27 @@ from model.shape import SIZES, Shape
 from model.transformer import Transformer, initialise
 
 STEPS_A_ROUND = 3
+MICRO_BATCH_TOKENS = 65_536
+PEER_MICRO_BATCH_TOKENS = 16_384  # on a GPU; it holds the scores of all places, several times over
+
+Step = Callable[[], None]
 
 
-def our_step(shape: Shape, batch: Batch, threads: int, dtype: torch.dtype) -> Callable[[], None]:
+def our_step(
+    shape: Shape, batch: Batch, threads: int, dtype: torch.dtype, device: str = "cpu", compiled: bool = False
+) -> Step:
     """Forward, backward, clipping, Muon and AdamW, as model.trainer does it."""
     model = Transformer(shape, dtype)
     initialise(model, seed=1)
+    model.to(device)
+    if compiled:
+        model.compile_blocks()
     optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01)), Workers(threads)
 
     def step() -> None:
         torch.set_num_threads(1)
-        add_gradients(model, batch, 65_536, workers)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        add_gradients(model, batch, MICRO_BATCH_TOKENS, workers)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(1.0, workers.map)
         optimizer.zero_gradients()
@@ -44,16 +57,15 @@ def our_step(shape: Shape, batch: Batch, threads: int, dtype: torch.dtype) -> Ca
     return step
 
 
-def peer_step(shape: Shape, batch: Batch, threads: int) -> Callable[[], None]:
+def peer_step(shape: Shape, batch: Batch, threads: int) -> Step:
     """The same with transformers' model and loss, and torch.optim.AdamW."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    model = Qwen3ForCausalLM(Qwen3Config(**shape.to_huggingface()))
+    model = _peer(shape)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.002, fused=True)
     ids = torch.from_numpy(batch.inputs)
 
     def step() -> None:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
         model(input_ids=ids, labels=ids).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -62,7 +74,33 @@ def peer_step(shape: Shape, batch: Batch, threads: int) -> Callable[[], None]:
     return step
 
 
-def muon_step(shape: Shape, threads: int) -> Callable[[], None]:
+def peer_step_cuda(shape: Shape, batch: Batch, compiled: bool) -> Step:
+    """The same on a GPU: bfloat16 by autocast, gradients added up over parts of the batch."""
+    model = _peer(shape).to("cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.002, fused=True)
+    parts = [torch.from_numpy(part.inputs).to("cuda") for part in batch.split(PEER_MICRO_BATCH_TOKENS)]
+    forward = torch.compile(model, dynamic=False) if compiled else model
+
+    def step() -> None:
+        torch.use_deterministic_algorithms(False)
+        for part in parts:
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = forward(input_ids=part, labels=part).loss
+            (loss / len(parts)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _peer(shape: Shape) -> torch.nn.Module:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM(Qwen3Config(**{**shape.to_huggingface(), "use_cache": False}))
+
+
+def muon_step(shape: Shape, threads: int) -> Step:
     """The optimizer alone."""
     model = Transformer(shape)
     initialise(model, seed=1)
@@ -83,6 +121,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--size", choices=SIZES, default="nano")
     parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     size = SIZES[options.size]
     shape = Shape(
@@ -94,32 +133,64 @@ def main() -> None:
     rows = max(1, size.batch_tokens // size.context_length)
     ids = np.random.default_rng(0).integers(0, options.vocabulary, (rows, size.context_length + 1))
     batch = Batch(ids[:, :-1].copy(), ids[:, 1:].copy())
-    variants = {
-        "transformers + AdamW": peer_step(shape, batch, options.threads),
-        "llmill, 1 thread": our_step(shape, batch, 1, torch.float32),
-        f"llmill, {options.threads} threads": our_step(shape, batch, options.threads, torch.float32),
-        "llmill, bfloat16, 1 thread": our_step(shape, batch, 1, torch.bfloat16),
-        "optimizer alone, 1 thread": muon_step(shape, 1),
-    }
-    wall: dict[str, list[float]] = {name: [] for name in variants}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
+    if options.device == "cuda":
+        variants = {
+            "transformers + AdamW": peer_step_cuda(shape, batch, compiled=False),
+            "transformers + AdamW, compiled": peer_step_cuda(shape, batch, compiled=True),
+            "llmill": our_step(shape, batch, 1, torch.bfloat16, "cuda"),
+            "llmill, compiled": our_step(shape, batch, 1, torch.bfloat16, "cuda", compiled=True),
+        }
+    else:
+        variants = {
+            "transformers + AdamW": peer_step(shape, batch, options.threads),
+            "llmill, 1 thread": our_step(shape, batch, 1, torch.float32),
+            f"llmill, {options.threads} threads": our_step(shape, batch, options.threads, torch.float32),
+            "llmill, bfloat16, 1 thread": our_step(shape, batch, 1, torch.bfloat16),
+            "optimizer alone, 1 thread": muon_step(shape, 1),
+        }
+    print(f"{options.size}: {shape.parameters:,} parameters, {rows * size.context_length:,} tokens a step")
+    times = {name: Times() for name in variants}
     for _ in range(options.rounds):
         for name, step in variants.items():
             step()
             for _ in range(STEPS_A_ROUND):
-                started, used = time.perf_counter(), time.process_time()
-                step()
-                wall[name].append(time.perf_counter() - started)
-                cpu[name].append(time.process_time() - used)
-    tokens = rows * size.context_length
-    peer = statistics.median(cpu["transformers + AdamW"])
-    print(f"{options.size}: {shape.parameters:,} parameters, {tokens:,} tokens a step")
-    for name in variants:
-        seconds, used = statistics.median(wall[name]), statistics.median(cpu[name])
-        print(
-            f"{name:30} {seconds * 1000:7.0f} ms  {tokens / seconds:8,.0f} tokens/s  {used * 1000:7.0f} CPU-ms  "
-            f"{tokens / used:8,.0f} tokens/CPU-s  {peer / used:5.2f} x"
-        )
+                times[name].take(step, options.device)
+    peer = times["transformers + AdamW"]
+    for name, taken in times.items():
+        print(f"{name:30} {taken.line(rows * size.context_length, peer, shape)}", flush=True)
+
+
+class Times:
+    """Wall and CPU seconds of the steps of a variant."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self.cuda = False
+
+    def take(self, step: Step, device: str) -> None:
+        self.cuda = device == "cuda"
+        self._wait()
+        started, used = time.perf_counter(), time.process_time()
+        step()
+        self._wait()
+        self.wall.append(time.perf_counter() - started)
+        self.cpu.append(time.process_time() - used)
+
+    def line(self, tokens: int, peer: "Times", shape: Shape) -> str:
+        """Milliseconds a step, tokens a second, and the ratio to the peer."""
+        seconds, used = statistics.median(self.wall), statistics.median(self.cpu)
+        line = f"{seconds * 1000:7.0f} ms  {tokens / seconds:9,.0f} tokens/s"
+        if self.cuda:
+            attention = 12 * shape.layers * shape.heads * shape.head_dim * shape.context_length
+            teraflop = (6 * shape.parameters + attention) * tokens / 1e12
+            return f"{line}  {teraflop / seconds:4.0f} TFLOP/s  {statistics.median(peer.wall) / seconds:5.2f} x"
+        ratio = statistics.median(peer.cpu) / used
+        return f"{line}  {used * 1000:7.0f} CPU-ms  {tokens / used:8,.0f} tokens/CPU-s  {ratio:5.2f} x"
+
+    def _wait(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class TrainingJob:
     work: str
     output: str
     checkpoint_interval: int
+    compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
     parent_pid: int | None = None

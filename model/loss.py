@@ -6,7 +6,8 @@ and the gradient of a chunk is worked out while its scores are at hand; only gra
 kept. The loss is a sum in nats; the caller divides by the valid targets of the whole optimizer step.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,20 +23,18 @@ class SummedCrossEntropy(torch.autograd.Function):
     """Sum over rows of -log softmax(hidden @ head.T)[target]."""
 
     @staticmethod
-    def forward(context: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    def forward(context: Any, hidden: Tensor, head: Tensor, targets: Tensor, compiled: bool = False) -> Tensor:
         """hidden (N, D), head (V, D) float32, targets (N,) all valid; returns a float32 scalar."""
+        differentiate = compiled_cross_entropy() if compiled else cross_entropy
         weight = head.to(hidden.dtype)
         chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS
         hidden_gradient = torch.empty_like(hidden)
         head_gradient = torch.zeros_like(head)
         total = torch.zeros((), device=hidden.device)
         for start, stop in spans(len(targets), chunk):
-            rows, chosen = hidden[start:stop], targets[start:stop, None]
-            scores = torch.log_softmax((rows @ weight.T).float(), dim=-1)
-            total -= scores.gather(1, chosen).sum()
-            gradient = scores.exp_()
-            gradient.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=gradient.dtype))
-            gradient = gradient.to(hidden.dtype)
+            rows = hidden[start:stop]
+            nats, gradient = differentiate(rows @ weight.T, targets[start:stop, None])
+            total += nats
             torch.mm(gradient, weight, out=hidden_gradient[start:stop])
             if gradient.dtype == head_gradient.dtype:
                 head_gradient.addmm_(gradient.T, rows)
@@ -45,9 +44,31 @@ class SummedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_gradient, head_gradient = context.saved_tensors
-        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), head_gradient * gradients[0], None
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), head_gradient * gradients[0], None, None
+
+
+def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed loss in nats of scores (N, V) for the classes chosen (N, 1), and its gradient by the scores."""
+    logarithms = torch.log_softmax(scores.float(), dim=-1)
+    nats = -logarithms.gather(1, chosen).sum()
+    gradient = logarithms.exp_()
+    gradient.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=gradient.dtype))
+    return nats, gradient.to(scores.dtype)
+
+
+def compared_cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """`cross_entropy` as it compiles into two passes over the scores: a comparison fuses, a scatter does not."""
+    logarithms = torch.log_softmax(scores.float(), dim=-1)
+    hit = torch.arange(scores.shape[1], device=scores.device) == chosen
+    return -logarithms.gather(1, chosen).sum(), (logarithms.exp() - hit.float()).to(scores.dtype)
+
+
+@functools.cache
+def compiled_cross_entropy() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Made when it is first asked for: the compiler takes seconds to import."""
+    return torch.compile(compared_cross_entropy, dynamic=False)
 
 
 def spans(length: int, largest: int) -> Iterator[tuple[int, int]]:
@@ -64,13 +85,14 @@ def spans(length: int, largest: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def summed_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+def summed_nats(hidden: Tensor, head: Tensor, targets: Tensor, compiled: bool = False) -> Tensor:
     """Sum of the loss in nats over the targets that are not IGNORED; the head is applied only there.
 
     hidden (B, T, D), head (V, D), targets (B, T) int64. A differentiable scalar, 0 where no target is valid.
+    `compiled` runs compiled kernels over the scores, which pays on a GPU.
     """
     rows, chosen = hidden.flatten(0, 1), targets.flatten()
     valid = chosen != IGNORED
     if not bool(valid.all()):
         rows, chosen = rows[valid], chosen[valid]
-    return SummedCrossEntropy.apply(rows, head, chosen)
+    return SummedCrossEntropy.apply(rows, head, chosen, compiled)

@@ -67,7 +67,7 @@ def add_gradients(model: Transformer, batch: Batch, micro_batch_tokens: int, wor
         sums: list[Any] = []
         for part in share.split(micro_batch_tokens):
             inputs, targets = (torch.from_numpy(array).to(model.device) for array in (part.inputs, part.targets))
-            nats = summed_nats(model(inputs), model.head, targets)
+            nats = summed_nats(model(inputs), model.head, targets, model.compiled)
             gradients = torch.autograd.grad(nats / valid, parameters)
             sums = _added(sums, gradients)
             lost += nats.detach()

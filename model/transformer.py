@@ -157,6 +157,16 @@ class Transformer(nn.Module):
         cosines, sines = rotary_tables(shape)
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
+        self.compiled = False
+
+    def compile_blocks(self) -> None:
+        """Fuse the operations of a block by torch.compile: once, at the first step, for all the equal blocks.
+
+        For training on a GPU, where shapes are fixed and plain operations spend more time on memory than on products.
+        """
+        self.compiled = True
+        for block in self.model.layers:
+            block.compile(dynamic=False)
 
     @property
     def head(self) -> Tensor:

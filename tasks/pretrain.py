@@ -19,7 +19,15 @@ from tasks.canaries import Planted, count_seen, read_planted, write_planted
 from tasks.config import StageConfig
 from tasks.context import Context, Summary
 from tasks.stage import stage
-from tasks.training import train, training_device, training_dtype, write_curve, write_training
+from tasks.training import (
+    has_c_compiler,
+    train,
+    training_compiles,
+    training_device,
+    training_dtype,
+    write_curve,
+    write_training,
+)
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -70,6 +78,9 @@ class PretrainConfig(TrainerConfig):
     tied_embeddings: bool | None = Field(None, description="Whether the head is the embedding matrix.")
     rope_theta: float = Field(10_000.0, ge=1, le=1e9, description="Base of the rotary positions' wavelengths.")
     batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether a GPU's operations are fused by torch.compile; auto: in runs long enough to gain."
+    )
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
     tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
 
@@ -115,11 +126,16 @@ class PretrainConfig(TrainerConfig):
         steps = self.steps or -(-(self.tokens or size.tokens) // (rows * context_length))
         return rows, steps
 
+    def is_compiled(self, shape: Shape, tokens: int) -> bool:
+        """Whether a run over so many tokens compiles its model."""
+        return training_compiles(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+
 
 def observe_device(config: TrainerConfig) -> dict[str, str]:
     """What `auto` stands for on this machine: weights of another device are other weights."""
     device = training_device(config.device)
-    return {"device": device, "dtype": training_dtype(config.dtype, device)}
+    observed = {"device": device, "dtype": training_dtype(config.dtype, device)}
+    return observed if device == "cpu" else {**observed, "c_compiler": "there" if has_c_compiler() else "missing"}
 
 
 @stage(
@@ -181,6 +197,7 @@ def pretraining_job(
         data=source,
         data_digest=data_digest,
         rows_per_step=rows,
+        compiled=config.is_compiled(shape, steps * rows * shape.context_length),
         validation={"heldout": source},
     )
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0  # for the trainer to finish its step and save
 LOG_TAIL_CHARACTERS = 2000
+COMPILING_PAYS = 2e16  # floating-point operations: a minute on an H200 as they are, of which compiling saves a third
 
 TRAINING_FILE = "training.json"
 CURVE_POINTS = 1000
@@ -54,6 +56,21 @@ def training_dtype(requested: str, device: str) -> str:
         return "bfloat16"
     vendor, flags = _processor()
     return "bfloat16" if "amx_bf16" in flags or (vendor == "AuthenticAMD" and "avx512_bf16" in flags) else "float32"
+
+
+def training_compiles(requested: str, device: str, flop: float) -> bool:
+    """Whether a run of so many floating-point operations has its operations fused: on a GPU only.
+
+    `auto` asks whether it is worth the time that compiling takes, and whether the C compiler that it needs is there.
+    """
+    if not device.startswith("cuda") or requested == "off":
+        return False
+    return requested == "on" or (flop >= COMPILING_PAYS and has_c_compiler())
+
+
+def has_c_compiler() -> bool:
+    """Whether there is one that torch.compile would find."""
+    return any(shutil.which(name) for name in (os.environ.get("CC"), "gcc", "clang") if name)
 
 
 def _processor() -> tuple[str, set[str]]:
@@ -183,6 +200,7 @@ def write_training(
         "seed": job.seed,
         "device": job.device,
         "dtype": job.dtype,
+        "compiled": job.compiled,
         "data": job.data_digest,
         "training_loss": last["loss"],
         "bits_per_byte_before": result["before"],

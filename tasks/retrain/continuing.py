@@ -50,11 +50,12 @@ def continue_pretraining(
     mixture.write(folder, new, old, config.seed)
     size = SIZES[config.size]
     heldout = {"heldout": Source("packed", str(tokens["tokens"].path))}
+    steps = max(1, (new + old) // (rows * shape.context_length))
     job = training_job(
         config,
         shape,
         context,
-        steps=max(1, (new + old) // (rows * shape.context_length)),
+        steps=steps,
         rates=(
             config.rate_share * (config.matrix_rate or size.matrix_rate),
             config.rate_share * (config.embedding_rate or size.embedding_rate),
@@ -62,6 +63,7 @@ def continue_pretraining(
         data=Source("packed", str(folder)),
         data_digest=digest_of([base["model"].digest, tokens["tokens"].digest, learned["tokens"].digest, new, old]),
         rows_per_step=rows,
+        compiled=config.is_compiled(shape, steps * rows * shape.context_length),
         validation=heldout,
         validation_before=heldout,
         initial=str(base["model"].path),

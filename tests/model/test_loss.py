@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from model import loss
 from model.batches import IGNORED
-from model.loss import spans, summed_nats
+from model.loss import compared_cross_entropy, cross_entropy, spans, summed_nats
 
 
 def inputs(dtype=torch.float32):
@@ -33,6 +33,17 @@ def test_value_and_gradients_equal_the_plain_cross_entropy(monkeypatch, chunk, m
     assert torch.allclose(ours, plain, rtol=1e-5)
     for ours_gradient, plain_gradient in zip(actual, expected, strict=True):
         assert torch.allclose(ours_gradient, plain_gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_form_for_the_compiler_is_the_plain_one(dtype):
+    generator = torch.Generator().manual_seed(0)
+    scores = (torch.randn(300, 512, generator=generator) * 4).to(dtype)
+    chosen = torch.randint(0, 512, (300, 1), generator=generator)
+    nats, gradient = cross_entropy(scores, chosen)
+    compared_nats, compared_gradient = compared_cross_entropy(scores, chosen)
+    assert float(compared_nats) == pytest.approx(float(nats), rel=1e-6)
+    assert torch.equal(compared_gradient, gradient)
 
 
 @pytest.mark.parametrize("largest", [1, 8, 256])

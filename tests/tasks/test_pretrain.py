@@ -202,10 +202,26 @@ def test_configs_that_cannot_be_are_refused():
         PretrainConfig(batch_tokens=100)
 
 
+LARGE = PretrainConfig(size="124m").shape(50_304)
+
+
 def test_the_device_is_observed():
     assert training_device("cuda") == "cuda"
     assert training_device("auto") in ("cpu", "cuda")
     assert observe_device(PretrainConfig(device="cpu", dtype="bfloat16")) == {"device": "cpu", "dtype": "bfloat16"}
+
+
+def test_a_long_run_on_a_gpu_is_compiled(monkeypatch):
+    monkeypatch.setattr(training.shutil, "which", lambda name: "/usr/bin/gcc" if name == "gcc" else None)
+    assert PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 2_500_000_000)
+    assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 1_000_000)
+    assert PretrainConfig(device="cuda", compile="on").is_compiled(LARGE, 1_000_000)
+    assert not PretrainConfig(device="cuda", compile="off").is_compiled(LARGE, 2_500_000_000)
+    assert not PretrainConfig(device="cpu", compile="on").is_compiled(LARGE, 2_500_000_000)
+    assert observe_device(PretrainConfig(device="cuda"))["c_compiler"] == "there"
+    monkeypatch.setattr(training.shutil, "which", lambda name: None)
+    assert observe_device(PretrainConfig(device="cuda"))["c_compiler"] == "missing"
+    assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 2_500_000_000)
 
 
 @pytest.mark.parametrize(
