@@ -60,6 +60,10 @@ class KeyValueCache:
         self.values[layer, :, :, self.length : end] = values
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def take(self, rows: Tensor) -> None:
+        """Make the batch of these of its rows, in this order; a row may be taken more than once."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotary positions on x (B, T, heads, E): the first and the second half of E are the pairs (half rotation)."""

@@ -23,6 +23,7 @@ from storage.canonical import digest_of
 from storage.documents import HELDOUT, TRAIN, read_documents, read_rows
 from storage.errors import DataError
 from tasks.chat import answer_form, prompt_form, text_ids
+from tasks.collect.prose import STOP_WORDS
 from tasks.context import Context, Summary
 from tasks.pretrain import TrainerConfig, observe_device, training_job
 from tasks.stage import stage
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from model.batches import Example
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+WORD = re.compile(r"[^\W\d_]{3,}")
 PROMPT_WORDS = 12  # least words of a continuation's prompt: a shorter one says too little
 
 
@@ -47,6 +49,9 @@ class FinetuneConfig(TrainerConfig):
     epochs: float = Field(1.0, gt=0, le=100, description="Passes over the training pairs.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
     pairs_per_step: int = Field(64, ge=1, le=65_536, description="Pairs of one optimizer step.")
+    shared_words: int = Field(
+        0, ge=0, le=100, description="Least words that a training answer shares with its prompt; others are left out."
+    )
     heldout_pairs: int = Field(500, ge=1, le=100_000, description="Held-out pairs in the sample that is scored.")
     matrix_rate: float = Field(0.01, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
     embedding_rate: float = Field(
@@ -87,7 +92,8 @@ def finetune(
 
     shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
-    chosen = choose_pairs(read_pairs(config, collected["pairs"], clean["documents"]), config.heldout_pairs)
+    pairs = read_pairs(config, collected["pairs"], clean["documents"])
+    chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     examples = [example for example in encode_chat(encoder, chosen.training) if fits(example, shape)]
     sets = {"train": examples, **heldout_sets(encoder, chosen.heldout, shape)}
     if not examples or not sets["heldout"]:
@@ -117,6 +123,7 @@ def finetune(
         "training_pairs": len(examples),
         "heldout_pairs": chosen.heldout_total,
         "dropped_leaking": chosen.leaking,
+        "dropped_unrelated": chosen.unrelated,
         "dropped_too_long": len(chosen.training) - len(examples),
         "scored_pairs": len(sets["heldout"]),
         "steps": result["steps"],
@@ -163,10 +170,12 @@ class Chosen:
     read: int
     heldout_total: int
     leaking: int
+    unrelated: int
 
 
-def choose_pairs(pairs: Iterable[Pair], sample: int) -> Chosen:
-    """Drop training pairs that share their prompt or answer with a held-out one; sample the held-out ones.
+def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> Chosen:
+    """Drop training pairs that share their prompt or answer with a held-out one, and those whose answer shares fewer
+    than `least_shared` words with its prompt; sample the held-out ones, which are never chosen by their words.
 
     The sample is the first of the held-out pairs in order of their ids, which are digests: it stays the same when
     others come or go elsewhere. Texts compare without regard to case and spacing.
@@ -181,8 +190,19 @@ def choose_pairs(pairs: Iterable[Pair], sample: int) -> Chosen:
         if pair.split == TRAIN and _normal(pair.prompt) not in prompts and _normal(pair.answer) not in answers
     ]
     leaking = len(everything) - len(heldout) - len(training)
+    related = [pair for pair in training if shared_words(pair) >= least_shared] if least_shared else training
     chosen = sorted(heldout, key=lambda pair: pair.id)[:sample]
-    return Chosen(training, chosen, len(everything), len(heldout), leaking)
+    return Chosen(related, chosen, len(everything), len(heldout), leaking, len(training) - len(related))
+
+
+def shared_words(pair: Pair) -> int:
+    """Words of the answer that its prompt holds too, as far as their beginnings tell: `removes` meets `remove`."""
+    return len(_beginnings(pair.prompt) & _beginnings(pair.answer))
+
+
+def _beginnings(text: str) -> set[str]:
+    words = (word for word in WORD.findall(text.lower()) if word not in STOP_WORDS)
+    return {word.removesuffix("s")[:4] for word in words}
 
 
 def encode_chat(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list["Example"]:

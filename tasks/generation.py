@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, Field, ValidationError
+
 from model.shape import INT8_WEIGHTS, WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
     from model.transformer import Transformer
 
 SUMS = "SHA256SUMS"
+GENERATION_CONFIG = "generation_config.json"
+MAX_BEAMS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen and when an answer ends, beside the model's own end. Temperature 0 is greedy."""
+    """How tokens are chosen and when an answer ends, beside the model's own end.
+
+    Temperature 0 is greedy, or with several beams looks for the likeliest answer, which then comes in one piece.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    beams: int = 1
+    no_repeat: int = 0  # tokens in a row that a searched answer never says twice; 0: it may
 
 
 class Answer:
@@ -72,9 +81,15 @@ class Answer:
             yield rest
 
     def _made(self) -> Iterator[int]:
-        from model.generate import generate
+        from model.generate import generate, search
 
-        chosen = self._sampling
+        chosen, ends = self._sampling, (END_OF_TEXT, END)
+        if chosen.beams > 1:
+            found, self.finish = search(
+                self._model, self._ids, chosen.max_new_tokens, chosen.beams, chosen.no_repeat, ends
+            )
+            yield from found
+            return
         self.finish = yield from generate(
             self._model,
             self._ids,
@@ -82,7 +97,7 @@ class Answer:
             chosen.temperature,
             chosen.top_p,
             chosen.seed,
-            (END_OF_TEXT, END),
+            ends,
         )
 
 
@@ -148,6 +163,24 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
             f"{model.shape.vocabulary_size:,}; they do not belong together"
         )
     return model, tokenizer
+
+
+class Search(BaseModel):
+    """How a release looks for an answer where nobody says otherwise: two fields of its generation_config.json."""
+
+    num_beams: int = Field(1, ge=1, le=MAX_BEAMS, strict=True)
+    no_repeat_in_answer: int = Field(0, ge=0, strict=True)  # a name of ours: transformers' counts the prompt too
+
+
+def release_search(folder: Path) -> Search:
+    """What generation_config.json says of it; DataError where that makes no sense."""
+    path = folder / GENERATION_CONFIG
+    check_sums(folder, [GENERATION_CONFIG])
+    try:
+        return Search.model_validate_json(path.read_bytes()) if path.is_file() else Search()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc'])) or 'not JSON'}: {first['msg']}") from None
 
 
 def check_sums(folder: Path, names: Sequence[str]) -> None:

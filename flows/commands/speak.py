@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from flows.commands.options import add_json_option, between, print_json
 from storage.errors import ConfigError, DataError
 from storage.files import is_utf8
+from tasks.generation import MAX_BEAMS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -48,6 +49,9 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--int8", action="store_true", help="its weights in eight bits: a quarter of the memory")
     parser.add_argument("--max-new-tokens", type=between(1, 100_000, int), default=64, help="default: 64")
     parser.add_argument("--temperature", type=between(0, 10, float), default=0.0, help="0 (default): the likeliest")
+    parser.add_argument(
+        "--beams", type=between(1, MAX_BEAMS, int), help="search for the likeliest answer; default: the release's"
+    )
     parser.add_argument("--top-p", type=between(0, 1, float), default=1.0, help="share of the likeliest mass kept")
     parser.add_argument("--seed", type=between(0, 2**31, int), default=0, help="default: 0")
     parser.add_argument(
@@ -59,9 +63,10 @@ def _generate(options: argparse.Namespace) -> int:
     from tasks.collect.signatures import prompt_from_signature
     from tasks.generation import Answer, starting_ids
 
-    sampling = _sampling(options)
+    folder = _folder(options)
+    sampling = _sampling(options, folder)
     prompt = _prompt(options.prompt)
-    model, tokenizer = _load(options)
+    model, tokenizer = _load(options, folder)
     started = time.perf_counter()
     ids = starting_ids(tokenizer, prompt if options.raw else prompt_from_signature(prompt), raw=options.raw)
     answer = Answer(model, tokenizer, ids, sampling)
@@ -89,8 +94,9 @@ def _chat(options: argparse.Namespace) -> int:
     from tasks.generation import Answer
 
     signal.signal(signal.SIGTERM, _end)  # Ctrl-C stops an answer only; SIGTERM still ends
-    sampling = _sampling(options)
-    model, tokenizer = _load(options)
+    folder = _folder(options)
+    sampling = _sampling(options, folder)
+    model, tokenizer = _load(options, folder)
     context_length = model.shape.context_length
     talk = Conversation(context_length, min(sampling.max_new_tokens, context_length // 2))
     for line in _lines():
@@ -149,15 +155,18 @@ def _piped_line() -> str:
     return _decoded(line, "a line of stdin")
 
 
-def _load(options: argparse.Namespace) -> tuple["Transformer", "Tokenizer"]:
+def _folder(options: argparse.Namespace) -> Path:
     from flows.references import find_part
     from storage.home import home
     from storage.shared import open_store
-    from tasks.generation import load_release
 
     folder = Path(options.release).expanduser()
-    if not folder.is_dir():
-        folder = find_part(open_store(home()), options.release, "release").path
+    return folder if folder.is_dir() else find_part(open_store(home()), options.release, "release").path
+
+
+def _load(options: argparse.Namespace, folder: Path) -> tuple["Transformer", "Tokenizer"]:
+    from tasks.generation import load_release
+
     model, tokenizer = load_release(folder, int8=options.int8)
     if model.shape.parameters < SMALL_MODEL:
         import torch
@@ -166,13 +175,22 @@ def _load(options: argparse.Namespace) -> tuple["Transformer", "Tokenizer"]:
     return model, tokenizer
 
 
-def _sampling(options: argparse.Namespace) -> "Sampling":
-    from tasks.generation import Sampling
+def _sampling(options: argparse.Namespace, folder: Path) -> "Sampling":
+    from tasks.generation import Sampling, release_search
 
     if "" in options.stop:
         raise ConfigError("--stop: an empty text would end every answer before it begins; leave it out")
+    if options.temperature and (options.beams or 1) > 1:
+        raise ConfigError("--beams looks for the likeliest answer, --temperature draws one: leave one of them out")
+    search = release_search(folder)
     return Sampling(
-        options.max_new_tokens, options.temperature, options.top_p, options.seed, tuple(map(_utf8, options.stop))
+        options.max_new_tokens,
+        options.temperature,
+        options.top_p,
+        options.seed,
+        tuple(map(_utf8, options.stop)),
+        beams=1 if options.temperature else options.beams or search.num_beams,
+        no_repeat=search.no_repeat_in_answer,
     )
 
 

@@ -266,7 +266,7 @@ def read_fact(view: RunView, kind: type[Fact], name: str) -> Any:
 
 
 def read_samples(view: RunView) -> list[dict[str, str]]:
-    """Prompts and greedy answers of the release; `base_answer` where the base model was asked too."""
+    """Prompts and answers of the release; `base_answer` where the base model was asked too."""
     part = view.part("release", "release")
     path = part / "samples.json" if part else None
     rows = json.loads(path.read_bytes()) if path is not None and path.is_file() else []

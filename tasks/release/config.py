@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tasks.config import StageConfig
+from tasks.generation import MAX_BEAMS
 
 Format = Literal["gguf-f16", "gguf-q8_0", "int8", "onnx"]
 
@@ -30,6 +31,12 @@ class ReleaseConfig(StageConfig):
     samples: int = Field(6, ge=0, le=16, description="Held-out prompts that the model answers on its card.")
     max_new_tokens: int = Field(
         48, ge=1, le=1 << 14, description="Most tokens of a sample, and of an answer by default."
+    )
+    beams: int = Field(
+        1, ge=1, le=MAX_BEAMS, description="Beams of the search for the likeliest answer, by default; 1: greedy."
+    )
+    no_repeat: int = Field(
+        0, ge=0, le=64, description="Tokens in a row that a searched answer never says twice; 0: it may."
     )
     formats: Annotated[tuple[Format, ...], AfterValidator(_once_each)] = Field(
         ("gguf-f16", "gguf-q8_0", "int8"),

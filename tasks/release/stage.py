@@ -12,7 +12,7 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | model.int8.safetensors, model.onnx | for CPUs in eight bits (model/int8.py), for onnxruntime (onnx.py) |
 | formats.json | each of these files, its size and what it loses in bits per byte (formats.py) |
 | README.md | the model card, made from the figures (card.py) |
-| scores.json, samples.json | what was measured; answers to held-out prompts, greedy, so that they can be repeated |
+| scores.json, samples.json | what was measured; answers to held-out prompts, never drawn: they can be repeated |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
 
 Nothing in it tells when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two; a
@@ -29,6 +29,7 @@ from storage.canonical import digest_file
 from storage.errors import DataError
 from tasks.chat import CHAT_TEMPLATE
 from tasks.context import Context, Summary
+from tasks.generation import GENERATION_CONFIG
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
@@ -73,7 +74,7 @@ def make_release(
 
     samples = _samples(config, tuned["model"].path, tokenizer["tokenizer"].path, scores, context)
     _write_json(folder / "config.json", settings | _special_ids())
-    _write_json(folder / "generation_config.json", _generation_config(config))
+    _write_json(folder / GENERATION_CONFIG, _generation_config(config))
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
     (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
     _write_json(folder / "samples.json", samples)
@@ -101,7 +102,7 @@ def make_release(
 def _samples(
     config: ReleaseConfig, model_folder: Path, tokenizer_folder: Path, scores: Artifact, context: Context
 ) -> list[dict[str, str]]:
-    """Greedy answers to the first held-out examples that evaluation has left and that fit into the context."""
+    """The likeliest answers to the first held-out examples that evaluation has left and that fit into the context."""
     from model.generate import load_model
     from model.parallel import one_thread
     from tasks.generation import Answer, Sampling, starting_ids
@@ -109,12 +110,13 @@ def _samples(
 
     tokenizer = load_tokenizer(tokenizer_folder)
     model = load_model(model_folder, "cpu")
+    sampling = Sampling(config.max_new_tokens, beams=config.beams, no_repeat=config.no_repeat)
     samples: list[dict[str, str]] = []
     for example in json.loads((scores["scores"] / "examples.json").read_bytes()):
         ids = starting_ids(tokenizer, example["prompt"], raw=example["form"] != "chat")
         if len(samples) == config.samples or len(ids) >= model.shape.context_length:
             continue
-        answer = Answer(model, tokenizer, ids, Sampling(config.max_new_tokens))
+        answer = Answer(model, tokenizer, ids, sampling)
         with one_thread():
             samples.append({**example, "answer": "".join(answer)})
         context.progress(len(samples), config.samples, "samples")
@@ -126,8 +128,12 @@ def _special_ids() -> dict[str, Any]:
 
 
 def _generation_config(config: ReleaseConfig) -> dict[str, Any]:
-    """Greedy by default; an answer ends with `<|end|>`, a text with `<|endoftext|>`."""
-    return {**_special_ids(), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+    """Never drawn by default; an answer ends with `<|end|>`, a text with `<|endoftext|>`."""
+    settings = {**_special_ids(), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+    if config.beams > 1:  # what follows makes transformers search as model.generate.search does
+        settings |= {"num_beams": config.beams, "length_penalty": 0.0, "early_stopping": "never"}
+        settings |= {"no_repeat_in_answer": config.no_repeat} if config.no_repeat else {}
+    return settings
 
 
 def _tokenizer_config(tokenizer: Artifact, context_length: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.generate import generate, sample
+from model.generate import generate, sample, search
 from model.parallel import Workers
 from model.prefixes import Group
 from model.scoring import batches, score_continuations, score_documents
@@ -168,6 +168,51 @@ def test_generation_stops_at_a_stop_id_at_its_limit_and_at_the_end_of_the_contex
         list(generate(model, [1] * 16, max_new_tokens=1))
     with pytest.raises(DataError, match="0 tokens"):
         list(generate(model, [], max_new_tokens=1))
+
+
+def repeats(tokens, size):
+    runs = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
+    return size > 0 and len(set(runs)) < len(runs)
+
+
+def answers(model, ids, length, stop_ids):
+    """All answers of at most `length` tokens with the log-probability of each, worked out one token at a time."""
+    open_ones, ended = [([], 0.0)], []
+    for position in range(length):
+        grown = []
+        for tokens, score in open_ones:
+            steps = torch.log_softmax(model.logits(model(torch.tensor([[*ids, *tokens]])))[0, -1], dim=-1).tolist()
+            for token, step in enumerate(steps):
+                if token in stop_ids:
+                    ended.append((score + step, tokens, "stop"))
+                elif position == length - 1:
+                    ended.append((score + step, [*tokens, token], "length"))
+                else:
+                    grown.append(([*tokens, token], score + step))
+        open_ones = grown
+    return ended
+
+
+@given(st.integers(0, 50), st.integers(1, 4), st.sets(st.integers(0, 4), max_size=2), st.integers(0, 3))
+@settings(deadline=None, max_examples=25)
+def test_a_search_over_all_beginnings_finds_the_likeliest_answer(seed, length, stop_ids, no_repeat):
+    torch.manual_seed(seed)
+    small = Transformer(Shape(5, 1, 8, 1, 1, 8, 8, 8)).requires_grad_(False)
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.8)
+    allowed = (answer for answer in answers(small, [1, 2], length, stop_ids) if not repeats(answer[1], no_repeat))
+    best = max(allowed)
+    assert search(small, [1, 2], length, 5**4, no_repeat, stop_ids) == (best[1], best[2])
+
+
+def test_a_search_with_one_beam_is_greedy_and_ends_where_generation_ends(model):
+    free = list(generate(model, [1, 2, 3], max_new_tokens=8))
+    assert search(model, [1, 2, 3], 8, 1) == (free, "length")
+    assert search(model, [1, 2, 3], 8, 1, stop_ids={free[2]}) == (free[: free.index(free[2])], "stop")
+    full, ending = search(model, [1, 2, 3], 100, 3)
+    assert (len(full), ending) == (14, "length")
+    with pytest.raises(DataError, match="16 tokens"):
+        search(model, [1] * 16, 1, 2)
 
 
 def test_the_same_seed_gives_the_same_text(model):

@@ -17,6 +17,7 @@ from tasks.finetune import (
     finetune,
     heldout_sets,
     read_pairs,
+    shared_words,
 )
 from tasks.tokenizer import SPECIAL_TOKENS, load_tokenizer
 
@@ -79,6 +80,21 @@ def test_training_pairs_that_share_a_text_with_a_held_out_one_are_dropped():
     chosen = choose_pairs(pairs, sample=10)
     assert [member.id for member in chosen.training] == ["0001", "0004"]
     assert (chosen.read, chosen.heldout_total, chosen.leaking) == (6, 2, 2)
+
+
+def test_pairs_whose_answer_has_nothing_of_the_prompt_can_be_left_out_of_training_alone():
+    texts = [
+        ("def add edge ( node )", "Adds an edge to a node."),  # by the beginnings of words: add, edge, node
+        ("def add edge ( node )", "An edge."),
+        ("def is open ( )", "This is not it."),  # stop-words do not count
+        ("class graph", "Nothing in common."),
+    ]
+    pairs = [pair(number, prompt=prompt, answer=answer) for number, (prompt, answer) in enumerate(texts)]
+    assert [shared_words(one) for one in pairs] == [3, 1, 0, 0]
+    heldout = pair(9, "heldout", prompt="class tree", answer="Something else.")
+    chosen = choose_pairs([*pairs, heldout], sample=10, least_shared=2)
+    assert (chosen.training, chosen.heldout, chosen.unrelated, chosen.leaking) == (pairs[:1], [heldout], 3, 0)
+    assert choose_pairs(pairs, sample=10).training == pairs
 
 
 def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go():

@@ -14,7 +14,7 @@ from tiny_model import write_model, write_tokenizer
 import model.generate
 from model.parallel import one_thread
 from storage.errors import DataError
-from tasks.generation import Answer, Sampling, StopStrings, load_release, starting_ids
+from tasks.generation import Answer, Sampling, Search, StopStrings, load_release, release_search, starting_ids
 from tasks.tokenizer import load_tokenizer
 
 
@@ -100,6 +100,40 @@ def test_an_answer_says_why_it_ended(release: Path) -> None:
     text = made(release)
     stopped = answer(release, stop=(text[4:7],))
     assert "".join(stopped) == text[: text.index(text[4:7])] and stopped.finish == "stop"
+
+
+def test_beams_find_an_answer_that_is_no_less_likely(release: Path) -> None:
+    """And tell it as a greedy answer is told: token ids, text, why it ended."""
+    from model.scoring import score_continuations
+
+    model, tokenizer = load_release(release)
+    greedy, searched = (answer(release, temperature=0.0, beams=beams) for beams in (1, 8))
+    text = "".join(searched)
+    assert text == tokenizer.decode(searched.tokens) and "".join(greedy) != text and searched.finish == "length"
+    ids = starting_ids(tokenizer, "The quiet castle", raw=False)
+    scores = [nats for nats, _ in score_continuations(model, [(ids, greedy.tokens), (ids, searched.tokens)])]
+    assert scores[1] > scores[0]
+
+
+def test_a_release_says_how_it_looks_for_answers(tmp_path: Path) -> None:
+    path = tmp_path / "generation_config.json"
+    assert release_search(tmp_path) == Search()
+    for text, found in (
+        ('{"do_sample": false}', Search()),
+        ('{"num_beams": 6, "no_repeat_in_answer": 2}', Search(num_beams=6, no_repeat_in_answer=2)),
+    ):
+        path.write_text(text)
+        assert release_search(tmp_path) == found
+    for text, complaint in (
+        ("[]", "not JSON"),
+        ("no JSON", "not JSON"),
+        ('{"num_beams": 0}', "num_beams: .* greater than or equal to 1"),
+        ('{"num_beams": "6"}', "num_beams: .* integer"),
+        ('{"num_beams": 1000}', "num_beams: .* less than or equal to 64"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=rf"generation_config\.json: {complaint}"):
+            release_search(tmp_path)
 
 
 def test_the_models_own_end_is_a_stop(release: Path, tmp_path: Path) -> None:

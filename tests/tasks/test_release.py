@@ -1,6 +1,7 @@
 """A release is what transformers loads unchanged: same logits, same chat ids, same answers; and its card is true."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import torch
 from tiny_model import VOCABULARY, LocalContext, artifact, write_corpus, write_model, write_tokenizer
 
 from storage.artifacts import Artifact
+from tasks.generation import Search, release_search
 from tasks.release import ReleaseConfig, make_release
 from tasks.release.card import cell, fenced, figure, size
+from tasks.tokenizer import load_tokenizer
 
 CONFIG = ReleaseConfig(name="tiny", description="A model for a test.", samples=3, max_new_tokens=8, loss_bytes=4_000)
 EXAMPLES = [
@@ -60,7 +63,7 @@ CORPUS = {
 }
 
 
-def build(root: Path) -> tuple[dict[str, Any], Path]:
+def build(root: Path, config: ReleaseConfig = CONFIG) -> tuple[dict[str, Any], Path]:
     scores = root / "scores"
     scores.mkdir(parents=True)
     for name, value in (("scores", SCORES), ("corpus", CORPUS), ("examples", EXAMPLES)):
@@ -72,7 +75,7 @@ def build(root: Path) -> tuple[dict[str, Any], Path]:
         write_corpus(root / "clean", train=4, heldout=12),
     ]
     context = LocalContext(root / "build")
-    return make_release.function(CONFIG, *inputs, context=context), root / "build" / "release"
+    return make_release.function(config, *inputs, context=context), root / "build" / "release"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,6 @@ def test_transformers_gives_the_same_logits(built: tuple[dict[str, Any], Path], 
 
 def test_transformers_gives_the_same_chat_ids(built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]) -> None:
     from tasks.chat import prompt_ids
-    from tasks.tokenizer import load_tokenizer
 
     prompt = "add edge ( u , v )"
     chat = [{"role": "user", "content": prompt}]
@@ -115,7 +117,6 @@ def test_the_chat_template_in_a_sandbox_says_what_our_chat_form_says(built: tupl
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     from tasks.chat import Conversation, text_ids
-    from tasks.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(built[1])
     turns = [("where is it ?", "near the river ."), ("and the castle ?", "far .")]
@@ -134,17 +135,33 @@ def test_the_chat_template_in_a_sandbox_says_what_our_chat_form_says(built: tupl
     assert forgotten == 0 and tokenizer.encode(text).ids == ids
 
 
-def test_transformers_generates_the_samples_of_the_card(
-    built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]
-) -> None:
-    model, tokenizer = loaded
-    samples = json.loads((built[1] / "samples.json").read_bytes())
+@pytest.mark.parametrize("beams", [1, 4])
+def test_transformers_generates_the_samples_of_the_card(tmp_path: Path, beams: int) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, folder = build(tmp_path, CONFIG.model_copy(update={"beams": beams, "formats": ()}))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    assert f"beam search over {beams} beams" in (folder / "README.md").read_text() or beams == 1
+    assert release_search(folder).num_beams == beams
+    samples = json.loads((folder / "samples.json").read_bytes())
     assert [sample["prompt"] for sample in samples] == [example["prompt"] for example in EXAMPLES[1:]]
     chat = [{"role": "user", "content": samples[0]["prompt"]}]
     inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     made = model.generate(**inputs)[0][inputs["input_ids"].shape[1] :]
     assert 0 < len(made) <= CONFIG.max_new_tokens
     assert tokenizer.decode(made, skip_special_tokens=True) == samples[0]["answer"]
+
+
+def test_what_an_answer_may_not_repeat_reaches_generate_and_the_card(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"beams": 4, "no_repeat": 2, "formats": ()})
+    _, folder = build(tmp_path, config)
+    assert release_search(folder) == Search(num_beams=4, no_repeat_in_answer=2)
+    assert "no 2 tokens in a row twice" in (folder / "README.md").read_text()
+    tokenizer = load_tokenizer(folder)
+    for sample in json.loads((folder / "samples.json").read_bytes()):
+        ids = tokenizer.encode(sample["answer"]).ids
+        pairs = list(itertools.pairwise(ids))
+        assert len(set(pairs)) == len(pairs), sample
 
 
 def test_special_ids_and_context_reach_transformers(loaded: tuple[Any, Any]) -> None:
