@@ -339,7 +339,7 @@ def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], report: Pa
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         print(f"release     {release.artifact['release'].path}", file=out)
-        prompt = "load_model(path)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
+        prompt = "delete_user(user_id)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
         print(f'try         llmill generate "{prompt}"', file=out)
     if report is not None:
         print(f"report      {report}", file=out)
