@@ -1,10 +1,16 @@
-"""The model card: every figure on it is one that was measured, beside its interval and its baselines."""
+"""The model card: every figure on it is one that was measured, beside its interval and its baselines.
+
+It names what the release was made from by digest, which leads to the build records; what those say of times and
+machines would make equal releases unequal.
+"""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from model.shape import Shape
+from storage.artifacts import Artifact
 from tasks.release.config import ReleaseConfig
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
@@ -18,6 +24,7 @@ def model_card(
     corpus: dict[str, dict[str, Any]],
     samples: list[dict[str, str]],
     formats: list[dict[str, Any]],
+    made_from: Sequence[Artifact],
 ) -> str:
     """README.md of a release, Markdown with the hub's YAML header."""
     import jinja2
@@ -39,6 +46,7 @@ def model_card(
         corpus=corpus,
         samples=samples,
         formats=formats,
+        made_from=made_from,
         below=[score for score in scores if score["below_baseline"]],
     )
 

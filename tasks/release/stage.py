@@ -83,7 +83,8 @@ def make_release(
     lines = json.loads((scores["scores"] / "scores.json").read_bytes())
     corpus = _read_object(scores["scores"] / "corpus.json")
     training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
-    card = model_card(config, shape, training, lines, corpus, samples, formats)
+    made_from = (tuned, tokenizer, scores, clean)
+    card = model_card(config, shape, training, lines, corpus, samples, formats, made_from)
     (folder / "README.md").write_text(card, encoding="utf-8")
     sums = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))

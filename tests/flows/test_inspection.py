@@ -1,6 +1,7 @@
 """`runs`, `diff`, `inspect`, `cat`, `explain`: what they tell of two small runs, for people and for programs."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,21 @@ def test_a_reference_is_a_digest_a_run_a_part_or_a_file(command: Command, two_ru
     for reference in (f"{artifact.digest[:10]}/ledger", artifact["ledger"].digest[:12],
                       f"{digits(two_runs)[0]}/filter/ledger", "latest/filter/ledger/ledger.parquet"):  # fmt: skip
         assert rows(command, two_runs, reference) == ledger, reference
+
+
+def test_the_digests_on_a_model_card_lead_to_the_build_records(command: Command, two_runs: Path) -> None:
+    release = Store(two_runs).artifact(command.json("inspect", "latest/release", home=two_runs)["digest"])
+    assert release is not None
+    section = (release["release"] / "README.md").read_text().split("## Made from")[1].split("##")[0]
+    cells = re.findall(r"^\| (\w+) \| (\w+) \| `([0-9a-f]{64})` \|$", section, re.MULTILINE)
+    assert [cell[:2] for cell in cells] == [
+        ("finetune", "model"), ("tokenizer", "tokenizer"), ("evaluate", "scores"), ("filter", "documents")
+    ]  # fmt: skip
+    for stage, part, digest in cells:
+        found = command.json("inspect", digest, home=two_runs)
+        assert found["stage"] == stage and found["builds"], (stage, part)
+        assert all(record["parts"][part] == digest for record in found["builds"])
+        assert all(record["identity"]["config"] and record["host"] for record in found["builds"])
 
 
 @pytest.mark.parametrize(
