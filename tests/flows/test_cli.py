@@ -29,9 +29,12 @@ def test_a_cut_gz_keeps_its_whole_records(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_and_a_terminal_without_letters(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "gone").mkdir()
-    command = f"cd '{tmp_path / 'gone'}' && rmdir '{tmp_path / 'gone'}' && exec {llmill_command()[0]} plan smoke"
-    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$0" && rmdir "$0" && exec "$@"'
+    result = subprocess.run(
+        ["sh", "-c", script, gone, *llmill_command(), "plan", "smoke"], capture_output=True, text=True
+    )
     assert result.returncode == 2 and "the current folder is gone" in result.stderr
     (home / "runs").mkdir()
     run = {"format": 1, "run": "é", "recipe_name": "é", "status": "completed", "started": "2026", "stages": []}

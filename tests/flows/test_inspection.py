@@ -194,9 +194,9 @@ def test_cat_gives_every_kind_of_part_as_json_lines(command: Command, two_runs: 
 
 
 def test_cat_ends_quietly_when_its_reader_has_gone(two_runs: Path) -> None:
-    pipe = f"{llmill_command()[0]} cat latest/evaluate/items | head -1; echo ${{PIPESTATUS[0]}}"
+    pipe = '"$0" "$@" | head -1; echo ${PIPESTATUS[0]}'
     result = subprocess.run(
-        ["bash", "-c", pipe],
+        ["bash", "-c", pipe, *llmill_command(), "cat", "latest/evaluate/items"],
         env={"PATH": "/usr/bin:/bin", "LLMILL_HOME": str(two_runs)},
         capture_output=True,
         text=True,
