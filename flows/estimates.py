@@ -64,10 +64,13 @@ def _estimate(store: Store, decision: Decision, expected: Mapping[str, Record]) 
     records = [record for record in store.builds_of(identity.stage) if _tells(record, decision)]
     here = [record for record in records if _is_alike(record, decision, host)]
     known = (here or records)[-LAST_BUILDS:]
-    work = _work_to_do(identity.stage, identity.config, expected)
-    if not known or (work is None and identity.stage in SCALED):
+    works = [_work_to_do(identity.stage, identity.config, expected, record) for record in known]
+    if not known or (None in works and identity.stage in SCALED):
         return None
-    ratios = [work / done if work and (done := _work_done(store, record)) else 1.0 for record in known]
+    ratios = [
+        work / done if work and (done := _work_done(store, record)) else 1.0
+        for work, record in zip(works, known, strict=True)
+    ]
     took = [float(record["seconds"]) for record in known]
     seconds = [ratio * one for ratio, one in zip(ratios, took, strict=True)]
     middle = statistics.median(seconds)
@@ -91,8 +94,8 @@ def _is_alike(record: Record, decision: Decision, host: Record) -> bool:
     return devices[0] == devices[1] and all(record.get("host", {}).get(name) == host[name] for name in _MACHINE)
 
 
-def _work_to_do(stage: str, config: Mapping[str, Any], expected: Mapping[str, Record]) -> float | None:
-    """In the unit of `_work_done`; None where the time does not follow from what is known."""
+def _work_to_do(stage: str, config: Mapping[str, Any], expected: Mapping[str, Record], record: Record) -> float | None:
+    """In the unit of `_work_done` of a build; None where the time does not follow from what is known."""
     before = {"deduplicate": "collect", "filter": "deduplicate", "tokenizer": "filter", "tokenize": "filter"}
     if stage in before:
         return expected.get(before[stage], {}).get("kept")
@@ -100,9 +103,18 @@ def _work_to_do(stage: str, config: Mapping[str, Any], expected: Mapping[str, Re
         return _training_tokens(config) * _parameters(config, expected)
     if stage == "finetune":
         pairs = (config["steps"] or 0) * config["pairs_per_step"]
-        pairs = pairs or config["epochs"] * expected.get("collect", {}).get("pairs_train", 0)
+        collected = expected.get("collect", {}).get("pairs_train", 0)
+        pairs = pairs or config["epochs"] * collected * _trained_share(config, record)
         return pairs * expected.get("pretrain", {}).get("parameters", 0) or None
     return _evaluated_bytes(config) if stage == "evaluate" else None
+
+
+def _trained_share(config: Mapping[str, Any], record: Record) -> float:
+    """How much of the collected pairs fine-tuning trains on: as in a build that chose them alike; else all."""
+    before, summary = record["identity"]["config"], record["summary"]
+    collected = summary["pairs"] - summary["heldout_pairs"]
+    alike = all(before[name] == config[name] for name in ("pairs", "shared_words"))
+    return summary["training_pairs"] / collected if alike and collected else 1.0
 
 
 def _work_done(store: Store, record: Record) -> float | None:

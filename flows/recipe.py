@@ -81,7 +81,8 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
     document.setdefault("name", path.stem)
     for setting in settings:
         _override(document, setting)
-    return _with_absolute_sources(_validated(document, str(path)), path.parent)
+    where = " --set ".join([f"{path} with", *settings]) if settings else str(path)
+    return _with_absolute_sources(_validated(document, where), path.parent)
 
 
 def validated_recipe(document: Any, where: str = "recipe") -> Recipe:

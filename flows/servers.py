@@ -43,6 +43,9 @@ def prefect_environment(home: Path) -> None:
     if profiles.is_file():
         os.environ["PREFECT_PROFILES_PATH"] = str(profiles)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
+    temporary = home / "cache" / "temporary"  # of servers, workers and their runs; MLflow's lock files stay in it
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")  # its console lines repeat ours; the log in the UI stays

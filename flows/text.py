@@ -31,11 +31,11 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
         lines += [f"{'':<35}{reason}" for reason in more]
     known = [line.estimate for line in plan if line.estimate is not None]
     unknown = len(plan) - len(known)
+    seconds, low, high = (sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
     total = "time unknown"
-    if known:
-        seconds, low, high = (sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
+    if seconds or not unknown:
         total = f"at most about {duration(seconds)}" + (f" ({duration(low)} to {duration(high)})" if seconds else "")
-    total += f" and {unknown} unknown" if 0 < unknown < len(plan) else ""
+        total += f" and {unknown} unknown" if unknown else ""
     builds = sum(line.decision.will == "build" for line in plan)
     maybes = sum(line.decision.will == "maybe" for line in plan)
     lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")

@@ -219,6 +219,10 @@ def decide(
             return Decision("build", ("forced", *may_change), identity, record=closest)
         if differences:
             return Decision("build", (*differences, *may_change), identity, record=closest)
+        _, damage = _stored(store, closest)
+        if damage and all(_stored(store, record)[1] for record in _equal_but_for_pending(store, identity)):
+            why = (*_shortened(damage), *may_change)  # whatever the inputs come out as
+            return Decision("build", why, identity, record=closest, repairs=True)
         return Decision("maybe", tuple(may_change), identity, record=closest)
     if force:
         return Decision("build", ("forced",), identity, record=closest)
@@ -226,12 +230,23 @@ def decide(
         return Decision("build", ("never built",), identity)
     if differences and not (keep and all(line.startswith("code ") for line in differences)):
         return Decision("build", differences, identity, record=closest)
-    artifact = store.artifact(closest["artifact"])
-    damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
-    if damage or artifact is None:
+    artifact, damage = _stored(store, closest)
+    if damage:
         return Decision("build", tuple(_shortened(damage)), identity, record=closest, repairs=True)
     why = ("kept: " + "; ".join(differences),) if differences else ("up to date",)
     return Decision("reuse", why, identity, artifact, closest)
+
+
+def _stored(store: Store, record: Mapping[str, Any]) -> tuple[Artifact | None, list[str]]:
+    """The artifact that a build record names, and what of it is missing or damaged, a line each."""
+    artifact = store.artifact(record["artifact"])
+    return artifact, store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
+
+
+def _equal_but_for_pending(store: Store, identity: Identity) -> list[dict[str, Any]]:
+    """The build records that could be reused, depending on what the pending inputs come out as."""
+    records = store.builds_of(identity.stage)
+    return [record for record in records if not differences_between(record["identity"], identity)]
 
 
 def _closest(store: Store, identity: Identity, function: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

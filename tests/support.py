@@ -46,6 +46,16 @@ def llmill(
     )
 
 
+def users_own_modules(folder: Path) -> Path:
+    """A folder with a user's own `tasks.py`, `flows.py`, `model/` and `storage/`, which end whoever imports them."""
+    for package in ("model", "storage"):
+        (folder / package).mkdir(parents=True)
+        (folder / package / "__init__.py").write_text("raise SystemExit('the user module was imported')\n")
+    for module in ("tasks.py", "flows.py"):
+        (folder / module).write_text("raise SystemExit('the user module was imported')\n")
+    return folder
+
+
 def report_of(result: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
     """The object that `--json` printed; fails with the error output where the command failed."""
     assert result.returncode == 0, result.stderr

@@ -53,7 +53,7 @@ FIELDS = (
         "collect.docstrings.package: unknown key",
         "did you mean 'packages'",
     ),
-    _set("unknown key", "filter.min_word=3", "filter.min_word: unknown key", "did you mean 'min_words'"),
+    _set("unknown key", "filter.min_word=3", "--set filter.min_word=3: filter.min_word: unknown key", "'min_words'"),
     _set("wrong type", "pretrain.steps=many", "pretrain.steps: ", "valid integer", "'many'"),
     _set("null for a number", "collect.documents_per_shard=null", "collect.documents_per_shard: ", "valid integer"),
     _set("out of bounds", "collect.max_bad_fraction=3", "collect.max_bad_fraction: ", "less than or equal to 1"),

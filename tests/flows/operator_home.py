@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from support import living_processes, llmill, llmill_command
+from support import living_processes, llmill, llmill_command, users_own_modules
 
 from flows.servers import free_port
 
@@ -18,13 +18,17 @@ TERMINAL = ("Completed", "Failed", "Crashed", "Cancelled")
 
 
 class Operator:
-    """`with Operator(home) as operator`: pages and worker go on until the end; the deployments hold a recipe."""
+    """`with Operator(home) as operator`: pages and worker go on until the end; the deployments hold a recipe.
+
+    They are started in a folder beside the home, among modules of the user's own.
+    """
 
     def __init__(self, home: Path, recipe: str = "smoke", environment: dict[str, str] | None = None) -> None:
         self.home, self.recipe, self.ports = home, recipe, (free_port(), free_port())
         self.environment = environment or {}
 
     def __enter__(self) -> Self:
+        self.folder = users_own_modules(self.home.with_name("my project"))
         self.start()
         result = self.llmill("deploy", self.recipe, "--json")
         if result.returncode != 0:
@@ -41,6 +45,7 @@ class Operator:
         """Start the pages on the ports of this operator."""
         self.pages = subprocess.Popen(
             [*llmill_command(), "ui", "--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])],
+            cwd=self.folder,
             env={**os.environ, **self.environment, "LLMILL_HOME": str(self.home)},
             stdout=subprocess.PIPE,
             text=True,

@@ -44,11 +44,35 @@ def test_twice_the_steps_take_twice_the_time(smoke: tuple[Path, dict[str, Any]])
     assert wider.seconds > 2 * took(home, "pretrain")
 
 
+def test_an_epoch_of_the_pairs_that_are_chosen_takes_what_it_took(smoke_home: Path) -> None:
+    """As recorded by a build that has left half of the pairs out."""
+    (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
+    record = json.loads(path.read_text())
+    identity, summary = record["identity"], record["summary"]
+    collected, pairs_per_step = summary["pairs"] - summary["heldout_pairs"], identity["config"]["pairs_per_step"]
+    summary["steps"] = collected // 2 // pairs_per_step
+    summary["training_pairs"] = summary["steps"] * pairs_per_step
+    identity["config"] |= {"steps": None, "epochs": 1.0, "shared_words": 2}
+    path.write_text(json.dumps(record))
+    for shared_words, times in ((2, 1.0), (0, collected / summary["training_pairs"])):
+        settings = ("finetune.steps=null", "finetune.epochs=1", f"finetune.shared_words={shared_words}")
+        line = plan(smoke_home, *settings, "finetune.seed=7")["finetune"]
+        assert estimate(line).seconds == pytest.approx(times * record["seconds"], rel=0.05)
+
+
 def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Path, dict[str, Any]]) -> None:
     home = smoke[0]
     far = estimate(plan(home, "pretrain.steps=40000")["pretrain"])
     assert far.seconds > 500 * took(home, "pretrain")
     assert far.low == pytest.approx(took(home, "pretrain"), abs=0.1), "how much of it is fixed is not known"
+
+
+def test_what_is_unknown_beside_reuses_is_no_bound(smoke_home: Path) -> None:
+    (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "resumed": True}))
+    lines = list(plan(smoke_home, "finetune.seed=7").values())[:7]
+    assert plan_text(lines).endswith("time unknown")
+    assert plan_text(lines[:6]).endswith("at most about 0.0 s")
 
 
 def test_a_reuse_takes_no_time_and_other_sources_tell_nothing(smoke: tuple[Path, dict[str, Any]]) -> None:

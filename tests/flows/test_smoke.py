@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Command
-from support import ROOT, digests, llmill, outcomes, report_of
+from support import ROOT, digests, llmill, outcomes, report_of, users_own_modules
 
 from flows.plan import STAGE_NAMES
 
@@ -116,12 +116,7 @@ def test_every_single_part_heals_alone(smoke_home: Path, smoke: Smoke, how: str,
 @pytest.mark.slow
 def test_the_command_line_works_among_the_users_own_modules(tmp_path: Path, smoke: Smoke) -> None:
     """A folder with a user's `tasks.py`, `model/`, `storage/`, `flows.py`: none of them is ours to import."""
-    folder = tmp_path / "my project"
-    for package in ("model", "storage"):
-        (folder / package).mkdir(parents=True)
-        (folder / package / "__init__.py").write_text("raise SystemExit('the user module was imported')\n")
-    for module in ("tasks.py", "flows.py"):
-        (folder / module).write_text("raise SystemExit('the user module was imported')\n")
+    folder = users_own_modules(tmp_path / "my project")
     report = run(folder / "home", "--to", "pretrain", cwd=folder)
     expected = {name: digest for name, digest in digests(smoke[1]).items() if name in digests(report)}
     assert digests(report) == expected
@@ -148,6 +143,10 @@ def test_an_edited_helper_rebuilds_the_stages_that_reach_it(smoke_home: Path, tm
     helper = code / "tasks" / "filter" / "redact.py"
     helper.write_text(helper.read_text() + "\n# a comment\n")
     assert set(planned().values()) == {"reuse"}
+    rule = helper.read_text()
+    helper.write_text(rule.replace("_SHORTEST_IPV4_DIGITS = 7", "_SHORTEST_IPV4_DIGITS = 8"))
+    assert list(planned().values()) == ["reuse"] * 2 + ["build"] + ["maybe"] * 6
+    helper.write_text(rule)
     transformer = code / "model" / "transformer.py"
     transformer.write_text(transformer.read_text() + "\n\nprint_nothing = [].sort()\n")
     assert planned()["pretrain"] == "reuse", "a new constant that nothing names"

@@ -80,13 +80,16 @@ def test_mlflow_holds_a_parent_a_nested_run_a_stage_and_the_model(
     assert set(runs) == set(STAGE_NAMES)
     assert {run.info.status for run in [parent, *runs.values()]} == {"FINISHED"}
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
-    assert "prefect" in parent.data.tags["mlflow.note.content"].lower()
+    ((flow_run,),) = prefect_rows(home, "select id from flow_run")
+    assert f"/runs/flow-run/{flow_run}" in parent.data.tags["mlflow.note.content"]
     (logged,) = (home / "mlflow" / "artifacts" / parent.info.run_id).rglob("report.html")
     assert logged.read_bytes() == Path(report["report"]).read_bytes()
     assert len(client.get_metric_history(runs["pretrain"].info.run_id, "loss")) > 2, "the loss curve"
     assert runs["filter"].data.params["min_words"]
-    read = {tag.value for one in runs["filter"].inputs.dataset_inputs for tag in one.tags}
-    assert read == {"input", "output"}
+    sets = [(tag.value, one.dataset.digest) for one in runs["filter"].inputs.dataset_inputs for tag in one.tags]
+    assert {context for context, _ in sets} == {"input", "output"}
+    parts = digests(report)
+    assert all(any(digest in (whole, whole[: len(digest)]) for whole in parts.values()) for _, digest in sets)
     (version,) = client.search_model_versions("name = 'llmill-smoke'")
     release = next(stage for stage in report["stages"] if stage["stage"] == "release")
     assert version.tags["llmill.release"] == release["artifact"]["parts"]["release"]["digest"]
@@ -176,15 +179,19 @@ def test_what_a_dead_run_left_open_is_closed_by_the_next(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, dict[str, Any], list[str]]) -> None:
+def test_the_pages_are_served_and_nothing_is_left_behind(
+    tracked: tuple[Path, dict[str, Any], list[str]], tmp_path: Path
+) -> None:
     from flows.servers import free_port
 
     home = tracked[0]
+    elsewhere = tmp_path / "system's temporary folder"
+    elsewhere.mkdir()
     for how in ("interrupt", "kill"):
         ports = free_port(), free_port()
         process = subprocess.Popen(
             [*llmill_command(), "ui", "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])],
-            env={**os.environ, "LLMILL_HOME": str(home)},
+            env={**os.environ, "LLMILL_HOME": str(home), "TMPDIR": str(elsewhere)},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -200,3 +207,4 @@ def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, di
         while processes_of(home) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert processes_of(home) == []
+        assert list(elsewhere.iterdir()) == [], "nothing is written outside the home"

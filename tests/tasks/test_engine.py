@@ -1,6 +1,7 @@
 """The engine's promises, on toy stages: keys, reasons, early cut-off, healing, locks, retries of killed builds."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -122,6 +123,18 @@ def test_a_changed_setting_that_changes_nothing_kept_builds_one_stage_only(home:
         "count": ("maybe", ("input unique/words may change",)),
     }
     assert outcomes(run(home, unique_config=changed)) == {"words": "reused", "unique": "built", "count": "reused"}
+
+
+def test_what_is_damaged_is_built_whatever_its_inputs_come_out_as(home: Path) -> None:
+    results = run(home)
+    changed = UniqueConfig(min_letters=2)
+    assert results["count"].artifact is not None
+    (lost,) = (part.path for part in results["count"].artifact.parts.values())
+    shutil.rmtree(lost)
+    will, why = plan(home, changed)["count"]
+    assert will == "build" and "missing" in why[0] and why[1] == "input unique/words may change"
+    run(home, unique_config=UniqueConfig(min_letters=3))
+    assert plan(home, changed)["count"][0] == "maybe", "another result is intact, and it may be that one"
 
 
 def test_a_changed_setting_that_changes_the_output_rebuilds_what_reads_it(home: Path) -> None:
