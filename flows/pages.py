@@ -18,6 +18,7 @@ from flows.servers import (
     tail,
     wait_healthy,
     worker_environment,
+    worker_folder,
 )
 from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
@@ -61,7 +62,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
         server = Server(f"{prefect_url}/api", prefect_url)
         for crashed in mark_dead_runs(home):
             server.close_dead(home, crashed)
-        worker = _Worker(server, worker_log)
+        worker = _Worker(server, worker_log, worker_folder(home))
         print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
         print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)
         while all(process.poll() is None for process in processes):
@@ -80,12 +81,12 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
 class _Worker:
     """The worker of the pages' server; one that dies is replaced, and its runs turn Crashed and can be retried."""
 
-    def __init__(self, server: Server, log: Path) -> None:
-        self._environment, self._log = worker_environment(server.api), log
+    def __init__(self, server: Server, log: Path, folder: Path) -> None:
+        self._environment, self._log, self._folder = worker_environment(server.api), log, folder
         self._start()
 
     def _start(self) -> None:
-        self.process = start_child(WORKER, self._log, self._environment)
+        self.process = start_child(WORKER, self._log, self._environment, self._folder)
         self._started = time.monotonic()
 
     def keep_alive(self) -> None:

@@ -205,13 +205,26 @@ def worker_environment(api: str) -> dict[str, str]:
     return environment
 
 
-def start_child(arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def worker_folder(home: Path) -> Path:
+    """Where a worker starts: to tell of a cancelled run it imports the flow, from the current folder first.
+
+    In the user's own one that could be a `flows.py` of the user's.
+    """
+    folder = home / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def start_child(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+) -> "subprocess.Popen[bytes]":
     """Run `python -m ARGUMENTS` in its own process group, dying with this process; output goes to a log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "storage.processes", str(os.getpid()), *arguments],
             env=dict(environment),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

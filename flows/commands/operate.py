@@ -57,13 +57,15 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> NoReturn:
-    from flows.servers import WORKER, known_server, worker_environment
+    from flows.servers import WORKER, known_server, worker_environment, worker_folder
     from storage.home import prepare_home
 
-    server = known_server(prepare_home())
+    home = prepare_home()
+    server = known_server(home)
     if server is None:
         raise ConfigError("no Prefect server in reach: set PREFECT_API_URL, or start `llmill ui` (it has a worker)")
     print(f"worker for {server.pages}; Ctrl-C ends it", flush=True)
+    os.chdir(worker_folder(home))
     os.execve(sys.executable, [sys.executable, "-P", "-m", *WORKER], worker_environment(server.api))
 
 

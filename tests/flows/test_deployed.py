@@ -73,10 +73,11 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[Operator]:
-    home = tmp_path_factory.mktemp("operator") / "home"
-    with Operator(home, environment={"PYTHONPATH": str(project)}) as operator:
+    folder, elsewhere = tmp_path_factory.mktemp("operator"), tmp_path_factory.mktemp("system")
+    with Operator(folder / "home", environment={"PYTHONPATH": str(project), "TMPDIR": str(elsewhere)}) as operator:
         yield operator
     operator.wait_until(lambda: not operator.processes(""), GONE_SECONDS, "Ctrl-C leaves nothing behind")
+    assert list(elsewhere.iterdir()) == [], "servers, workers and runs write into the home only"
 
 
 @pytest.mark.slow
