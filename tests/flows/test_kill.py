@@ -89,8 +89,11 @@ def test_three_kills_at_random_moments_then_a_run_with_equal_digests(
 
 
 @pytest.mark.slow
-def test_twenty_kills_under_prefect(smoke: tuple[Path, dict[str, Any]], home: Path) -> None:
-    campaign(home, 20, [], smoke[1]["seconds"] + PREFECT_SECONDS, digests(smoke[1]))
+@pytest.mark.parametrize(("arguments", "more_seconds"), [([], PREFECT_SECONDS), (["--plain"], 0.0)])
+def test_ten_kills_with_and_ten_without_prefect(
+    smoke: tuple[Path, dict[str, Any]], home: Path, arguments: list[str], more_seconds: float
+) -> None:
+    campaign(home, 10, arguments, smoke[1]["seconds"] + more_seconds, digests(smoke[1]))
 
 
 PREPARE = """
