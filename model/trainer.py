@@ -125,14 +125,15 @@ class Trainer:
                 f"last of them step {self.step + 1}. Lower matrix_rate and embedding_rate, or lengthen the warm-up."
             )
 
-    def _validate(self, chosen: dict[str, Validation]) -> dict[str, float]:
+    def _validate(self, chosen: dict[str, Validation]) -> dict[str, float | None]:
+        """Bits per byte of each sample; None where the weights give no finite number."""
         self.model.eval()
         with torch.compiler.set_stance("force_eager") if self.job.compiled else nullcontext():  # rows of all lengths
-            figures = {name: validation.bits_per_byte(self.model, self.workers) for name, validation in chosen.items()}
+            figures = {name: _finite(one.bits_per_byte(self.model, self.workers)) for name, one in chosen.items()}
         self.model.train()
         return figures
 
-    def _headline(self) -> float:
+    def _headline(self) -> float | None:
         name, validation = next(iter(self.validation.items()))
         return self._validate({name: validation})[name]
 

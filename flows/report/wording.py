@@ -8,6 +8,7 @@ import yaml
 from flows.recipe import Recipe
 from flows.report.scores import Compared, Score
 from flows.text import figure
+from tasks.evaluate.statistics import LARGEST
 
 MODEL_NAMES = {"base": "base", "tuned": "fine-tuned"}
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
@@ -32,6 +33,8 @@ def score_figure(score: Score, value: float | None = None) -> str:
     value = score.value if value is None else value
     if value is None:
         return "–"
+    if value >= LARGEST:
+        return f"over {figure(LARGEST)}"
     return f"{100 * value:.1f}\u00a0%" if score.is_share else figure(value)
 
 

@@ -6,7 +6,9 @@ windows of the held-out text give lower and more honest ones. Generation goes on
 `<|endoftext|>`, or the number of tokens that the task allows.
 """
 
+import functools
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.tokens import END_OF_TEXT
+from tasks.evaluate.statistics import LARGEST
 from tasks.tokenizer import ASSISTANT, USER
 
 if TYPE_CHECKING:
@@ -53,6 +56,29 @@ def answer(model: "Transformer", tokenizer: "Tokenizer", prompt: Prompt) -> str:
 
     sampling = Sampling(prompt.max_new_tokens, prompt.temperature, prompt.top_p, prompt.seed, prompt.until)
     return "".join(Answer(model, tokenizer, prompt.ids, sampling))
+
+
+def bound_aggregations(task: Any) -> None:
+    """Have a task of lm-eval answer LARGEST where its mean over items overflows, and NaN where it divides by zero.
+
+    lm-eval's own perplexities are e to the mean nats of a word, and end the run where a text is one long word.
+    """
+    aggregation = task.aggregation
+
+    def bounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @functools.wraps(function)
+        def answered(values: Any) -> Any:
+            try:
+                found = function(values)
+            except OverflowError:
+                return LARGEST
+            except ZeroDivisionError:
+                return math.nan
+            return LARGEST if found == math.inf else found
+
+        return answered
+
+    task.aggregation = lambda: {metric: function and bounded(function) for metric, function in aggregation().items()}
 
 
 def encode_marked(encode: Callable[[str], list[int]], text: str) -> list[int]:

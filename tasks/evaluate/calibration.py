@@ -22,7 +22,7 @@ import numpy as np
 
 from tasks.evaluate.documents import Sampled
 from tasks.evaluate.scores import MODELS, Item, Measure
-from tasks.evaluate.statistics import Floats, Integers, cluster_sums, rounded
+from tasks.evaluate.statistics import Floats, Integers, cluster_sums, finite
 
 TOKEN_BINS = 15
 CHOICE_BINS = 10  # a few hundred items
@@ -107,7 +107,7 @@ def token_calibration(
         table += [
             {
                 "model": model,
-                **{name: rounded(getattr(one, name)) for name in ("low", "high", "confidence", "accuracy")},
+                **{name: finite(getattr(one, name)) for name in ("low", "high", "confidence", "accuracy")},
                 "tokens": len(one.places),
             }
             for one in bins
@@ -119,8 +119,9 @@ def token_calibration(
         Measure("calibration", "overconfidence", f"{rule}; mean confidence less share right", items,
                 excess, tokens, higher_is_better=None),
     ]  # fmt: skip
-    totals = {model: rounded(float(errors[model].sum() / tokens.sum())) for model in MODELS}
-    return measures, {"bins": table, "expected_calibration_error": totals}
+    totals = {model: finite(float(errors[model].sum() / tokens.sum())) for model in MODELS}
+    known = {model: total for model, total in totals.items() if total is not None}
+    return measures, {"bins": table, "expected_calibration_error": known}
 
 
 def choice_calibration(

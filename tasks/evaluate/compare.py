@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.evaluate.statistics import Floats, Integers, as_clusters, cluster_sums
+from tasks.evaluate.statistics import Floats, Integers, as_clusters, cluster_sums, exponential
 
 Kind = Literal["ratio", "exponential", "proportion"]
 
@@ -144,7 +144,7 @@ def is_non_inferior(comparison: Comparison, margin: float) -> bool:
 
 def _figure(amounts: Floats | float, weights: Floats | float, kind: Kind) -> Floats:
     ratio = np.divide(amounts, weights)
-    return np.exp(ratio) if kind == "exponential" else np.asarray(ratio)
+    return exponential(ratio) if kind == "exponential" else np.asarray(ratio)
 
 
 def _interval(sums: list[Floats], kind: Kind, confidence: float, draws: int, seed: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.canonical import canonical_json
-from tasks.evaluate.backend import Scorer, scorer_lm
+from tasks.evaluate.backend import Scorer, bound_aggregations, scorer_lm
 from tasks.evaluate.hub import quiet_libraries
 
 Row = dict[str, Any]
@@ -85,6 +85,8 @@ class Harness:
 
             manager = TaskManager(include_path=str(self._folder), include_defaults=False)
             loaded = manager.load(self._names)
+            for task in loaded["tasks"].values():
+                bound_aggregations(task)
             found = evaluate(scorer_lm(self._encode, score), loaded, bootstrap_iters=0, log_samples=True)
         return {
             name: {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigError, DataError, LlmillError
+from tasks.evaluate.backend import bound_aggregations
 from tasks.evaluate.builtin import builtin_names, check_builtin, tasks_folder
 from tasks.evaluate.config import PACKS, BenchmarkConfig
 from tasks.evaluate.documents import rank
@@ -255,6 +256,7 @@ def _prepare(
             raise DataError(f"{option}: {name}: the aggregation of the metric {metric} is not one that lm-eval knows")
     if benchmark.num_fewshot is not None and task.OUTPUT_TYPE != "loglikelihood_rolling":
         task.set_config("num_fewshot", benchmark.num_fewshot)
+    bound_aggregations(task)
     shots = int(task.config.num_fewshot or 0)
     documents = list(task.eval_docs)
     digests = [_digest(document) for document in documents]

@@ -24,9 +24,11 @@ from tasks.evaluate.items import CHOICES, ChoiceItem, ClozeItem, credit, last_wo
 from tasks.evaluate.scorers import Scorers
 from tasks.evaluate.scores import MODELS, Item, Measure, select
 from tasks.evaluate.statistics import Floats
+from tasks.words import words
 
 LEAST_ITEMS = 8  # fewer say nothing: an accuracy of 50 % would have an interval from 22 to 78 %
 LAST_WORD_CHARACTERS = 2_000_000
+WORD_RULE = "by white space; a letter in scripts that have none between words"
 
 Encode = Callable[[str], list[int]]
 Question = Callable[[Scorers], Any]
@@ -58,14 +60,16 @@ def heldout_measures(
     rule = f"whole documents after <|endoftext|>, windows moved by {stride} tokens, each token scored once"
     tokens = np.array([len(document) - 1 for document in ids], np.float64)
     sizes = np.array([document.bytes for document in documents], np.float64)
-    word_counts = np.array([max(1, len(document.text.split())) for document in documents], np.float64)
+    word_counts = np.array([max(1, len(words(document.text))) for document in documents], np.float64)
     bits = {who: found / math.log(2) for who, found in nats.items()}
     whole = [
         Measure("heldout", "bits_per_byte", rule, items, bits, sizes),
         Measure(
             "heldout", "token_perplexity", f"{rule}; per token of this tokenizer", items, nats, tokens, "exponential"
         ),
-        Measure("heldout", "word_perplexity", f"{rule}; per white-space word", items, nats, word_counts, "exponential"),
+        Measure(
+            "heldout", "word_perplexity", f"{rule}; per word, {WORD_RULE}", items, nats, word_counts, "exponential"
+        ),
     ]
     groups = {
         "source": [document.source for document in documents],

@@ -5,7 +5,6 @@ Every figure is a ratio of sums over items: bits over bytes, nats over words, ri
 figure is measured alike, and what is stored per item allows paired tests later.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,11 +17,22 @@ import pyarrow as pa
 from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
 from tasks.evaluate.references import Reference
-from tasks.evaluate.statistics import Floats, as_clusters, bootstrap_ratio, rounded, wilson
+from tasks.evaluate.statistics import (
+    LARGEST,
+    Floats,
+    as_clusters,
+    bootstrap_ratio,
+    exponential,
+    finite,
+    rounded,
+    wilson,
+)
 
 MODELS = ("base", "tuned")
 NOT_ENOUGH = "not enough held-out documents"
 ONE_DOCUMENT = "all items come from one document: no interval"
+TOO_LARGE = f"more than {LARGEST:.0e}, which stands for it"
+NO_NUMBER = "no finite number"
 
 KEY_CHARACTERS = 32  # 128 bits: no two of any number of items will ever share them
 ITEM_DIGITS = 7  # significant digits of an amount: more than float32 sums hold, so paired differences lose nothing
@@ -74,9 +84,9 @@ def item_keys(name: str, items: Sequence[Item]) -> list[str]:
 class Measure:
     """One figure of all models. `amounts[who]` and `weights` are (items,); `constants` are baselines known by reason.
 
-    `kind`: `ratio` is sum(amounts) / sum(weights); `exponential` is e to that (perplexity); `proportion` is a share
-    of right answers, with Wilson's interval instead of the bootstrap. `higher_is_better` is None where a difference
-    from the baselines is a finding and no merit.
+    `kind`: `ratio` is sum(amounts) / sum(weights); `exponential` is e to that (perplexity), LARGEST at most;
+    `proportion` is a share of right answers, with Wilson's interval instead of the bootstrap. `higher_is_better` is
+    None where a difference from the baselines is a finding and no merit.
     """
 
     name: str
@@ -120,12 +130,13 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
         if measure.kind == "proportion":
             return wilson(measure.amounts[who], clusters)
         found = bootstrap_ratio(measure.amounts[who], measure.weights, clusters, draws, seed)
-        value, low, high = map(math.exp, found) if measure.kind == "exponential" else found
+        value, low, high = map(float, map(exponential, found)) if measure.kind == "exponential" else found
         return value, low, high
 
     alone = int(clusters.max()) == 0
 
     baselines = {name: figure(name)[0] for name in measure.amounts if name not in MODELS} | dict(measure.constants)
+    shown = {name: told for name, value in sorted(baselines.items()) if (told := finite(value)) is not None}
     lines = []
     for model in MODELS:
         value, low, high = figure(model)
@@ -137,20 +148,26 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
                 measure.name,
                 model,
                 measure.metric,
-                rounded(value),
-                None if alone else rounded(low),
-                None if alone else rounded(high),
+                finite(value),
+                None if alone else finite(low),
+                None if alone else finite(high),
                 len(measure.items),
-                {name: rounded(baseline) for name, baseline in sorted(baselines.items())},
+                shown,
                 below,
                 measure.rule,
-                ONE_DOCUMENT if alone else "",
+                _note(value, alone),
                 measure.kind,
                 measure.higher_is_better,
                 measure.references,
             )
         )
     return lines
+
+
+def _note(value: float, alone: bool) -> str:
+    """What is to be said of a figure; empty for an ordinary one."""
+    notes = {TOO_LARGE: value >= LARGEST, NO_NUMBER: finite(value) is None, ONE_DOCUMENT: alone}
+    return "; ".join(note for note, holds in notes.items() if holds)
 
 
 def missing_lines(name: str, metric: str, rule: str, items: int, note: str = NOT_ENOUGH) -> list[Score]:

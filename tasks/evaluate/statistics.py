@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
+LARGEST = 1e300  # an exponential ends here: JSON knows no infinity, and differences of two stay finite
 _DRAWS_AT_ONCE = 1 << 21  # indices held in memory by one step of the bootstrap
 
 
@@ -41,6 +42,11 @@ def bootstrap_ratio(
         ratios[start : start + step] = top[chosen].sum(1) / bottom[chosen].sum(1)
     low, high = np.quantile(ratios, (0.025, 0.975))
     return float(top.sum() / bottom.sum()), float(low), float(high)
+
+
+def exponential(exponents: float | Floats) -> Floats:
+    """e to each exponent, at most LARGEST: a text of one long word has thousands of nats a word."""
+    return np.minimum(np.exp(np.minimum(exponents, 700.0)), LARGEST)  # e to 700 is 1e304, to 710 too much for a float
 
 
 def design_effect(values: Floats, clusters: Integers) -> float:
@@ -73,6 +79,11 @@ def rounded(value: float, digits: int = 5) -> float:
     if value == 0 or not math.isfinite(value):
         return 0.0 if value == 0 else value
     return round(value, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def finite(value: float) -> float | None:
+    """A figure for JSON, which knows neither infinity nor NaN: `rounded`, or None where it is no finite number."""
+    return rounded(value) if math.isfinite(value) else None
 
 
 def as_clusters(labels: list[Any]) -> Integers:

@@ -55,7 +55,7 @@ def figure(value: float | None) -> str:
     """Four significant digits, without an exponent."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def size(count: int) -> str:

@@ -2,12 +2,22 @@
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tiny_model import VOCABULARY, LocalContext, artifact, write_corpus, write_model, write_pairs, write_tokenizer
+from tiny_model import (
+    VOCABULARY,
+    LocalContext,
+    artifact,
+    write_corpus,
+    write_model,
+    write_pairs,
+    write_texts,
+    write_tokenizer,
+)
 
 from storage.artifacts import Artifact
 from storage.documents import PAIRS_SCHEMA, write_rows
@@ -133,6 +143,32 @@ def test_equal_inputs_give_equal_bytes(
     for part in ("scores", "items"):
         for path in (tmp_path / part).iterdir():
             assert path.read_bytes() == (done[1] / part / path.name).read_bytes()
+
+
+def test_a_text_of_one_long_word_has_perplexities_that_json_can_hold(
+    world: dict[str, Artifact], tmp_path: Path
+) -> None:
+    """Lines of DNA: a document is a word of 600 letters, and e to its nats more than a float can hold."""
+    letters = random.Random(4)
+    texts = ["".join(letters.choices("ACGT", k=600)) for _ in range(30)]
+    summary, _ = run(world | {"clean": write_texts(tmp_path / "documents", texts, heldout=10)}, tmp_path)
+    text = (tmp_path / "scores" / "scores.json").read_text(encoding="utf-8")
+    lines = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    found = next(line for line in lines if (line["name"], line["metric"]) == ("heldout", "word_perplexity"))
+    assert (found["value"], found["low"], found["high"]) == (1e300, 1e300, 1e300)
+    assert "more than 1e+300" in found["note"]
+    assert 1 < next(line["value"] for line in lines if line["metric"] == "token_perplexity") <= VOCABULARY * 1.01
+    assert math.isfinite(summary["heldout_bits_per_byte_base"])
+
+
+def test_words_are_counted_by_the_script_of_their_letters(world: dict[str, Artifact], tmp_path: Path) -> None:
+    """Chinese: e to log(360) times the tokens over the letters, not over paragraphs."""
+    texts = ["春天来了山上的花都开了孩子们到河边去看鱼"[: 12 + number % 8] * 9 for number in range(30)]
+    run(world | {"clean": write_texts(tmp_path / "documents", texts, heldout=10)}, tmp_path)
+    lines = json.loads((tmp_path / "scores" / "scores.json").read_bytes())
+    found = next(line for line in lines if (line["name"], line["metric"]) == ("heldout", "word_perplexity"))
+    assert found["value"] == pytest.approx(VOCABULARY**3, rel=1e-3)  # a token is a byte, a letter three bytes
+    assert found["note"] == ""
 
 
 def test_nothing_held_out_names_the_setting(world: dict[str, Artifact], tmp_path: Path) -> None:

@@ -110,6 +110,13 @@ def test_perplexity_is_compared_as_perplexity() -> None:
     assert found.difference == pytest.approx(math.e - math.e**2) == pytest.approx(found.low)
 
 
+def test_perplexities_too_large_for_a_number_compare_as_equal() -> None:
+    """e to 2000 is no float: infinity less infinity would be no number, and the verdict no JSON."""
+    old, new = ratios([2000.0, 2001.0], [1, 1]), ratios([3000.0, 3001.0], [1, 1])
+    found = compare(old, new, ["a", "b"], kind="exponential", higher_is_better=False)
+    assert (found.old, found.new, found.difference, found.low, found.high) == (1e300, 1e300, 0, 0, 0)
+
+
 def test_a_p_value_is_given_for_right_and_wrong_only() -> None:
     credit = ratios([0.5, 1, 0], [1, 1, 1])
     found = compare(credit, right([1, 1, 0]), list("abc"), kind="proportion", higher_is_better=True)

@@ -68,6 +68,13 @@ def test_cloze_is_greedy_and_perplexity_is_of_the_word(found: dict[str, dict]) -
     assert found["cloze"]["results"]["perplexity"] == pytest.approx(math.exp(-np.mean(nats)))
 
 
+def test_lm_evals_own_perplexity_has_a_bound(home: Path) -> None:
+    """A word of 2,000 nats: math.exp, which lm-eval takes, raises OverflowError above 709."""
+    harness = Harness({"cloze": (CLOZE_TASK, CLOZE)}, home / "tasks", encode)
+    found = harness.run(lambda requests: [(-2000.0, False) for _ in requests])
+    assert found["cloze"]["results"]["perplexity"] == 1e300
+
+
 def test_a_task_without_items_is_left_out_and_the_environment_is_put_back(found: dict[str, dict]) -> None:
     assert set(found) == {"cloze", "choice", "leaked"}
     assert found["leaked"] == set()

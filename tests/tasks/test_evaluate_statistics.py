@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from tasks.evaluate.statistics import as_clusters, bootstrap_ratio, design_effect, rounded, wilson
+from tasks.evaluate.statistics import (
+    LARGEST,
+    as_clusters,
+    bootstrap_ratio,
+    design_effect,
+    exponential,
+    finite,
+    rounded,
+    wilson,
+)
 
 
 def test_wilson_agrees_with_the_published_formula() -> None:
@@ -62,6 +71,18 @@ def test_rounded_keeps_five_significant_digits(value: float, written: float) -> 
 
 def test_rounded_leaves_infinity_alone() -> None:
     assert math.isinf(rounded(math.inf))
+
+
+def test_an_exponential_has_a_bound_and_is_exact_below_it() -> None:
+    assert exponential(2.5) == pytest.approx(math.exp(2.5))
+    assert exponential(690.0) == pytest.approx(math.exp(690.0))
+    assert list(exponential(np.array([691.0, 709.0, 1e6, math.inf]))) == [LARGEST] * 4
+    assert math.isnan(float(exponential(math.nan)))
+
+
+def test_json_gets_no_infinity_and_no_nan() -> None:
+    values = (0.123456, 0.0, math.inf, -math.inf, math.nan)
+    assert [finite(value) for value in values] == [0.12346, 0.0, None, None, None]
 
 
 def test_clusters_count_from_zero_in_order_of_appearance() -> None:

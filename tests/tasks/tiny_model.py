@@ -94,12 +94,19 @@ def write_corpus(
 
     No source states a language; the filter has identified `languages`, each in turn.
     """
+    return write_texts(folder, [make_text(number) for number in range(train + heldout)], heldout, shards, languages)
+
+
+def write_texts(
+    folder: Path, texts: Sequence[str], heldout: int, shards: int = 1, languages: Sequence[str] = ("",)
+) -> Artifact:
+    """See `write_corpus`: these texts."""
     _made(folder)
     signals = _made(folder.with_name(f"{folder.name}-signals"))
     documents = []
-    for number in range(train + heldout):
-        text, source = make_text(number), ("books", "files")[number % 2]
-        split = "train" if number < train else "heldout"
+    for number, text in enumerate(texts):
+        source = ("books", "files")[number % 2]
+        split = "train" if number < len(texts) - heldout else "heldout"
         license_name = ("CC-BY-4.0", "")[number % 2]
         group = f"group{number}"
         identity = document_id(source, group, text)
