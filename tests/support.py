@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def drawn_moments() -> random.Random:
+    """Random moments to kill at. The seed is printed; LLMILL_TEST_SEED repeats the moments of a test that failed."""
+    seed = int(os.environ.get("LLMILL_TEST_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"moments drawn with LLMILL_TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 def shared_data(*names: str) -> Path:

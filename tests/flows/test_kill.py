@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import random
 import shutil
 import signal
 import sqlite3
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, digests, llmill, llmill_command, outcomes, processes_of, report_of
+from support import ROOT, digests, drawn_moments, llmill, llmill_command, outcomes, processes_of, report_of
 
 ORPHAN_SECONDS = 5.0
 PREFECT_SECONDS = 12.0  # that a run needs besides its stages: it starts a server, writes to it and to MLflow
@@ -68,9 +67,7 @@ def assert_whole(home: Path, arguments: list[str], expected: dict[str, str]) -> 
 
 def campaign(home: Path, kills: int, arguments: list[str], whole_seconds: float, expected: dict[str, str]) -> None:
     """Kill runs at random moments until so many were under way; after one that got through, start from nothing."""
-    seed = random.randrange(2**32)
-    print(f"moments drawn with seed {seed}")
-    moments = random.Random(seed)
+    moments = drawn_moments()
     killed = 0
     while killed < kills:
         if kill_at(home, arguments, moments.uniform(0.3, whole_seconds)):

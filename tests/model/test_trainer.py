@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import drawn_moments
 from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, weights, write_walks
 
 from model.batches import IGNORED, Batch
@@ -22,15 +23,7 @@ from model.schedule import Schedule
 from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
 from storage.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def untouched_process():
-    """A trainer settles signals and threads of its process: here they are put back."""
-    handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("untouched_process")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,8 @@ def test_it_learns_and_tells_what_it_did(undisturbed):
 def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(undisturbed, tokens, tmp_path):
     """SIGKILL twice, once before the first checkpoint; what is resumed has no memory but the folder."""
     job = make_job(tokens, tmp_path / "work")
-    for step in (int(np.random.default_rng().integers(1, 7)), int(np.random.default_rng().integers(8, STEPS - 10))):
+    moments = drawn_moments()
+    for step in (moments.randrange(1, 7), moments.randrange(8, STEPS - 10)):
         process = start(job)
         wait_for_step(job, step, process)
         process.kill()

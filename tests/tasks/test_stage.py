@@ -1,0 +1,93 @@
+"""The reason for a build: the difference to the closest of the earlier ones, in lines for a person."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from storage.store import Store
+from tasks.config import StageConfig
+from tasks.context import Context, Execution, Summary
+from tasks.engine import Builder, Options, Planner
+from tasks.stage import engine_in_force, stage
+
+
+class PaintConfig(StageConfig):
+    red: int = Field(0, description="A share.")
+    green: int = Field(0, description="A share.")
+    blue: int = Field(0, description="A share.")
+
+
+def places(config: Any) -> dict[str, str]:
+    """What lies outside the store: the names in the environment, each as it is."""
+    return dict(pair.split("=") for pair in os.environ.get("TOY_PLACES", "").split())
+
+
+@stage("paint", parts=("paint",), observe=places)
+def paint(config: PaintConfig, *, context: Context) -> Summary:
+    (context.part("paint") / "paint.txt").write_text(f"{config.red} {config.green} {config.blue}")
+    return {}
+
+
+def build(home: Path, **shares: int) -> None:
+    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+        paint(PaintConfig(**shares))
+
+
+def why(home: Path, **shares: int) -> tuple[str, ...]:
+    planner = Planner(Store(home), Options())
+    with engine_in_force(planner):
+        paint(PaintConfig(**shares))
+    ((_, decision),) = planner.decisions
+    return decision.why
+
+
+def test_the_reason_is_told_by_the_closest_build_wherever_it_stands_among_the_earlier_ones(home: Path) -> None:
+    """One field away are the first, the middle and the last of three builds; each is found."""
+    build(home, red=1, green=1)
+    build(home, red=5, green=5, blue=5)
+    build(home, red=9, green=9)
+    assert why(home, red=1, green=1, blue=1) == ("config paint.blue: 0 -> 1",)
+    assert why(home, red=5, green=5) == ("config paint.blue: 5 -> 0",)
+    assert why(home, red=9, green=9, blue=1) == ("config paint.blue: 0 -> 1",)
+
+
+def test_of_builds_as_close_the_newest_tells(home: Path) -> None:
+    build(home, red=1)
+    build(home, red=2)
+    assert why(home, red=3) == ("config paint.red: 2 -> 3",)
+
+
+def test_a_build_with_fewer_kinds_of_differences_is_closer_than_one_with_fewer_lines(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three fields of the config, or one field and the source: the first is one reason, the second two."""
+    build(home, red=1, green=1, blue=1)
+    monkeypatch.setenv("TOY_PLACES", "here=old")
+    build(home, red=2, green=2, blue=3)
+    monkeypatch.delenv("TOY_PLACES")
+    assert sorted(why(home, red=2, green=2, blue=2)) == [
+        "config paint.blue: 1 -> 2",
+        "config paint.green: 1 -> 2",
+        "config paint.red: 1 -> 2",
+    ]
+
+
+def test_a_source_is_new_changed_or_gone_and_of_many_the_first_few_are_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_PLACES", "a=1 b=1 c=1")
+    build(home)
+    monkeypatch.setenv("TOY_PLACES", "b=2 c=1 d=1")
+    assert why(home) == ("source a gone", "source b changed", "source d new")
+    monkeypatch.setenv("TOY_PLACES", "b=2 c=2 d=1 e=1")
+    assert why(home) == ("source a gone", "source b changed", "source c changed", "source ... and 2 more")
+
+
+def test_a_stage_takes_as_many_artifacts_as_it_reads(home: Path) -> None:
+    with pytest.raises(RuntimeError, match="stage paint: no engine"):
+        paint(PaintConfig())
+    with pytest.raises(TypeError, match="paint takes 0 artifacts, not 1"):
+        paint(PaintConfig(), None)
