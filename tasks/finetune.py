@@ -29,15 +29,15 @@ from tasks.pretrain import TrainerConfig, observe_device, training_job
 from tasks.stage import stage
 from tasks.tokenizer import END_OF_TEXT, load_tokenizer
 from tasks.training import train, write_curve, write_training
+from tasks.words import length_in_words, sentences
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from model.batches import Example
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 WORD = re.compile(r"[^\W\d_]{3,}")
-PROMPT_WORDS = 12  # least words of a continuation's prompt: a shorter one says too little
+PROMPT_WORDS = 12  # least words of a continuation's prompt, by script: a shorter one says too little
 
 
 class FinetuneConfig(TrainerConfig):
@@ -152,12 +152,14 @@ def read_pairs(config: FinetuneConfig, pairs: Part, documents: Part) -> Iterator
 
 def continuation(text: str) -> tuple[str, str] | None:
     """The first sentences of a document, at least PROMPT_WORDS words of them, and the one that follows."""
-    sentences = [sentence for sentence in SENTENCE_END.split(text.strip()) if sentence]
-    words = 0
-    for index, sentence in enumerate(sentences[:-1]):
-        words += len(sentence.split())
+    first: int | None = None
+    prompt_end, words = 0, 0.0
+    for start, end in sentences(text):
+        first = start if first is None else first
         if words >= PROMPT_WORDS:
-            return " ".join(sentences[: index + 1]), sentences[index + 1]
+            return text[first:prompt_end], text[start:end]
+        prompt_end = end
+        words += length_in_words(text[start:end])
     return None
 
 

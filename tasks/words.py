@@ -3,7 +3,8 @@
 Most scripts part words by white space, and a word is a run between white space. Chinese, Japanese, Thai, Lao, Khmer,
 Burmese and Tibetan do not: by that rule a paragraph would be one word. There a word is one letter with the marks that
 stand on it, the convention of sacreBLEU's `zh` tokenization (Post 2018, arXiv 1804.08771), and one that needs no
-dictionary. So a Chinese word counts as about 1.5 of these and a Thai one as about 4.
+dictionary. So a Chinese word counts as about 1.5 of these and a Thai one as about 4; `length_in_words` says how many
+words a reader would count.
 
 A sentence ends with an end mark of any script. A full stop in Latin type must have white space behind it, since it
 stands in numbers and names; `。`, `।` and their like need none. Thai, Lao, Khmer and Burmese part sentences by spaces.
@@ -33,7 +34,8 @@ _LETTERS_ALONE = (
 )
 END_MARKS = ".!?…。．｡！？।॥؟۔።፧။།"
 _SPACED_END_MARKS = ".!?…"  # an end only before white space; the others end a sentence wherever they stand
-_CLOSING = "\"'”’»)\\]）」』】》"
+CLOSING_MARKS = "\"'”’»)]）」』】》"
+_CLOSING = re.escape(CLOSING_MARKS)
 
 
 def _class(categories: str, mixed: Iterable[tuple[int, int]], whole: Iterable[tuple[int, int]] = ()) -> str:
@@ -47,6 +49,7 @@ _LETTERS = _class("L", _MIXED, _LETTERS_ALONE)
 _MARKS = _class("M", _MIXED)
 _SPACE_ENDED = _class("LM", _SPACE_ENDS)
 _UNSPACED_LETTER = re.compile(f"[{_LETTERS}]")
+_SPACE_ENDED_LETTER = re.compile(f"[{_class('L', _SPACE_ENDS)}]")
 _WORD = re.compile(f"[^\\s\\w]*[{_LETTERS}][{_MARKS}]*[^\\s\\w]*|[^\\s{_LETTERS}]+")
 _SENTENCE_END = re.compile(
     f"[{re.escape(_SPACED_END_MARKS)}]+[{_CLOSING}]*(?=\\s|$)"
@@ -63,6 +66,29 @@ def is_unspaced(text: str) -> bool:
 def words(text: str) -> list[str]:
     """The words of a text, by the rule of each letter's script; punctuation stays with a word that it touches."""
     return _WORD.findall(text) if is_unspaced(text) else text.split()
+
+
+def length_in_words(text: str) -> float:
+    """About how many words a reader would count: where no space parts them, a word has 1.5 letters, in Thai four."""
+    if not is_unspaced(text):
+        return float(len(text.split()))
+    unspaced, thai = (len(pattern.findall(text)) for pattern in (_UNSPACED_LETTER, _SPACE_ENDED_LETTER))
+    return len(words(text)) - unspaced + (unspaced - thai) / 1.5 + thai / 4
+
+
+def ends_by_space(text: str) -> bool:
+    """Whether a letter stands in the text of a script that parts its sentences by spaces: Thai, Lao, Khmer, Burmese."""
+    return _SPACE_ENDED_LETTER.search(text) is not None
+
+
+def without_end(sentence: str) -> str:
+    """A sentence without its end marks, and the quotation marks and brackets that close there."""
+    return sentence.rstrip(END_MARKS + CLOSING_MARKS)
+
+
+def letters(word: str) -> str:
+    """The letters of a word with the marks that stand on them: no digit, no punctuation."""
+    return "".join(character for character in word if unicodedata.category(character)[0] in "LM")
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:

@@ -103,10 +103,14 @@ def scorer_lm(
     context_length: int = 0,
     generate: Callable[[Sequence[Prompt]], list[str]] | None = None,
     seed: int = 0,
+    *,
+    apart: bool = False,
 ) -> "TemplateLM":
     """An lm-eval model; made inside a function because its base class is lm-eval's.
 
     `context_length` cuts rolling windows and prompts to generate from; `generate` is needed for such tasks only.
+    `apart`: a context and its continuation are encoded each by itself. lm-eval encodes both at once and cuts by the
+    number of the context's tokens, which needs a border of tokens between them; a script without spaces has none.
     """
     from lm_eval.api.model import TemplateLM
 
@@ -127,6 +131,11 @@ def scorer_lm(
 
         def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
             return chat_text(chat_history)
+
+        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            if apart:
+                return self.tok_encode(context), self.tok_encode(continuation)
+            return super()._encode_pair(context, continuation)
 
         def _loglikelihood_tokens(
             self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any

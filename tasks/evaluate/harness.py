@@ -87,7 +87,7 @@ class Harness:
             loaded = manager.load(self._names)
             for task in loaded["tasks"].values():
                 bound_aggregations(task)
-            found = evaluate(scorer_lm(self._encode, score), loaded, bootstrap_iters=0, log_samples=True)
+            found = evaluate(scorer_lm(self._encode, score, apart=True), loaded, bootstrap_iters=0, log_samples=True)
         return {
             name: {
                 "results": {

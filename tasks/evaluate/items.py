@@ -1,6 +1,7 @@
 """Two benchmarks made from any corpus's own held-out documents, so that every model has some.
 
-- cloze: the last word of a sentence, given the text before it (the form of LAMBADA, Paperno et al. 2016);
+- cloze: the last word of a sentence, given the text before it (the form of LAMBADA, Paperno et al. 2016); in scripts
+  without spaces between words, its last letters, about a word: two in Chinese and Japanese, four in Thai and the like;
 - choice: the true next sentence among four (the form of HellaSwag, Zellers et al. 2019). Items come in blocks of
   four from four documents, of the same source where possible and of like length: the continuations of the other
   three are the distractors. So each text is right once and wrong three times; whoever does not read the context
@@ -19,23 +20,27 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tasks.evaluate.documents import Sampled
+from tasks.words import END_MARKS, ends_by_space, is_unspaced, length_in_words, letters, without_end
+from tasks.words import sentences as sentences_of
+from tasks.words import words as words_of
 
 CHOICES = 4
 CLOZE_WORDS = 80  # most words shown before the last one: about LAMBADA's, and within a context of 256 tokens
 CHOICE_WORDS = 45  # most words shown before a choice: each is read four times
 LEAST_CONTEXT_WORDS = 15
 CONTINUATION_WORDS = (5, 30)  # fewest and most words of a sentence that is chosen from
+LEAST_WORD_LETTERS = 3  # of a word that a cloze asks for
+TAIL_CHARACTERS = 64  # of a sentence without spaces: its last letters are in them
 
 T = TypeVar("T")
 
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]?(?=\s+[\"'(\[]?[^\W\d_a-z]|\s*$)")
-_LAST_WORD = re.compile(r"(?P<before>.*\S)(?P<target>\s[^\W\d_]{3,})[.!?]$", re.DOTALL)
-_WORD = re.compile(r"[^\W\d_]+")
+_PARAGRAPH = re.compile(r"\S(?:(?!\n\s*\n).)*", re.DOTALL)
+_NEXT_LETTER = re.compile(r"\s*[\"'(\[“‘«„]?(\S)")
 
 
 @dataclass(frozen=True, slots=True)
 class ClozeItem:
-    """`target` is the word with the white space before it; `context` ends in neither."""
+    """`target` is the word with the white space before it, if there is any; `context` ends in neither."""
 
     document: str
     source: str
@@ -45,7 +50,7 @@ class ClozeItem:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceItem:
-    """`choices[label]` is the true continuation; each choice begins with the white space before it."""
+    """`choices[label]` is the true continuation; each choice begins with the space before it, if there is one."""
 
     document: str
     source: str
@@ -55,30 +60,64 @@ class ChoiceItem:
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
-    """Start and end of each sentence: an end mark followed by white space and a letter that is not lower case.
+    """Start and end of each sentence, by the end marks of its script.
 
-    A blank line ends a sentence too, and what it ends without an end mark (a heading) is none.
+    A full stop of Latin type ends one only before a letter that is not lower case: `e.g. this` goes on. A blank line
+    ends a sentence too, and what it ends without an end mark (a heading) is none, but where the script has no marks.
     """
     spans = []
-    for paragraph in re.finditer(r"\S(?:(?!\n\s*\n).)*", text, re.DOTALL):
-        start, end = paragraph.span()
-        for mark in _SENTENCE_END.finditer(text, start, end):
-            spans.append((start, mark.end()))
-            start = mark.end() + len(text[mark.end() : end]) - len(text[mark.end() : end].lstrip())
+    for paragraph in _PARAGRAPH.finditer(text):
+        begin: int | None = None
+        for start, end in sentences_of(paragraph[0]):
+            begin = start if begin is None else begin
+            if _is_end(paragraph[0], begin, end):
+                spans.append((paragraph.start() + begin, paragraph.start() + end))
+                begin = None
     return spans
 
 
+def _is_end(paragraph: str, start: int, end: int) -> bool:
+    """Whether a sentence from `start` ends here."""
+    body = without_end(paragraph[start:end])
+    marks = [mark for mark in paragraph[start + len(body) : end] if mark in END_MARKS]
+    if not marks or marks[-1] not in ".!?…":
+        return bool(marks) or ends_by_space(body[-1:])
+    following = _NEXT_LETTER.match(paragraph, end)
+    return following is None or (following[1].isalpha() and not following[1].islower())
+
+
 def words(text: str) -> list[str]:
-    """Runs of letters, lower-cased."""
-    return [word.lower() for word in _WORD.findall(text)]
+    """The letters of each word, lower-cased."""
+    return [word for found in words_of(text) if (word := letters(found).lower())]
+
+
+def last_word(sentence: str) -> str | None:
+    """What a cloze asks for: the last word with the white space before it, as it stands before the end mark.
+
+    In a script without spaces the last letters, none of a word's before it. None where the end is no such word.
+    """
+    body = without_end(sentence)
+    parts = words_of(body[-TAIL_CHARACTERS:])
+    if not parts:
+        return None
+    if is_unspaced(parts[-1]):
+        count = 4 if ends_by_space(parts[-1]) else 2
+        found = "".join(parts[-count:])
+        whole = len(parts) > count and body.endswith(found) and all(map(is_unspaced, parts[-count:]))
+        return found if whole and letters(found) == found else None
+    word = parts[-1]
+    before = body[-len(word) - 2 : -len(word)]
+    if len(word) < LEAST_WORD_LETTERS or letters(word) != word or before[:1].isspace() or not before[1:].isspace():
+        return None
+    return before[1:] + word
 
 
 def last_words(texts: Iterable[str]) -> Iterator[str]:
     """The word that ends each sentence, where it is one that a cloze would ask for."""
     for text in texts:
         for start, end in sentences(text):
-            if match := _LAST_WORD.fullmatch(text, start, end):
-                yield match["target"].strip()
+            if found := last_word(text[start:end]):
+                yield found.strip()
 
 
 def cloze_items(documents: Sequence[Sampled], most: int, seed: int) -> list[ClozeItem]:
@@ -87,12 +126,13 @@ def cloze_items(documents: Sequence[Sampled], most: int, seed: int) -> list[Cloz
     def candidates(document: Sampled) -> Iterator[ClozeItem]:
         spans = sentences(document.text)
         for number, (start, end) in enumerate(spans):
-            match = _LAST_WORD.fullmatch(document.text, start, end)
-            if match is None:
+            target = last_word(document.text[start:end])
+            if target is None:
                 continue
-            context = _context(document.text, spans, number, match.end("before"), CLOZE_WORDS)
+            place = start + len(without_end(document.text[start:end])) - len(target)
+            context = _context(document.text, spans, number, place, CLOZE_WORDS)
             if context is not None:
-                yield ClozeItem(document.id, document.source, context, match["target"])
+                yield ClozeItem(document.id, document.source, context, target)
 
     return _round_robin([_shuffled(list(candidates(d)), seed, d.id) for d in documents], most)
 
@@ -107,11 +147,12 @@ def choice_items(documents: Sequence[Sampled], most: int, seed: int) -> list[Cho
             before = spans[number - 1][1]
             if "\n\n" in document.text[before:start]:
                 continue
-            if not CONTINUATION_WORDS[0] <= len(document.text[start:end].split()) <= CONTINUATION_WORDS[1]:
+            if not CONTINUATION_WORDS[0] <= length_in_words(document.text[start:end]) <= CONTINUATION_WORDS[1]:
                 continue
             context = _context(document.text, spans, number - 1, before, CHOICE_WORDS)
             if context is not None:
-                yield ClozeItem(document.id, document.source, context, " " + document.text[start:end])
+                space = " " if before < start else ""
+                yield ClozeItem(document.id, document.source, context, space + document.text[start:end])
 
     stems = _round_robin([_shuffled(list(candidates(d)), seed, d.id) for d in documents], most)
     blocks = _blocks(stems)
@@ -174,13 +215,16 @@ def _by_source_and_length(stem: ClozeItem) -> tuple[str, int, str, str]:
 
 def _context(text: str, spans: list[tuple[int, int]], number: int, end: int, most_words: int) -> str | None:
     """Whole sentences up to `end` inside sentence `number`, at most `most_words`; None if there are too few."""
-    context = None
+    context, length = None, 0.0
+    following = end
     for first in range(number, -1, -1):
-        candidate = text[spans[first][0] : end]
-        if len(candidate.split()) > most_words:
+        start = spans[first][0]
+        length += length_in_words(text[start:following])
+        if length > most_words:
             break
-        context = candidate
-    return context if context is not None and len(context.split()) >= LEAST_CONTEXT_WORDS else None
+        context = text[start:end] if length >= LEAST_CONTEXT_WORDS else None
+        following = start
+    return context
 
 
 def _shuffled(values: list[T], seed: int, identity: str) -> list[T]:

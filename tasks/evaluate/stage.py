@@ -26,7 +26,7 @@ from tasks.evaluate.benchmarks import measure_benchmarks
 from tasks.evaluate.calibration import token_calibration
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import index_documents, read_sample, with_identified_languages
-from tasks.evaluate.items import choice_items, cloze_items
+from tasks.evaluate.items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
 from tasks.evaluate.loading import load_benchmarks
 from tasks.evaluate.measures import (
     LEAST_ITEMS,
@@ -172,15 +172,15 @@ def evaluate(
 
     lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
     lines += whole
-    lines += _missing(
-        measures,
-        {
-            "answers": len(questions),
-            "cloze": len(cloze),
-            "choice": len(choice),
-            "memorisation": min(len(known_spans), len(other_spans)),
-        },
-    )
+    found = {
+        "answers": len(questions),
+        "cloze": len(cloze),
+        "choice": len(choice),
+        "memorisation": min(len(known_spans), len(other_spans)),
+    }
+    lines += _missing(measures, found)
+    unasked = {"answers": not pairs, "memorisation": not config.spans}
+    wanted = {name: count for name, count in found.items() if not unasked.get(name)}
     folder = context.part("scores")
     write_scores(folder / "scores.json", lines)
     (folder / "corpus.json").write_bytes(canonical_json(corpus) + b"\n")
@@ -188,7 +188,7 @@ def evaluate(
     (folder / "calibration.json").write_bytes(canonical_json(reliability_table) + b"\n")
     (folder / "memorisation.json").write_bytes(canonical_json(memorisation_table(lines, planted, recall)) + b"\n")
     rows = write_items(context.part("items") / "items.parquet", measures)
-    return _summary(lines, rows)
+    return _summary(lines, rows) | _notices(measures, wanted, len(entries[HELDOUT]))
 
 
 class Meter:
@@ -225,6 +225,26 @@ def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
         if name not in present
         for line in missing_lines(name, metric, rule, found[name], **({"note": note[name]} if name in note else {}))
     ]
+
+
+def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: int) -> Summary:
+    """What could not be measured, and what to change, a sentence each; nothing where all could."""
+    present = {measure.name for measure in measures}
+    told = f"{documents:,} held-out documents"
+    said = {
+        "answers": "held-out pairs fit the model beside another of their source: give more in collect.pairs",
+        "cloze": f"could be made of {told}: it takes sentences of {LEAST_CONTEXT_WORDS} words and more that "
+        "end with a word; hold out more text (collect.heldout_fraction)",
+        "choice": f"could be made of {told}: it takes sentences that follow each other in {CHOICES} documents "
+        "or more; hold out more text (collect.heldout_fraction)",
+        "memorisation": "spans of training or held-out documents are long enough: give longer documents",
+    }
+    lines = [
+        f"evaluate: {name} was not measured: {found[name]} of the {LEAST_ITEMS} items that it needs {reason}"
+        for name, reason in said.items()
+        if name in found and name not in present
+    ]
+    return {"notices": lines} if lines else {}
 
 
 def _examples(measures: list[Measure]) -> list[dict[str, str]]:

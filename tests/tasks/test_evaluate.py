@@ -129,6 +129,7 @@ def test_items_add_up_to_the_scores(done: tuple[dict, Path, LocalContext], score
 
 def test_summary_and_progress(done: tuple[dict, Path, LocalContext], scores: dict) -> None:
     summary, _, context = done
+    assert "notices" not in summary  # all could be measured
     assert summary["heldout_bits_per_byte_tuned"] == scores["heldout", "bits_per_byte", "tuned"]["value"]
     assert summary["below_baseline"] == sum(line["below_baseline"] for line in scores.values())
     assert context.shown[-1][0] == 26  # 4 scorers answer 6 questions each, the models one more: no canary was planted
@@ -189,7 +190,11 @@ def test_few_documents_and_no_pairs_are_said_not_crashed_on(world: dict[str, Art
         "clean": write_corpus(tmp_path / "documents", heldout=1),
         "collected": artifact("collect", pairs=tmp_path / "pairs"),
     }
-    run(world | few, tmp_path)
+    summary, _ = run(world | few, tmp_path)
+    assert [notice.split(":")[1] for notice in summary["notices"]] == [
+        f" {name} was not measured" for name in ("choice", "memorisation")
+    ]
+    assert "0 of the 8 items" in summary["notices"][0] and "collect.heldout_fraction" in summary["notices"][0]
     lines = json.loads((tmp_path / "scores" / "scores.json").read_bytes())
     notes = {line["name"]: line["note"] for line in lines}
     assert notes["choice"] == "not enough held-out documents"

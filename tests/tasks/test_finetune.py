@@ -167,6 +167,24 @@ def test_a_continuation_is_the_sentence_after_the_first_twelve_words(text, expec
     assert made == expected or (made is not None and made[1] == expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "prompt", "answer"),
+    [
+        ("春天来了，山上的花都开了。孩子们到河边去看鱼。老师说：“读书要慢！”然后他走了。",
+         "春天来了，山上的花都开了。孩子们到河边去看鱼。", "老师说：“读书要慢！”"),
+        ("ตลาดเช้าในเมืองนี้ขายผักผลไม้และปลาสด จากทะเล เมื่อวานเรานั่งรถไฟไปภาคเหนือ และเห็นภูเขา",
+         "ตลาดเช้าในเมืองนี้ขายผักผลไม้และปลาสด จากทะเล เมื่อวานเรานั่งรถไฟไปภาคเหนือ", "และเห็นภูเขา"),
+        ("वसंत आ गया है। पहाड़ों पर बहुत से फूल खिल गए हैं अब। बच्चे नदी पर हैं।",
+         "वसंत आ गया है। पहाड़ों पर बहुत से फूल खिल गए हैं अब।", "बच्चे नदी पर हैं।"),
+        ("Der Frühling ist da. Auf den Bergen\nblühen die ersten Blumen des Jahres. Wer sieht sie?",
+         "Der Frühling ist da. Auf den Bergen\nblühen die ersten Blumen des Jahres.", "Wer sieht sie?"),
+        ("ACGT" * 400, None, None),
+    ],
+)  # fmt: skip
+def test_every_script_has_continuations(text, prompt, answer):
+    assert continuation(text) == (None if prompt is None else (prompt, answer))
+
+
 def test_continuations_come_from_documents_with_their_split(world):
     config = FinetuneConfig(pairs="continuations")
     pairs = list(read_pairs(config, world["collected"]["pairs"], world["clean"]["documents"]))
