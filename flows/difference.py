@@ -12,6 +12,7 @@ from storage.canonical import canonical_json
 from storage.runs import find_run
 from storage.store import Store
 from storage.tracking import flat
+from tasks.losses import without_notices
 from tasks.stage import Identity, differences_between
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _compare_stage(store: Store, name: str, old: dict[str, Any], new: dict[str, 
     differences: list[str] = []
     if not same and records[0] and records[1]:
         differences = list(differences_between(records[0]["identity"], Identity(**records[1]["identity"])))
-    summaries = [row.get("artifact", {}).get("summary", {}) for row in (old, new)]
+    summaries = [without_notices(row.get("artifact", {}).get("summary", {})) for row in (old, new)]
     return {
         "stage": name,
         "same": same,

@@ -11,6 +11,7 @@ from flows.rows import file_rows, part_rows
 from flows.text import clipped, duration, figure, size, when
 from storage.artifacts import Part
 from storage.store import Store
+from tasks.losses import notices_of, without_notices
 
 PREVIEW_ROWS = 3
 PREVIEW_CHARACTERS = 400  # of one text in a row
@@ -139,9 +140,10 @@ def inspect_text(description: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "", *_part_lines(name, part), *_file_lines(part), *_row_lines(part)])
     if description["summary"]:
         lines += ["", "summary"]
-        for name, value in description["summary"].items():
+        for name, value in without_notices(description["summary"]).items():
             shown = clipped(value, 44) if isinstance(value, (dict, list)) else figure(value)
             lines.append(f"  {name.replace('_', ' '):<34}{shown}")
+        lines += [f"  notice: {notice}" for notice in notices_of(description["summary"])]
     lines += ["", "parts"]
     for name, part in parts.items():
         lines += _part_lines(name, part)

@@ -21,6 +21,7 @@ from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, ReachedTarget, StageResult
+from tasks.losses import notices_of, without_notices
 from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
@@ -197,8 +198,10 @@ class PrefectRun(Listener):
         if result.artifact is not None:
             rows.append({"figure": "artifact", "value": result.artifact.digest[:16]})
         rows += [
-            {"figure": name.replace("_", " "), "value": figure(value)} for name, value in flat(result.summary).items()
+            {"figure": name.replace("_", " "), "value": figure(value)}
+            for name, value in flat(without_notices(result.summary)).items()
         ]
+        rows += [{"figure": "notice", "value": notice} for notice in notices_of(result.summary)]
         self._safely(lambda: create_table_artifact(rows, key=result.stage, description=f"What {result.stage} did"))
 
     def _safely(self, show: Callable[[], Any]) -> Any:

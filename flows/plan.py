@@ -9,6 +9,7 @@ from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from storage.store import Store
 from tasks.engine import Options, Planner
+from tasks.losses import notices_of
 from tasks.stage import Decision, Stage
 
 STAGE_NAMES = BUILD.stage_names
@@ -26,11 +27,18 @@ class PlannedStage:
     def stage(self) -> str:
         return self.definition.name
 
+    @property
+    def notices(self) -> list[str]:
+        """What the build that will be reused has to say; of one that is to be made nobody knows yet."""
+        reused = self.decision.record if self.decision.will == "reuse" else None
+        return notices_of(reused.get("summary", {})) if reused else []
+
     def record(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
             "will": self.decision.will,
             "why": list(self.decision.why),
+            "notices": self.notices,
             "estimate_seconds": self.estimate.seconds if self.estimate else None,
             "estimate_low_seconds": self.estimate.low if self.estimate else None,
             "estimate_high_seconds": self.estimate.high if self.estimate else None,

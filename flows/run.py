@@ -22,9 +22,11 @@ from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, StageResult, describe
+from tasks.losses import notices_of
 from tasks.stage import Decision, Engine, Stage
 
 SHARD_COUNTS = ("shards_built", "shards_reused")
+NOTICES_AT_END = 5  # said again at the end of a run
 
 Result = dict[str, Any]
 Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
@@ -296,6 +298,7 @@ def _report_stage(result: StageResult, estimate: float | None) -> dict[str, Any]
             name: result.record[name] for name in SHARD_COUNTS if name in result.record and row["outcome"] == "built"
         }
     if result.artifact is not None:
+        row["notices"] = notices_of(result.summary)
         row["artifact"] = describe_artifact(result.artifact, result.summary)
     if result.error is not None:
         row["error"] = result.error
@@ -333,7 +336,15 @@ def _hit(data: Mapping[str, Any]) -> str:
 def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], report: Path | None, out: TextIO) -> None:
     built = sum(result.outcome == "built" for result in results)
     reused = sum(result.outcome == "reused" for result in results)
-    print(f"\n{data['status']} in {duration(data['seconds'])}: {built} built, {reused} reused{_hit(data)}", file=out)
+    notices = [notice for result in results for notice in notices_of(result.summary)]
+    counts = f"{built} built, {reused} reused" + (
+        f", {len(notices)} notice{'s' * (len(notices) != 1)}" if notices else ""
+    )
+    print(f"\n{data['status']} in {duration(data['seconds'])}: {counts}{_hit(data)}", file=out)
+    for notice in notices[:NOTICES_AT_END]:
+        print(f"notice      {notice}", file=out)
+    if len(notices) > NOTICES_AT_END:
+        print(f"notice      and {len(notices) - NOTICES_AT_END} more above and in the report", file=out)
     for line in verdict_lines(data["verdict"]) if "verdict" in data else ():
         print(line, file=out)
     release = next((result for result in results if result.stage == "release" and result.artifact), None)

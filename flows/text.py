@@ -12,6 +12,7 @@ from flows.plan import PlannedStage
 from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Listener, StageResult
+from tasks.losses import notices_of
 from tasks.stage import Decision, Stage
 from tasks.workspace import Progress
 
@@ -41,6 +42,11 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
     lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")
     lines.append(total)
     return "\n".join(lines)
+
+
+def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:
+    """What the stages that will be reused have to say, a line each."""
+    return [f"notice      {notice}" for line in plan for notice in line.notices]
 
 
 def about(estimate: Estimate | None) -> str:
@@ -198,6 +204,8 @@ class Terminal(Listener):
             head = "".join(f"{fact}, " for fact in effort(result))
             tail = head + figures(result.summary, SHOWN_COLUMNS - len(head))
         print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
+        for notice in notices_of(result.summary):
+            print(f"{'':<12}notice: {notice}", file=self.out, flush=True)
 
     def _draw(self, line: str) -> None:
         live_line(line)

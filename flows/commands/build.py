@@ -48,7 +48,7 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from flows.text import plan_text
+    from flows.text import notice_lines, plan_text
     from storage.home import home
     from storage.shared import open_store
 
@@ -61,5 +61,5 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"stages": [line.record() for line in plan]})
     else:
-        print(plan_text(plan))
+        print("\n".join([plan_text(plan), *notice_lines(plan)]))
     return 0

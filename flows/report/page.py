@@ -11,7 +11,16 @@ from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.drawings import calibration_chart, curve_charts, histogram_chart, panel_charts
 from flows.report.drops import document_flow
-from flows.report.record import digest_rows, key_facts, pair_flow, plan_rows, splits_of, times_of, version_rows
+from flows.report.record import (
+    digest_rows,
+    key_facts,
+    notices_in,
+    pair_flow,
+    plan_rows,
+    splits_of,
+    times_of,
+    version_rows,
+)
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
@@ -82,6 +91,7 @@ def _sections(view: RunView) -> dict[str, Any]:
         "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **view.run},
         "name": view.summary("release").get("name") or view.recipe.get("release", {}).get("name", view.run["run"]),
         "facts": key_facts(view),
+        "notices": notices_in(view),
         "headlines": headlines(scores),
         "verdict": verdict_text,
         "judged": judged(view.run.get("verdict")),

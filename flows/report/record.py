@@ -6,6 +6,7 @@ from typing import Any
 from flows.report.view import RunView
 from flows.text import attempts_text, shards_text
 from storage.addresses import redacted
+from tasks.losses import notices_of
 
 
 def key_facts(view: RunView) -> dict[str, Any]:
@@ -23,6 +24,11 @@ def key_facts(view: RunView) -> dict[str, Any]:
         "reused": sum(row["outcome"] == "reused" for row in view.rows.values()),
         "description": view.recipe.get("release", {}).get("description", ""),
     }
+
+
+def notices_in(view: RunView) -> list[str]:
+    """What the stages of a run have to say to its user, in their order."""
+    return [redacted(notice) for stage in view.rows for notice in notices_of(view.summary(stage))]
 
 
 def plan_rows(view: RunView) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.report.record import key_facts
+from flows.report.record import key_facts, notices_in
 from flows.report.scores import headlines, read_scores
 from flows.report.verdict import judged
 from flows.report.view import RunView
@@ -33,6 +33,9 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         rows.append(f"| {what} | {score_figure(score)} | {interval} | {verdict_text(score)} |")
     if rows:
         lines.append("\n".join(["| figure | value | 95 % interval | beside |", "|---|---|---|---|", *rows]))
+    notices = notices_in(view)
+    if notices:
+        lines.append("**Notices**\n\n" + "\n".join(f"- {notice}" for notice in notices))
     told = judged(run.get("verdict"))
     if told:
         lines.append(f"**Verdict**: {told['head']}\n\n" + "\n".join(f"- {reason}" for reason in told["reasons"]))
