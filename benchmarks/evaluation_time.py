@@ -71,15 +71,15 @@ def main() -> None:
     run = parser.parse_args().run
     store = Store(home())
     config = Recipe.model_validate(find_run(home(), run)["recipe"]).evaluate
-    base, tuned, tokenizer, clean, collected = (
-        find_artifact(store, f"{run}/{name}") for name in ("pretrain", "finetune", "tokenizer", "filter", "collect")
+    base, tuned, tokenizer, clean = (
+        find_artifact(store, f"{run}/{name}") for name in ("pretrain", "finetune", "tokenizer", "filter")
     )
     seconds: dict[str, float] = {}
     for name in MEASURES:
         setattr(stage, name, timed(getattr(stage, name), seconds))
     with tempfile.TemporaryDirectory() as folder:
         whole = timed(stage.evaluate.function, seconds)
-        whole(config, base, tuned, tokenizer, clean, collected, context=Folder(Path(folder)))
+        whole(config, base, tuned, tokenizer, clean, context=Folder(Path(folder)))
     for name, spent in seconds.items():
         print(f"{name:20} {spent:6.1f} CPU-s")
 

@@ -91,7 +91,8 @@ def build(home: Path, folder: Path, tokenizer: Artifact | None) -> tuple[Row, Ar
             return output
 
         documents = timed(collect, CollectConfig(files=({"path": str(folder)},)))  # type: ignore[arg-type]
-        clean = timed(filter_documents, FilterConfig(), timed(deduplicate, DeduplicateConfig(), documents))
+        unique = timed(deduplicate, DeduplicateConfig(), documents)
+        clean = timed(filter_documents, FilterConfig(), unique, documents)
         tokenizer = tokenizer or timed(train_tokenizer, TokenizerConfig(training_bytes=SAMPLE_BYTES), clean)
         timed(tokenize, TokenizeConfig(), clean, tokenizer)
     return row, tokenizer

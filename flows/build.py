@@ -34,12 +34,12 @@ def build(recipe: Recipe) -> Output:
     """Text in, tested and released model out."""
     documents = collect(recipe.collect)
     unique = deduplicate(recipe.deduplicate, documents)
-    clean = filter_documents(recipe.filter, unique)
+    clean = filter_documents(recipe.filter, unique, documents)
     tokenizer = train_tokenizer(recipe.tokenizer, clean)
     tokens = tokenize(recipe.tokenize, clean, tokenizer)
     base = pretrain(recipe.pretrain, tokens)
-    tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
-    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
+    tuned = finetune(recipe.finetune, base, tokenizer, clean)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
     return make_release(recipe.release, tuned, tokenizer, scores, clean)
 
 

@@ -29,7 +29,7 @@ def retrain(recipe: Recipe, champion: Champion | None) -> Output:
     """A candidate from the champion's weights, or from scratch where there is none or the recipe says so."""
     documents = collect(recipe.collect)
     unique = deduplicate(recipe.deduplicate, documents)
-    clean = filter_documents(recipe.filter, unique)
+    clean = filter_documents(recipe.filter, unique, documents)
     if champion is None or recipe.retrain.start == "scratch":
         tokenizer = train_tokenizer(recipe.tokenizer, clean)
         tokens = tokenize(recipe.tokenize, clean, tokenizer)
@@ -39,13 +39,13 @@ def retrain(recipe: Recipe, champion: Champion | None) -> Output:
         tokens = tokenize(recipe.tokenize, clean, tokenizer)
         if not is_same(tokens, champion.tokens):
             base = continue_pretraining(recipe.continuing, tokens, base, champion.tokens)
-    tuned = finetune(recipe.finetune, base, tokenizer, documents, clean)
-    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, documents)
+    tuned = finetune(recipe.finetune, base, tokenizer, clean)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
     if champion is None:
         judge_first(recipe.retrain.gate, scores)
     elif not is_same(tuned, champion.tuned):  # else the candidate is the champion
         known = champion.base, champion.tuned, champion.tokenizer
-        judge(recipe.retrain.gate, scores, evaluate_champion(recipe.evaluate, *known, clean, documents))
+        judge(recipe.retrain.gate, scores, evaluate_champion(recipe.evaluate, *known, clean))
     return make_release(recipe.release, tuned, tokenizer, scores, clean)
 
 

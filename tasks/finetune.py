@@ -1,6 +1,6 @@
 """Fine-tune a pretrained model on prompt and answer pairs, in chat form, the prompt masked.
 
-In: base model, tokenizer, pairs of collect, and clean documents where pairs are to be made from those. Out: `model`
+In: base model, tokenizer, and of the filter the redacted pairs, or clean documents to make pairs from. Out: `model`
 and `curve`. Each pair is a row of its own, so that an answer sees its prompt and nothing else, as it will when the
 model is used; rows of like length go together, which leaves a few percent of padding.
 
@@ -72,7 +72,7 @@ class Pair:
 @stage(
     "finetune",
     parts=("model", "curve"),
-    reads={"base": ("model",), "tokenizer": ("tokenizer",), "collected": ("pairs",), "clean": ("documents",)},
+    reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("pairs", "documents")},
     observe=observe_device,
     programs=("model.trainer",),
     libraries=("torch", "tokenizers"),
@@ -81,7 +81,6 @@ def finetune(
     config: FinetuneConfig,
     base: Artifact,
     tokenizer: Artifact,
-    collected: Artifact,
     clean: Artifact,
     *,
     context: Context,
@@ -92,7 +91,7 @@ def finetune(
 
     shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
-    pairs = read_pairs(config, collected["pairs"], clean["documents"])
+    pairs = read_pairs(config, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     examples = [example for example in encode_chat(encoder, chosen.training) if fits(example, shape)]
     sets = {"train": examples, **heldout_sets(encoder, chosen.heldout, shape)}

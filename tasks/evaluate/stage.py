@@ -72,8 +72,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "base": ("model", "canaries"),
         "tuned": ("model",),
         "tokenizer": ("tokenizer",),
-        "clean": ("documents", "signals"),
-        "collected": ("pairs",),
+        "clean": ("documents", "signals", "pairs"),
     },
     observe=observe_outside,
     libraries=("torch", "lm_eval", "tokenizers"),
@@ -84,7 +83,6 @@ def evaluate(
     tuned: Artifact,
     tokenizer: Artifact,
     clean: Artifact,
-    collected: Artifact,
     *,
     context: Context,
 ) -> Summary:
@@ -113,7 +111,7 @@ def evaluate(
     training = read_sample(entries[TRAIN], config.baseline_bytes)
     training_texts = [document.text for document in training]
     planted = read_planted(base["canaries"])
-    pairs = heldout_pairs(collected["pairs"].path, config.items, config.seed)
+    pairs = heldout_pairs(clean["pairs"].path, config.items, config.seed)
 
     benchmarks = load_benchmarks(config.tasks, config.seed)
     context_length = min(_context_length(model) for model in (base, tuned))

@@ -5,6 +5,7 @@
 2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
 3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
+4. Pairs are redacted (pairs.py), since what is learned from is redacted whatever road it takes.
 
 Cost: about .5 ms for the language, .3 ms for all other signals of a document of 2.8 kB.
 """
@@ -22,6 +23,7 @@ from storage.errors import DataError
 from tasks.context import Context, Job, Summary
 from tasks.earlier import nearness
 from tasks.filter.config import FilterConfig
+from tasks.filter.pairs import redact_pairs
 from tasks.filter.rules import judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
 from tasks.kept_rows import copy_kept_rows
@@ -40,11 +42,11 @@ LEDGER_SCHEMA = pa.schema(
 
 @stage(
     "filter",
-    parts=("documents", "ledger", "signals"),
-    reads={"unique": ("documents",)},
+    parts=("documents", "ledger", "signals", "pairs"),
+    reads={"unique": ("documents",), "collected": ("pairs",)},
     libraries=("py3langid",),
 )
-def filter_documents(config: FilterConfig, unique: Artifact, *, context: Context) -> Summary:
+def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact, *, context: Context) -> Summary:
     """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""
     files = unique["documents"].files
     settings = config.model_dump(mode="json", include={*EDIT_SETTINGS, "languages"})
@@ -96,6 +98,7 @@ def filter_documents(config: FilterConfig, unique: Artifact, *, context: Context
         "kept_bytes": kept_bytes,
         **{f"dropped_{rule}": count for rule, count in sorted(rules.items())},
         **edits,
+        **redact_pairs(settings, collected["pairs"], context),
     }
 
 

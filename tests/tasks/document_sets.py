@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from storage.artifacts import Artifact
-from storage.documents import TRAIN, Document, document_id, read_rows, write_documents
+from storage.documents import PAIRS_SCHEMA, TRAIN, Document, document_id, read_rows, write_documents, write_rows
 from tasks.config import StageConfig
 from tasks.context import Context, Execution, Summary
 from tasks.engine import builder
@@ -18,9 +18,10 @@ Rows = Sequence[tuple[str, str]]  # (text, split)
 
 class GivenConfig(StageConfig):
     shards: tuple[tuple[tuple[str, str], ...], ...] = Field(description="Text and split of each document by shard.")
+    pairs: tuple[tuple[str, str], ...] = Field((), description="Prompt and answer of each training pair.")
 
 
-@stage("given", parts=("documents",))
+@stage("given", parts=("documents", "pairs"))
 def given(config: GivenConfig, *, context: Context) -> Summary:
     for number, rows in enumerate(config.shards):
         documents = [
@@ -28,6 +29,11 @@ def given(config: GivenConfig, *, context: Context) -> Summary:
             for row, (text, split) in enumerate(rows)
         ]
         write_documents(context.part("documents") / f"{number:05d}.parquet", documents)
+    pairs = [
+        {"id": str(number), "group": "g", "split": TRAIN, "prompt": prompt, "answer": answer, "source": "test"}
+        for number, (prompt, answer) in enumerate(config.pairs)
+    ]
+    write_rows(context.part("pairs") / "00000.parquet", pairs, PAIRS_SCHEMA)
     return {"documents": sum(map(len, config.shards))}
 
 
@@ -35,19 +41,26 @@ def training(*texts: str) -> Rows:
     return [(text, TRAIN) for text in texts]
 
 
-def source(home: Path, *shards: Rows) -> Artifact:
+def source(home: Path, *shards: Rows, pairs: Sequence[tuple[str, str]] = ()) -> Artifact:
     """The shards as an artifact."""
     with builder(home) as engine, engine_in_force(engine):
-        artifact = given(GivenConfig(shards=tuple(tuple(rows) for rows in shards)))
+        artifact = given(GivenConfig(shards=tuple(tuple(rows) for rows in shards), pairs=tuple(pairs)))
     assert isinstance(artifact, Artifact)
     return artifact
 
 
-def run(home: Path, of: Stage, config: StageConfig, *shards: Rows, workers: int = 1) -> tuple[Artifact, Summary]:
-    """Build one stage over the given shards; its artifact and summary."""
-    documents = source(home, *shards)
+def run(
+    home: Path,
+    of: Stage,
+    config: StageConfig,
+    *shards: Rows,
+    pairs: Sequence[tuple[str, str]] = (),
+    workers: int = 1,
+) -> tuple[Artifact, Summary]:
+    """Build one stage over the given shards, in the place of each of its inputs; its artifact and summary."""
+    given = source(home, *shards, pairs=pairs)
     with builder(home, Execution(workers=workers)) as engine, engine_in_force(engine):
-        artifact = of(config, documents)
+        artifact = of(config, *[given] * len(of.reads))
         assert isinstance(artifact, Artifact)
         return artifact, engine.results[-1].summary
 

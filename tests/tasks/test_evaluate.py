@@ -12,6 +12,7 @@ from tiny_model import (
     VOCABULARY,
     LocalContext,
     artifact,
+    with_pairs,
     write_corpus,
     write_model,
     write_pairs,
@@ -36,8 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         "base": write_model(root / "base", zero=True),
         "tuned": write_model(root / "tuned", seed=1),
         "tokenizer": write_tokenizer(root / "tokenizer"),
-        "clean": write_corpus(root / "documents"),
-        "collected": write_pairs(root / "pairs"),
+        "clean": with_pairs(write_corpus(root / "documents"), write_pairs(root / "pairs")),
     }
 
 
@@ -152,7 +152,9 @@ def test_a_text_of_one_long_word_has_perplexities_that_json_can_hold(
     """Lines of DNA: a document is a word of 600 letters, and e to its nats more than a float can hold."""
     letters = random.Random(4)
     texts = ["".join(letters.choices("ACGT", k=600)) for _ in range(30)]
-    summary, _ = run(world | {"clean": write_texts(tmp_path / "documents", texts, heldout=10)}, tmp_path)
+    summary, _ = run(
+        world | {"clean": with_pairs(write_texts(tmp_path / "documents", texts, heldout=10), world["clean"])}, tmp_path
+    )
     text = (tmp_path / "scores" / "scores.json").read_text(encoding="utf-8")
     lines = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     found = next(line for line in lines if (line["name"], line["metric"]) == ("heldout", "word_perplexity"))
@@ -165,7 +167,7 @@ def test_a_text_of_one_long_word_has_perplexities_that_json_can_hold(
 def test_words_are_counted_by_the_script_of_their_letters(world: dict[str, Artifact], tmp_path: Path) -> None:
     """Chinese: e to log(360) times the tokens over the letters, not over paragraphs."""
     texts = ["春天来了山上的花都开了孩子们到河边去看鱼"[: 12 + number % 8] * 9 for number in range(30)]
-    run(world | {"clean": write_texts(tmp_path / "documents", texts, heldout=10)}, tmp_path)
+    run(world | {"clean": with_pairs(write_texts(tmp_path / "documents", texts, heldout=10), world["clean"])}, tmp_path)
     lines = json.loads((tmp_path / "scores" / "scores.json").read_bytes())
     found = next(line for line in lines if (line["name"], line["metric"]) == ("heldout", "word_perplexity"))
     assert found["value"] == pytest.approx(VOCABULARY**3, rel=1e-3)  # a token is a byte, a letter three bytes
@@ -186,10 +188,8 @@ def test_a_stride_beyond_the_context_names_the_setting(world: dict[str, Artifact
 def test_few_documents_and_no_pairs_are_said_not_crashed_on(world: dict[str, Artifact], tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     write_rows(tmp_path / "pairs" / "00000.parquet", [], PAIRS_SCHEMA)
-    few = {
-        "clean": write_corpus(tmp_path / "documents", heldout=1),
-        "collected": artifact("collect", pairs=tmp_path / "pairs"),
-    }
+    none = artifact("collect", pairs=tmp_path / "pairs")
+    few = {"clean": with_pairs(write_corpus(tmp_path / "documents", heldout=1), none)}
     summary, _ = run(world | few, tmp_path)
     assert [notice.split(":")[1] for notice in summary["notices"]] == [
         f" {name} was not measured" for name in ("choice", "memorisation")

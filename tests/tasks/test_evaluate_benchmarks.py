@@ -9,7 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_files import write_benchmarks
 from support import shared_data
-from tiny_model import NOUNS, VOCABULARY, LocalContext, write_corpus, write_model, write_pairs, write_tokenizer
+from tiny_model import (
+    NOUNS,
+    VOCABULARY,
+    LocalContext,
+    with_pairs,
+    write_corpus,
+    write_model,
+    write_pairs,
+    write_tokenizer,
+)
 
 from storage.artifacts import Artifact
 from tasks.evaluate import EvaluateConfig, evaluate
@@ -27,8 +36,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         "base": write_model(root / "base", zero=True),
         "tuned": write_model(root / "tuned", seed=1),
         "tokenizer": write_tokenizer(root / "tokenizer"),
-        "clean": write_corpus(root / "documents", train=30, heldout=4),
-        "collected": write_pairs(root / "pairs", heldout=2),
+        "clean": with_pairs(
+            write_corpus(root / "documents", train=30, heldout=4), write_pairs(root / "pairs", heldout=2)
+        ),
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_model import LocalContext, write_corpus, write_model, write_pairs, write_tokenizer
+from tiny_model import LocalContext, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 
 from storage.tokens import END_OF_TEXT
 from tasks.canaries import Planted, draw_canaries
@@ -162,8 +162,9 @@ def test_the_stage_writes_the_tables_and_a_line_for_each_language(tmp_path: Path
         write_model(tmp_path / "base", planted=PLANTED, by_heart=learned),
         write_model(tmp_path / "tuned", seed=1),
         write_tokenizer(tmp_path / "tokenizer"),
-        write_corpus(tmp_path / "documents", languages=("en", "", "de", "en")),
-        write_pairs(tmp_path / "pairs"),
+        with_pairs(
+            write_corpus(tmp_path / "documents", languages=("en", "", "de", "en")), write_pairs(tmp_path / "pairs")
+        ),
     )
     few = {"items": 10, "heldout_bytes": 30_000, "baseline_bytes": 10_000, "bootstrap_draws": 100, "spans": 20}
     config = EvaluateConfig(**few, exposure_candidates=50, calibration_tokens=1_000, threads=1, device="cpu")

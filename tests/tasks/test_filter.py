@@ -7,6 +7,7 @@ from document_sets import rows_of, run, source, texts_of, training
 
 from storage.errors import DataError
 from tasks.filter import FilterConfig, filter_documents
+from tasks.filter.redact import EMAIL, PHONE
 
 GOOD = (
     "The reader opens the file and returns the rows that have a date, in the order of their keys. "
@@ -101,3 +102,25 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
         home.mkdir()
         digests.append(run(home, filter_documents, FilterConfig(), *shards, workers=workers)[0].digest)
     assert digests[0] == digests[1]
+
+
+def test_pairs_are_redacted_as_documents_are_and_nothing_else_is_done_to_them(home: Path) -> None:
+    pairs = [("Who is it?", "anna@firma.de"), ("x [1]", "No."), ("Call?", "(212) 555-7890 or anna@firma.de")]
+    config = FilterConfig(preset="gopher", min_words=1)
+    artifact, summary = run(home, filter_documents, config, training(GOOD), pairs=pairs)
+    found = [(row["prompt"], row["answer"]) for row in rows_of(artifact, "pairs")]
+    assert found == [("Who is it?", EMAIL), pairs[1], ("Call?", f"{PHONE} or {EMAIL}")]
+    counts = {name: summary[name] for name in summary if name.startswith("pairs_")}
+    assert counts == {
+        "pairs_redacted": 2,
+        "pairs_emails_redacted": 2,
+        "pairs_phones_redacted": 1,
+        "pairs_ips_redacted": 0,
+    }
+
+
+def test_a_shard_of_pairs_in_which_nothing_is_found_is_linked(home: Path) -> None:
+    pairs = [("What is it?", "A bridge.")]
+    for config in (NOTHING, NOTHING.model_copy(update={"redact": ("email",)})):
+        artifact, _ = run(home, filter_documents, config, training(GOOD), pairs=pairs)
+        assert artifact["pairs"].digest == source(home, training(GOOD), pairs=pairs)["pairs"].digest

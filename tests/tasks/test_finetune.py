@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny_model import LocalContext, artifact, write_corpus, write_model, write_pairs, write_tokenizer
+from tiny_model import LocalContext, artifact, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 
 from model.shape import Shape
 from storage.errors import DataError
@@ -31,8 +31,7 @@ def world(tmp_path_factory):
     return {
         "base": write_model(root / "base"),
         "tokenizer": write_tokenizer(root / "tokenizer"),
-        "collected": write_pairs(root / "pairs", train=20, heldout=12),
-        "clean": write_corpus(root / "documents"),
+        "clean": with_pairs(write_corpus(root / "documents"), write_pairs(root / "pairs", train=20, heldout=12)),
     }
 
 
@@ -63,9 +62,9 @@ def test_it_learns_answers_and_says_how_much_the_prompt_matters(world, tmp_path)
 
 def test_no_pair_is_an_error_that_names_the_setting(world, tmp_path):
     (tmp_path / "none").mkdir()
-    empty = artifact("collect", pairs=tmp_path / "none")
+    empty = with_pairs(world["clean"], artifact("collect", pairs=tmp_path / "none"))
     with pytest.raises(DataError, match=r"finetune\.pairs=collected.*finetune\.pairs=continuations"):
-        finetune.function(QUICK, *{**world, "collected": empty}.values(), context=LocalContext(tmp_path))
+        finetune.function(QUICK, *{**world, "clean": empty}.values(), context=LocalContext(tmp_path))
 
 
 def test_training_pairs_that_share_a_text_with_a_held_out_one_are_dropped():
@@ -187,6 +186,6 @@ def test_every_script_has_continuations(text, prompt, answer):
 
 def test_continuations_come_from_documents_with_their_split(world):
     config = FinetuneConfig(pairs="continuations")
-    pairs = list(read_pairs(config, world["collected"]["pairs"], world["clean"]["documents"]))
+    pairs = list(read_pairs(config, world["clean"]["pairs"], world["clean"]["documents"]))
     assert {made.split for made in pairs} == {"train", "heldout"}
     assert all(made.prompt and made.answer for made in pairs)

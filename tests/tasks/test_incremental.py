@@ -68,7 +68,8 @@ def build(home: Path, config: CollectConfig, tokenizer: Artifact | None = None) 
             patch.setattr(module, name, _counted(getattr(module, name), name, calls))
         with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
             documents: Any = collect(config)
-            clean: Any = filter_documents(FilterConfig(preset="none"), deduplicate(DeduplicateConfig(), documents))
+            unique: Any = deduplicate(DeduplicateConfig(), documents)
+            clean: Any = filter_documents(FilterConfig(preset="none"), unique, documents)
             frozen: Any = tokenizer or train_tokenizer(TokenizerConfig(vocabulary_size=400), clean)
             tokenize(TokenizeConfig(canaries=0), clean, frozen)
     for result in builder.results:
@@ -225,8 +226,9 @@ def test_a_forced_build_takes_nothing_over(corpus: Corpus) -> None:
         )
         options = Options(force=frozenset({"filter"}))
         with Builder(Store(corpus.home), Execution(workers=1), options) as builder, engine_in_force(builder):
-            unique: Any = deduplicate(DeduplicateConfig(), collect(corpus.config))
-            filter_documents(FilterConfig(preset="none"), unique)
+            collected: Any = collect(corpus.config)
+            unique: Any = deduplicate(DeduplicateConfig(), collected)
+            filter_documents(FilterConfig(preset="none"), unique, collected)
     assert calls["signals_of"] == FILES * DOCUMENTS
     forced = builder.results[-1].artifact
     assert forced is not None and forced.digest == corpus.first.digests["filter"]

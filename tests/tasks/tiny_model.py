@@ -74,6 +74,12 @@ def artifact(stage: str, **folders: Path) -> Artifact:
     return Artifact(stage, digest_of({name: part.digest for name, part in parts.items()}), parts)
 
 
+def with_pairs(clean: Artifact, pairs: Artifact) -> Artifact:
+    """What the filter leaves, with the pairs of another artifact."""
+    parts = {**clean.parts, "pairs": pairs["pairs"]}
+    return Artifact(clean.stage, digest_of({name: part.digest for name, part in parts.items()}), parts)
+
+
 def make_text(seed: int, sentences: int = 14) -> str:
     """Sentences of a small grammar, all with the document's own subject."""
     choose = random.Random(seed)
