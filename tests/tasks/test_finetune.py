@@ -1,27 +1,18 @@
-"""The stage finetune: which pairs it learns from, what of them is scored, and that chat form is safe."""
+"""The stage finetune: what it says of its pairs and losses, and that chat form is safe."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tiny_model import LocalContext, artifact, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 
-from model.shape import Shape
+from storage.artifacts import Artifact
+from storage.documents import PAIRS_SCHEMA, write_rows
 from storage.errors import DataError
 from tasks.chat import CHAT_TEMPLATE, answer_form, prompt_form, prompt_ids, text_ids
-from tasks.finetune import (
-    FinetuneConfig,
-    Pair,
-    choose_pairs,
-    continuation,
-    encode_chat,
-    finetune,
-    heldout_sets,
-    read_pairs,
-    shared_words,
-)
+from tasks.finetune import FinetuneConfig, check_pairs, finetune
 from tasks.tokenizer import SPECIAL_TOKENS, load_tokenizer
 
-SHAPE = Shape(360, 2, 32, 2, 1, 16, 48, 64)
 QUICK = FinetuneConfig(device="cpu", pairs_per_step=4, epochs=2, heldout_pairs=8)
 
 
@@ -38,10 +29,6 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokenizer(world):
     return load_tokenizer(world["tokenizer"]["tokenizer"].path)
-
-
-def pair(number: int, split: str = "train", prompt: str | None = None, answer: str | None = None) -> Pair:
-    return Pair(f"{number:04d}", split, prompt or f"prompt {number}", answer or f"Answer {number}.")
 
 
 def test_it_learns_answers_and_says_how_much_the_prompt_matters(world, tmp_path):
@@ -67,66 +54,72 @@ def test_no_pair_is_an_error_that_names_the_setting(world, tmp_path):
         finetune.function(QUICK, *{**world, "clean": empty}.values(), context=LocalContext(tmp_path))
 
 
-def test_training_pairs_that_share_a_text_with_a_held_out_one_are_dropped():
-    pairs = [
-        pair(1),
-        pair(2, prompt="PROMPT  90"),
-        pair(3, answer="answer 91."),
-        pair(90, "heldout"),
-        pair(91, "heldout"),
-        pair(4, prompt="Answer 90."),  # a prompt may equal an answer: nothing leaks
+def pairs_of(folder: Path, rows: list[tuple[str, str, str, str]]) -> Artifact:
+    """Pairs given as source, split, prompt and answer."""
+    folder.mkdir()
+    names = ("source", "split", "prompt", "answer")
+    full = [{"id": f"{n:032x}", "group": str(n), **dict(zip(names, row, strict=True))} for n, row in enumerate(rows)]
+    write_rows(folder / "00000.parquet", full, PAIRS_SCHEMA)
+    return artifact("collect", pairs=folder)
+
+
+def labels(count: int, source: str = "guests") -> list[tuple[str, str, str, str]]:
+    """Different prompts, three answers; a tenth held out."""
+    answers = ("positive", "negative", "neutral")
+    return [
+        (source, "train" if n % 10 else "heldout", f"Guest {n} found the room {n % 7}.", answers[n % 3])
+        for n in range(count)
     ]
-    chosen = choose_pairs(pairs, sample=10)
-    assert [member.id for member in chosen.training] == ["0001", "0004"]
-    assert (chosen.read, chosen.heldout_total, chosen.leaking) == (6, 2, 2)
 
 
-def test_pairs_whose_answer_has_nothing_of_the_prompt_can_be_left_out_of_training_alone():
-    texts = [
-        ("def add edge ( node )", "Adds an edge to a node."),  # by the beginnings of words: add, edge, node
-        ("def add edge ( node )", "An edge."),
-        ("def is open ( )", "This is not it."),  # stop-words do not count
-        ("class graph", "Nothing in common."),
-    ]
-    pairs = [pair(number, prompt=prompt, answer=answer) for number, (prompt, answer) in enumerate(texts)]
-    assert [shared_words(one) for one in pairs] == [3, 1, 0, 0]
-    heldout = pair(9, "heldout", prompt="class tree", answer="Something else.")
-    chosen = choose_pairs([*pairs, heldout], sample=10, least_shared=2)
-    assert (chosen.training, chosen.heldout, chosen.unrelated, chosen.leaking) == (pairs[:1], [heldout], 3, 0)
-    assert choose_pairs(pairs, sample=10).training == pairs
+def test_answers_that_are_labels_are_learned(world, tmp_path):
+    """Every answer stands in both splits; prompts differ, so nothing leaks."""
+    summary = finetune.function(
+        QUICK.model_copy(update={"steps": 2}),
+        *{**world, "clean": with_pairs(world["clean"], pairs_of(tmp_path / "pairs", labels(60)))}.values(),
+        context=LocalContext(tmp_path),
+    )
+    assert (summary["training_pairs"], summary["dropped_leaking"], summary["dropped_too_long"]) == (54, 0, 0)
+    assert "notices" not in summary
 
 
-def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go():
-    heldout = [pair(number, "heldout") for number in (50, 30, 40, 20)]
-    alone = choose_pairs(heldout, sample=2)
-    among = choose_pairs([pair(1), *heldout[::-1], pair(2)], sample=2)
-    assert alone.heldout == among.heldout
-    assert [member.id for member in alone.heldout] == ["0020", "0030"]
+def test_a_source_that_loses_over_half_is_said_and_one_that_loses_all_fails(world, tmp_path):
+    leaking = [("twice", "heldout", f"What is {n}?", "It is.") for n in range(6)]
+    leaking += [("twice", "train", f"what  is {n}?", f"Answer {n}.") for n in range(6)]
+    some = [("twice", "train", f"Where is {n}?", f"Answer {n}.") for n in range(4)]
+    run = {**world, "clean": with_pairs(world["clean"], pairs_of(tmp_path / "some", [*labels(40), *leaking, *some]))}
+    summary = finetune.function(
+        QUICK.model_copy(update={"steps": 2}), *run.values(), context=LocalContext(tmp_path / "one")
+    )
+    (notice,) = summary["notices"]
+    assert "finetune kept 4 of 10 pairs of source twice: 6 dropped by leaking" in notice and "group_field" in notice
+    run = {**world, "clean": with_pairs(world["clean"], pairs_of(tmp_path / "none", [*labels(40), *leaking]))}
+    with pytest.raises(DataError, match="kept none of 6 pairs of source twice: 6 dropped by leaking"):
+        finetune.function(QUICK, *run.values(), context=LocalContext(tmp_path / "two"))
 
 
-def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(tokenizer):
-    pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="prompt 1"), pair(3, "heldout")]
-    sets = heldout_sets(tokenizer, pairs, SHAPE)
-    for name in ("heldout", "other_prompt", "plain"):
-        assert [example.answer for example in sets[name]] == text_ids(tokenizer, [p.answer for p in pairs])
-        assert [example.answer_bytes for example in sets[name]] == [9, 9, 9]
-    for own, other in zip(sets["heldout"], sets["other_prompt"], strict=True):
-        assert own.prompt != other.prompt
-    assert not {1, 2, 3} & {token for example in sets["plain"] for token in [*example.prompt, *example.answer]}
+WRONG = {
+    "no pair at all": ([], r"there is no training pair.*collect\.pairs"),
+    "none held out": ([("a", "train", "Question?", "Answer.")], r"there is no held-out pair.*heldout_fraction"),
+    "too long": (
+        [*labels(30), *[("books", "train", f"long {n} " * 60, "Answer.") for n in range(5)]],
+        r"none of 5 pairs of source books: 5 dropped by too_long \(pretrain\.context_length\)",
+    ),
+    "held out too long": (
+        [("a", "train", "Question?", "Answer."), ("a", "heldout", "long " * 90, "Answer.")],
+        r"none of 1 held-out pairs fits.*pretrain\.context_length",
+    ),
+}
 
 
-def test_a_sample_is_the_same_in_all_sets_when_one_form_does_not_fit(tokenizer):
-    pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="long " * 80), pair(3, "heldout")]
-    sets = heldout_sets(tokenizer, pairs, SHAPE)
-    assert len({len(members) for members in sets.values()}) == 1
-    assert len(sets["heldout"]) == 1  # the long prompt's own pair goes, and the one that would borrow it
-
-
-def test_training_examples_end_with_the_mark_that_stops_generation(tokenizer):
-    (example,) = encode_chat(tokenizer, [pair(7)])
-    assert example.prompt == prompt_ids(tokenizer, "prompt 7")
-    assert example.answer[-1] == SPECIAL_TOKENS.index("<|end|>")
-    assert tokenizer.decode(list(example.answer)) == "Answer 7."
+@pytest.mark.parametrize("rows, message", WRONG.values(), ids=WRONG)
+def test_what_fine_tuning_would_fail_of_is_found_without_a_model(world, tokenizer, tmp_path, rows, message):
+    clean = with_pairs(world["clean"], pairs_of(tmp_path / "pairs", rows))
+    with pytest.raises(DataError, match=message) as early:
+        check_pairs(QUICK, clean, tokenizer, 64)
+    with pytest.raises(DataError, match=message) as late:
+        finetune.function(QUICK, *{**world, "clean": clean}.values(), context=LocalContext(tmp_path))
+    assert str(early.value) == str(late.value)
 
 
 @pytest.mark.parametrize("token", SPECIAL_TOKENS)
@@ -149,43 +142,3 @@ def test_the_chat_template_says_what_the_ids_say(tokenizer):
     as_template = [tokenizer.encode(text, add_special_tokens=False).ids for text in (asked, answered)]
     prompt, reply = text_ids(tokenizer, [question["content"], answer["content"]])
     assert as_template == [prompt_form(prompt), prompt_form(prompt) + answer_form(reply)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("One two. " * 10 + "Three.", (" ".join(["One two."] * 6), "One two.")),
-        ("A first sentence of more than twelve words stands here so that it is enough. And?  Then.", "And?"),
-        ("Too short. To tell.", None),
-        ("only one sentence of many words that goes on and on and on without any end", None),
-        ("", None),
-    ],
-)
-def test_a_continuation_is_the_sentence_after_the_first_twelve_words(text, expected):
-    made = continuation(text)
-    assert made == expected or (made is not None and made[1] == expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt", "answer"),
-    [
-        ("春天来了，山上的花都开了。孩子们到河边去看鱼。老师说：“读书要慢！”然后他走了。",
-         "春天来了，山上的花都开了。孩子们到河边去看鱼。", "老师说：“读书要慢！”"),
-        ("ตลาดเช้าในเมืองนี้ขายผักผลไม้และปลาสด จากทะเล เมื่อวานเรานั่งรถไฟไปภาคเหนือ และเห็นภูเขา",
-         "ตลาดเช้าในเมืองนี้ขายผักผลไม้และปลาสด จากทะเล เมื่อวานเรานั่งรถไฟไปภาคเหนือ", "และเห็นภูเขา"),
-        ("वसंत आ गया है। पहाड़ों पर बहुत से फूल खिल गए हैं अब। बच्चे नदी पर हैं।",
-         "वसंत आ गया है। पहाड़ों पर बहुत से फूल खिल गए हैं अब।", "बच्चे नदी पर हैं।"),
-        ("Der Frühling ist da. Auf den Bergen\nblühen die ersten Blumen des Jahres. Wer sieht sie?",
-         "Der Frühling ist da. Auf den Bergen\nblühen die ersten Blumen des Jahres.", "Wer sieht sie?"),
-        ("ACGT" * 400, None, None),
-    ],
-)  # fmt: skip
-def test_every_script_has_continuations(text, prompt, answer):
-    assert continuation(text) == (None if prompt is None else (prompt, answer))
-
-
-def test_continuations_come_from_documents_with_their_split(world):
-    config = FinetuneConfig(pairs="continuations")
-    pairs = list(read_pairs(config, world["clean"]["pairs"], world["clean"]["documents"]))
-    assert {made.split for made in pairs} == {"train", "heldout"}
-    assert all(made.prompt and made.answer for made in pairs)
