@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from storage.bystander import bystander
+
 
 class LlmillError(Exception):
     """Something that the user can mend; the message says where and how."""
@@ -36,6 +38,7 @@ class TimeLimitError(LlmillError):
     """A stage took longer than the recipe allows."""
 
 
+@bystander
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'NEAREST'?)` for a message about a name that is not known; empty where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -59,6 +62,7 @@ _NUMBER = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
 _FULL = re.compile(r"database or disk is full|\d+ requested and \d+ written")
 
 
+@bystander
 def refused_number(error: BaseException) -> int | None:
     """The errno of what the operating system refused and the user can mend; None for any other error."""
     number = error.errno if isinstance(error, OSError) else None
@@ -68,6 +72,7 @@ def refused_number(error: BaseException) -> int | None:
     return number if number in _REFUSALS else None
 
 
+@bystander
 def refusal(error: BaseException, place: Path) -> StoreError | None:
     """What the operating system refused, in words that name the path and the mend; None for any other error.
 

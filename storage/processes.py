@@ -11,10 +11,13 @@ import sys
 import threading
 import time
 
+from storage.bystander import bystander
+
 POLL_SECONDS = 0.3
 REFUSED = 64  # + errno: exit status of a child that the operating system refused something; its log may be refused too
 
 
+@bystander
 def watch_parent(parent_pid: int) -> None:
     """End this process, at once and without clean-up, when its parent is gone.
 

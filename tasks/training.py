@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.artifacts import Part
+from storage.bystander import bystander
 from storage.errors import DataError, refusal
 from storage.processes import REFUSED
 from tasks.context import Context
@@ -126,6 +127,7 @@ def trainer_environment() -> dict[str, str]:
     return environment
 
 
+@bystander
 class MetricsTail:
     """Follows `metrics.jsonl` while it grows and hands its new rows on."""
 
@@ -211,6 +213,7 @@ def write_training(
     (Path(job.output) / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+@bystander
 def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> None:
     while process.poll() is None:
         forward()
@@ -218,6 +221,7 @@ def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> N
     forward()
 
 
+@bystander
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """SIGTERM to the trainer's group, time to save, then SIGKILL. Nothing is left behind whatever interrupts us."""
     try:
@@ -230,12 +234,14 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
+@bystander
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
 
 
+@bystander
 def _failure(status: int, log: Path) -> Exception:
     tail = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip()
     if status == DataError.exit_status:

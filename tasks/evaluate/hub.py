@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from storage.bystander import bystander
 from storage.errors import DataError
 from storage.home import home
 
@@ -56,6 +57,7 @@ def _probe(address: str) -> str:
         return f"{address} cannot be reached ({getattr(error, 'reason', error)})"
 
 
+@bystander
 @contextmanager
 def quiet_libraries(*, offline: bool = True) -> Iterator[None]:
     """lm-eval and datasets without progress bars and warnings, offline or not; all is put back afterwards.
@@ -99,6 +101,7 @@ def quiet_libraries(*, offline: bool = True) -> Iterator[None]:
         os.environ.update(before)
 
 
+@bystander
 def _set_offline(offline: bool) -> list[tuple[str, str, bool]]:
     """Set the switch in the libraries that are imported; returns what it was."""
     before = []

@@ -12,6 +12,7 @@ import shop.prices as prices
 from shop.helpers import area as surface, Scale
 from shop import registry
 from shop.config import StageSettings
+from tasks.stage import stage
 
 LIMIT = 3
 
@@ -126,10 +127,11 @@ def reach(tmp_path: Path, root: tuple[str, str], **modules: str) -> dict[str, st
     return Code({"shop": tmp_path}).reach([root])
 
 
-def test_statements_at_module_level_count_their_whole_module(tmp_path: Path) -> None:
-    plain = "TABLE = {}\ndef f():\n    return TABLE\ndef g():\n    return 1\n"
-    assert "shop.m" not in reach(tmp_path / "a", ("shop.m", "f"), m=plain)
-    assert "shop.m" in reach(tmp_path / "b", ("shop.m", "f"), m=plain + "TABLE['g'] = g\n")
+def test_statements_at_module_level_count_with_what_they_name(tmp_path: Path) -> None:
+    plain = "TABLE = {}\ndef f():\n    return TABLE\ndef g():\n    return 1\ndef unrelated():\n    return 2\n"
+    assert set(reach(tmp_path / "a", ("shop.m", "f"), m=plain)) == {"shop.m.f", "shop.m.TABLE"}
+    found = reach(tmp_path / "b", ("shop.m", "f"), m=plain + "TABLE['g'] = g\n")
+    assert set(found) == {"shop.m.f", "shop.m.TABLE", "shop.m.<import>", "shop.m.g"}
 
 
 def test_a_registry_filled_by_decorators_counts_whole_even_in_another_module(tmp_path: Path) -> None:

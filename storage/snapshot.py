@@ -1,0 +1,183 @@
+"""The code that a run executes: one copy of the sources, taken when the run starts.
+
+People save files while a run goes on. A run that reads its keys from the disk and executes what it imported an hour
+ago would publish the old code's results under the new code's keys. So the process that starts a run copies the
+first-party packages into `cache/code/<digest>/` first, once for each state of the code, and imports all else from
+there; shard workers and the trainer inherit its path. Keys are made of the same files. What is saved meanwhile is the
+next run's.
+
+The copies have one fixed modification time, so that compiled modules stay valid, and a new copy takes over what an
+earlier one has compiled of the same sources. Copies in use are held by a lock; of the others the newest few stay.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PACKAGES = ("deployments", "flows", "model", "storage", "tasks")
+VARIABLE = "LLMILL_CODE"  # the copy that this process and its children run from
+ORIGIN = "LLMILL_CODE_ORIGIN"  # the folder that it was taken from
+KEPT_COPIES = 5
+FIXED_TIME = 1_600_000_000  # seconds
+ATTEMPTS = 20
+UNFINISHED = ".unfinished-"
+
+_COMPILED = "__pycache__"
+_held: list[int] = []  # descriptors of the locks of the copies that this process runs from
+
+
+def enter(home: Path) -> None:
+    """Take a snapshot and run from it from here on: this process in its later imports, and its children.
+
+    To be called before anything else is imported. First-party modules that are loaded already are forgotten.
+    """
+    if os.environ.get(VARIABLE):
+        return
+    origin = Path(__file__).resolve().parents[1]
+    copy = take(origin, home / "cache" / "code")
+    os.environ |= {VARIABLE: str(copy), ORIGIN: str(origin)}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(copy), *filter(None, [os.environ.get("PYTHONPATH")])])
+    sys.path.insert(0, str(copy))
+    for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+        del sys.modules[name]
+
+
+def origin() -> Path | None:
+    """Where the code lies that this process runs a copy of; None where it runs no copy."""
+    return Path(os.environ[ORIGIN]) if os.environ.get(VARIABLE) else None
+
+
+def copy() -> Path:
+    """The copy that this process runs from."""
+    return Path(os.environ[VARIABLE])
+
+
+def original(path: Path) -> Path:
+    """Where a file of the copy was taken from, for messages; any other path as it is."""
+    checkout = origin()
+    if checkout is None or not path.is_relative_to(copy()):
+        return path
+    return checkout / path.relative_to(copy())
+
+
+def take(origin: Path, folder: Path) -> Path:
+    """The copy of the packages in `origin` as they are now, made in `folder` unless it is there and whole."""
+    sources = _read(origin)
+    copy = folder / _digest(sources)
+    folder.mkdir(parents=True, exist_ok=True)
+    _held.append(_lock(folder / f"{copy.name}.lock", fcntl.LOCK_SH))
+    if not _is_whole(copy, sources):
+        _write(copy, sources)
+    os.utime(copy)
+    _remove_old(folder)
+    return copy
+
+
+def _read(origin: Path) -> dict[str, bytes]:
+    """All files of the packages by relative path, none of them while it was being written."""
+    for _ in range(ATTEMPTS):
+        before = _states(origin)
+        try:
+            sources = {name: (origin / name).read_bytes() for name in before}
+        except FileNotFoundError:
+            continue
+        if _states(origin) == before:
+            break
+    return sources
+
+
+def _states(origin: Path) -> dict[str, tuple[int, int, int]]:
+    """Inode, size and modification time of every file, by relative path in order."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((origin / package).rglob("*")):
+            if _COMPILED not in path.parts and path.is_file() and not path.is_symlink():
+                with suppress(FileNotFoundError):
+                    state = path.stat()
+                    found[str(path.relative_to(origin))] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return found
+
+
+def _digest(sources: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sources.items():
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    return digest.hexdigest()[:32]
+
+
+def _is_whole(copy: Path, sources: dict[str, bytes]) -> bool:
+    """Whether the copy holds these files and no others: somebody may have edited it, or deleted half of it."""
+    if set(_states(copy)) != set(sources):
+        return False
+    return all((copy / name).read_bytes() == content for name, content in sources.items())
+
+
+def _write(copy: Path, sources: dict[str, bytes]) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=copy.parent))
+    try:
+        earlier = next(_copies(copy.parent), None)
+        for name, content in sources.items():
+            path = staging / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            os.utime(path, (FIXED_TIME, FIXED_TIME))
+            if earlier is not None and path.suffix == ".py":
+                _take_compiled(earlier / name, path, content)
+        while True:
+            try:
+                staging.rename(copy)
+                return
+            except OSError:
+                if _is_whole(copy, sources):  # another run has made the same
+                    return
+                shutil.rmtree(copy)  # damaged
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _take_compiled(earlier: Path, path: Path, content: bytes) -> None:
+    compiled = Path(_COMPILED) / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+    with suppress(OSError):
+        if earlier.read_bytes() == content:
+            (path.parent / _COMPILED).mkdir(exist_ok=True)
+            shutil.copyfile(earlier.parent / compiled, path.parent / compiled)
+
+
+def _copies(folder: Path) -> Iterator[Path]:
+    """The copies there are, the one that was used last first."""
+    names = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(UNFINISHED))
+    yield from sorted(names, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the copies beyond the newest that no process runs from."""
+    for copy in list(_copies(folder))[KEPT_COPIES:]:
+        lock = folder / f"{copy.name}.lock"
+        try:
+            held = _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        shutil.rmtree(copy, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _lock(path: Path, how: int) -> int:
+    """A descriptor that holds a lock on a file that is there, until it is closed or its process ends."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, how)
+            if os.fstat(descriptor).st_nlink:  # not removed while this process waited
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
