@@ -144,6 +144,7 @@ def inspect_text(description: Mapping[str, Any]) -> str:
             shown = clipped(value, 44) if isinstance(value, (dict, list)) else figure(value)
             lines.append(f"  {name.replace('_', ' '):<34}{shown}")
         lines += [f"  notice: {notice}" for notice in notices_of(description["summary"])]
+        lines += [f"  code: {line}" for line in description["builds"][-1].get("unresolved", ())]
     lines += ["", "parts"]
     for name, part in parts.items():
         lines += _part_lines(name, part)

@@ -31,7 +31,8 @@ class PlannedStage:
     def notices(self) -> list[str]:
         """What the build that will be reused has to say; of one that is to be made nobody knows yet."""
         reused = self.decision.record if self.decision.will == "reuse" else None
-        return notices_of(reused.get("summary", {})) if reused else []
+        told = notices_of(reused.get("summary", {})) if reused else []
+        return [*told, *(f"code: {line}" for line in self.decision.identity.reach.unresolved)]
 
     def record(self) -> dict[str, Any]:
         return {

@@ -217,9 +217,11 @@ class SharedStore(Store):
         super().record_build(record)
         self._there.discard(self._key(self._build_path(record["stage"], record["key"])))  # it may be a new one
 
-    def record_job(self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any]) -> None:
+    def record_job(
+        self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any], alike: str = ""
+    ) -> None:
         """Kept at home, and sent while other shards are worked on: should this worker die, another goes on."""
-        super().record_job(stage, key, files, summary)
+        super().record_job(stage, key, files, summary, alike)
         self._sending.append(self._sender.submit(self._send_jobs, stage, [key]))
 
     def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:

@@ -206,14 +206,27 @@ class Store:
             path.replace(file.path)
         return file
 
-    def record_job(self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any]) -> None:
+    def record_job(
+        self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any], alike: str = ""
+    ) -> None:
+        """Note what a job has left. `alike` is what its key would be whatever its code were."""
         rows = [{"name": file.name, "sha256": file.digest, "bytes": file.bytes} for file in files]
-        write_json(self._job_path(key), {"stage": stage, "files": rows, "summary": summary})
+        write_json(self._job_path(key), {"stage": stage, "files": rows, "summary": summary, "alike": alike})
 
     def jobs(self, keys: Iterable[str]) -> dict[str, JobRecord]:
         """The results of those jobs that are done and whose files are intact, by key."""
         found = {key: record for key in keys if (record := self._job(key))}
         return {key: job for key, job in found.items() if all(is_intact(file) for file in job.files.values())}
+
+    def jobs_alike(self, stage: str, alike: Iterable[str]) -> dict[str, JobRecord]:
+        """The latest results of jobs that differ from these in their code alone, by `alike`; reads all job records."""
+        wanted, keys = set(alike), dict[str, str]()
+        for path in sorted((self.root / "jobs").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+            record = read_json(path)
+            if isinstance(record, dict) and record.get("stage") == stage and record.get("alike") in wanted:
+                keys[record["alike"]] = path.stem
+        found = self.jobs(keys.values())
+        return {one: found[key] for one, key in keys.items() if key in found}
 
     def _job(self, key: str) -> JobRecord | None:
         record: Any = read_json(self._job_path(key))

@@ -14,7 +14,10 @@ from typing import Any, Literal, Self
 
 from storage.addresses import redacted
 from storage.artifacts import Artifact
+from storage.code.module import WHOLE
 from storage.errors import ConfigError, did_you_mean, refusal
+from storage.fingerprint import changed_code, read_code_anew
+from storage.snapshot import copy, origin
 from storage.store import DamagedError, Store
 from storage.transient import is_transient
 from tasks.attempts import Retry, draw_waits, time_limit
@@ -22,7 +25,18 @@ from tasks.config import StageConfig
 from tasks.context import Execution, Summary
 from tasks.limits import Limits
 from tasks.provenance import host_facts, timestamp
-from tasks.stage import Decision, Output, Pending, Stage, decide, differences_between, identify
+from tasks.stage import (
+    Decision,
+    Identity,
+    Output,
+    Pending,
+    Stage,
+    decide,
+    kept_attempt,
+    observed_changes,
+    roots_of,
+)
+from tasks.unfinished import take_over, work_folder
 from tasks.workspace import Executor, Progress, Workspace
 
 SHOWN_TRANSFER_BYTES = 32 << 20
@@ -104,6 +118,7 @@ class Planner:
     """Answers every stage call with a decision; nothing runs."""
 
     def __init__(self, store: Store, options: Options) -> None:
+        read_code_anew()
         self.store = store
         self.options = options
         self.decisions: list[tuple[Stage, Decision]] = []
@@ -128,6 +143,7 @@ class Builder:
         listeners: Sequence[Listener] = (),
         run: str = "",
     ) -> None:
+        read_code_anew()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
         self.listeners, self.run = listeners, run
         self._executor = Executor(execution.workers)
@@ -272,6 +288,10 @@ class Builder:
             decision = self._decide(stage, config, inputs)
             if decision.artifact is not None:
                 return self._note(self._reuse(stage, decision, ("built by another run",), started))
+            _check_loaded(stage, decision.identity)
+            kept = stage.name in self.options.keep
+            if kept and (attempt := kept_attempt(self.store, decision.identity)) is not None:
+                take_over(attempt, work_folder(self.store.work, stage.kind, decision.identity.key))
             for listener in self.listeners:
                 listener.started(stage, config, decision)
             workspace = Workspace(
@@ -279,6 +299,7 @@ class Builder:
                 decision.identity,
                 stage.parts,
                 stage.name in self.options.force,
+                kept,
                 self.execution,
                 self._executor,
                 lambda progress: self._tell("progressed", stage.name, progress),
@@ -305,7 +326,7 @@ class Builder:
         with time_limit(limits.timeout_minutes, _out_of_time(stage.name, limits)):
             summary = stage.function(config, *artifacts, context=workspace)
         check_counts(stage.name, summary)
-        changed = differences_between(identity.record(), identify(stage, config, inputs))
+        doubts = _doubts(stage, config, identity)
         with self.store.unswept():
             artifact = self.store.publish_artifact(stage.kind, workspace.publish())
             seconds = time.monotonic() - started
@@ -331,8 +352,12 @@ class Builder:
                 record["retries"] = [retry.record() for retry in retries]
             if workspace.resumed:
                 record["resumed"] = True  # the seconds are those since then
-            if changed:  # nobody knows which of the two was read: good for this run, built anew by the next
-                record["changed_meanwhile"] = list(changed)
+            if identity.reach.unresolved:
+                record["unresolved"] = list(identity.reach.unresolved)
+            if doubts:  # nobody knows which of the two was read: good for this run, built anew by the next
+                record["doubtful"] = doubts
+            if changed := [*doubts, *_saved_meanwhile(stage, config, identity)]:
+                record["changed_meanwhile"] = changed
             for listener in self.listeners:
                 record |= listener.provenance(stage.name)
             self.store.record_jobs(stage.kind, identity.key, workspace.jobs)
@@ -363,6 +388,38 @@ class Builder:
         self.results = [*others, result]  # of a retry, the last
         self._tell("finished", result)
         return result
+
+
+def _check_loaded(stage: Stage, identity: Identity) -> None:
+    """Refuse to build with code that was saved after this process had imported it: its key would be another's.
+
+    What runs from a snapshot (storage/snapshot.py) never meets this; a notebook or a script of the user's may.
+    """
+    saved = identity.reach.saved_since(stage.declared)
+    if saved:
+        raise ConfigError(
+            f"{saved[0]}: saved after this process had imported stage {stage.name}, so what it would run is not what "
+            "the file says. Start the process again"
+        )
+
+
+def _doubts(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
+    """What makes a result doubtful, a line each: sources that changed while they were read, code that was saved."""
+    code = [f"code {path.stem} was saved meanwhile" for path in identity.reach.changed() if path.suffix == ".py"]
+    code += [f"code file {path.name} was saved meanwhile" for path in identity.reach.changed() if path.suffix != ".py"]
+    try:
+        return [*code, *observed_changes(stage, config, identity)]
+    except Exception as error:  # the result is there and is kept, whatever cannot be looked at now
+        return [*code, f"source could not be looked at again: {describe(error)}"]
+
+
+def _saved_meanwhile(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
+    """What was saved in the checkout while its snapshot ran: the next run's business, told to people only."""
+    checkout = origin()
+    if checkout is None:
+        return []
+    roots = [*roots_of(stage, config), *((program, WHOLE) for program in stage.programs)]
+    return changed_code(identity.reach, copy(), checkout, roots)
 
 
 def builder(home: Path, execution: Execution | None = None) -> Builder:

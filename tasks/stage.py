@@ -18,7 +18,8 @@ build is a readable difference to the closest earlier one. `decide` is the only 
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,9 +27,12 @@ from typing import Any, Literal, Protocol
 
 from storage.artifacts import Artifact
 from storage.canonical import canonical_json, digest_of
+from storage.code.walk import Definition, Reach
+from storage.errors import ConfigError
 from storage.fingerprint import fingerprint
 from storage.store import Store
 from tasks.config import StageConfig
+from tasks.unfinished import Unfinished, unfinished_attempts, work_folder
 
 SHOWN_DIGITS = 8
 SHOWN_NAMES = 3
@@ -73,6 +77,7 @@ class Stage:
     """A named stage around a plain function; calling it asks the engine in force.
 
     `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind.
+    `declared` is when its module was imported: what was saved later is not what this process executes.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Stage:
     libraries: tuple[str, ...] = ()
     version: int = 1
     kind: str = ""
+    declared: int = field(default_factory=time.time_ns)
 
     def __post_init__(self) -> None:
         self.kind = self.kind or self.name
@@ -134,6 +140,7 @@ class Identity:
     observed: Mapping[str, str]
     libraries: Mapping[str, str]
     pending: tuple[str, ...] = ()
+    reach: Reach = field(default_factory=lambda: Reach({}, {}, ()))  # where `code` comes from; no part of the key
 
     @property
     def key(self) -> str:
@@ -165,22 +172,24 @@ def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) ->
                 pending.append(label)
             else:
                 digests[label] = source[name].digest
-    config_class = type(config)
+    function, *also = roots_of(stage, config)
+    reach = fingerprint(*function, stage.programs, also)
     return Identity(
         stage=stage.kind,
         version=stage.version,
-        code=fingerprint(
-            stage.function.__module__,
-            stage.function.__qualname__,
-            stage.programs,
-            also=[(config_class.__module__, config_class.__qualname__)],
-        ),
+        code=reach.code,
         config=config.identity(),
         inputs=digests,
         observed=stage.observe(config) if stage.observe else {},
         libraries={name: _major_minor(importlib.metadata.version(name)) for name in stage.libraries},
         pending=tuple(pending),
+        reach=reach,
     )
+
+
+def roots_of(stage: Stage, config: StageConfig) -> list[Definition]:
+    """The definitions from which a stage's code is reached: its function, and the class of its config."""
+    return [(one.__module__, one.__qualname__) for one in (stage.function, type(config))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,34 +216,73 @@ def decide(
     """Reuse or build, and why. Reading only: nothing is written but corrected modification times.
 
     With pending inputs the answer is `maybe` (they may come out as before) unless something else decides already.
-    `keep` accepts a result whose code alone has changed.
+    `keep` accepts a result whose code alone has changed; ConfigError where that lacks a part that is asked for now.
+    A build says what it does with the checkpoints that an unfinished attempt has left.
     """
     identity = identify(stage, config, inputs)
-    closest, differences = _closest(store, identity, f"{stage.function.__module__}.{stage.function.__qualname__}")
-    if identity.pending:
-        may_change = [f"input {label} may change" for label in identity.pending]
-        if closest is None:
-            return Decision("build", ("never built",), identity)
-        if force:
-            return Decision("build", ("forced", *may_change), identity, record=closest)
-        if differences:
-            return Decision("build", (*differences, *may_change), identity, record=closest)
-        _, damage = _stored(store, closest)
-        if damage and all(_stored(store, record)[1] for record in _equal_but_for_pending(store, identity)):
-            why = (*_shortened(damage), *may_change)  # whatever the inputs come out as
-            return Decision("build", why, identity, record=closest, repairs=True)
-        return Decision("maybe", tuple(may_change), identity, record=closest)
-    if force:
-        return Decision("build", ("forced",), identity, record=closest)
+    closest, differences = _closest(store, identity, f"{stage.function.__module__}.{stage.function.__qualname__}", keep)
+    left = _left_over(store, identity, force, keep)
     if closest is None:
-        return Decision("build", ("never built",), identity)
-    if differences and not (keep and all(line.startswith("code ") for line in differences)):
-        return Decision("build", differences, identity, record=closest)
+        return Decision("build", (*left, "forced" if force else "never built"), identity)
+    may_change = [f"input {label} may change" for label in identity.pending]
+    if force:
+        return Decision("build", (*left, "forced", *may_change), identity, record=closest)
+    kept = keep and bool(differences) and _code_alone(differences)
+    if differences and not kept:
+        return Decision("build", (*left, *differences, *may_change), identity, record=closest)
     artifact, damage = _stored(store, closest)
+    lacking = [name for name in stage.parts if artifact is not None and name not in artifact.parts]
+    if lacking and kept:
+        raise ConfigError(
+            f"--keep {stage.name}: the result that would be kept has no part {', '.join(lacking)}, which is asked for "
+            f"now. Leave out --keep {stage.name}"
+        )
+    damage += [f"part {name}: not made by the build that is there" for name in lacking]
+    if identity.pending:
+        if damage and all(_stored(store, record)[1] for record in _equal_but_for_pending(store, identity)):
+            why = (*left, *_shortened(damage), *may_change)  # whatever the inputs come out as
+            return Decision("build", why, identity, record=closest, repairs=True)
+        why = ("kept if its inputs come out as before: " + "; ".join(differences),) if kept else ()
+        return Decision("maybe", (*left, *why, *may_change), identity, record=closest)
     if damage:
-        return Decision("build", tuple(_shortened(damage)), identity, record=closest, repairs=True)
+        return Decision("build", (*left, *_shortened(damage)), identity, record=closest, repairs=True)
     why = ("kept: " + "; ".join(differences),) if differences else ("up to date",)
     return Decision("reuse", why, identity, artifact, closest)
+
+
+def _code_alone(differences: Sequence[str]) -> bool:
+    return all(line.startswith("code ") for line in differences)
+
+
+def kept_attempt(store: Store, identity: Identity) -> Unfinished | None:
+    """The unfinished attempt that a build under `--keep` goes on from: nothing but code differs."""
+    for attempt in unfinished_attempts(store.work, identity.stage):
+        if _code_alone(differences_between(attempt.identity, identity)):
+            return attempt
+    return None
+
+
+def _left_over(store: Store, identity: Identity, force: bool, keep: bool) -> tuple[str, ...]:
+    """What a build would do with the newest checkpoint that an unfinished attempt has left, as a line for a person."""
+    attempts = unfinished_attempts(store.work, identity.stage)
+    if not identity.pending:
+        own = work_folder(store.work, identity.stage, identity.key)
+        for attempt in attempts:
+            if attempt.folder == own and (attempt.forced or not force):
+                return (f"goes on from {attempt}",)
+    if force:
+        return tuple(f"abandons {attempt}: forced" for attempt in attempts[:1])
+    if keep and (kept := kept_attempt(store, identity)) is not None:
+        may = "may go on" if identity.pending else "goes on"
+        return (
+            f"{may} from {kept}, kept: {'; '.join(differences_between(kept.identity, identity)) or 'the same code'}",
+        )
+    for attempt in attempts[:1]:
+        differences = differences_between(attempt.identity, identity)
+        if differences:
+            return (f"abandons {attempt}: {'; '.join(differences)}",)
+        return (f"may go on from {attempt}",)
+    return ()
 
 
 def _stored(store: Store, record: Mapping[str, Any]) -> tuple[Artifact | None, list[str]]:
@@ -249,17 +297,24 @@ def _equal_but_for_pending(store: Store, identity: Identity) -> list[dict[str, A
     return [record for record in records if not differences_between(record["identity"], identity)]
 
 
-def _closest(store: Store, identity: Identity, function: str) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def _closest(
+    store: Store, identity: Identity, function: str, keep: bool
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The record under the very key, or the one that differs in the fewest parts, the newest of equals.
 
     What another function has made, such as a base model trained from scratch, tells how long it takes but no reason.
+    `keep` looks for one that differs in code alone first, wherever its function stood then.
     """
     if not identity.pending:
         exact = store.build(identity.stage, identity.key)
         if exact:
-            return exact, tuple(exact.get("changed_meanwhile", ()))
+            return exact, tuple(exact.get("doubtful", ()))
     best: tuple[dict[str, Any] | None, tuple[str, ...]] = (None, ())
     records = store.builds_of(identity.stage)
+    for record in reversed(records) if keep else ():
+        differences = differences_between(record["identity"], identity)
+        if _code_alone((*differences, *record.get("doubtful", ()))):
+            return record, differences
     alike = [record for record in records if function in record["identity"]["code"]]
     if records and not alike:
         return records[-1], ("never built in this way",)
@@ -279,6 +334,12 @@ def differences_between(old: Mapping[str, Any], new: Identity) -> tuple[str, ...
     lines = tuple(_differences(old, new))
     same = new.pending or canonical_json(old) == canonical_json(new.record())
     return lines if lines or same else (f"config {new.stage}: changed in form",)
+
+
+def observed_changes(stage: Stage, config: StageConfig, identity: Identity) -> tuple[str, ...]:
+    """What a stage observes now and did not when its identity was made, as lines for a person."""
+    now = stage.observe(config) if stage.observe else {}
+    return tuple(_changed_names("source", identity.observed, now))
 
 
 def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:

@@ -3,7 +3,7 @@
 ```
 work/<stage>-<key>/parts/<part>/   what the stage writes; moved into the store on success
 work/<stage>-<key>/jobs/<key>/     what a shard's work writes
-work/<stage>-<key>/keep/           survives a kill: checkpoints
+work/<stage>-<key>/keep/           survives a kill: checkpoints (unfinished.py)
 ```
 """
 
@@ -22,10 +22,11 @@ from storage.canonical import digest_of
 from storage.files import link_or_copy, remove_tree
 from storage.fingerprint import fingerprint
 from storage.processes import watch_parent
-from storage.store import Store
+from storage.store import JobRecord, Store
 from tasks.config import StageConfig
 from tasks.context import Execution, Job, JobResult, ShardFunction, Summary
 from tasks.stage import Identity
+from tasks.unfinished import FORCED_FILE, KEPT, note_attempt, work_folder
 
 RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
 
@@ -84,6 +85,7 @@ class Workspace:
         identity: Identity,
         parts: tuple[str, ...],
         fresh: bool,
+        kept: bool,
         execution: Execution,
         executor: Executor,
         on_progress: Callable[[Progress], None],
@@ -92,22 +94,29 @@ class Workspace:
         self.execution = execution
         self._store, self._stage, self._names, self._executor = store, identity.stage, parts, executor
         self._on_progress, self._on_metrics = on_progress, on_metrics
-        self._fresh = fresh  # a forced build works on every shard anew
+        self._fresh = fresh  # a forced build works on every shard anew, and goes on from its own checkpoints alone
+        self._kept = kept  # takes over what other code has made of the same shards
         self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
-        self._root = store.work / f"{identity.stage}-{identity.key[:16]}"
+        self._root = work_folder(store.work, identity.stage, identity.key)
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
         self.jobs: set[str] = set()  # keys of the jobs that this build has used
         self._shards: dict[str, bool] = {}  # by name, whether a job of the shard was worked on
-        self.resumed = (self._root / "keep").is_dir()  # a build that was cut off left something to go on with
         self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
+        note_attempt(self._root, identity.record())
+        if fresh and not (self._root / KEPT / FORCED_FILE).exists():
+            remove_tree(self._root / KEPT)
+        self.resumed = (self._root / KEPT).is_dir()  # a build that was cut off left something to go on with
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)
 
     @property
     def work(self) -> Path:
-        path = self._root / "keep"
-        path.mkdir(parents=True, exist_ok=True)
+        path = self._root / KEPT
+        if not path.is_dir():
+            path.mkdir(parents=True)
+            if self._fresh:
+                (path / FORCED_FILE).touch()
         return path
 
     def part(self, name: str) -> Path:
@@ -123,11 +132,13 @@ class Workspace:
         self._linked[part][name] = file
 
     def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
-        code = fingerprint(function.__module__, function.__qualname__)
+        reach = fingerprint(function.__module__, function.__qualname__)
+        code = reach.code
         keys = [_job_key(self._basis, code, job) for job in jobs]
         distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
         self.jobs.update(distinct)
-        known = {} if self._fresh else self._store.jobs(distinct)
+        alike = {key: _job_key({**self._basis, "near": "in all but code"}, {}, job) for key, job in distinct.items()}
+        known = {} if self._fresh else self._known(alike)
         results = {key: (job.files, job.summary) for key, job in known.items()}
         near = {key: [_near_key(self._basis, code, job, one) for one in job.near] for key, job in distinct.items()}
         self.jobs.update(*near.values())
@@ -137,7 +148,8 @@ class Workspace:
         self.progress(len(results), len(distinct), unit)
 
         def finish(key: str, summary: Summary) -> None:
-            results[key] = self._publish_job(key, near[key], summary)
+            names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use to others
+            results[key] = self._publish_job(key, names, alike[key], summary)
             self.progress(len(results), len(distinct), unit)
 
         if self.execution.workers == 1 or len(waiting) == 1:
@@ -203,11 +215,21 @@ class Workspace:
         files = next((found[key].files for key in near if key in found), {})
         return replace(job, inputs={**job.inputs, **{f"earlier/{name}": file for name, file in files.items()}})
 
-    def _publish_job(self, key: str, near: Sequence[str], summary: Summary) -> tuple[dict[str, StoredFile], Summary]:
+    def _known(self, alike: Mapping[str, str]) -> dict[str, JobRecord]:
+        """The results of jobs that are there, by key; under `--keep` also what other code has made of the same."""
+        known = self._store.jobs(alike)
+        missing = {one: key for key, one in alike.items() if key not in known}
+        if self._kept and missing:
+            known |= {missing[one]: job for one, job in self._store.jobs_alike(self._stage, missing).items()}
+        return known
+
+    def _publish_job(
+        self, key: str, names: Sequence[str], alike: str, summary: Summary
+    ) -> tuple[dict[str, StoredFile], Summary]:
         folder = self._job_folder(key)
         files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
-        for name in (key, *near):
-            self._store.record_job(self._stage, name, files, summary)
+        for name in names:
+            self._store.record_job(self._stage, name, files, summary, alike if name == key else "")
         folder.rmdir()
         return {file.name: file for file in files}, summary
 

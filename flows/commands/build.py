@@ -39,7 +39,7 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
     report, error = (execute or build)(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)
-    if isinstance(error, LlmillError | KeyboardInterrupt):
+    if isinstance(error, LlmillError | KeyboardInterrupt | SyntaxError):
         raise error
     if error is not None:
         traceback.print_exception(error)

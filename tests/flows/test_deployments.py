@@ -47,7 +47,7 @@ def test_the_file_that_ships_is_whole_and_prefect_can_read_it_too(tmp_path: Path
     shipped = read_deployments(SHIPPED)
     assert "build" in {deployment.name for deployment in shipped}
     for entry in yaml.safe_load(SHIPPED.read_text())["deployments"]:
-        assert entry["work_pool"]["job_variables"]["command"] == "python -m prefect.engine"
+        assert entry["work_pool"]["job_variables"]["command"] == "python -m flows.start prefect.engine"
 
 
 def test_a_file_that_is_not_there_and_a_recipe_that_is_none(command: Command, home: Path, tmp_path: Path) -> None:

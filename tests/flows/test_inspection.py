@@ -116,7 +116,7 @@ def test_inspect_tells_figures_first_rows_and_the_lineage(command: Command, two_
     assert set(stages.values()) == {first} and len(stages) == 6
     status, out, _ = command("inspect", "latest/filter", home=two_runs)
     narrow(out)
-    assert status == 0 and "rows, " in out and "└─ deduplicate" in out and "intact" in out
+    assert status == 0 and "rows, " in out and "─ deduplicate" in out and "intact" in out
     part = command.json("inspect", "latest/filter/ledger", home=two_runs)["parts"]
     assert list(part) == ["ledger"] and set(part["ledger"]["preview"][0]) == {
         "id",

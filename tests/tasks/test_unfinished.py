@@ -1,0 +1,135 @@
+"""What an attempt that was killed has left: who goes on from it, who does not, and that the plan says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from storage.errors import ConfigError
+from storage.store import Store
+from tasks.config import StageConfig
+from tasks.context import Context, Execution, Job, Summary
+from tasks.engine import Builder, Options, Planner, StageResult
+from tasks.stage import Stage, engine_in_force, stage
+
+SEEN: list[str] = []  # what the stage found when it began, and the shards that were worked on
+KILL = [True]
+
+
+class TrainConfig(StageConfig):
+    seed: int = Field(0, ge=0, description="A number.")
+
+
+def shard(config: Any, inputs: dict[str, Path], out: Path) -> Summary:
+    SEEN.append(config["name"])
+    (out / "shard.txt").write_text(config["name"])
+    return {}
+
+
+def train_to_the_end(context: Context) -> Summary:
+    """Two shards, then training that is killed at step 20 of 40 the first time."""
+    results = context.map(shard, [Job(name, {"name": name}) for name in ("a", "b")])
+    checkpoints = context.work / "checkpoints"
+    SEEN.append(",".join(sorted(path.name for path in checkpoints.glob("*"))) or "nothing")
+    (checkpoints / "step-00000020").mkdir(parents=True, exist_ok=True)
+    (context.work / "job.json").write_text('{"schedule": {"steps": 40}}')
+    if KILL[0]:
+        raise KeyboardInterrupt
+    (context.part("model") / "model.txt").write_text("model")
+    return {"shards": len(results)}
+
+
+@stage("train", parts=("model",))
+def train(config: TrainConfig, *, context: Context) -> Summary:
+    return train_to_the_end(context)
+
+
+@stage("train", parts=("model",))
+def train_reworded(config: TrainConfig, *, context: Context) -> Summary:
+    unused = None
+    del unused
+    return train_to_the_end(context)
+
+
+@stage("train", parts=("model", "curve"))
+def train_with_curve(config: TrainConfig, *, context: Context) -> Summary:
+    (context.part("curve") / "curve.txt").write_text("curve")
+    return train_to_the_end(context)
+
+
+def run(home: Path, stage: Stage = train, seed: int = 0, options: Options | None = None) -> StageResult:
+    SEEN.clear()
+    with Builder(Store(home), Execution(workers=1), options) as builder, engine_in_force(builder):
+        stage(TrainConfig(seed=seed))
+    return builder.results[-1]
+
+
+def why(home: Path, stage: Stage = train, seed: int = 0, options: Options | None = None) -> tuple[str, ...]:
+    planner = Planner(Store(home), options or Options())
+    with engine_in_force(planner):
+        stage(TrainConfig(seed=seed))
+    return planner.decisions[0][1].why
+
+
+@pytest.fixture
+def killed(home: Path) -> Path:
+    """A home in which training was killed at step 20."""
+    KILL[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(home)
+    KILL[0] = False
+    return home
+
+
+KEEP, FORCE = Options(keep=frozenset({"train"})), Options(force=frozenset({"train"}))
+
+
+def test_the_same_goes_on_and_the_plan_says_from_where(killed: Path) -> None:
+    assert why(killed) == ("goes on from step 20 of 40", "never built")
+    assert run(killed).record["resumed"]  # type: ignore[index]
+    assert SEEN == ["step-00000020"]
+
+
+def test_another_setting_abandons_it_and_the_plan_says_why(killed: Path) -> None:
+    assert why(killed, seed=1) == ("abandons step 20 of 40: config train.seed: 0 -> 1", "never built")
+    run(killed, seed=1)
+    assert SEEN == ["a", "b", "nothing"] or SEEN == ["nothing"]
+
+
+def test_other_code_abandons_it_but_for_keep(killed: Path) -> None:
+    (said, _) = why(killed, train_reworded)
+    assert said.startswith("abandons step 20 of 40: code ")
+    (said, _) = why(killed, train_reworded, options=KEEP)
+    assert said.startswith("goes on from step 20 of 40, kept: code ")
+    run(killed, train_reworded, options=KEEP)
+    assert SEEN == ["step-00000020"]
+
+
+def test_force_goes_on_from_nothing_of_an_unforced_attempt_but_from_its_own(killed: Path) -> None:
+    assert why(killed, options=FORCE) == ("abandons step 20 of 40: forced", "forced")
+    KILL[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, options=FORCE)
+    assert SEEN == ["a", "b", "nothing"]
+    KILL[0] = False
+    assert why(killed, options=FORCE)[0] == "goes on from step 20 of 40"
+    run(killed, options=FORCE)
+    assert SEEN[-1] == "step-00000020"
+
+
+def test_a_kept_result_that_lacks_a_part_is_refused_by_name(home: Path) -> None:
+    KILL[0] = False
+    run(home)
+    with pytest.raises(ConfigError, match=r"--keep train: .* no part curve"):
+        why(home, train_with_curve, options=KEEP)
+    with pytest.raises(ConfigError, match=r"--keep train: .* no part curve"):
+        run(home, train_with_curve, options=KEEP)
+
+
+def test_a_result_is_kept_though_its_function_has_another_name(home: Path) -> None:
+    KILL[0] = False
+    first = run(home)
+    assert why(home, train_reworded)[0] == "never built in this way"
+    kept = run(home, train_reworded, options=KEEP)
+    assert kept.outcome == "reused" and kept.artifact == first.artifact
