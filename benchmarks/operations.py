@@ -18,6 +18,7 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "flows")]
 
 from operator_home import Operator  # noqa: E402
+from support import wait_until  # noqa: E402
 
 ROUNDS = 3
 
@@ -50,7 +51,7 @@ def main() -> None:
             flow_run = training(operator, form)
             started = time.monotonic()
             operator.set_state(flow_run, {"type": "CANCELLING"})
-            operator.wait_until(lambda: not processes(operator), 60, "all gone")
+            wait_until(lambda: not processes(operator), "all gone")
             gone.append(time.monotonic() - started)
             operator.ended(flow_run)
             cancelled.append(time.monotonic() - started)
@@ -61,7 +62,7 @@ def main() -> None:
         started = time.monotonic()
         for worker in operator.processes("worker start"):
             os.kill(worker, signal.SIGKILL)
-        operator.wait_until(lambda: not processes(operator), 60, "all gone")
+        wait_until(lambda: not processes(operator), "all gone")
         row("kill -9 of the worker to no process left", [time.monotonic() - started])
         operator.ended(flow_run)
         row("kill -9 of the worker to Crashed", [time.monotonic() - started])
@@ -70,7 +71,7 @@ def main() -> None:
 def training(operator: Operator, form: dict[str, Any]) -> str:
     """A flow run that is pretraining."""
     flow_run = operator.submit(form)
-    operator.wait_until(lambda: operator.processes("model.trainer"), 120, "training")
+    wait_until(lambda: operator.processes("model.trainer"), "training")
     time.sleep(3.0)
     return flow_run
 

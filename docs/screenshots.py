@@ -28,7 +28,6 @@ PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), (
 PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1200, 760, 985
 CURVES_SHOWN = """[...document.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getBoundingClientRect())
   .filter(place => place.width > 0 && place.top < innerHeight && place.bottom > 0).length >= 4"""
-PATIENCE_SECONDS = 180
 SETTLE_SECONDS = 4  # for what fades in or is drawn after the last word has come
 
 
@@ -67,22 +66,22 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
             capture_output=True,
         )
         page.visit(json.loads(deployed.stdout)["deployments"][0]["url"] + "/run", width=PAGE_WIDTH, height=FORM_HEIGHT)
-        page.wait_until("document.body.innerText.includes('Max Document Bytes')", PATIENCE_SECONDS)
+        page.wait_until("document.body.innerText.includes('Max Document Bytes')")
         time.sleep(SETTLE_SECONDS)
         page.screenshot_window(folder / "form.png")
 
         page.visit(f"{prefect}/runs/flow-run/{run['prefect']['flow_run']}", width=PAGE_WIDTH, height=PREFECT_HEIGHT)
-        page.wait_until("document.body.innerText.includes('Beginning flow run')", PATIENCE_SECONDS)
+        page.wait_until("document.body.innerText.includes('Beginning flow run')")
         time.sleep(SETTLE_SECONDS)
         page.screenshot_window(folder / "prefect.png")
 
         address = f"{mlflow}/#/experiments/1/runs/{pretraining}/model-metrics?workflowType=machine_learning"
         page.visit(address, width=PAGE_WIDTH, height=MLFLOW_HEIGHT)
-        page.wait_until("document.querySelector('button[aria-label=Close]') !== null", PATIENCE_SECONDS)
+        page.wait_until("document.querySelector('button[aria-label=Close]') !== null")
         page.evaluate("document.querySelector('button[aria-label=Close]').click()")  # an assistant beside the page
         page.evaluate("document.head.insertAdjacentHTML('beforeend', '<style>.modebar{display:none}</style>')")
         for pause in (SETTLE_SECONDS, 0):  # it fetches all anew now and then, and shows nothing meanwhile
-            page.wait_until(CURVES_SHOWN, PATIENCE_SECONDS)
+            page.wait_until(CURVES_SHOWN)
             time.sleep(pause)
         page.screenshot_window(folder / "mlflow.png")
 

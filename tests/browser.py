@@ -6,11 +6,12 @@ import json
 import shutil
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from support import wait_until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -61,17 +62,14 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=address)
 
-    def wait_until(self, condition: str, seconds: float) -> None:
-        """Until a JavaScript condition holds; fails after so many seconds."""
-        deadline = time.monotonic() + seconds
-        while not self.evaluate(condition):
-            assert time.monotonic() < deadline, f"the page has not come so far: {condition}"
-            time.sleep(0.05)
+    def wait_until(self, condition: str) -> None:
+        """Until a JavaScript condition holds."""
+        wait_until(lambda: self.evaluate(condition), f"the page comes so far: {condition}")
 
-    def press(self, label: str, seconds: float = 60) -> None:
+    def press(self, label: str) -> None:
         """Click the button with this label, the newest where there are several, as soon as there is one."""
         found = f"[...document.querySelectorAll('button')].filter(one => one.innerText.trim() === {json.dumps(label)})"
-        self.wait_until(f"{found}.length > 0", seconds)
+        self.wait_until(f"{found}.length > 0")
         self.evaluate(f"{found}.at(-1).click()")
 
     def evaluate(self, expression: str) -> Any:
@@ -105,10 +103,7 @@ def browser_page() -> Iterator[Page]:
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             port_file = Path(profile) / "DevToolsActivePort"
-            deadline = time.monotonic() + 60
-            while not port_file.exists() or not port_file.read_text():
-                assert time.monotonic() < deadline and process.poll() is None, "chromium did not start"
-                time.sleep(0.1)
+            wait_until(lambda: port_file.exists() and port_file.read_text(), "chromium starts", process)
             port = port_file.read_text().split()[0]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
                 tabs = json.load(answer)

@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import is_alive, wait_until
 
 PROGRAMS = Path("/usr/lib/postgresql")  # where Debian and Ubuntu keep them, a folder a version
 USER, PASSWORD = "ada", "s3cret-Pa55word"
@@ -45,9 +45,7 @@ class Postgres:
         first = int((self.data / "postmaster.pid").read_text().split()[0])
         for process in [first, *_children(first)]:
             os.kill(process, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{first}").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: not is_alive(first), "the server is gone")
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--mode=immediate", "-D", str(self.data), check=False)

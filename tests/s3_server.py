@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support import wait_until
+
 READ_ONLY = [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}]
 EVERYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
 
@@ -104,10 +106,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     told = folder / "s3-address"
     process = subprocess.Popen([sys.executable, __file__, str(told)], stderr=(folder / "s3-log").open("w"))
     try:
-        until = time.monotonic() + 60
-        while not told.exists():
-            assert process.poll() is None and time.monotonic() < until, (folder / "s3-log").read_text()
-            time.sleep(0.05)
+        wait_until(told.exists, f"the S3 server whose log is {folder}/s3-log listens", process)
         yield S3Server(told.read_text())
     finally:
         process.kill()

@@ -5,12 +5,56 @@ import os
 import random
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+PATIENCE_SECONDS = 240.0  # with what takes a moment, on a machine that is busy with ten other things
+
+
+class Clock:
+    """Stands for the module `time`: seconds pass while somebody sleeps, and only then."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.before_sleep: Callable[[], object] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.before_sleep()
+        self.now += seconds
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str, process: "subprocess.Popen[Any] | None" = None, every: float = 0.05
+) -> None:
+    """Wait for a condition, never for a time. Fails where the process that should bring it about has ended."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
+        assert process is None or process.poll() is None or condition(), f"the process has ended before: {what}"
+        time.sleep(every)
+
+
+def cost_in_loops(action: Callable[[], Any]) -> float:
+    """CPU time of an action in units of a plain Python loop of 100,000 turns: the best of three each, taken in turns,
+    so that neither a slow machine nor a busy one changes it much."""
+
+    def seconds(work: Callable[[], Any]) -> float:
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+
+    taken = [(seconds(action), seconds(lambda: sum(turn * turn % 7 for turn in range(100_000)))) for _ in range(3)]
+    return min(cost for cost, _ in taken) / min(loop for _, loop in taken)
 
 
 def drawn_moments() -> random.Random:
@@ -81,6 +125,14 @@ def digests(report: dict[str, Any]) -> dict[str, str]:
         for stage in report["stages"]
         for name, part in stage["artifact"]["parts"].items()
     }
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def living_processes(home: Path) -> dict[int, str]:

@@ -6,11 +6,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from support import living_processes, llmill, llmill_command, users_own_modules
+from support import living_processes, llmill, llmill_command, users_own_modules, wait_until
 
 from flows.servers import free_port
 
@@ -92,17 +91,9 @@ class Operator:
     def state(self, flow_run: str) -> dict[str, Any]:
         return dict(self.api(f"flow_runs/{flow_run}")["state"])
 
-    def wait_until(self, condition: Callable[[], Any], seconds: float, what: str) -> float:
-        """Until a condition holds; returns how long that took."""
-        started = time.monotonic()
-        while not condition():
-            assert time.monotonic() - started < seconds, f"not within {seconds:.0f} s: {what}"
-            time.sleep(0.2)
-        return time.monotonic() - started
-
-    def ended(self, flow_run: str, seconds: float = 300) -> dict[str, Any]:
+    def ended(self, flow_run: str) -> dict[str, Any]:
         """The state in which a flow run ends."""
-        self.wait_until(lambda: self.state(flow_run)["name"] in TERMINAL, seconds, "the flow run ends")
+        wait_until(lambda: self.state(flow_run)["name"] in TERMINAL, "the flow run ends", every=0.2)
         return self.state(flow_run)
 
     def retry(self, flow_run: str) -> None:

@@ -14,13 +14,12 @@ import pytest
 from benchmark_files import write_benchmarks
 from browser import browser_page, chromium_path
 from operator_home import Operator
-from support import ROOT, digests, llmill, outcomes, report_of
+from support import ROOT, digests, llmill, outcomes, report_of, wait_until
 
 from flows.build import BUILD
 from flows.deployments import SHIPPED
 
 STAGE_NAMES = BUILD.stage_names
-GONE_SECONDS, CRASHED_SECONDS = 15, 120
 
 
 def test_the_form_has_a_widget_for_every_field() -> None:
@@ -76,7 +75,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterato
     folder, elsewhere = tmp_path_factory.mktemp("operator"), tmp_path_factory.mktemp("system")
     with Operator(folder / "home", environment={"PYTHONPATH": str(project), "TMPDIR": str(elsewhere)}) as operator:
         yield operator
-    operator.wait_until(lambda: not operator.processes(""), GONE_SECONDS, "Ctrl-C leaves nothing behind")
+    wait_until(lambda: not operator.processes(""), "Ctrl-C leaves nothing behind")
     assert list(elsewhere.iterdir()) == [], "servers, workers and runs write into the home only"
 
 
@@ -131,12 +130,12 @@ def test_a_schedule_starts_its_run_by_itself_until_it_is_set_anew(operator: Oper
         return [row for row in operator.api("flow_runs/filter", body) if row["auto_scheduled"]]
 
     assert operator.llmill("deploy", "smoke", "--file", str(file)).returncode == 0
-    operator.wait_until(lambda: scheduled("Completed"), 180, "the clock starts a run, and it ends")
+    wait_until(lambda: scheduled("Completed"), "the clock starts a run, and it ends")
     assert operator.llmill("deploy", "smoke").returncode == 0
     (run, *_) = scheduled("Completed")
     assert set(operator.task_runs(run["id"])) and operator.runs()[-1]["verdict"]["decision"] == "kept"
-    operator.wait_until(lambda: not scheduled("Running", "Pending"), 120, "none is under way")
-    operator.wait_until(lambda: scheduled("Scheduled"), 120, "the next Monday")
+    wait_until(lambda: not scheduled("Running", "Pending"), "none is under way")
+    wait_until(lambda: scheduled("Scheduled"), "the next Monday")
     assert {row["expected_start_time"][11:16] for row in scheduled("Scheduled")} == {"03:00"}
 
 
@@ -171,25 +170,25 @@ def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_und
     form["recipe"]["execution"]["checkpoint_interval"] = 20
     before = operator.built()
     flow_run = operator.submit(form)
-    operator.wait_until(operator.training, 120, "a checkpoint")
+    wait_until(operator.training, "a checkpoint")
     operator.set_state(flow_run, {"type": "CANCELLING"})
-    operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), GONE_SECONDS, "all gone")
-    assert operator.ended(flow_run, 60)["name"] == "Cancelled"
+    wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), "all gone")
+    assert operator.ended(flow_run)["name"] == "Cancelled"
     assert operator.runs()[-1]["status"] == "interrupted" and operator.training()
 
     handed = operator.llmill("retry", operator.runs()[-1]["run"])
     assert handed.returncode == 0 and "Prefect has" in handed.stdout, handed.stderr
-    operator.wait_until(lambda: operator.processes("model.trainer"), 60, "training again")
+    wait_until(lambda: operator.processes("model.trainer"), "training again")
     for worker in operator.processes("worker start"):
         os.kill(worker, signal.SIGKILL)
-    operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), GONE_SECONDS, "all gone")
-    crashed = operator.ended(flow_run, CRASHED_SECONDS)
+    wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), "all gone")
+    crashed = operator.ended(flow_run)
     assert crashed["name"] == "Crashed" and "gone" in crashed["message"]
 
     operator.retry(flow_run)
-    operator.wait_until(lambda: operator.processes("model.trainer"), 90, "training with a new worker")
+    wait_until(lambda: operator.processes("model.trainer"), "training with a new worker")
     operator.stop()
-    operator.wait_until(lambda: not operator.processes(""), GONE_SECONDS, "Ctrl-C leaves nothing behind")
+    wait_until(lambda: not operator.processes(""), "Ctrl-C leaves nothing behind")
     operator.start()
     assert operator.state(flow_run)["name"] == "Crashed"
     operator.retry(flow_run)
@@ -210,7 +209,7 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     form["recipe"]["pretrain"] |= {"steps": 60, "tokens": None}
     form["recipe"]["evaluate"]["tasks"] = [{"name": "colours", "path": str(benchmark)}]
     flow_run = operator.submit(form)
-    operator.wait_until(lambda: operator.processes("model.trainer"), 120, "training")
+    wait_until(lambda: operator.processes("model.trainer"), "training")
     away = benchmark.with_name("away")
     benchmark.rename(away)
     state = operator.ended(flow_run)
@@ -218,14 +217,14 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     before = operator.built()
     again = operator.llmill("retry", operator.runs()[-1]["run"], "--json")
     assert json.loads(again.stdout)["workers"] == 1
-    operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, 60, "a second attempt")
+    wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, "a second attempt")
     assert operator.ended(flow_run)["name"] == "Failed" and operator.built() == before
 
     away.rename(benchmark)
     address = {"PREFECT_API_URL": f"http://127.0.0.1:{operator.ports[0]}/api"}
     command = [sys.executable, "-m", "prefect", "flow-run", "retry", flow_run]
     subprocess.run(command, env=os.environ | address, check=True, capture_output=True)
-    operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 3, 60, "a third attempt")
+    wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 3, "a third attempt")
     assert operator.ended(flow_run)["name"] == "Completed"
     assert operator.built() == before | {name: before.get(name, 0) + 1 for name in ("evaluate", "release")}
     built = [name for name, outcome in outcomes(operator.runs()[-1]).items() if outcome == "built"]
@@ -245,7 +244,7 @@ def test_after_a_helper_is_mended_retry_builds_what_failed(operator: Operator, p
     before = operator.built()
     helper.write_text(source)
     operator.retry(flow_run)
-    operator.wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", 60, "another attempt")
+    wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", "another attempt")
     assert operator.ended(flow_run)["name"] == "Completed"
     assert operator.built() == before | {"release": before.get("release", 0) + 1}
 
@@ -269,19 +268,19 @@ def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Oper
                 source.replace('"""Four significant', 'raise ValueError("a slip")\n    """Four significant')
             )
             page.visit(f"{pages}/deployments/deployment/{build}/run", width=1300)
-            page.wait_until("document.body.innerText.includes('Max Document Bytes')", 60)
+            page.wait_until("document.body.innerText.includes('Max Document Bytes')")
             page.press("Submit")
-            operator.wait_until(made, 30, "the form has made a run")
+            wait_until(made, "the form has made a run")
             (flow_run,) = made()
             assert operator.ended(flow_run)["name"] == "Failed"
             before = operator.built()
             page.visit(f"{pages}/runs/flow-run/{flow_run}", width=1300)
-            page.wait_until("document.body.innerText.includes('a slip')", 60)
+            page.wait_until("document.body.innerText.includes('a slip')")
             helper.write_text(source.replace('"""Four significant', 'pass\n    """Four significant'))
             page.press("Retry")
-            page.wait_until("document.querySelector('[role=dialog], .p-modal') !== null", 30)
+            page.wait_until("document.querySelector('[role=dialog], .p-modal') !== null")
             page.press("Retry")
-            operator.wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, 60, "another attempt")
+            wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, "another attempt")
             assert operator.ended(flow_run)["name"] == "Completed"
             assert operator.built() == before | {"release": before.get("release", 0) + 1}
     finally:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from bad_input import published
 from operator_home import Operator
-from support import digests, llmill, llmill_command, outcomes, processes_of, report_of
+from support import digests, llmill, llmill_command, outcomes, processes_of, report_of, wait_until
 
 MEBIBYTE = 2**20
 
@@ -101,7 +100,7 @@ def test_a_disk_that_fills_under_prefect_and_mlflow(disk: Disk, smoke: tuple[Pat
     shutil.copytree(smoke[0], home, symlinks=True)
     command = ("run", "smoke", "--to", "pretrain", "--force", "pretrain", "--set", "pretrain.steps=2000")
     disk.leave(MEBIBYTE)
-    refused(llmill(*command, home=home, timeout=60), str(home), *FULL)
+    refused(llmill(*command, home=home, timeout=600), str(home), *FULL)
     disk.empty()
     process = subprocess.Popen(
         [*llmill_command(), *command],
@@ -110,10 +109,9 @@ def test_a_disk_that_fills_under_prefect_and_mlflow(disk: Disk, smoke: tuple[Pat
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(home.glob("work/pretrain-*/keep/checkpoints/step-*")) and process.poll() is None:
-        time.sleep(0.1)
+    wait_until(lambda: list(home.glob("work/pretrain-*/keep/checkpoints/step-*")), "a checkpoint is saved", process)
     disk.leave(0)
-    said = process.communicate(timeout=300)[1]
+    said = process.communicate(timeout=600)[1]
     refused(subprocess.CompletedProcess(command, process.returncode, "", said), *FULL)
     assert processes_of(home) == []
     disk.empty()
@@ -130,16 +128,16 @@ def test_a_disk_that_fills_under_a_deployment_is_made_good_by_room_and_retry(dis
         form["recipe"]["pretrain"] |= {"steps": 1500, "tokens": None}
         form["recipe"]["execution"]["checkpoint_interval"] = 20
         flow_run = operator.submit(form)
-        operator.wait_until(operator.training, 120, "a checkpoint")
+        wait_until(operator.training, "a checkpoint")
         kept = published(home)
         disk.leave(0)
-        operator.wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), 120, "the run ends")
+        wait_until(lambda: not operator.processes("prefect.engine", "model.trainer"), "the run ends")
         assert published(home) == kept
         disk.empty()
-        assert operator.ended(flow_run, 180)["name"] in ("Failed", "Crashed")
+        assert operator.ended(flow_run)["name"] in ("Failed", "Crashed")
         assert operator.llmill("verify").returncode == 0
         operator.retry(flow_run)
-        operator.wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", 90, "another attempt")
+        wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", "another attempt")
         assert operator.ended(flow_run)["name"] == "Completed"
         assert outcomes(operator.runs()[-1])["collect"] == "reused"
 

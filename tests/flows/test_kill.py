@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, digests, drawn_moments, llmill, llmill_command, outcomes, processes_of, report_of
+from support import (
+    PATIENCE_SECONDS,
+    ROOT,
+    digests,
+    drawn_moments,
+    llmill,
+    llmill_command,
+    outcomes,
+    processes_of,
+    report_of,
+    wait_until,
+)
 
-ORPHAN_SECONDS = 5.0
 PREFECT_SECONDS = 12.0  # that a run needs besides its stages: it starts a server, writes to it and to MLflow
 
 
@@ -37,11 +47,8 @@ def kill_at(home: Path, arguments: list[str], seconds: float) -> bool:
 
 
 def assert_nothing_is_held(home: Path) -> None:
-    """Within seconds no process of a killed run is left, and none of its locks: nobody waits for the dead."""
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while (held := [*processes_of(home), *held_locks(home)]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert held == []
+    """Soon no process of a killed run is left, and none of its locks: nobody waits for the dead."""
+    wait_until(lambda: not [*processes_of(home), *held_locks(home)], "no process and no lock of the killed run is left")
 
 
 def held_locks(home: Path) -> list[str]:
@@ -131,11 +138,9 @@ def test_interrupt_ends_with_130_and_the_next_run_goes_on(home: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(home.glob("work/pretrain-*/keep/**/manifest.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: list(home.glob("work/pretrain-*/keep/**/manifest.json")), "a checkpoint is saved", process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(PATIENCE_SECONDS) == 130
     assert process.stderr is not None and "interrupted" in process.stderr.read()
     assert_nothing_is_held(home)
     assert [run["status"] for run in _runs(home)] == ["interrupted"]

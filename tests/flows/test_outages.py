@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import llmill_command, processes_of
+from support import llmill_command, processes_of, wait_until
 
 from flows.servers import free_port, start_child, wait_healthy
 from storage import outbox
@@ -78,7 +78,7 @@ def test_what_happens_while_the_server_is_away_is_sent_when_it_is_back(
     tracker.measure("pretrain", [{"step": 2, "loss": 2.0}])
     tracker.finish_stage("pretrain", "built", {"tokens": 5}, [])
     tracker.start_stage("finetune", {"steps": 1}, ["never built"], [])
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60, "left alone, the client asks for minutes"
     assert tracker.unsent > 3
     server.start()
     time.sleep(0.2)
@@ -107,11 +107,9 @@ def test_a_run_whose_server_dies_goes_on_without_long_waits_and_says_what_was_no
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 240
-        while not list(home.glob("work/pretrain-*/keep/metrics.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: list(home.glob("work/pretrain-*/keep/metrics.jsonl")), "pretraining is under way", process)
         server.kill()
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "MLflow: not everything was recorded" in out and "Traceback" not in err
     (run,) = (json.loads(path.read_text()) for path in home.glob("runs/*.json"))
@@ -135,11 +133,9 @@ def test_databases_that_another_program_holds_for_seconds_cost_seconds_and_no_re
 
     command = [*llmill_command(), "run", "smoke", "--to", "finetune", "--set", f"pretrain.steps={LONG}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 240
-        while not list(home.glob("work/pretrain-*/keep/metrics.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: list(home.glob("work/pretrain-*/keep/metrics.jsonl")), "pretraining is under way", process)
         with held(home / "mlflow" / "mlflow.db", 8.0), held(home / "prefect" / "prefect.db", 8.0):
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "not everything was recorded" not in out and "Traceback" not in err, out + err
     (run,) = (json.loads(path.read_text()) for path in home.glob("runs/*.json"))

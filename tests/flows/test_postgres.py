@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from bad_input import published
 from postgres import PASSWORD, Postgres, postgres
-from support import digests, llmill, llmill_command, processes_of, report_of
+from support import digests, llmill, llmill_command, processes_of, report_of, wait_until
 
 from flows.plan import STAGE_NAMES
 
@@ -83,11 +82,10 @@ def test_a_database_that_dies_costs_no_work_and_is_told_by_the_next_run(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while not list(home.glob("work/pretrain-*")) and process.poll() is None:
-        time.sleep(0.05)
+    wait_until(lambda: list(home.glob("work/pretrain-*")), "pretraining is under way", process)
     server.kill()
     try:
-        said = process.communicate(timeout=300)[0]
+        said = process.communicate(timeout=600)[0]
     finally:
         server.start()
     assert process.returncode == 0, said
@@ -136,7 +134,7 @@ def test_a_wrong_setting_is_told_and_its_password_is_not(
         pytest.skip("a run goes on without MLflow and says so: see `MLflow server that does not answer`")
     url = server.url(**{"database": "mlflow", "scheme": scheme, **wrong})
     before = published(smoke_home)
-    result = llmill(*command, home=smoke_home, environment={setting: url}, timeout=60)
+    result = llmill(*command, home=smoke_home, environment={setting: url}, timeout=600)
     assert result.returncode == 2, result.stderr
     message = result.stderr[result.stderr.index("llmill: ") :]
     assert setting in message and any(piece in message for piece in says.split("|")), message

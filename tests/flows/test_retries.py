@@ -140,7 +140,7 @@ def test_prefect_shows_the_retries_as_its_own(home: Path, tmp_path: Path) -> Non
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "LLMILL_HOME": str(home), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=True,
     )
     assert said.stdout.split() == ["built", "3"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import llmill_command
+from support import PATIENCE_SECONDS, llmill_command
 
 Smoke = tuple[Path, dict[str, Any]]
 QUESTION = "Where is the river?"
@@ -33,7 +33,7 @@ def speak(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.C
     data = stdin.encode() if isinstance(stdin, str) else stdin
     environment = {**os.environ, "LLMILL_HOME": str(home)}
     done = subprocess.run(
-        [*llmill_command(), *arguments], input=data, capture_output=True, env=environment, timeout=120
+        [*llmill_command(), *arguments], input=data, capture_output=True, env=environment, timeout=PATIENCE_SECONDS
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -124,13 +124,13 @@ class Terminal:
         for _ in range(6):
             self.process.send_signal(signal.SIGINT)
             try:
-                self.until(pattern, seconds=10)
+                self.until(pattern, seconds=20)
             except AssertionError:
                 continue
             return
         raise AssertionError(f"no {pattern!r} in {self.seen!r}")
 
-    def until(self, pattern: str, seconds: float = 60) -> str:
+    def until(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Everything up to the pattern, which must come."""
         deadline = time.monotonic() + seconds
         while not (match := re.search(pattern, self.seen)):
@@ -171,7 +171,7 @@ def test_ctrl_c_stops_an_answer_but_not_the_chat_and_ctrl_d_ends_it(
         chat.until(r"\(stopped\)[^>]*> ")
         chat.interrupt_until(r"Ctrl-D or /exit ends[^>]*> ")
         chat.send("\x04")
-        assert chat.process.wait(20) == 0
+        assert chat.process.wait(PATIENCE_SECONDS) == 0
     finally:
         chat.process.kill()
         os.close(chat.master)

@@ -5,13 +5,22 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROOT, digests, llmill, llmill_command, outcomes, processes_of, report_of
+from support import (
+    PATIENCE_SECONDS,
+    ROOT,
+    digests,
+    llmill,
+    llmill_command,
+    outcomes,
+    processes_of,
+    report_of,
+    wait_until,
+)
 
 from flows.plan import STAGE_NAMES
 
@@ -163,9 +172,7 @@ def test_what_a_dead_run_left_open_is_closed_by_the_next(home: Path) -> None:
     import mlflow
 
     process = subprocess.Popen([*llmill_command(), "run", "smoke"], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 180
-    while not list(home.glob("work/pretrain-*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: list(home.glob("work/pretrain-*")), "pretraining is under way", process)
     process.kill()
     process.wait()
     report_of(llmill("run", "smoke", "--json", home=home))
@@ -198,8 +205,5 @@ def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, di
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
                 assert answer.status == 200
         process.terminate() if how == "interrupt" else process.kill()
-        process.wait(30)
-        deadline = time.monotonic() + 30  # MLflow's own children look for their parent every few seconds
-        while processes_of(home) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert processes_of(home) == []
+        process.wait(PATIENCE_SECONDS)
+        wait_until(lambda: processes_of(home) == [], "MLflow's own children look for their parent every few seconds")

@@ -8,13 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support import drawn_moments
+from support import PATIENCE_SECONDS, drawn_moments, is_alive, wait_until
 from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, weights, write_walks
 
 from model.batches import IGNORED, Batch
@@ -35,7 +34,7 @@ def tokens(tmp_path_factory):
 def undisturbed(tokens, tmp_path_factory):
     job = make_job(tokens, tmp_path_factory.mktemp("undisturbed"))
     process = start(job)
-    assert process.wait(120) == 0, (Path(job.work) / "log").read_text()
+    assert process.wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
     return job
 
 
@@ -60,7 +59,7 @@ def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(undisturb
         process.kill()
         process.wait()
     final = start(job)
-    assert final.wait(120) == 0, (Path(job.work) / "log").read_text()
+    assert final.wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
     assert "resumed at step" in (Path(job.work) / "log").read_text()
     assert weights(job) == weights(undisturbed)
     assert curve(job) == curve(undisturbed)
@@ -71,7 +70,7 @@ def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(undistu
     process = start(job)
     wait_for_step(job, 4, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 143
+    assert process.wait(PATIENCE_SECONDS) == 143
     steps = len(curve(job))
     assert [path.name for path in (tmp_path / "work/checkpoints").iterdir()] == [f"step-{steps:08d}"]
     assert main([str(tmp_path / "work/job.json")]) == 0
@@ -101,10 +100,7 @@ def test_it_ends_when_its_parent_is_gone(tokens, tmp_path):
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split(")")[1][:3]:
-        assert time.monotonic() < deadline, "the trainer has outlived its parent"
-        time.sleep(0.05)
+    wait_until(lambda: not is_alive(child), "the trainer ends with its parent")
 
 
 def test_another_config_does_not_take_up_the_checkpoint(undisturbed, tokens, tmp_path):

@@ -10,28 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support import PATIENCE_SECONDS, Clock, wait_until
 
 from storage.errors import StoreError
 from storage.leases import home_identity, leased
 from storage.remote import Remote
 
 SECONDS = 60.0
-PATIENCE_SECONDS = 60.0  # of the real clock, for what takes milliseconds
-
-
-class Clock:
-    """Stands for the module `time`: seconds pass while somebody sleeps, and only then."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.before_sleep: Callable[[], object] = lambda: None
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.before_sleep()
-        self.now += seconds
 
 
 @pytest.fixture
@@ -58,13 +43,6 @@ def die_with(remote: Remote, home: str, monkeypatch: pytest.MonkeyPatch) -> None
 def bodies(remote: Remote, key: str = "key") -> dict[str, bytes]:
     """The leases of a key, by generation."""
     return remote.read_all([f"leases/{key}/{name}" for name in remote.names(f"leases/{key}")])
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come to that"
-        time.sleep(0.005)
 
 
 def test_holders_take_turns_and_the_one_that_waits_is_told_for_whom(
@@ -105,7 +83,7 @@ def test_a_holder_that_lives_keeps_its_lease_for_as_long_as_it_works(
         seen = [bodies(remote)]
 
         def look() -> None:
-            until(lambda: bodies(remote) != seen[-1])
+            wait_until(lambda: bodies(remote) != seen[-1], "the lease is renewed", every=0.005)
             seen.append(bodies(remote))
             looks.append(clock.now)
             if len(looks) == 60:
@@ -215,9 +193,9 @@ def test_a_store_that_is_gone_for_a_while_costs_the_holder_nothing(
     with leased(remote, "key", "holder", SECONDS):
         with monkeypatch.context() as patched:
             patched.setattr(remote, "write", write)
-            until(lambda: len(failed) >= 2)
+            wait_until(lambda: len(failed) >= 2, "two beats fail")
         cut_off = bodies(remote)
-        until(lambda: bodies(remote) != cut_off)
+        wait_until(lambda: bodies(remote) != cut_off, "the lease is renewed")
         monkeypatch.setattr(remote, "write", write)
     assert len(bodies(remote)) == 1
 

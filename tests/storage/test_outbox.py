@@ -1,11 +1,11 @@
 """The records for a server that goes away and comes back: none is lost, none overtakes another, nobody waits."""
 
-import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import Clock
 
 from storage import outbox
 from storage.outbox import MAX_WAITING, TRIES, Outbox
@@ -32,7 +32,8 @@ class Server:
 def test_what_is_sent_while_the_server_is_away_arrives_in_order_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox, "PAUSE_SECONDS", 0.05)
+    clock = Clock()
+    monkeypatch.setattr(outbox, "time", clock)
     server, records = Server(), Outbox()
     assert records.send(server.record(0)) == 0
     server.up = False
@@ -40,7 +41,7 @@ def test_what_is_sent_while_the_server_is_away_arrives_in_order_when_it_is_back(
     assert server.asked == 2, "in the pause nobody is asked"
     assert len(records) == 3 and len(records.failures) == 3 and "secret" not in records.failures[0]
     server.up = True
-    time.sleep(0.06)
+    clock.sleep(outbox.PAUSE_SECONDS)
     assert records.send(server.record(4)) == 4
     assert server.arrived == [0, 1, 2, 3, 4] and records.failures == []
 

@@ -2,6 +2,7 @@
 
 import http.server
 import multiprocessing
+import signal
 import threading
 import time
 import urllib.request
@@ -182,11 +183,11 @@ def test_time_is_up_even_where_errors_are_swallowed_and_the_clean_up_runs() -> N
 
 
 def test_what_ends_in_time_or_fails_by_itself_is_left_alone() -> None:
-    with time_limit(SECOND, "late"):
-        pass
-    with pytest.raises(ValueError, match="own"), time_limit(SECOND, "late"):
+    with time_limit(60 * SECOND, "late"):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    with pytest.raises(ValueError, match="own"), time_limit(60 * SECOND, "late"):
         raise ValueError("own")
-    time.sleep(1.1)  # the alarm is gone
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0), "the alarm is gone"
 
 
 class ShardsConfig(StageConfig):
@@ -217,22 +218,21 @@ def hanging(config: ShardsConfig, *, context: Context) -> Summary:
 def test_a_stage_that_runs_out_of_time_ends_with_its_workers_and_goes_on_later(home: Path, workers: int) -> None:
     limits = LimitsByStage(tokenize=StageLimits(timeout_minutes=(5 if workers > 1 else 1) * SECOND))
     children = set(multiprocessing.active_children())
-    started = time.monotonic()
     with (
         Builder(Store(home), Execution(workers=workers, retries=3, stages=limits)) as builder,
         engine_in_force(builder),
         pytest.raises(LlmillError, match=r"execution\.stages\.tokenize\.timeout_minutes"),
     ):
         hanging(ShardsConfig())
-    assert time.monotonic() - started < 30
     assert set(multiprocessing.active_children()) <= children, "a worker is left"
     assert builder.results[0].attempts == 1, "the next attempt would take as long"
 
     (keep,) = home.glob("work/tokenize-*/keep")
     (keep / "go").touch()
+    done = len(list(home.glob("store/jobs/*.json")))
+    assert done <= 1, "on a busy machine the first shard may take longer than the limit"
     with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
         hanging(ShardsConfig())
     record = builder.results[0].record
     assert record is not None
-    counts = record["shards_built"], record["shards_reused"]
-    assert counts == (3, 1) or (workers > 1 and counts == (4, 0)), "on a busy machine workers take long to start"
+    assert (record["shards_built"], record["shards_reused"]) == (4 - done, done)

@@ -1,7 +1,6 @@
 """The stage deduplicate: who stays, who goes and for whom, what is computed again, and how much is found."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +134,7 @@ def test_new_documents_and_a_new_threshold_sign_no_old_shard_again(home: Path, m
 
 def test_two_thousand_near_equal_documents_cost_linear_work(home: Path) -> None:
     texts = [f"{prose(1)} number{number} closing" for number in range(2000)]
-    started = time.process_time()
     artifact, summary = run(home, deduplicate, CONFIG, training(*texts))
-    assert time.process_time() - started < 10
     assert (summary["kept"], summary["dropped_near"]) == (1, 1999)
     assert summary["candidate_pairs"] <= 2 * 14 * 2000
     ledger = rows_of(artifact, "ledger")

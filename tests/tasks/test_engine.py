@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic import Field
+from support import PATIENCE_SECONDS, wait_until
 
 from storage.artifacts import Artifact, StoredFile
 from storage.canonical import digest_file
@@ -378,22 +379,25 @@ SLOW_STAGE = """
     def slow(config, *, context):
         with open(sys.argv[2], "a") as log:
             log.write("started\\n")
-        time.sleep(float(sys.argv[3]))
+        while not Path(sys.argv[3]).exists():
+            time.sleep(0.02)
         (context.part("out") / "out.txt").write_text("done")
         return {}
 
     with Builder(Store(Path(sys.argv[1])), Execution(workers=1)) as builder, engine_in_force(builder):
+        print("asks", flush=True)
         slow(StageConfig())
     print(builder.results[0].outcome, *builder.results[0].why)
 """
 
 
-def start_slow(tmp_path: Path, home: Path, seconds: float) -> "subprocess.Popen[str]":
+def start_slow(tmp_path: Path, home: Path, until: Path) -> "subprocess.Popen[str]":
+    """A process that builds a stage which ends when a file is there."""
     script = tmp_path / "slow_stage.py"
     script.write_text(textwrap.dedent(SLOW_STAGE))
     root = Path(__file__).resolve().parents[2]
     return subprocess.Popen(
-        [sys.executable, str(script), str(home), str(tmp_path / "log"), str(seconds)],
+        [sys.executable, str(script), str(home), str(tmp_path / "log"), str(until)],
         env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         text=True,
@@ -401,18 +405,20 @@ def start_slow(tmp_path: Path, home: Path, seconds: float) -> "subprocess.Popen[
 
 
 def test_two_processes_that_need_the_same_key_build_it_once(tmp_path: Path, home: Path) -> None:
-    both = [start_slow(tmp_path, home, 2.0) for _ in range(2)]
-    said = sorted(process.communicate(timeout=60)[0].strip() for process in both)
-    assert said == ["built never built", "reused built by another run"]
+    both = [start_slow(tmp_path, home, tmp_path / "go") for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None and process.stdout.readline() == "asks\n"
+    time.sleep(1.0)  # where this is too short, the second finds the stage built: no less right
+    (tmp_path / "go").touch()
+    said = sorted(process.communicate(timeout=PATIENCE_SECONDS)[0].strip() for process in both)
+    assert said in (["built never built", "reused built by another run"], ["built never built", "reused up to date"])
     assert (tmp_path / "log").read_text() == "started\n"
 
 
 def test_a_killed_holder_of_the_lock_blocks_nobody(tmp_path: Path, home: Path) -> None:
-    killed = start_slow(tmp_path, home, 60)
-    while not (tmp_path / "log").exists():
-        time.sleep(0.05)
+    killed = start_slow(tmp_path, home, tmp_path / "never")
+    wait_until((tmp_path / "log").exists, "the stage is under way", killed)
     killed.kill()
     killed.wait()
-    started = time.monotonic()
-    assert start_slow(tmp_path, home, 0).communicate(timeout=60)[0].strip() == "built never built"
-    assert time.monotonic() - started < 5
+    said = start_slow(tmp_path, home, tmp_path / "log").communicate(timeout=PATIENCE_SECONDS)[0]
+    assert said == "asks\nbuilt never built\n"

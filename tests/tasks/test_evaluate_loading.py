@@ -88,11 +88,11 @@ def test_a_hub_that_cannot_be_reached_is_said_within_seconds(home: Path, monkeyp
         monkeypatch.delenv(switch)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.delenv("HF_HOME", raising=False)
-    started = time.process_time(), time.monotonic()
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     with pytest.raises(DataError, match=r"tasks\[0\]: piqa: .* hub .*127\.0\.0\.1:1 cannot be reached"):
         load_benchmarks([BenchmarkConfig(name="piqa")], 1)
-    assert time.process_time() - started[0] < 8  # most of it the import of lm-eval; by itself 25 s of waiting
-    assert time.monotonic() - started[1] < 20
+    assert sum(waits) < 1, "left alone, the libraries wait 25 s between their attempts"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     before = dict(os.environ)
     with pytest.raises(DataError, match=r"blimp: .* HF_HUB_OFFLINE is set"):

@@ -1,11 +1,11 @@
 """What the filter measures: values that can be worked out by hand, and the traps of each rule."""
 
-import time
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import cost_in_loops
 
 from tasks.filter import FilterConfig
 from tasks.filter.edit import edit
@@ -144,12 +144,9 @@ def test_a_field_that_is_given_wins_over_the_preset_and_null_switches_a_rule_off
 
 
 def test_quality_and_repetition_are_fast() -> None:
-    """780 documents a second on a free core; half of that is asked for here, where others compute too."""
+    """100 documents of 2.8 kB take 12 Python loops of 100,000 turns; twice that is allowed."""
     words = ("the quick brown fox jumps over that lazy dog and runs to " * 40).split()
     texts = [" ".join(f"{word}{(place * number) % 13}" for place, word in enumerate(words)) for number in range(1, 101)]
     assert sum(map(len, texts)) / len(texts) > 2600
     signals(texts[0])
-    started = time.process_time()
-    for text in texts:
-        signals(text)
-    assert time.process_time() - started < 100 / 390
+    assert cost_in_loops(lambda: [signals(text) for text in texts]) < 24

@@ -3,13 +3,13 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from support import wait_until
 from tiny_model import LocalContext, artifact
 
 from model.shape import SIZES
@@ -123,8 +123,7 @@ def test_a_trainer_that_does_not_end_is_killed(tmp_path, monkeypatch):
         "pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
     )
     process = training.subprocess.Popen([sys.executable, "-c", code, str(ready)], start_new_session=True)
-    while not ready.exists():
-        time.sleep(0.01)
+    wait_until(ready.exists, "the signal is ignored", process)
     training._end(process)
     assert process.returncode == -9
 
