@@ -69,7 +69,7 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
     """
     name, _, stage = reference.partition("/")
     store.sync_runs()
-    run_file = find_run(store.home, name)
+    run_file = find_run(store.home, name, stage or "collect")
     if stage:
         stage_row(run_file, stage)
     run = _Run(store, run_file, stage or None)

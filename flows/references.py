@@ -32,7 +32,7 @@ def resolve(store: Store, reference: str) -> Found:
     if rest and (head == "latest" or _names_run(store, head)):
         stage, *rest = rest
         artifact = _intact_manifest(
-            store, reference, stage_row(find_run(store.home, head), stage)["artifact"]["digest"]
+            store, reference, stage_row(find_run(store.home, head, stage), stage)["artifact"]["digest"]
         )
         return _within(artifact, rest, reference)
     if head == "latest" or _names_run(store, head):

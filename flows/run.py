@@ -15,6 +15,7 @@ from flows.verdict import PROMOTED, verdict_lines
 from storage.artifacts import Artifact, Part
 from storage.errors import StoreError, refusal
 from storage.home import prepare_home
+from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.shared import open_store
 from storage.store import Store
@@ -50,6 +51,7 @@ def execute(
     home = prepare_home()
     store = open_store(home)
     error: BaseException | None = None
+    calm = ExitStack()
     with ExitStack() as stack, ExitStack() as planning:
         planning.enter_context(store.unswept())
         plan = make_plan(store, recipe, options, pipeline)
@@ -75,25 +77,27 @@ def execute(
                 else:
                     _build_with_tracking(pipeline, recipe, builder, run, plan, left_open, ending)
         except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
+            calm.enter_context(undisturbed())  # a second Ctrl-C must not lose what is written down of the first
             error = refusal(caught, home) or caught
         finally:
             terminal.clear()
-    report = ending.conclude(error)
-    try:
-        run.finish(run.data["status"], run.data["seconds"])
-    except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
-        run.data["status"] = run.data["status"] if error else FAILED
-        error = error or refusal(caught, run.path) or caught
-    try:
-        store.share_run(run.path)
-    except (StoreError, OSError) as caught:  # what was built is there; only the list of runs lacks this one
-        run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
-    for warning in run.data.get("warnings", []):
-        print(warning, file=out)
-    _say_end(run.data, builder.results, report, out)
-    told = ("status", "seconds", "stages", "verdict")
-    result = {"run": run.name, **{name: run.data[name] for name in told if name in run.data}}
-    return result | {"report": str(report) if report else None}, error
+    with calm:
+        report = ending.conclude(error)
+        try:
+            run.finish(run.data["status"], run.data["seconds"])
+        except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
+            run.data["status"] = run.data["status"] if error else FAILED
+            error = error or refusal(caught, run.path) or caught
+        try:
+            store.share_run(run.path)
+        except (StoreError, OSError) as caught:  # what was built is there; only the list of runs lacks this one
+            run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
+        for warning in run.data.get("warnings", []):
+            print(warning, file=out)
+        _say_end(run.data, builder.results, report, out)
+        told = ("status", "seconds", "stages", "verdict")
+        result = {"run": run.name, **{name: run.data[name] for name in told if name in run.data}}
+        return result | {"report": str(report) if report else None}, error
 
 
 class _Ending:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from flows.estimates import Estimate
 from flows.plan import PlannedStage
+from storage.errors import OutputError
 from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Listener, StageResult
@@ -142,7 +143,7 @@ def effort(result: StageResult) -> list[str]:
 
 
 class Unbroken:
-    """A text stream whose reader may go away (as `head` does) without ending the run that writes to it."""
+    """A text stream whose reader may go away (as `head` does), or whose disk may fill, without ending the run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -151,14 +152,14 @@ class Unbroken:
         """Write, or drop the text where nobody reads any more."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
+        except (OSError, OutputError):
             return len(text)
 
     def flush(self) -> None:
         """Flush; where nobody reads any more, what follows goes nowhere."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
+        except (OSError, OutputError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 

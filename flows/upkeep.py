@@ -42,6 +42,9 @@ def verify_store(store: Store) -> dict[str, Any]:
         verifier.artifact(digest)
     for path in sorted((store.root / "shards").glob("*/[0-9a-f]*")):
         verifier.shard(path)
+    for path in store.damaged_builds():
+        what = f"build record damaged, or none of ours: {path.relative_to(store.home)}"
+        verifier.stages[path.parent.name].damage.append({"artifact": "", "what": what})
     return {"artifacts": len(digests), **verifier.result()}
 
 
@@ -141,7 +144,7 @@ def verify_text(result: Mapping[str, Any]) -> str:
         count = len({line["what"] for line in row["damage"]})
         state = f"{count} damaged" if count else "intact"
         lines.append(f"{row['stage']:<12}{row['artifacts']:>9,}{row['files']:>9,}{size(row['bytes']):>11}  {state}")
-        lines += [f"  {line['artifact'][:8] or 'shard':<10}{line['what']}" for line in row["damage"]]
+        lines += [f"  {line['artifact'][:8] or '-':<10}{line['what']}" for line in row["damage"]]
     lines.append(
         f"{result['artifacts']:,} artifacts, {size(result['bytes'])} re-hashed in {duration(result['seconds'])}, "
         f"{result['damaged']} damaged" + (": the next run that needs them rebuilds them" if result["damaged"] else "")

@@ -55,7 +55,9 @@ def read_yaml(path: Path, model: type[BaseModel], what: str) -> dict[str, Any]:
 
 def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     """All that is wrong with a document, a line each, with the nearest known name for an unknown one."""
-    lines = [_explain_one(details, model) for details in error.errors(include_url=False)]
+    errors = error.errors(include_url=False)
+    own = [details for details in errors if details["type"] != "default_factory_not_called"]  # follows from another
+    lines = [_explain_one(details, model) for details in own or errors]
     return f"{where}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
 
 

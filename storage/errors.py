@@ -20,6 +20,7 @@ class LlmillError(Exception):
     """Something that the user can mend; the message says where and how."""
 
     exit_status = 2
+    reported = False  # whether the `--json` object on stdout has told it
 
 
 class ConfigError(LlmillError):
@@ -32,6 +33,10 @@ class DataError(LlmillError):
 
 class StoreError(LlmillError):
     """The home or the store cannot be read or written."""
+
+
+class OutputError(LlmillError):
+    """What a command prints can't be written where its output goes."""
 
 
 class TimeLimitError(LlmillError):

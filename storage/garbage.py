@@ -1,9 +1,9 @@
 """Garbage collection: delete what nothing reaches, beside runs that go on.
 
-Roots are the artifacts of the last runs, of the newest completed one (`latest`) and of those under way, all
-artifacts that the caller keeps (the releases), and the named references. An artifact reaches its own parts, the jobs
-that its builds have used (they save work for new data) with their shards, and the build records of all its ancestors,
-so that its lineage can still be told when the ancestors' data are gone.
+Roots are the artifacts of the last runs, of the newest completed one (`latest`) and of those under way, the newest of
+each stage of each recipe, all artifacts that the caller keeps (the releases), and the named references. An artifact
+reaches its own parts, the jobs that its builds have used (they save work for new data) with their shards, and the
+build records of all its ancestors, so that its lineage can still be told when the ancestors' data are gone.
 
 Why nothing in use is deleted: whoever finds something in the store or puts it there holds `Store.unswept()` until it
 is noted in the run file; the collector takes the same lock alone while it marks and moves. Under way for hours,
@@ -12,12 +12,13 @@ While one does, or a run that was kept may resume it, all jobs and shards of its
 moved aside, each by one rename, and deleted when the lock is free again.
 """
 
+import os
 import shutil
 import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def collect_garbage(store: Store, keep_runs: int, keep: Keep, *, dry_run: bool) 
     if not store.home.is_dir():
         return []
     trash = store.root / f".trash-{uuid.uuid4().hex}"
-    with locked(store.work / SWEEP_LOCK, shared=dry_run):
+    lock = store.work / SWEEP_LOCK
+    unlockable = dry_run and not lock.exists() and not os.access(store.home, os.W_OK)  # a home that is only looked at
+    with nullcontext() if unlockable else locked(lock, shared=dry_run):
         found = list(_measured(_dead(store, _mark(store, keep_runs, keep))))
         if not dry_run and found:
             trash.mkdir(parents=True)
@@ -84,6 +87,7 @@ def _mark(store: Store, keep_runs: int, keep: Keep) -> _Live:
     manifests = {digest: store.artifact(digest) for digest in store.artifacts()}
     roots = {row["artifact"]["digest"] for run in kept for row in run["stages"] if "artifact" in row}
     roots |= {digest for digest, artifact in manifests.items() if artifact and keep(artifact)}
+    roots |= _newest_of_recipes(store.home) if keep_runs else set()
     roots |= kept_by_refs(store)
     artifacts = {digest: artifact for digest, artifact in manifests.items() if artifact and digest in roots}
 
@@ -126,6 +130,17 @@ def _kept_runs(home: Path, count: int) -> list[dict[str, Any]]:
     under_way = [run for run in known if run["status"] == RUNNING]
     completed = [run for run in known if run["status"] in (COMPLETED, REUSED)]
     return [*under_way, *(known[-count:] + completed[-1:] if count else [])]
+
+
+def _newest_of_recipes(home: Path) -> set[str]:
+    """The newest artifact of each stage of each recipe: many runs that end early push no model out."""
+    newest = {
+        (run.get("recipe_name"), row["stage"]): row["artifact"]["digest"]
+        for run in runs(home)
+        for row in run["stages"]
+        if "artifact" in row
+    }
+    return set(newest.values())
 
 
 def _ancestors(digests: set[str], records: Sequence[dict[str, Any]]) -> set[str]:

@@ -1,7 +1,7 @@
 """Leases: locks on a shared store that free themselves when their holder dies.
 
 ```
-leases/<key>/<generation>.json     {holder, home, seconds, beat, free}
+leases/<key>/<generation>.json     {run, host, process, since, home, seconds, beat, free}
 ```
 
 The newest generation is the lock. Its holder changes `beat` every third of the lease; when it is done it marks its
@@ -19,22 +19,22 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from storage.canonical import canonical_json, digest_of
 from storage.errors import StoreError
 from storage.remote import Remote
+from storage.waiting import TELL_SECONDS, Waiting, describe_holder
 
 SHARE_WATCHED = 0.9  # of the lease: with the polls around it, a dead holder is found within its lease
 POLLS_A_LEASE = 20
 MAX_POLL_SECONDS = 3.0
 BEATS_A_LEASE = 3
 MAX_SECONDS = 3600.0
-
-Waiting = Callable[[str], None]
 
 
 def nobody(holder: str) -> None:
@@ -48,13 +48,20 @@ def home_identity(home: Path) -> str:
 
 
 @contextmanager
-def leased(remote: Remote, key: str, home: str, seconds: float, waiting: Waiting = nobody) -> Iterator[None]:
-    """Hold the lease of a key; waits while another holds it, and tells `waiting` once who that is.
+def leased(
+    remote: Remote,
+    key: str,
+    home: str,
+    seconds: float,
+    waiting: Waiting = nobody,
+    holder: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Hold the lease of a key; waits while another holds it, and tells `waiting` who that is, at once and each minute.
 
     The caller holds the key's `flock` in its home, so a lease that this very home has left behind is a dead one's
     and is taken over at once.
     """
-    lease = _Lease(remote, f"leases/{key}", home, seconds)
+    lease = _Lease(remote, f"leases/{key}", home, seconds, holder or {})
     lease.acquire(waiting)
     beating = threading.Thread(target=lease.keep, name="lease", daemon=True)
     beating.start()
@@ -65,11 +72,14 @@ def leased(remote: Remote, key: str, home: str, seconds: float, waiting: Waiting
 
 
 class _Lease:
-    def __init__(self, remote: Remote, folder: str, home: str, seconds: float) -> None:
+    def __init__(self, remote: Remote, folder: str, home: str, seconds: float, holder: Mapping[str, str]) -> None:
         self._remote, self._folder, self._seconds = remote, folder, seconds
         self._body: dict[str, Any] = {
             "format": 1,
-            "holder": f"{socket.gethostname()}, process {os.getpid()}",
+            **holder,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "home": home,
             "seconds": seconds,
             "beat": 0,
@@ -81,7 +91,7 @@ class _Lease:
 
     def acquire(self, waiting: Waiting) -> None:
         seen: tuple[int, bytes | None, float] = (0, None, 0.0)  # the newest lease and since when it is unchanged
-        told = False
+        next_telling = 0.0
         while True:
             newest = self._newest()
             data = self._remote.read(self._path(newest)) if newest else None
@@ -95,9 +105,9 @@ class _Lease:
                 if self._create(newest + 1):
                     return
                 continue
-            if not told and body:  # an object that is being written, or was just followed, tells nothing yet
-                waiting(str(body.get("holder", "another worker")))
-                told = True
+            if body and time.monotonic() >= next_telling:  # one that is being written tells nothing yet
+                waiting(describe_holder(body))
+                next_telling = time.monotonic() + TELL_SECONDS
             time.sleep(min(MAX_POLL_SECONDS, promised / POLLS_A_LEASE))
 
     def _create(self, generation: int) -> bool:

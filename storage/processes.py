@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from storage.bystander import bystander
 
@@ -34,6 +36,22 @@ def watch_parent(parent_pid: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+@bystander
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off what would interrupt the main thread: a second Ctrl-C while the first one's end is written down."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in interrupts}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ says `running` without a held lock tells of a dead run.
 import fcntl
 import os
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from storage.errors import DataError
 from storage.files import locked, read_json, write_json
 
 FORMAT = 1
+CLOCK_SECONDS = 600  # that another machine's clock may be ahead
 RUNNING, COMPLETED, REUSED, FAILED, INTERRUPTED, CRASHED = (
     "running",
     "completed",
@@ -62,9 +63,13 @@ class Run:
 
 
 def runs(home: Path) -> list[dict[str, Any]]:
-    """All runs, oldest first; a file that cannot be read is passed over (`damaged_runs` names it)."""
+    """All runs, oldest first; a file that cannot be read is passed over (`damaged_runs` names it).
+
+    A run dated ahead of the clock counts as older than all others: it was never the newest, whatever its clock said.
+    """
     found = (_read_run(path) for path in (home / "runs").glob("*.json"))
-    return sorted((run for run in found if run is not None), key=lambda run: run["started"])
+    now = (datetime.now(UTC) + timedelta(seconds=CLOCK_SECONDS)).isoformat(timespec="microseconds")
+    return sorted((run for run in found if run is not None), key=lambda run: (run["started"] <= now, run["started"]))
 
 
 def attempts_of(home: Path, flow_run: str) -> list[dict[str, Any]]:
@@ -85,13 +90,27 @@ def _read_run(path: Path) -> dict[str, Any] | None:
     rows: Any = run.get("stages")
     texts = [run.get("status"), run.get("started")]
     whole = all(isinstance(text, str) for text in texts) and isinstance(rows, list)
-    return run if whole and all(isinstance(row, dict) and {"stage", "outcome"} <= row.keys() for row in rows) else None
+    return run if whole and all(_is_row(row) for row in rows) else None
 
 
-def find_run(home: Path, reference: str) -> dict[str, Any]:
-    """The run named by its name, the start of it, the four digits at its end, or `latest` (the newest completed)."""
+def _is_row(row: Any) -> bool:
+    """Whether a stage's row holds what is read of it."""
+    if not isinstance(row, dict) or not {"stage", "outcome"} <= row.keys():
+        return False
+    artifact = row.get("artifact", {"digest": "", "uri": ""})
+    return isinstance(artifact, dict) and all(isinstance(artifact.get(name), str) for name in ("digest", "uri"))
+
+
+def find_run(home: Path, reference: str, stage: str | None = None) -> dict[str, Any]:
+    """The run named by its name, the start of it, the four digits at its end, or `latest`.
+
+    `latest` is the newest completed run; for a `stage` the newest run that has an artifact of it.
+    """
     known = runs(home)
     if reference == "latest":
+        for run in reversed(known) if stage else ():
+            if any(row["stage"] == stage and "artifact" in row for row in run["stages"]):
+                return run
         done = [run for run in known if run["status"] in (COMPLETED, REUSED)]
         if not done:
             raise DataError(f"{home}: no completed run yet. Start one with `llmill run`")

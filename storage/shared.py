@@ -17,7 +17,7 @@ when the run ends or by the next run that reuses it, and is said.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +30,7 @@ from storage.files import link_or_copy, locked, remove_tree, write_atomic, write
 from storage.leases import home_identity, leased, nobody
 from storage.remote import Remote, remote_in_force
 from storage.store import DamagedError, JobRecord, Store, Tell, is_intact, seal, silent, whole_build
+from storage.waiting import Waiting
 
 GENERATIONS = "store/refs"
 KNOWN_RUNS = 200  # so many of the newest are brought home
@@ -61,10 +62,12 @@ class SharedStore(Store):
         self._generation = 0  # of the names, as last read
 
     @contextmanager
-    def lock(self, key: str, seconds: float, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+    def lock(
+        self, key: str, seconds: float, waiting: Waiting = nobody, holder: Mapping[str, str] | None = None
+    ) -> Iterator[None]:
         with (
-            self.own.lock(key, seconds, waiting),
-            leased(self.remote, key, home_identity(self.work), seconds, waiting),
+            self.own.lock(key, seconds, waiting, holder),
+            leased(self.remote, key, home_identity(self.work), seconds, waiting, holder),
         ):
             yield
 

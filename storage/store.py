@@ -27,10 +27,12 @@ from storage.artifacts import Artifact, Part, StoredFile, artifact_manifest, par
 from storage.canonical import digest_file, digest_of
 from storage.errors import StoreError
 from storage.files import fsync_path, locked, read_json, remove_tree, write_atomic, write_json
+from storage.waiting import Waiting, held
 
 PUBLISHED_TIME = 946_684_800  # 2000-01-01: the modification time of every published file
 FORMAT = 1
 SWEEP_LOCK = "sweep.lock"
+CHECKSUM = "checksum"  # of a build record: the digest of all else in it
 _NEEDED: dict[str, Any] = {  # of a build record, by kind
     **dict.fromkeys(("stage", "key", "artifact", "finished", "run"), str),
     **dict.fromkeys(("identity", "summary"), dict),
@@ -71,6 +73,7 @@ class Store:
         self.builds = home / "builds"
         self.work = home / "work"
         self.names_path = self.root / "refs.json"
+        self._builds: dict[Path, tuple[tuple[int, int, int], dict[str, Any] | None]] = {}
 
     @contextmanager
     def unswept(self) -> Iterator[None]:
@@ -82,12 +85,15 @@ class Store:
             yield
 
     @contextmanager
-    def lock(self, key: str, seconds: float, waiting: Callable[[str], None] = lambda holder: None) -> Iterator[None]:
+    def lock(
+        self, key: str, seconds: float, waiting: Waiting = lambda holder: None, holder: Mapping[str, str] | None = None
+    ) -> Iterator[None]:
         """Hold the lock of a key: who builds it is alone. The kernel frees it when its holder dies.
 
-        In a shared store a lease of so many seconds goes with it, and `waiting` is told who else holds that.
+        `waiting` is told who else holds it, at once and each minute; `holder` says who this is: `{"run": NAME}`.
+        In a shared store a lease of so many seconds goes with it.
         """
-        with locked(self.work / f"{key}.lock"):
+        with held(self.work / f"{key}.lock", holder or {}, waiting):
             yield
 
     # A shared store (shared.py) does more here ------------------------------------------------------------------
@@ -250,16 +256,32 @@ class Store:
     # Build records ----------------------------------------------------------------------------------------------
 
     def record_build(self, record: dict[str, Any]) -> None:
-        write_json(self._build_path(record["stage"], record["key"]), record)
+        told = {name: value for name, value in record.items() if name != CHECKSUM}
+        write_json(self._build_path(record["stage"], record["key"]), told | {CHECKSUM: digest_of(told)})
 
     def build(self, stage: str, key: str) -> dict[str, Any] | None:
         return _read_build(self._build_path(stage, key))
 
+    def damaged_builds(self) -> list[Path]:
+        """The files among the build records that are none, or not as they were written: they count as absent."""
+        return [path for path in sorted(self.builds.glob("*/*.json")) if _read_build(path) is None]
+
     def builds_of(self, stage: str) -> list[dict[str, Any]]:
         """All build records of a stage, newest last."""
-        found = (_read_build(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
+        found = (self._known_build(path) for path in (self.builds / stage).glob("[0-9a-f]*.json"))
         whole = [record for record in found if record is not None]
         return sorted(whole, key=lambda record: (record["finished"], record["key"]))
+
+    def _known_build(self, path: Path) -> dict[str, Any] | None:
+        """A build record, parsed once for each state of its file: a plan asks for all of a stage several times."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        state = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._builds.get(path, (None, None))[0] != state:
+            self._builds[path] = (state, _read_build(path))
+        return self._builds[path][1]
 
     def record_jobs(self, stage: str, key: str, jobs: Iterable[str]) -> None:
         """Note which jobs a build has used: they save work for later builds, so they stay as long as it does."""
@@ -286,7 +308,8 @@ def whole_build(name: Path | str, record: Any) -> dict[str, Any] | None:
     whole = all(isinstance(record.get(name), kind) for name, kind in _NEEDED.items()) and all(
         isinstance(record["identity"].get(name), kind) for name, kind in _NEEDED_OF_IDENTITY.items()
     )
-    return record if whole else None
+    told = {name: value for name, value in record.items() if name != CHECKSUM}
+    return record if whole and record.get(CHECKSUM) == digest_of(told) else None
 
 
 def _check_format(path: Path | str, record: Mapping[str, Any]) -> None:

@@ -95,7 +95,7 @@ class Listener:
         """A stage is about to be built."""
 
     def waits(self, stage: str, holder: str) -> None:
-        """A stage waits for another worker, which builds the same."""
+        """A stage waits for a run that builds the same; told at once and again each minute."""
 
     def progressed(self, stage: str, progress: Progress) -> None:
         """A stage tells how far it is."""
@@ -235,7 +235,9 @@ class Builder:
 
     def _lock(self, stage: Stage, key: str) -> AbstractContextManager[None]:
         lease = self.execution.lease_seconds
-        return self.store.lock(key, lease, lambda holder: self._tell("waits", stage.name, holder))
+        return self.store.lock(
+            key, lease, lambda holder: self._tell("waits", stage.name, holder), {"run": self.run, "stage": stage.name}
+        )
 
     def _share(self, result: StageResult) -> None:
         if result.record is not None:

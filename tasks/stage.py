@@ -347,7 +347,7 @@ def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
         yield f"version {new.stage}: {old['version']} -> {new.version}"
     before, after = _flatten(old["config"]), _flatten(new.config)
     for name in sorted(before.keys() | after.keys()):
-        if canonical_json(before.get(name)) != canonical_json(after.get(name)):
+        if not _is_same_value(before.get(name), after.get(name)):
             yield f"config {new.stage}.{name}: {_shown(before.get(name))} -> {_shown(after.get(name))}"
     yield from _changed_names("code", old["code"], new.code)
     for label in sorted(set(old["inputs"]) | set(new.inputs)):
@@ -358,6 +358,13 @@ def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     for name in sorted(set(old["libraries"]) | set(new.libraries)):
         if old["libraries"].get(name) != new.libraries.get(name):
             yield f"library {name}: {old['libraries'].get(name)} -> {new.libraries.get(name)}"
+
+
+def _is_same_value(one: Any, other: Any) -> bool:
+    """Whether two values have the same canonical form: 1 is not 1.0."""
+    if type(one) is type(other) and isinstance(one, (str, int, float, type(None))):
+        return bool(one == other)
+    return canonical_json(one) == canonical_json(other)
 
 
 def _changed_names(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

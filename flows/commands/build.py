@@ -39,6 +39,8 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
     report, error = (execute or build)(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)
+        if isinstance(error, LlmillError):
+            error.reported = True
     if isinstance(error, LlmillError | KeyboardInterrupt | SyntaxError):
         raise error
     if error is not None:

@@ -40,9 +40,13 @@ class Module:
             what = error.msg if isinstance(error, SyntaxError) else str(error)
             raise ConfigError(f"{original(self.path)}{line}: the code does not parse ({what})") from None
         imports = Imports()
-        for node in ast.walk(tree):
+        waiting: list[ast.stmt] = list(tree.body)
+        while waiting:  # decorators and loggers are imported at the top, though perhaps inside an `if` or a `try`
+            node = waiting.pop()
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 imports.read(node, self.name, self.package)
+            elif isinstance(node, (ast.If, ast.Try)):
+                waiting.extend(inner for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.stmt))
         essence = Essence(imports, aspects)
         stripped: ast.Module = essence.visit(tree)
         self.bystanders = essence.bystanders

@@ -27,6 +27,7 @@ from model.shape import Shape
 from storage.artifacts import Artifact
 from storage.canonical import digest_file
 from storage.errors import DataError
+from storage.files import clone_or_copy
 from tasks.chat import CHAT_TEMPLATE
 from tasks.context import Context, Summary
 from tasks.generation import GENERATION_CONFIG
@@ -70,7 +71,7 @@ def make_release(
     ):
         files = {file.name: file for file in artifact[part].files}
         for name in names:
-            context.link("release", name, files[name])
+            clone_or_copy(files[name].path, folder / name)  # whoever edits the release touches no other stage
 
     samples = _samples(config, tuned["model"].path, tokenizer["tokenizer"].path, scores, context)
     _write_json(folder / "config.json", settings | _special_ids())

@@ -53,7 +53,7 @@ def test_an_epoch_of_the_pairs_that_are_chosen_takes_what_it_took(smoke_home: Pa
     summary["steps"] = collected // 2 // pairs_per_step
     summary["training_pairs"] = summary["steps"] * pairs_per_step
     identity["config"] |= {"steps": None, "epochs": 1.0, "shared_words": 2}
-    path.write_text(json.dumps(record))
+    Store(smoke_home).record_build(record)
     for shared_words, times in ((2, 1.0), (0, collected / summary["training_pairs"])):
         settings = ("finetune.steps=null", "finetune.epochs=1", f"finetune.shared_words={shared_words}")
         line = plan(smoke_home, *settings, "finetune.seed=7")["finetune"]
@@ -69,7 +69,7 @@ def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Pa
 
 def test_what_is_unknown_beside_reuses_is_no_bound(smoke_home: Path) -> None:
     (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "resumed": True}))
+    Store(smoke_home).record_build({**json.loads(path.read_text()), "resumed": True})
     lines = list(plan(smoke_home, "finetune.seed=7").values())[:7]
     assert plan_text(lines).endswith("time unknown")
     assert plan_text(lines[:6]).endswith("at most about 0.0 s")
@@ -86,11 +86,11 @@ def test_another_machine_s_seconds_count_less(smoke_home: Path) -> None:
     here = estimate(plan(smoke_home, "pretrain.steps=41")["pretrain"])
     (path,) = (smoke_home / "builds" / "pretrain").glob("*.json")
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "host": {**record["host"], "processor": "another"}}))
+    Store(smoke_home).record_build({**record, "host": {**record["host"], "processor": "another"}})
     there = estimate(plan(smoke_home, "pretrain.steps=41")["pretrain"])
     assert there.seconds == here.seconds and there.spread > 2 * here.spread
     for partly in ({"resumed": True}, {"shards_reused": 3}):
-        path.write_text(json.dumps({**record, **partly}))
+        Store(smoke_home).record_build({**record, **partly})
         assert plan(smoke_home, "pretrain.steps=41")["pretrain"].estimate is None, "the end of a build is not its time"
 
 

@@ -93,7 +93,7 @@ def test_with_no_run_kept_releases_and_named_references_remain(copy: Path) -> No
     stages = sorted(Store(copy).artifact(digest).stage for digest in artifacts(copy))  # type: ignore[union-attr]
     assert stages == ["finetune", "release", "release"] and tuned in artifacts(copy)
     lineage = report_of(llmill("inspect", tuned, "--json", home=copy))["lineage"]
-    assert [node["stage"] for node in lineage["inputs"]] == ["pretrain", "tokenizer", "collect", "filter"]
+    assert [node["stage"] for node in lineage["inputs"]] == ["pretrain", "tokenizer", "filter"]
     assert not any(node["there"] for node in lineage["inputs"]), "told by build records alone"
 
 

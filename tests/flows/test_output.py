@@ -1,0 +1,66 @@
+"""Standard output: JSON and nothing else with `--json`, one error for one mistake, and a full disk behind it."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import llmill_command
+
+from storage.runs import runs
+
+
+def test_a_bad_recipe_is_an_object_with_json(home: Path, command: Any) -> None:
+    for arguments in (("run", "smoke"), ("plan", "smoke")):
+        status, out, err = command(*arguments, "--set", "filter.min_words=-3", "--json", home=home)
+        assert status == 2
+        assert list(json.loads(out)) == ["error"] and json.loads(out)["error"] in err
+
+
+def test_one_mistake_is_one_error(home: Path, command: Any) -> None:
+    _, _, err = command("plan", "smoke", "--set", "filter.min_words=-3", home=home)
+    assert err.count("filter.") == 2 and "filter.min_words: input should be" in err  # the option, and what is wrong
+
+
+def test_a_failing_run_prints_one_object(home: Path, command: Any) -> None:
+    missing = "collect.files=[{name: a, path: /nowhere.txt}]"
+    status, out, _ = command("run", "smoke", "--plain", "--json", "--set", missing, home=home)
+    assert status == 2
+    json.loads(out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_no_full_home(smoke_home: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*llmill_command(), "runs"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LLMILL_HOME": str(smoke_home)},
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "llmill: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupts_in_a_row_leave_an_interrupted_run(home: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [*llmill_command(), "run", "smoke", "--plain", "--to", "pretrain", "--set", "pretrain.steps=2000"],
+        env={**os.environ, "LLMILL_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(home.glob("work/pretrain-*/keep/**/manifest.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    while process.poll() is None:
+        process.send_signal(number)
+        time.sleep(0.3)
+    assert process.returncode == 130
+    assert [run["status"] for run in runs(home)] == ["interrupted"]
