@@ -24,7 +24,7 @@ def disagreements(client: Any, wanted: Mapping[str, tuple[str, str]], aliases: t
     return [
         f"{alias}: the store has {_named(wanted.get(alias))}, MLflow {_shown(found[alias])}"
         for alias in aliases
-        if [(one.model, one.release) for one in found[alias]] != [wanted[alias]] * (alias in wanted)
+        if [(one.model, one.release) for one in found[alias]] != ([wanted[alias]] if alias in wanted else [])
     ]
 
 

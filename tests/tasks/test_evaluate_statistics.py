@@ -87,3 +87,17 @@ def test_json_gets_no_infinity_and_no_nan() -> None:
 
 def test_clusters_count_from_zero_in_order_of_appearance() -> None:
     assert as_clusters(["b", "a", "b"]).tolist() == [0, 1, 0]
+
+
+def test_the_design_effect_by_hand() -> None:
+    """Two documents of two items each, one all right and one all wrong: residuals 1 and -1, so 2 x 2/1 = 4, against
+    0.5 x 0.5 x 4 x 4/3 under independence. Three documents of one item each are independent: 1."""
+    assert design_effect(np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1])) == pytest.approx(4 / (4 / 3))
+    assert design_effect(np.array([1.0, 0.0, 0.0]), np.arange(3)) == pytest.approx(1)
+    assert design_effect(np.array([1.0, 0.0, 1.0]), np.zeros(3, int)) == 1, "one document: nobody knows"
+
+
+def test_a_zero_has_no_sign_and_a_large_exponential_no_warning() -> None:
+    assert math.copysign(1, rounded(-0.0)) == 1
+    with np.errstate(over="raise"):
+        assert exponential(np.array([0.0, 1e6])).tolist() == [1, 1e300]

@@ -9,7 +9,7 @@ import pytest
 from tiny_model import LocalContext, artifact
 
 from storage.artifacts import Artifact
-from storage.errors import ConfigError
+from storage.errors import ConfigError, DataError
 from tasks.evaluate.scores import Item, Measure, missing_lines, score_lines, write_items, write_scores
 from tasks.retrain import GateConfig, judge, judge_first
 
@@ -48,7 +48,12 @@ def verdict(tmp_path: Path, config: GateConfig, *, old: dict[str, Any], new: dic
     candidate, champion = evaluation(tmp_path / "new", **new), evaluation(tmp_path / "old", **old)
     summary = judge.function(config, candidate, champion, context=context)
     record: dict[str, Any] = json.loads((tmp_path / "out" / "verdict" / "verdict.json").read_bytes())
-    assert summary["promote"] == record["promote"]
+    figure, worse = record["figure"], [guard["name"] for guard in record["guards"] if guard["verdict"] == "worse"]
+    assert summary == {
+        "promote": record["promote"],
+        **{name: figure.get(name) for name in ("difference", "low", "high", "old", "new", "items")},
+        "worse": ", ".join(worse),
+    }
     return record
 
 
@@ -59,6 +64,16 @@ def test_better_beyond_its_interval_is_promoted(tmp_path: Path) -> None:
     found = verdict(tmp_path, GATE, old=OLD, new={**OLD, "heldout": 1.9})
     assert found["promote"] and found["figure"]["verdict"] == "better"
     assert found["reasons"] == ["held-out text: bits per byte 2 -> 1.9, -0.1 [-0.1, -0.1]: better"]
+    assert found["confidence"] == GATE.confidence
+    figure = {name: found["figure"][name] for name in ("name", "items", "documents", "old", "new", "difference")}
+    assert figure == {
+        "name": "heldout/bits_per_byte",
+        "items": DOCUMENTS,
+        "documents": DOCUMENTS,
+        "old": pytest.approx(2),
+        "new": pytest.approx(1.9),
+        "difference": pytest.approx(-0.1),
+    }
     assert [guard["verdict"] for guard in found["guards"]] == ["not told apart", "not told apart"]
 
 
@@ -103,6 +118,11 @@ def test_what_was_not_measured_promotes_nothing_and_blocks_nothing(tmp_path: Pat
     assert not found["promote"] and "not measured" in found["reasons"][0]
 
 
+def test_two_guards_that_are_worse_are_both_named(tmp_path: Path) -> None:
+    found = verdict(tmp_path, GATE, old=OLD, new={**OLD, "heldout": 1.9, "answers": 1.6, "right": 4})
+    assert not found["promote"] and len(found["reasons"]) == 3
+
+
 def test_the_figure_may_be_that_of_the_answers(tmp_path: Path) -> None:
     found = verdict(tmp_path, GateConfig(figure="answers", guards=()), old=OLD, new={**OLD, "answers": 1.4})
     assert found["promote"] and found["figure"]["name"] == "answers/bits_per_byte"
@@ -117,7 +137,25 @@ def test_a_guard_that_is_no_figure_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_first_model_must_beat_token_frequencies(tmp_path: Path, unigram: float, sound: bool) -> None:
     found = evaluation(tmp_path / "e", **OLD, unigram=unigram)
     summary = judge_first.function(GATE, found, context=LocalContext(tmp_path / "out"))
-    assert summary["promote"] is sound
+    assert summary == {"promote": sound, "new": pytest.approx(2), "unigram": pytest.approx(unigram)}
+    record = json.loads((tmp_path / "out" / "verdict" / "verdict.json").read_bytes())
+    assert record["promote"] is sound and record["guards"] == []
+    assert record["figure"] == {"name": "heldout/bits_per_byte", "new": summary["new"], "unigram": summary["unigram"]}
+    assert record["reasons"] == [
+        f"without a rival, and {'sound' if sound else 'not sound'}: held-out text takes 2 bits per byte, "
+        f"token frequencies alone {unigram:.4g}"
+    ]
     missing = GateConfig(figure="answers")
     unmeasured = evaluation(tmp_path / "u", **{**OLD, "answers": None})
     assert not judge_first.function(missing, unmeasured, context=LocalContext(tmp_path / "out2"))["promote"]
+    record = json.loads((tmp_path / "out2" / "verdict" / "verdict.json").read_bytes())
+    assert record["reasons"] == ["without a rival, and the answers/bits_per_byte of this model was not measured"]
+
+
+def test_scores_that_cannot_be_read_name_the_file_and_the_stage(tmp_path: Path) -> None:
+    found = evaluation(tmp_path / "e", **OLD)
+    (found["scores"] / "scores.json").write_bytes(b"{half")
+    with pytest.raises(
+        DataError, match=r"scores\.json: not the scores of an evaluation .*; run the stage evaluate again"
+    ):
+        judge_first.function(GATE, found, context=LocalContext(tmp_path / "out"))

@@ -1,0 +1,158 @@
+"""What MLflow holds of a run, and whose aliases are those of the store: a real MLflow on SQLite, made once."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.artifacts import Part
+from storage.tracking import MAX_PARAMETER_CHARACTERS, Tracker, flat
+
+LONG = "x" * 1000
+
+
+def part(folder: Path, stage: str, name: str, digest: str) -> Part:
+    path = folder / "parts" / stage / name / digest
+    path.mkdir(parents=True)
+    (path / "file.txt").write_text(digest)
+    return Part(name, digest, path, ())
+
+
+class Recorded:
+    """A finished run, and a client that looks at it."""
+
+    def __init__(self, folder: Path) -> None:
+        import mlflow
+
+        self.home, self.release = folder / "home", part(folder, "release", "release", 64 * "a")
+        self.tracker = Tracker(self.home, "smoke-nano-1", {"name": "smoke", "pretrain": {"steps": 3}})
+        self.tracker.start()
+        documents = part(folder, "filter", "documents", 64 * "d")
+        config = {"steps": 3, "optimizer": {"rate": 0.5, "name": LONG}} | {f"field{number}": 1 for number in range(150)}
+        self.tracker.start_stage("pretrain", config, ["never built", "input changed"], [documents])
+        self.tracker.measure("pretrain", [{"step": 1, "loss": 3.0, "note": "no number"}, {"step": 2, "loss": 2.0}])
+        made = part(folder, "pretrain", "model", 64 * "e")
+        summary = {"tokens": 5, "resumed": True, "after": {"heldout": 1.5}, "best": "x"}
+        self.tracker.finish_stage("pretrain", "built", summary, [made])
+        self.tracker.start_stage("finetune", {}, ["never built"], [])
+        self.tracker.finish_stage("finetune", "failed", {}, [])
+        self.tracker.finish_stage("evaluate", "reused", {"bits": 1.0}, [])
+        self.tracker.log_page(documents.path / "file.txt", "page.html")
+        self.versions = [self.tracker.register("toy", self.release, {}) for _ in range(2)]
+        self.other = self.tracker.register("toy", part(folder, "release", "release", 64 * "b"), {})
+        self.tracker.finish("completed")
+        self.client = mlflow.MlflowClient(self.tracker.uri)
+
+    def run(self, name: str) -> Any:
+        found = {run.info.run_name: run for run in self.client.search_runs([str(self.tracker.experiment_id)])}
+        return found[name]
+
+    def text(self, run: str, artifact: str) -> str:
+        return Path(self.client.download_artifacts(self.run(run).info.run_id, artifact)).read_text()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    with pytest.MonkeyPatch.context() as patched:
+        for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "LLMILL_MLFLOW_PAGES"):
+            patched.delenv(variable, raising=False)
+        yield Recorded(tmp_path_factory.mktemp("recorded"))
+
+
+def test_a_run_and_its_stages_are_nested_named_and_closed_as_they_ended(recorded: Recorded) -> None:
+    assert recorded.tracker.failures == [] and recorded.tracker.unsent == 0
+    experiment = recorded.client.get_experiment_by_name("llmill")
+    assert experiment.artifact_location == (recorded.home / "mlflow" / "artifacts").as_uri()
+    runs = recorded.client.search_runs([experiment.experiment_id])
+    status = {run.info.run_name: run.info.status for run in runs}
+    assert status == {"smoke-nano-1": "FINISHED", "pretrain": "FINISHED", "finetune": "FAILED"}
+    parent = recorded.run("smoke-nano-1")
+    assert parent.data.tags["llmill.run"] == "smoke-nano-1" and parent.data.tags["llmill.recipe"] == "smoke"
+    assert parent.data.tags["llmill.status"] == "completed"
+    assert json.loads(recorded.text("smoke-nano-1", "recipe.json")) == {"name": "smoke", "pretrain": {"steps": 3}}
+    assert recorded.text("smoke-nano-1", "page.html") == 64 * "d"
+    stage = recorded.run("pretrain")
+    tags = {"mlflow.parentRunId": parent.info.run_id, "llmill.stage": "pretrain"}
+    assert stage.data.tags.items() >= {**tags, "llmill.why": "never built; input changed"}.items()
+    assert parent.info.start_time <= stage.info.start_time <= stage.info.end_time <= parent.info.end_time
+
+
+def test_parameters_figures_and_data_sets_of_a_stage(recorded: Recorded) -> None:
+    stage = recorded.run("pretrain")
+    assert len(stage.data.params) == 153
+    assert (stage.data.params["steps"], stage.data.params["optimizer.rate"]) == ("3", "0.5")
+    assert stage.data.params["optimizer.name"] == LONG[:MAX_PARAMETER_CHARACTERS]
+    assert stage.data.metrics == {"loss": 2.0, "tokens": 5, "after.heldout": 1.5}, "numbers, and a truth is none"
+    history = recorded.client.get_metric_history(stage.info.run_id, "loss")
+    assert sorted((metric.step, metric.value) for metric in history) == [(1, 3.0), (2, 2.0)]
+    assert json.loads(recorded.text("pretrain", "summary.json"))["best"] == "x"
+    inputs = [
+        (one.dataset.name, one.dataset.digest, one.tags[0].key, one.tags[0].value)
+        for one in stage.inputs.dataset_inputs
+    ]
+    assert sorted(inputs) == [
+        ("filter-documents", 16 * "d", "mlflow.data.context", "input"),
+        ("pretrain-model", 16 * "e", "mlflow.data.context", "output"),
+    ]
+
+
+def test_a_release_is_registered_once_for_each_digest(recorded: Recorded) -> None:
+    assert [str(version) for version in (*recorded.versions, recorded.other)] == ["1", "1", "2"]
+    version = recorded.client.get_model_version("toy", "1")
+    assert version.tags == {"llmill.release": 64 * "a", "llmill.run": "smoke-nano-1"}
+    assert version.run_id == recorded.tracker.run_id
+
+
+def test_aliases_follow_the_store_from_model_to_model_and_back_to_none(recorded: Recorded) -> None:
+    tracker, aliases = recorded.tracker, ("champion", "previous")
+    wanted = {"champion": ("toy", 64 * "a"), "previous": ("toy", 64 * "b")}
+    assert tracker.disagreements(wanted, aliases) == [
+        "champion: the store has toy aaaaaaaa, MLflow none",
+        "previous: the store has toy bbbbbbbb, MLflow none",
+    ]
+    assert tracker.mirror(wanted, aliases) == [] and tracker.disagreements(wanted, aliases) == []
+    found = [recorded.client.get_model_version_by_alias("toy", alias).version for alias in aliases]
+    assert [str(version) for version in found] == ["1", "2"]
+
+    assert str(tracker.register("renamed", recorded.release, {})) == "1"
+    moved = {"champion": ("renamed", 64 * "a")}
+    assert tracker.disagreements(moved, aliases) == [
+        "champion: the store has renamed aaaaaaaa, MLflow toy version 1 (aaaaaaaa)",
+        "previous: the store has none, MLflow toy version 2 (bbbbbbbb)",
+    ]
+    assert tracker.mirror(moved, aliases) == [] and tracker.disagreements(moved, aliases) == []
+    assert recorded.client.get_registered_model("toy").aliases == {}
+
+    unknown = {"champion": ("toy", 64 * "c")}
+    assert tracker.mirror(unknown, aliases) == ["champion: toy cccccccc is not registered in MLflow"]
+    assert recorded.client.get_registered_model("renamed").aliases == {}
+    recorded.client.create_registered_model("foreign")
+    recorded.client.create_model_version("foreign", recorded.release.path.as_uri())
+    recorded.client.set_registered_model_alias("foreign", "champion", "1")
+    assert tracker.disagreements({}, aliases) == ["champion: the store has none, MLflow foreign version 1 (not ours)"]
+    assert tracker.mirror({}, aliases) == [] and tracker.disagreements({}, aliases) == []
+
+
+def test_what_an_earlier_run_left_open_is_closed_as_it_ended(recorded: Recorded) -> None:
+    later = Tracker(recorded.home, "smoke-nano-2", {})
+    later.start()
+    assert later.run_id is not None
+    closed = recorded.run("finetune").info.run_id
+    assert later.close([later.run_id, closed, 32 * "0"], "crashed")
+    assert recorded.run("smoke-nano-2").info.status == "KILLED"
+    assert recorded.run("finetune").info.status == "FAILED", "what has ended stays as it is"
+
+
+def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = recorded.tracker
+    rest = f"#/experiments/{tracker.experiment_id}/runs/"
+    assert tracker.url() == f"http://127.0.0.1:5000/{rest}{tracker.run_id}?workflowType=machine_learning"
+    assert tracker.url("r", "page.html").endswith(f"{rest}r/artifacts/page.html?workflowType=machine_learning")
+    monkeypatch.setenv("LLMILL_MLFLOW_PAGES", "https://me:secret@pages.example/mlflow/")
+    assert tracker.url("r") == f"https://pages.example/mlflow/{rest}r?workflowType=machine_learning"
+
+
+def test_nested_settings_are_named_by_their_path() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2]}
