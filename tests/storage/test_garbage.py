@@ -50,14 +50,14 @@ def count(config: StageConfig, source: Artifact, *, context: Context) -> Summary
     return {}
 
 
-def run(home: Path, *chosen: str, status: str = "completed", **fields: Any) -> dict[str, Artifact]:
+def run(home: Path, *chosen: str, status: str = "completed", recipe: str = "toy", **fields: Any) -> dict[str, Artifact]:
     """Build both stages and leave a run file of it."""
     with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
         count(StageConfig(), words(WordsConfig(words=chosen)))
     artifacts = {result.stage: result.artifact for result in builder.results if result.artifact}
-    made = Run(home, "toy", "nano", {})
+    made = Run(home, recipe, "nano", {})
     made.data["stages"] = [
-        {"stage": name, "outcome": "built", "artifact": {"digest": artifact.digest}}
+        {"stage": name, "outcome": "built", "artifact": {"digest": artifact.digest, "uri": ""}}
         for name, artifact in artifacts.items()
     ]
     made.data |= fields
@@ -108,6 +108,15 @@ def test_what_the_last_runs_the_newest_completed_and_those_under_way_reach_stays
     assert kinds(gone) == {"build record": 8, "manifest": 4, "part": 4, "job": 4, "shard": 4}
     collect(home, 0)
     assert sorted(Store(home).artifacts()) == sorted(artifact.digest for artifact in going.values())
+
+
+def test_the_newest_of_each_stage_of_each_recipe_stays_where_runs_are_kept(home: Path) -> None:
+    run(home, "a", recipe="old")
+    newest = run(home, "b", "c", recipe="old")
+    run(home, "d", "e", "f")
+    assert kinds(collect(home, 1, dry_run=True)) == {"build record": 4, "manifest": 2, "part": 2, "job": 1, "shard": 1}
+    collect(home, 1)
+    assert all(Store(home).artifact_damage(artifact) == [] for artifact in newest.values())
 
 
 def test_what_the_caller_keeps_keeps_the_records_of_its_ancestors_and_not_their_data(home: Path) -> None:

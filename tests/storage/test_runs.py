@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from support import ROOT
 
 from storage.errors import DataError
-from storage.runs import Run, attempts_of, damaged_runs, find_run, mark_closed, mark_dead_runs, runs
+from storage.runs import CLOCK_SECONDS, Run, attempts_of, damaged_runs, find_run, mark_closed, mark_dead_runs, runs
 
 
 def write(home: Path, name: str, **fields: Any) -> str:
@@ -44,6 +45,14 @@ def test_runs_are_listed_by_their_start(home: Path) -> None:
     assert attempts_of(home, "g") == []
 
 
+def test_a_run_dated_ahead_of_the_clock_is_never_the_newest(home: Path) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=CLOCK_SECONDS - 60)
+    write(home, "a", started=soon.isoformat())
+    write(home, "b", started=(soon + timedelta(seconds=120)).isoformat())
+    write(home, "c", started="2026-01-02")
+    assert [run["run"] for run in runs(home)] == ["b", "c", "a"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -55,6 +64,8 @@ def test_runs_are_listed_by_their_start(home: Path) -> None:
         {"stages": ["collect"]},
         {"stages": [{"stage": "collect"}]},
         {"stages": [{"stage": "collect", "outcome": "built"}, {"outcome": "built"}]},
+        {"stages": [{"stage": "collect", "outcome": "built", "artifact": "a"}]},
+        {"stages": [{"stage": "collect", "outcome": "built", "artifact": {"digest": "a"}}]},
     ],
 )
 def test_a_file_that_is_no_run_of_this_version_is_passed_over_and_named(home: Path, fields: dict[str, Any]) -> None:
@@ -67,16 +78,25 @@ def test_a_file_that_is_no_run_of_this_version_is_passed_over_and_named(home: Pa
 
 
 def test_a_run_is_found_by_its_name_its_start_its_end_and_as_the_latest(home: Path) -> None:
-    short = write(home, "smoke-nano-20260101-000000-aaaa", started="1")
-    write(home, "smoke-nano-20260101-000000-aaaa-more", started="2", status="reused")
-    write(home, "quick-micro-20260101-000000-bbbb", started="3", status="failed")
-    assert find_run(home, "latest")["started"] == "2"
-    assert find_run(home, short)["started"] == "1", "a whole name, though another starts so"
-    assert find_run(home, "quick")["started"] == find_run(home, "bbbb")["started"] == "3"
+    short = write(home, "smoke-nano-20260101-000000-aaaa", started="2026-01-01")
+    write(home, "smoke-nano-20260101-000000-aaaa-more", started="2026-01-02", status="reused")
+    write(home, "quick-micro-20260101-000000-bbbb", started="2026-01-03", status="failed")
+    assert find_run(home, "latest")["started"] == "2026-01-02"
+    assert find_run(home, short)["started"] == "2026-01-01", "a whole name, though another starts so"
+    assert find_run(home, "quick")["started"] == find_run(home, "bbbb")["started"] == "2026-01-03"
     with pytest.raises(DataError, match=r"run smoke: 2 runs are named so: smoke-nano-\S+-aaaa, smoke-nano-\S+-more"):
         find_run(home, "smoke")
     with pytest.raises(DataError, match=r"run 'nano': not known in .*runs"):
         find_run(home, "nano")
+
+
+def test_the_latest_of_a_stage_is_the_newest_run_that_has_it(home: Path) -> None:
+    row = {"stage": "pretrain", "outcome": "built", "artifact": {"digest": "a", "uri": "b"}}
+    write(home, "a", started="2026-01-01", stages=[row])
+    write(home, "b", started="2026-01-02", status="failed", stages=[row])
+    write(home, "c", started="2026-01-03", stages=[{"stage": "pretrain", "outcome": "skipped"}])
+    assert find_run(home, "latest", "pretrain")["run"] == "b"
+    assert find_run(home, "latest", "release")["run"] == "c"
 
 
 def test_without_a_completed_run_there_is_no_latest(home: Path) -> None:
