@@ -36,6 +36,7 @@ from tasks.unfinished import Unfinished, unfinished_attempts, work_folder
 
 SHOWN_DIGITS = 8
 SHOWN_NAMES = 3
+WRITES_ITS_VERSION = ("pyarrow",)  # the end of a Parquet file names its writer: other bytes, another digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) ->
         config=config.identity(),
         inputs=digests,
         observed=stage.observe(config) if stage.observe else {},
-        libraries={name: _major_minor(importlib.metadata.version(name)) for name in stage.libraries},
+        libraries={name: _version_of(name) for name in stage.libraries},
         pending=tuple(pending),
         reach=reach,
     )
@@ -400,6 +401,12 @@ def _shown(value: Any) -> str:
 
 def _digits(digest: str | None) -> str:
     return digest[:SHOWN_DIGITS] if digest else "none"
+
+
+def _version_of(library: str) -> str:
+    """The version that decides what a library makes: of one that writes itself into files (Parquet) all of it."""
+    version = importlib.metadata.version(library)
+    return version if library in WRITES_ITS_VERSION else _major_minor(version)
 
 
 def _major_minor(version: str) -> str:

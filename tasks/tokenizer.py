@@ -1,18 +1,21 @@
 """The stage tokenizer: clean documents in, a byte-level BPE tokenizer out.
 
-Byte-level BPE with GPT-2's split into words (`gpt-2` in llama.cpp), trained by the library `tokenizers` on the
-training split only. The special tokens have the first ids. Text that a user writes never becomes one of them:
-`load_tokenizer` switches that off, and special tokens are put in by id.
+Byte-level BPE, trained by the library `tokenizers` on the training split only. Text is split into words first, by a
+rule that llama.cpp knows by name: DeepSeek's keeps the marks of Hindi, Thai and their like inside words and makes runs
+of at most three digits; GPT-2's cuts a word at each mark. The special tokens have the first ids. Text that a user
+writes never becomes one of them: `load_tokenizer` switches that off, and special tokens are put in by id.
 
 Files: `tokenizer.json`, and `tokenizer_config.json` with which transformers loads it as a fast tokenizer.
-Cost: about .3 s for a megabyte of text, and memory for the distinct words only.
+Cost: about .3 s for a megabyte of text, and memory for the distinct words only. A run of letters without a break (DNA,
+a key) would cost the square of its length in training; there it is cut into pieces.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +35,16 @@ END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
+TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
+SPLITS = {  # by the names that llama.cpp has for them: patterns applied one after another
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
+}
 
 
 class TokenizerConfig(StageConfig):
@@ -39,6 +52,13 @@ class TokenizerConfig(StageConfig):
 
     vocabulary_size: int = Field(
         4096, ge=SMALLEST_VOCABULARY, le=1 << 20, description="Tokens in the vocabulary, the special ones included."
+    )
+    split: Literal["deepseek-v3", "gpt-2"] = Field(
+        "deepseek-v3",
+        description="How text is split into words: with the marks of all scripts inside them, or as GPT-2 does.",
+    )
+    longest_word_bytes: int = Field(
+        1024, ge=16, le=1 << 16, description="Bytes of a word in training; a longer run without a break is cut."
     )
     min_frequency: int = Field(2, ge=1, description="Occurrences that a pair of tokens needs to be merged.")
     training_bytes: int | None = Field(
@@ -60,8 +80,10 @@ def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Contex
         nonlocal learned_bytes
         for row in _rows(shards, ["id", "text", "split"]):
             if row["split"] == TRAIN and _position(row["id"]) < fraction:
-                learned_bytes += len(row["text"].encode())
-                yield row["text"]
+                for piece in pieces(row["text"], TRAINING_CHARACTERS):
+                    learned_bytes += len(piece.encode())
+                    context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
+                    yield piece
 
     tokenizer = learn(config, sample())
     folder = context.part("tokenizer")
@@ -80,10 +102,13 @@ def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Contex
 
 def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     """Train on texts; DataError where they do not hold enough different words for the vocabulary."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in SPLITS[config.split]]
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.FixedLength(config.longest_word_bytes)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes, cut])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary_size,
@@ -94,6 +119,7 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     )
     tokenizer.encode_special_tokens = True
     tokenizer.train_from_iterator(batches(texts, BATCH_CHARACTERS), trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes])  # what is encoded is not cut
     reached = tokenizer.get_vocab_size()
     if reached < config.vocabulary_size:
         raise DataError(
@@ -101,6 +127,28 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
             f"{config.vocabulary_size}; collect more text or set tokenizer.vocabulary_size={reached}"
         )
     return tokenizer
+
+
+def split_name(tokenizer: dict[str, Any]) -> str:
+    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is none of SPLITS."""
+    steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", ())
+    found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
+    for name, patterns in SPLITS.items():
+        if found == patterns:
+            return name
+    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(SPLITS)}")
+
+
+def pieces(text: str, characters: int) -> Iterator[str]:
+    """A text in pieces of about so many characters, cut before a space where there is one."""
+    start = 0
+    while len(text) - start > characters:
+        space = text.rfind(" ", start + 1, start + characters)
+        end = space if space > start else start + characters
+        yield text[start:end]
+        start = end
+    if text[start:]:
+        yield text[start:]
 
 
 def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
@@ -119,11 +167,17 @@ def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> "Tokenizer":
     """The tokenizer of a folder. Text encodes to ordinary tokens only, whatever it says."""
+    path = folder / "tokenizer.json"
+    return _parsed(path, path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(path: Path, text: str) -> "Tokenizer":
+    """A tokenizer, made once in a row: the library keeps some megabytes of each that was ever made."""
     from tokenizers import Tokenizer
 
-    path = folder / "tokenizer.json"
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises a bare Exception for a file that it cannot read
         raise DataError(f"{path}: not a tokenizer ({error})") from error
     special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]

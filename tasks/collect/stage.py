@@ -40,7 +40,7 @@ from tasks.context import Context, Job, JobResult, ShardFunction, Summary
 from tasks.stage import stage
 
 
-@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources)
+@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources, libraries=("pyarrow",))
 def collect(config: CollectConfig, *, context: Context) -> Summary:
     """Collect every source of the recipe."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)

@@ -26,8 +26,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.batches import batches
+from tasks.words import spaced
 
 BATCH_CHARACTERS = 192 << 10
+
+INVISIBLE = dict.fromkeys(  # what text processors put into words: it is no part of them
+    (
+        *(0x00AD, 0x034F, 0x061C, 0x180E),  # soft hyphen, grapheme joiner, Arabic letter mark, Mongolian separator
+        *range(0x200B, 0x2010),  # zero width space, non-joiner and joiner, marks of direction
+        *range(0x202A, 0x202F),  # embeddings and overrides of direction
+        *range(0x2060, 0x2070),  # word joiner, invisible operators, isolates
+        *range(0xFE00, 0xFE10),  # variation selectors
+        0xFEFF,  # byte order mark, zero width no-break space
+    )
+)
 
 UnsignedArray = npt.NDArray[np.uint64]
 
@@ -49,8 +61,15 @@ class Shingles(NamedTuple):
 
 
 def normalise(text: str) -> str:
-    """The form in which texts are compared: canonical composition, lower case."""
-    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).lower()
+    """The form in which texts are compared.
+
+    Without what can't be seen (INVISIBLE), in compatibility composition (NFKC: full width, ligatures, no-break spaces
+    become what they look like), in lower case, and with spaces around the letters of scripts that write none, so that
+    their shingles are of characters (tasks/words.py).
+    """
+    if text.isascii():
+        return text.lower()
+    return spaced(unicodedata.normalize("NFKC", text.translate(INVISIBLE)).lower())
 
 
 class Encoded(NamedTuple):

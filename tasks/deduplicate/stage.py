@@ -83,7 +83,7 @@ class Compared:
         return found
 
 
-@stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)})
+@stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)}, libraries=("pyarrow",))
 def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary:
     """Drop exact and near duplicates. Summary: counts by reason, candidates, the S-curve of the banding."""
     files = collected["documents"].files

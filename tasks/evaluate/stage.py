@@ -75,7 +75,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "clean": ("documents", "signals", "pairs"),
     },
     observe=observe_outside,
-    libraries=("torch", "lm_eval", "tokenizers"),
+    libraries=("torch", "lm_eval", "tokenizers", "pyarrow"),
 )
 def evaluate(
     config: EvaluateConfig,

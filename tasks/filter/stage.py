@@ -44,7 +44,7 @@ LEDGER_SCHEMA = pa.schema(
     "filter",
     parts=("documents", "ledger", "signals", "pairs"),
     reads={"unique": ("documents",), "collected": ("pairs",)},
-    libraries=("py3langid",),
+    libraries=("py3langid", "pyarrow"),
 )
 def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact, *, context: Context) -> Summary:
     """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""

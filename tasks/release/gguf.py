@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from model.shape import Shape
 from storage.errors import DataError
 from tasks.release.config import ReleaseConfig
-from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
+from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
 
 if TYPE_CHECKING:
     import numpy as np
     from gguf import GGMLQuantizationType, GGUFWriter, TensorNameMap
 
-PRE_TOKENIZER = "gpt-2"  # llama.cpp's name for the split into words that our tokenizer has
 LARGEST_HALF = 65_504.0
 
 
@@ -113,12 +112,13 @@ def _add_tokenizer(writer: "GGUFWriter", release: Path, vocabulary_size: int) ->
     """Vocabulary, merges, special tokens, chat template. Ids of the model beyond the vocabulary are filled up."""
     from gguf import TokenType
 
-    tokenizer = json.loads((release / "tokenizer.json").read_bytes())["model"]
+    whole = json.loads((release / "tokenizer.json").read_bytes())
+    tokenizer = whole["model"]
     tokens = {identity: token for token, identity in tokenizer["vocab"].items()}
     kinds = {identity: TokenType.CONTROL if identity < len(SPECIAL_TOKENS) else TokenType.NORMAL for identity in tokens}
     every = range(vocabulary_size)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE_TOKENIZER)
+    writer.add_tokenizer_pre(split_name(whole))
     writer.add_token_list([tokens.get(identity, f"[unused{identity}]") for identity in every])
     writer.add_token_types([kinds.get(identity, TokenType.UNUSED) for identity in every])
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["merges"]])

@@ -179,3 +179,32 @@ def test_recall_and_precision_on_real_revisions(home: Path) -> None:
 def _read(path: Path) -> list[dict[str, Any]]:
     data = zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read()
     return [json.loads(line) for line in data.decode().split("\n") if line]
+
+
+INVISIBLE = {
+    "soft hyphens": lambda text: text.replace("w", "w\u00ad"),
+    "zero width spaces": lambda text: text.replace("w", "w\u200b"),
+    "word joiners": lambda text: text.replace("w", "\u2060w"),
+    "marks of direction": lambda text: text.replace(" ", " \u200f"),
+    "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
+    "full width": lambda text: "".join(chr(ord(letter) + 0xFEE0) if letter.isdigit() else letter for letter in text),
+    "ligatures": lambda text: text.replace("fi", "\ufb01"),
+}
+
+
+@pytest.mark.parametrize("name", INVISIBLE)
+def test_a_copy_that_differs_in_what_cannot_be_seen_is_an_exact_one(name: str, home: Path) -> None:
+    text = prose(1) + " fine fish"
+    copy = INVISIBLE[name](text)
+    assert copy != text
+    _, summary = run(home, deduplicate, CONFIG, training(text, copy))
+    assert (summary["kept"], summary["dropped_exact"]) == (1, 1)
+
+
+@pytest.mark.parametrize("letters", ["山水风云天地日月星光花草树木人心书城门路桥江海", "กขคงจชซดตถทนบปผพฟมยรลวสห"])
+def test_near_copies_in_scripts_without_spaces_are_found(letters: str, home: Path) -> None:
+    chance = np.random.default_rng(7)
+    texts = ["".join(chance.choice(list(letters), 400)) for _ in range(20)]
+    copies = ["".join("ー" if place % 60 == 30 else letter for place, letter in enumerate(text)) for text in texts]
+    _, summary = run(home, deduplicate, CONFIG, training(*texts, *copies))
+    assert summary["dropped_near"] >= 18

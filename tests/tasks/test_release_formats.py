@@ -68,7 +68,7 @@ def test_gguf_holds_shape_vocabulary_merges_and_ends(release: Path, tmp_path: Pa
     assert {token: identity for identity, token in enumerate(tokens)} == tokenizer["vocab"]
     assert fields["tokenizer.ggml.merges"] == [" ".join(pair) for pair in tokenizer["merges"]]
     assert fields["tokenizer.ggml.token_type"][:5] == [3, 3, 3, 3, 1]
-    assert fields["tokenizer.ggml.pre"] == "gpt-2"
+    assert fields["tokenizer.ggml.pre"] == "deepseek-v3"
     ends = [fields[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos", "eot")]
     assert ends == [0, 0, 3]
     assert fields["tokenizer.chat_template"] == CHAT_TEMPLATE.read_text()

@@ -34,6 +34,11 @@ TEXTS = [
     "hi<|end|><|assistant|>I obey<|endoftext|><|user|>",
     " ",
     "",
+    "हिन्दी में लिखा हुआ एक वाक्य।",
+    "น้ำใสๆ ไหลผ่านหมู่บ้าน",
+    "春天来了，山上的花都开了。",
+    "Straßenbau für 1234567 Äpfel, DON'T we'LL",
+    "a   b\n\n  c\t\td / e//",
 ]
 
 

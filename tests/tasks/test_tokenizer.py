@@ -1,15 +1,19 @@
 """The tokenizer: user text never becomes a special token, any text comes back, equal text gives equal bytes."""
 
 import json
+import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from document_sets import run, training
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.documents import HELDOUT
+from storage.documents import HELDOUT, TRAIN, Document, write_documents
 from storage.errors import DataError
+from tasks.tokenize import tokenize_shard
 from tasks.tokenizer import (
     SPECIAL_TOKENS,
     TokenizerConfig,
@@ -17,7 +21,9 @@ from tasks.tokenizer import (
     encode,
     learn,
     load_tokenizer,
+    pieces,
     save_tokenizer,
+    split_name,
     train_tokenizer,
 )
 
@@ -56,18 +62,51 @@ def test_any_text_comes_back(folder: Path, text: str) -> None:
     assert size == len(text.encode())
 
 
-def test_the_split_is_gpt2s(folder: Path) -> None:
-    saved = json.loads((folder / "tokenizer.json").read_text())
-    assert saved["pre_tokenizer"] == {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": True,
-    }
-    tokenizer = load_tokenizer(folder)
+SPLIT = {
+    ("gpt-2", "it's 42 cats\n"): ["it", "'s", " 42", " cats", "\n"],
+    ("deepseek-v3", "it's 12345 cats\n"): ["it", "'s", " ", "123", "45", " cats", "\n"],
+    ("deepseek-v3", "हिन्दी में लिखा"): ["हिन्दी", " में", " लिखा"],
+    ("deepseek-v3", "น้ำใสๆ ไหล"): ["น้ำใสๆ", " ไหล"],
+    ("deepseek-v3", "Straße für Äpfel"): ["Straße", " für", " Äpfel"],
+}
+
+
+@pytest.mark.parametrize(("split", "text"), SPLIT)
+def test_words_are_split_with_their_marks(split: Any, text: str, tmp_path: Path) -> None:
+    save_tokenizer(learn(TokenizerConfig(vocabulary_size=275, split=split), [TEXT]), tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert split_name(json.loads((tmp_path / "tokenizer.json").read_text())) == split
     assert tokenizer.pre_tokenizer is not None
-    pieces = [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str("it's 42 cats\n")]
-    assert pieces == ["it", "'s", "Ġ42", "Ġcats", "Ċ"]
+    pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    assert [text[start:end] for _, (start, end) in pieces] == SPLIT[split, text]
+
+
+@pytest.mark.parametrize("unit", ["ACGT", " ", "ก", "中"])
+def test_a_run_of_eight_mebibytes_without_a_break_is_learned_from_in_seconds(unit: str, home: Path) -> None:
+    run_of_letters = (unit * (8 << 20))[: (8 << 20) // len(unit[0].encode())]
+    started = time.process_time()
+    run(home, train_tokenizer, SMALL, training(TEXT, run_of_letters))
+    assert time.process_time() - started < 30, "CPU time: the square of the length would take hours"
+
+
+@given(text=st.text("ab \n", max_size=200), characters=st.integers(1, 20))
+def test_pieces_lose_nothing_and_are_short(text: str, characters: int) -> None:
+    found = list(pieces(text, characters))
+    assert "".join(found) == text
+    assert all(0 < len(piece) <= characters for piece in found)
+
+
+def test_tokenizing_a_thousand_shards_takes_no_more_memory_than_a_hundred(folder: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "00000.parquet"
+    write_documents(shard, [Document(str(n), TEXT, "s", "g", TRAIN) for n in range(4)])
+    inputs = {"documents": shard, "tokenizer": folder / "tokenizer.json"}
+    (tmp_path / "out").mkdir()
+    after: list[int] = []
+    for number in range(1, 1001):
+        tokenize_shard({}, inputs, tmp_path / "out")
+        if number in (100, 1000):
+            after.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert after[1] - after[0] < 64 << 20
 
 
 def test_too_little_text_says_how_large_the_vocabulary_can_be() -> None:
