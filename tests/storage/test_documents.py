@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from storage.documents import (
     Document,
     RowWriter,
     document_id,
+    document_row,
     read_documents,
     read_rows,
     split_of,
@@ -55,9 +57,28 @@ def test_long_texts_do_not_gather_in_memory(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(storage.documents, "ROW_GROUP_CHARACTERS", 1000)
     with RowWriter(tmp_path / "a.parquet", SCHEMA) as writer:
         for number in range(10):
-            writer.add(storage.documents.document_row(document(number, "x" * 600)))
-    assert writer.count == 10
-    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 5
+            writer.add(document_row(document(number, "x" * 600)))
+    assert writer.count == 10 and writer.characters == 10 * (32 + 600 + 1 + 2 + 5 + 19)
+    file = pq.ParquetFile(tmp_path / "a.parquet")
+    assert [file.metadata.row_group(number).num_rows for number in range(5)] == [2] * 5
+
+
+def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
+    write_documents(tmp_path / "a.parquet", [document(1)])
+    assert list(read_rows(tmp_path / "a.parquet", ["text", "split"])) == [{"text": "some text", "split": TRAIN}]
+
+
+def test_no_field_may_be_missing(tmp_path: Path) -> None:
+    with pytest.raises((pa.ArrowException, ValueError)):
+        write_rows(tmp_path / "a.parquet", [{**document_row(document(1)), "text": None}], SCHEMA)
+
+
+def test_what_is_not_given_is_empty() -> None:
+    row = document_row(Document("i", "t", "s", "g", TRAIN))
+    assert row == {
+        **{"id": "i", "text": "t", "source": "s", "group": "g", "split": TRAIN},
+        **{"url": "", "title": "", "lang": "", "license": "", "metadata": "{}"},
+    }
 
 
 def test_an_id_depends_on_source_group_and_text_and_on_where_they_end() -> None:

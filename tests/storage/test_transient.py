@@ -9,7 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,3 +152,55 @@ def test_the_chain_of_causes_decides_and_what_speaks_against_a_retry_wins() -> N
 )
 def test_single_errors(error: BaseException, transient: bool) -> None:
     assert is_transient(error) is transient
+
+
+def test_of_all_statuses_of_http_and_numbers_of_the_system_these_may_pass() -> None:
+    answers = [urllib.error.HTTPError("http://host/", status, "", Message(), None) for status in range(400, 600)]
+    assert [error.code for error in answers if is_transient(error)] == [408, 425, 429, 500, 502, 503, 504]
+    numbers = {name for number, name in errno.errorcode.items() if is_transient(OSError(number, "failed"))}
+    assert numbers == {
+        *("EAGAIN", "EINTR", "EBUSY", "ESTALE", "ETIMEDOUT", "EPIPE", "ESHUTDOWN"),
+        *("ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EHOSTUNREACH", "EHOSTDOWN"),
+        *("ENETUNREACH", "ENETDOWN", "ENETRESET", "EREMOTEIO"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("aiohttp", "ServerDisconnectedError", ()),
+        ("aiohttp", "ClientPayloadError", ()),
+        ("botocore.exceptions", "EndpointConnectionError", {"endpoint_url": "u"}),
+        ("botocore.exceptions", "HTTPClientError", {"error": "e"}),
+        ("botocore.exceptions", "IncompleteReadError", {"actual_bytes": 1, "expected_bytes": 2}),
+        ("botocore.parsers", "ResponseParserError", ()),
+        ("http.client", "IncompleteRead", (b"",)),
+        ("http.client", "BadStatusLine", ("",)),
+        ("httpcore", "ConnectTimeout", ()),
+        ("httpcore", "ReadError", ()),
+        ("httpcore", "RemoteProtocolError", ()),
+        ("httpcore", "ProxyError", ()),
+        ("httpx", "ReadTimeout", ("",)),
+        ("httpx", "ConnectError", ("",)),
+        ("httpx", "RemoteProtocolError", ("",)),
+        ("httpx", "ProxyError", ("",)),
+        ("requests.exceptions", "ProxyError", ()),
+        ("requests.exceptions", "ReadTimeout", ()),
+        ("requests.exceptions", "ChunkedEncodingError", ()),
+        ("urllib3.exceptions", "ReadTimeoutError", (None, "u", "late")),
+        ("urllib3.exceptions", "NewConnectionError", (None, "refused")),
+        ("urllib3.exceptions", "ProtocolError", ("cut",)),
+        ("urllib3.exceptions", "ProxyError", ("refused", OSError("refused"))),
+    ],
+)
+def test_errors_of_transport_of_each_library_may_pass(module: str, name: str, arguments: Any) -> None:
+    kind = getattr(pytest.importorskip(module), name)
+    error = kind(**arguments) if isinstance(arguments, dict) else kind(*arguments)
+    assert is_transient(error)
+
+
+def test_a_certificate_and_an_address_that_is_none_do_not_pass() -> None:
+    import requests
+
+    assert not is_transient(requests.exceptions.SSLError("certificate"))
+    assert not is_transient(requests.exceptions.InvalidURL("no host"))
