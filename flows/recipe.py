@@ -25,6 +25,7 @@ from tasks.finetune import FinetuneConfig
 from tasks.pretrain import PretrainConfig
 from tasks.release import ReleaseConfig
 from tasks.retrain import ContinueConfig, RetrainConfig
+from tasks.retrain.config import is_own_figure
 from tasks.tokenize import TokenizeConfig
 from tasks.tokenizer import TokenizerConfig
 
@@ -55,6 +56,13 @@ class Recipe(StageConfig):
     execution: Execution = Field(
         Execution(), title="Execution", description="How the run is carried out; changes no result."
     )
+
+    @model_validator(mode="after")
+    def _guards_are_measured(self) -> Self:
+        for guard in self.retrain.gate.guards:
+            if not is_own_figure(guard) and not self.evaluate.tasks:
+                raise ValueError(f"retrain.gate.guards: {guard}: no such figure, and evaluate.tasks is empty")
+        return self
 
     @property
     def continuing(self) -> ContinueConfig:

@@ -53,4 +53,5 @@ def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:
     """The pipeline for the champion of the moment, with the stages that it may come to."""
     absent = {"champion"} if champion is None else {"tokenizer"} if recipe.retrain.start == "champion" else set()
     stages = tuple(stage for stage in STAGES if stage.name not in absent)
-    return Pipeline("retrain", lambda recipe: retrain(recipe, champion), stages)
+    given = {"tokenizer": champion.tokenizer} if champion is not None and "tokenizer" in absent else {}
+    return Pipeline("retrain", lambda recipe: retrain(recipe, champion), stages, given=given)

@@ -9,6 +9,7 @@ the verdict).
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TextIO
 
 from flows.build import BUILD
@@ -165,7 +166,7 @@ def _settling(store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champ
             )
         data["verdict"] = verdict  # not before the champion was replaced: that may be refused
 
-    return Pipeline(pipeline.name, pipeline.function, pipeline.stages, settle)
+    return replace(pipeline, settle=settle)
 
 
 def _decide(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flows.build import BUILD
+from flows.foresight import Foresight
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
@@ -63,7 +64,8 @@ def execute(
         print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
 
         terminal = Terminal(out)
-        builder = Builder(store, recipe.execution, options, [_RunFile(run, pipeline), terminal], run.name)
+        listeners = [_RunFile(run, pipeline), terminal, Foresight(store, recipe, options, pipeline)]
+        builder = Builder(store, recipe.execution, options, listeners, run.name)
         stack.enter_context(builder)
         ending = _Ending(run, builder, pipeline, started)
         try:

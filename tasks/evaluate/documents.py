@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.documents import HELDOUT, TRAIN
+from storage.errors import DataError
 
 WHOLE_BYTES = 10_000  # documents up to this length are always read whole
 UNKNOWN = "unknown"
@@ -69,6 +70,22 @@ def index_documents(folder: Path, seed: int) -> tuple[dict[str, list[Entry]], di
         for source, count in sorted(counts.items())
     }
     return {split: sorted(found, key=lambda entry: entry.rank) for split, found in entries.items()}, corpus
+
+
+def check_heldout(folder: Path) -> None:
+    """Raise DataError where no text is held out: then nothing can be measured. Reads as far as the first one."""
+    documents = 0
+    for shard in sorted(folder.glob("*.parquet")):
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(columns=["split", "text"]):
+                documents += len(batch)
+                heldout = batch.filter(pc.equal(batch.column("split"), HELDOUT))
+                if pc.any(pc.greater(pc.binary_length(heldout.column("text")), 0)).as_py():
+                    return
+    raise DataError(
+        f"evaluate: no text of the {documents} documents is held out, so nothing can be measured; raise "
+        "collect.heldout_fraction or name groups in collect.heldout_groups"
+    )
 
 
 def read_sample(entries: list[Entry], budget_bytes: int) -> list[Sampled]:

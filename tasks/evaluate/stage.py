@@ -18,14 +18,14 @@ from model.shape import Shape
 from storage.artifacts import Artifact
 from storage.canonical import canonical_json
 from storage.documents import HELDOUT, TRAIN
-from storage.errors import ConfigError, DataError
+from storage.errors import ConfigError
 from storage.tokens import END_OF_TEXT
 from tasks.canaries import read_planted
 from tasks.context import Context, Summary
 from tasks.evaluate.benchmarks import measure_benchmarks
 from tasks.evaluate.calibration import token_calibration
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.documents import index_documents, read_sample, with_identified_languages
+from tasks.evaluate.documents import check_heldout, index_documents, read_sample, with_identified_languages
 from tasks.evaluate.items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
 from tasks.evaluate.loading import load_benchmarks
 from tasks.evaluate.measures import (
@@ -91,12 +91,8 @@ def evaluate(
     from tasks.tokenizer import encode as encode_texts
     from tasks.tokenizer import load_tokenizer
 
+    check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
-    if not entries[HELDOUT]:
-        raise DataError(
-            f"evaluate: none of the {len(entries[TRAIN])} documents is held out, so nothing can be measured; "
-            "raise collect.heldout_fraction or name groups in collect.heldout_groups"
-        )
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
 
     @functools.cache  # every scorer asks for the same texts

@@ -5,37 +5,41 @@ definition of it. The packages `onnx` and `onnxscript` come with `pip install 'l
 """
 
 import contextlib
+import importlib.util
 import io
+import json
 import logging
 import warnings
 from pathlib import Path
 from typing import Any
 
+from model.shape import Shape
 from storage.errors import ConfigError
 
 OPSET = 20
 MAX_BYTES = 2_000_000_000  # of one protobuf message
 
 
-def write_onnx(release: Path, target: Path) -> None:
-    """Write a release's float32 model as ONNX; equal bytes for equal weights.
+def check_onnx(parameters: int) -> None:
+    """Raise ConfigError where the packages are not installed or the model is too large for one ONNX file."""
+    for package in ("onnx", "onnxscript"):  # torch's exporter is built on the second
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"release.formats: onnx needs the package {package}: pip install 'llmill[onnx]', or take onnx off"
+            )
+    if 4 * parameters > MAX_BYTES:
+        raise ConfigError(f"release.formats: an ONNX file holds {MAX_BYTES:,} bytes at most; take onnx off")
 
-    ConfigError where the packages are not installed or the model is too large for one ONNX file.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 (torch's exporter is built on it)
-    except ImportError as error:
-        raise ConfigError(
-            f"release.formats: onnx needs the package {error.name}: pip install 'llmill[onnx]', or take onnx off"
-        ) from None
+
+def write_onnx(release: Path, target: Path) -> None:
+    """Write a release's float32 model as ONNX; equal bytes for equal weights. ConfigError: see `check_onnx`."""
+    check_onnx(Shape.from_huggingface(json.loads((release / "config.json").read_bytes())).parameters)
+    import onnx
     import torch
 
     from model.transformer import Logits, load_model
 
     model = load_model(release)
-    if 4 * model.shape.parameters > MAX_BYTES:
-        raise ConfigError(f"release.formats: an ONNX file holds {MAX_BYTES:,} bytes at most; take onnx off")
     length = model.shape.context_length
     example = torch.zeros(2, min(7, length), dtype=torch.long)
     free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("time", min=1, max=length)}

@@ -1,13 +1,30 @@
 """What a recipe can say about retraining. None of it enters the key of a stage of the ordinary build."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from tasks.config import StageConfig
 from tasks.pretrain import PretrainConfig
 
 Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
+
+
+OWN_FIGURES = {  # the metrics of each measure of llmill's own, of which a part such as heldout/lang=de has the same
+    "heldout": ("bits_per_byte", "token_perplexity", "word_perplexity"),
+    "answers": ("bits_per_byte", "bits_per_byte_other_prompt", "prompt_gap"),
+    "cloze": ("accuracy", "word_perplexity"),
+    "choice": ("accuracy", "accuracy_per_character", "accuracy_mutual_information", "expected_calibration_error"),
+    "memorisation": ("reproduced", "reproduced_heldout"),
+    "canaries": ("reproduced", "exposure"),
+    "calibration": ("expected_calibration_error", "overconfidence"),
+}
+
+
+def is_own_figure(figure: str) -> bool:
+    """Whether NAME/METRIC names a measure of llmill's own, measured or not; any other is a benchmark's."""
+    name, _, metric = figure.rpartition("/")
+    return metric in OWN_FIGURES.get(name.partition("/")[0], ())
 
 
 class ContinueConfig(PretrainConfig):
@@ -32,6 +49,15 @@ class GateConfig(StageConfig):
     confidence: float = Field(
         0.95, ge=0.5, le=0.999, description="Of the paired interval: higher promotes less, and blocks less."
     )
+
+    @model_validator(mode="after")
+    def _own_guards_are_figures(self) -> Self:
+        for guard in self.guards:
+            family = guard.partition("/")[0]
+            if family in OWN_FIGURES and not is_own_figure(guard):
+                metrics = ", ".join(f"{family}/{metric}" for metric in OWN_FIGURES[family])
+                raise ValueError(f"guards: {guard}: no such figure. Figures: {metrics}")
+        return self
 
 
 class RetrainConfig(StageConfig):

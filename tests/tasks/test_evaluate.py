@@ -24,6 +24,7 @@ from storage.artifacts import Artifact
 from storage.documents import PAIRS_SCHEMA, write_rows
 from storage.errors import ConfigError, DataError
 from tasks.evaluate import EvaluateConfig, evaluate
+from tasks.retrain.config import OWN_FIGURES
 
 SETTINGS = {"items": 24, "heldout_bytes": 100_000, "baseline_bytes": 30_000, "bootstrap_draws": 200}
 CONFIG = EvaluateConfig(**SETTINGS, threads=1, device="cpu")
@@ -106,6 +107,12 @@ def test_sources_are_reported_apart_and_together(scores: dict) -> None:
     together = scores["heldout", "bits_per_byte", "base"]
     assert sum(line["items"] for line in apart) == together["items"]
     assert min(line["value"] for line in apart) <= together["value"] <= max(line["value"] for line in apart)
+
+
+def test_what_a_guard_may_name_is_what_is_measured(scores: dict) -> None:
+    measured = {(name.partition("/")[0], metric) for name, metric, _ in scores}
+    promised = {(name, metric) for name, metrics in OWN_FIGURES.items() for metric in metrics}
+    assert {figure for figure in promised if figure[0] != "canaries"} == measured  # no canary was planted
 
 
 def test_a_model_without_preferences_chooses_by_chance(scores: dict) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from tiny_model import LocalContext, artifact
 
 from storage.artifacts import Artifact
@@ -129,8 +130,17 @@ def test_the_figure_may_be_that_of_the_answers(tmp_path: Path) -> None:
 
 
 def test_a_guard_that_is_no_figure_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"guards: cloze/acuracy: no such figure. Figures: answers/bits_per_byte"):
-        verdict(tmp_path, GateConfig(guards=("cloze/acuracy",)), old=OLD, new=OLD)
+    with pytest.raises(ConfigError, match=r"guards: piqa/acuracy: no such figure. Figures: answers/bits_per_byte"):
+        verdict(tmp_path, GateConfig(guards=("piqa/acuracy",)), old=OLD, new=OLD)
+    with pytest.raises(ValidationError, match=r"cloze/acuracy: no such figure. Figures: cloze/accuracy"):
+        GateConfig(guards=("cloze/acuracy",))
+
+
+def test_a_guard_of_our_own_that_nobody_could_measure_blocks_nothing(tmp_path: Path) -> None:
+    """Of little text no choice can be made: that is known after the training, and must not end the run."""
+    found = verdict(tmp_path, GateConfig(), old=OLD, new=OLD)
+    unmeasured = [guard["name"] for guard in found["guards"] if guard["verdict"] == "not measured"]
+    assert unmeasured == ["choice/accuracy_mutual_information"]
 
 
 @pytest.mark.parametrize(("unigram", "sound"), [(3.0, True), (1.0, False)])
