@@ -3,6 +3,8 @@
 Those that wait for a lease do so by a clock of the test, which moves when they sleep: no busy machine is too slow.
 """
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -104,6 +106,22 @@ def test_a_dead_holder_frees_within_its_lease_and_not_before(
         assert 0.9 * SECONDS <= clock.now - died <= SECONDS
 
 
+def test_who_waits_is_told_whose_it_is_at_once_and_again_each_minute(
+    remote: Remote, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.leases._Lease.keep", lambda lease: None)
+        silent = leased(remote, "key", "another home", 600, holder={"run": "smoke-1"})
+        silent.__enter__()
+    told, started = [], clock.now
+    with leased(remote, "key", "this home", 600, lambda holder: told.append((clock.now - started, holder))):
+        pass
+    assert [when for when, _ in told] == [60.0 * minute for minute in range(9)]
+    assert {who.partition(", since ")[0] for _, who in told} == {
+        f"run smoke-1 (process {os.getpid()} on {socket.gethostname()})"
+    }
+
+
 def test_what_a_home_has_left_behind_itself_does_not_hold_it_up(
     remote: Remote, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,11 +220,13 @@ def test_a_store_that_is_gone_for_a_while_costs_the_holder_nothing(
 
 def test_other_keys_and_free_leases_hold_nobody_up(remote: Remote, clock: Clock) -> None:
     started = clock.now
+    remote.write("leases/one/.000000001.json.half-written", b"{")
+    remote.write("leases/one/stray.json", b"{}")
     for _ in range(3):
         with leased(remote, "one", "a", 60), leased(remote, "two", "b", 60), leased(remote, "three", "a", 60):
             pass
     assert clock.now == started
-    assert len(remote.names("leases/one")) == 1, "only the newest generation stays"
+    assert len(remote.names("leases/one")) == 1 + 2, "only the newest generation stays"
 
 
 @pytest.mark.parametrize("data", [b"{half", b"[]", b"{}", b'{"seconds":"soon"}', b'{"seconds":null,"free":true}'])

@@ -1,10 +1,15 @@
 """A child that is told its parent ends with it, and takes its group along."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from support import ROOT, is_alive, wait_until
+
+from storage.processes import undisturbed
 
 SHOW = """
 import os, subprocess, sys, time
@@ -52,3 +57,26 @@ def test_a_child_that_leads_no_group_ends_alone(tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(child), "the child ends")
     assert is_alive(grandchild), "the group is another's"
     subprocess.run(["kill", "-9", str(grandchild)], check=True)
+
+
+def test_what_would_interrupt_is_put_off_and_then_as_before() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with undisturbed():
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 3
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_another_thread_changes_nothing_of_signals() -> None:
+    seen = []
+
+    def work() -> None:
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
