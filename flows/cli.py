@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TextIO, cast
 
 from flows.commands import build, look, operate, retrain, speak, upkeep
 from flows.commands.options import print_json
+from storage.addresses import keep_loopback_direct
 from storage.errors import LlmillError, OutputError, StoreError, refusal
 
 COMMANDS = (build, retrain, operate, look, speak, upkeep)  # in the order of the help
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the `llmill` command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter ends nothing
+    keep_loopback_direct()
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a run outlives its terminal

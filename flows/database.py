@@ -1,9 +1,10 @@
 """The database of a Prefect server that llmill starts itself: SQLite under the home, or what the user has set."""
 
 import os
+from pathlib import Path
 
 from storage.addresses import redacted
-from storage.databases import check_database, is_postgres
+from storage.databases import check_database, is_postgres, sqlite_url
 from storage.errors import ConfigError
 
 VARIABLES = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -18,11 +19,24 @@ def check_server_database() -> None:
     from prefect.settings import get_current_settings
 
     database = get_current_settings().server.database
-    url = database.connection_url.get_secret_value() if database.connection_url else ""
+    url = _url_in_force()
     setting = next((name for name in VARIABLES if os.environ.get(name)), VARIABLES[0])
     check_scheme(setting, url)
     if is_postgres(url) and not database.sqlalchemy.connect_args.tls.enabled:
         check_database(setting, url)
+
+
+def url_under_home(home: Path) -> str | None:
+    """The URL of the file under the home, where its runs go there. Prefect's own is cut off at a `?`."""
+    path = home / "prefect" / "prefect.db"
+    return sqlite_url(path, SCHEMES[0]) if _url_in_force() == f"{SCHEMES[0]}:///{path}" else None
+
+
+def _url_in_force() -> str:
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().server.database.connection_url
+    return url.get_secret_value() if url else ""
 
 
 def check_scheme(setting: str, url: str) -> None:

@@ -19,6 +19,7 @@ from flows.recipe import DEFAULT, Recipe, load_recipe, validated_recipe
 from flows.retraining import execute_retraining
 from flows.retry import options_left
 from flows.run import Execute, execute
+from storage.addresses import keep_loopback_direct
 from storage.errors import ConfigError, LlmillError
 from storage.home import VARIABLE, home
 from storage.processes import watch_parent
@@ -54,6 +55,7 @@ def retrain(recipe: Recipe = QUICK, force: Sequence[StageName] = ()) -> Any:
 
 def _carry_out(execute: Execute, recipe: Any, options: Options) -> Any:
     """One attempt of a flow run that a worker has started; returns its last state."""
+    keep_loopback_direct()
     watch_parent(os.getppid())  # a worker that is killed takes its runs with it; they turn Crashed, and can be retried
     logger = get_run_logger()
     try:

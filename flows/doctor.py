@@ -20,7 +20,7 @@ from flows.database import VARIABLES as DATABASES
 from flows.database import check_scheme
 from flows.servers import VARIABLE as PREFECT
 from flows.text import size
-from storage.addresses import check_form, redacted
+from storage.addresses import check_form, proxies, redacted
 from storage.databases import check_driver, is_postgres
 from storage.errors import ConfigError, LlmillError
 from storage.files import locked
@@ -77,6 +77,7 @@ def examine() -> list[Finding]:
         *_home(path),
         *_shared_store(),
         *_ports(),
+        *_proxies(),
         *_settings(),
     ]
 
@@ -242,6 +243,16 @@ def _ports() -> Iterator[Finding]:
                 yield Finding(f"port {port}", "note", f"in use; {name}'s pages want it", mend)
                 continue
         yield Finding(f"port {port}", "ok", f"free for {name}'s pages")
+
+
+def _proxies() -> Iterator[Finding]:
+    """What is sent through a proxy, and that this machine is reached without one."""
+    by_address: dict[str, list[str]] = {}
+    for scheme, address in sorted(proxies().items()):
+        by_address.setdefault(redacted(address if "://" in address else f"http://{address}"), []).append(scheme)
+    for address, schemes in by_address.items():
+        direct = f"sent there, but for NO_PROXY: {os.environ.get('NO_PROXY') or os.environ.get('no_proxy', 'empty')}"
+        yield Finding("proxy", "note", f"{address} for {', '.join(schemes)}", direct)
 
 
 def _settings() -> Iterator[Finding]:

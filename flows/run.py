@@ -179,6 +179,8 @@ def _build_with_tracking(
                 prefect_run.show_report(report)
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
             tracking.note()
+            if tracker.restored:
+                run.data.setdefault("warnings", []).append(tracker.restored)
             for name, failures in (("MLflow", tracker.failures), ("Prefect", prefect_run.failures)):
                 if failures:
                     run.data["left_open"] = True  # the next run tells them how this one ended

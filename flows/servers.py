@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from flows.database import check_server_database
+from flows.database import VARIABLES as DATABASES
+from flows.database import check_server_database, url_under_home
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
-from storage.home import pages_file
+from storage.home import pages_file, settle_user_home
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 
 VARIABLE = "PREFECT_API_URL"
@@ -38,6 +39,7 @@ def prefect_environment(home: Path) -> None:
 
     The user's profiles stay in force (they may hold the address and key of a server), but nothing is written there.
     """
+    settle_user_home()
     users = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or users / "profiles.toml")
     if profiles.is_file():
@@ -188,6 +190,9 @@ def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subproces
     """Start a Prefect server as a child that ends itself when this process is gone."""
     environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if pages else "0", "PYTHONSAFEPATH": "1"}
     environment["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    own_database = url_under_home(home)
+    if own_database:
+        environment[DATABASES[0]] = own_database
     for name in ("PREFECT_API_URL", CONSOLE_LEVEL):
         environment.pop(name, None)
     if not pages:

@@ -4,6 +4,7 @@ The clients themselves would try for minutes (MLflow: 7 retries a call, 15 for a
 """
 
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -16,10 +17,33 @@ from storage.errors import ConfigError
 ANSWER_SECONDS = 5.0
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+BYPASSES = ("no_proxy", "NO_PROXY")  # clients read either, and differ in which they read first
+
 _CREDENTIALS = re.compile(r"(\w://)(?:[^/\s@:]*:[^\s\"'<>]*|[^/\s@]*)@")
 _SECRET_PARAMETER = re.compile(
     r"([?&;][^\s=&;]*(?:pass|pwd|token|secret|key|signature|credential)[^\s=&;]*=)[^\s&;\"'<>)]+", re.IGNORECASE
 )
+
+
+def proxies() -> dict[str, str]:
+    """The proxies of the environment by the scheme of what is sent there: `{"https": "http://proxy.example:3128"}`."""
+    return {scheme: url for scheme, url in urllib.request.getproxies_environment().items() if url and scheme != "no"}
+
+
+def keep_loopback_direct() -> None:
+    """Where a proxy is set, let all clients of this process and its children reach this machine without it.
+
+    No proxy can reach the servers that a run starts on 127.0.0.1. What the user exempts from the proxy stays exempt.
+    Where none is set nothing is changed: a `no_proxy` alone would hide the proxy settings of macOS.
+    """
+    if not proxies():
+        return
+    given = [os.environ.get(name, "") for name in BYPASSES]
+    for name, own, other in zip(BYPASSES, given, reversed(given), strict=True):
+        exempt = [host.strip() for host in (own or other).split(",") if host.strip()]
+        if "*" not in exempt:
+            os.environ[name] = ",".join([*exempt, *(host for host in LOOPBACK if host not in exempt)])
 
 
 def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> None:

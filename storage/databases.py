@@ -1,16 +1,25 @@
-"""Whether a PostgreSQL server lets us in: asked once, before anything is built, as its clients will ask it.
+"""The URL of a SQLite file, and whether a PostgreSQL server lets us in: asked once, before anything is built.
 
-The clients themselves would try for a minute, or end in a traceback. What they want to know is in the URL, so it is
-opened by SQLAlchemy, which both Prefect and MLflow use, with the driver that the URL names.
+The server's clients themselves would try for a minute, or end in a traceback. What they want to know is in the URL, so
+it is opened by SQLAlchemy, which both Prefect and MLflow use, with the driver that the URL names.
 """
 
 import asyncio
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from storage.addresses import ANSWER_SECONDS, redacted
 from storage.errors import ConfigError
 
 INSTALL = "pip install 'llmill[postgres]'"
+
+
+def sqlite_url(path: Path, driver: str = "sqlite") -> str:
+    """The URL of a database file, as SQLAlchemy reads it.
+
+    Nothing in such a URL is unquoted, and a `?` ends the path: a path that has one is quoted as SQLite's own URI.
+    """
+    return f"{driver}:///file:{quote(str(path))}?uri=true" if "?" in str(path) else f"{driver}:///{path}"
 
 
 def is_postgres(url: str) -> bool:

@@ -47,6 +47,18 @@ def prepare_home() -> Path:
     return path
 
 
+def settle_user_home() -> None:
+    """Give a user without a home folder one under ours: `HOME` for this process and its children.
+
+    A container may run under a number that no user has (`docker run --user 54321` without `HOME`, OpenShift): Prefect
+    and MLflow ask for the folder at their import, and end. Neither writes there.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(home() / "cache" / "user")
+
+
 def pages_file(home: Path) -> Path:
     """Where `llmill ui` says at which addresses it serves this home's pages, for as long as it does."""
     return home / "prefect" / "ui.json"

@@ -19,10 +19,10 @@ from typing import Any
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
-from storage.databases import check_database, check_driver, is_postgres
+from storage.databases import check_database, check_driver, is_postgres, sqlite_url
 from storage.errors import ConfigError
 from storage.files import locked, read_json
-from storage.home import pages_file
+from storage.home import pages_file, settle_user_home
 from storage.outbox import Outbox
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -40,7 +40,11 @@ REQUEST_SECONDS, REQUEST_RETRIES = 10, 1
 
 def tracking_uri(home: Path) -> str:
     """The address that the user has set, or a database under the home."""
-    return os.environ.get(VARIABLE) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    return os.environ.get(VARIABLE) or sqlite_url(_database(home))
+
+
+def _database(home: Path) -> Path:
+    return home / "mlflow" / "mlflow.db"
 
 
 def artifact_root(home: Path) -> str | None:
@@ -56,8 +60,8 @@ def prepare_database(home: Path) -> None:
     MLflow makes its tables in a hundred steps that are no transaction: a process that is killed among them leaves a
     file that no later one can use. So the file gets its name when it is whole. Imports mlflow where there is work.
     """
-    path = home / "mlflow" / "mlflow.db"
-    if tracking_uri(home) != f"sqlite:///{path}" or path.exists():
+    path = _database(home)
+    if tracking_uri(home) != sqlite_url(path) or path.exists():
         return
     silence_mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -67,7 +71,7 @@ def prepare_database(home: Path) -> None:
             return
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
-        SqlAlchemyStore(f"sqlite:///{unfinished}", artifact_root(home)).engine.dispose()
+        SqlAlchemyStore(sqlite_url(unfinished), artifact_root(home)).engine.dispose()
         unfinished.rename(path)
 
 
@@ -88,6 +92,7 @@ def check_tracking_uri(home: Path) -> str | None:
 
 def silence_mlflow() -> None:
     """No analytics leave the machine, no call hangs; must be called before mlflow is imported."""
+    settle_user_home()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(REQUEST_RETRIES))
@@ -125,6 +130,7 @@ class Tracker:
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}
+        self.restored: str | None = None  # what there is to say of an experiment that had been deleted
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
 
@@ -160,6 +166,13 @@ class Tracker:
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
                     raise
+        if found.lifecycle_stage == "deleted":  # with the bin of MLflow's page: nothing could be recorded in it
+            try:
+                self._client.restore_experiment(found.experiment_id)
+            except MlflowException:  # another run was faster, or we may not
+                if self._client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
+                    raise
+            self.restored = f"MLflow: its experiment {EXPERIMENT!r} had been deleted, with its runs; it is restored"
         return found.experiment_id
 
     def tag(self, name: str, value: str) -> None:

@@ -197,15 +197,23 @@ def _sampling(options: argparse.Namespace, folder: Path) -> "Sampling":
 def _prompt(argument: str) -> str:
     """The prompt itself, or for `-` all of stdin without its last line break."""
     if argument != "-":
-        return _utf8(argument)
+        return as_typed(_utf8(argument))
     return _decoded(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1), "the prompt on stdin").removesuffix("\n")
+
+
+def as_typed(text: str) -> str:
+    """A text as if it had been typed: without the mark that opens a file of Windows, nor its carriage returns.
+
+    `"$(cat prompt.txt)"` leaves the last of these without its line feed.
+    """
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\r")
 
 
 def _decoded(data: bytes, what: str) -> str:
     if len(data) > MAX_PROMPT_BYTES:
         raise DataError(f"{what} is longer than {MAX_PROMPT_BYTES:,} bytes")
     try:
-        return data.decode()
+        return as_typed(data.decode())
     except UnicodeDecodeError as error:
         raise DataError(f"{what} is not valid UTF-8 (byte {error.start}): convert it first") from None
 

@@ -58,6 +58,14 @@ def test_databases_are_shown_without_their_passwords_and_wrong_addresses_are_pro
     assert not any("secret" in finding.found + finding.mend for finding in findings.values())
 
 
+def test_a_proxy_is_said_and_what_goes_past_it(home: Path) -> None:
+    proxy = {"http_proxy": "http://ada:secret@proxy.example:3128", "no_proxy": "inside.example"}
+    result = llmill("doctor", "--json", home=home, environment=proxy)
+    found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}["proxy"]
+    assert found["state"] == "note" and found["found"].startswith("http://proxy.example:3128 for http")
+    assert "inside.example,localhost,127.0.0.1,::1" in found["mend"] and "secret" not in result.stdout
+
+
 def test_a_home_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = llmill("doctor", home=tmp_path / "file" / "home")

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from support import PATIENCE_SECONDS, llmill_command
 
+from flows.commands.speak import as_typed
+
 Smoke = tuple[Path, dict[str, Any]]
 QUESTION = "Where is the river?"
 
@@ -61,6 +63,19 @@ def test_generate_streams_what_json_tells_from_a_reference_as_from_a_folder(
     assert plain.stdout == told["text"] + "\n" and told["text"]
     assert set(told) == {"text", "prompt_tokens", "tokens", "finish_reason", "seconds", "tokens_per_second"}
     assert told["finish_reason"] in ("stop", "length") and told["tokens"] > 0 and told["seconds"] > 0
+
+
+def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, Path], told: dict[str, Any]) -> None:
+    home, _ = released
+    for prompt, stdin in (("-", b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n"), (QUESTION + "\r", b"")):
+        done = json.loads(speak(home, "generate", prompt, "--json", stdin=stdin).stdout)
+        assert (done["prompt_tokens"], done["text"]) == (told["prompt_tokens"], told["text"])
+    chat = speak(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
+    assert chat.stdout == told["text"] + "\n"
+
+
+def test_lines_within_a_prompt_end_as_typed() -> None:
+    assert as_typed("\ufeffone\r\ntwo\r\n") == "one\ntwo\n"
 
 
 def test_a_stop_string_ends_an_answer_of_the_int8_model_too(released: tuple[Path, Path], told: dict[str, Any]) -> None:

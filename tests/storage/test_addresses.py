@@ -1,8 +1,12 @@
-"""Addresses: what is shown of them holds no secret."""
+"""Addresses: what is shown of them holds no secret; loopback is reached without a proxy, the rest as the user says."""
 
+import os
+import urllib.request
+
+import httpx
 import pytest
 
-from storage.addresses import redacted
+from storage.addresses import keep_loopback_direct, redacted
 
 
 @pytest.mark.parametrize(
@@ -23,3 +27,53 @@ def test_no_secret_is_shown_and_all_else_is(text: str, shown: str | None) -> Non
     assert "secret" not in redacted(text)
     for word in ("sslmode=require", "gone", "https://h/y"):
         assert (word in redacted(text)) == (word in text)
+
+
+@pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any proxy setting, put back as it was after the test."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")  # so that what is set in the test is undone
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def through_proxy(url: str) -> bool:
+    """Whether httpx, as Prefect uses it, sends a request to a proxy; urllib, as requests asks it, must agree."""
+    client = httpx.Client()
+    transport = client._transport_for_url(httpx.URL(url))
+    host = httpx.URL(url).host
+    assert bool(urllib.request.proxy_bypass_environment(host)) == (transport is client._transport), url
+    return transport is not client._transport
+
+
+def test_this_machine_is_reached_directly_and_others_through_the_proxy(no_proxy: pytest.MonkeyPatch) -> None:
+    no_proxy.setenv("http_proxy", "http://proxy.example:3128")
+    assert through_proxy("http://127.0.0.1:4200/api")
+    keep_loopback_direct()
+    for host in ("127.0.0.1:4200", "localhost:5000", "[::1]:5000"):
+        assert not through_proxy(f"http://{host}/api"), host
+    assert through_proxy("http://hub.example/x")
+    before = dict(os.environ)
+    keep_loopback_direct()
+    assert dict(os.environ) == before  # a child, which does so again, finds the same
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_what_the_user_exempts_stays_exempt(no_proxy: pytest.MonkeyPatch, name: str) -> None:
+    no_proxy.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    no_proxy.setenv(name, ".inside.example, localhost")
+    keep_loopback_direct()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == ".inside.example,localhost,127.0.0.1,::1"
+    assert not through_proxy("http://store.inside.example/x") and through_proxy("http://hub.example/x")
+
+
+def test_all_exempt_or_no_proxy_at_all_is_left_alone(no_proxy: pytest.MonkeyPatch) -> None:
+    keep_loopback_direct()
+    assert "no_proxy" not in os.environ and "NO_PROXY" not in os.environ
+    no_proxy.setenv("ALL_PROXY", "socks5://proxy.example:1080")
+    no_proxy.setenv("no_proxy", "*")
+    keep_loopback_direct()
+    assert os.environ["no_proxy"] == "*" and not through_proxy("http://hub.example/x")
