@@ -3,6 +3,7 @@
 Read from what the stages have left: documents, ledgers, signals, token shards, items. Shards are streamed.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,13 @@ import pyarrow.parquet as pq
 from flows.references import build_of, stage_row, transfer_line
 from flows.text import clipped
 from storage.artifacts import Artifact, Part
+from storage.canonical import canonical_json
 from storage.errors import DataError
 from storage.runs import find_run
 from storage.store import Store
 
 SHOWN = 5
-_NAMES = ["id", "title", "url"]
+_NAMES = ["id", "title", "url", "metadata"]
 
 Step = dict[str, Any]
 
@@ -79,13 +81,10 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
     found = _find(collected, document)
     if found is None:
         return _quarantined(run, document)
-    identity, copies = found
-    row, place = _read(collected, identity)
+    row, place = _read(collected, found)
     about = {name: row[name] for name in ("id", "title", "url", "source", "group", "split", "license", "lang")}
-    about["bytes"] = len(row["text"].encode())
+    about |= {"bytes": len(row["text"].encode()), "metadata": json.loads(row["metadata"])}
     first: Step = {"stage": "collect", "verdict": "collected", "shard": place.shard, "row": place.row}
-    if copies > 1:
-        first["copies"] = copies
     journey = {"run": run.name, "document": about, "steps": [first], "gone": run.gone}
     for explain_stage in (_deduplicated, _filtered, _learned, _tokenized, _trained, _tuned, _evaluated):
         step = explain_stage(run, about)
@@ -99,10 +98,13 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
 # Finding it -----------------------------------------------------------------------------------------------------
 
 
-def _find(documents: Part, wanted: str) -> tuple[str, int] | None:
-    """The one document meant, and how often it was collected. Its id or the start of it, or its whole title or URL;
-    failing these a piece of title or URL."""
-    exact: list[Callable[[pa.Table], Any]] = [
+def _find(documents: Part, wanted: str) -> str | None:
+    """The id of the one document meant: by its id or the one that its record has, by the start of the former, by its
+    whole title or URL, or by a piece of these; the first of these ways that finds any decides."""
+    own = (
+        f'"id":{canonical_json(wanted).decode()}'  # as it stands in canonical JSON, where a quote in a text is escaped
+    )
+    ways: list[Callable[[pa.Table], Any]] = [
         lambda table: pc.or_(pc.equal(table["title"], wanted), pc.equal(table["url"], wanted)),
         lambda table: pc.or_(
             pc.match_substring(table["title"], wanted, ignore_case=True),
@@ -110,19 +112,28 @@ def _find(documents: Part, wanted: str) -> tuple[str, int] | None:
         ),
     ]
     if wanted:
-        exact.insert(0, lambda table: pc.starts_with(table["id"], wanted))
-    for matches in exact:
-        found: dict[str, list[str]] = {}
+        ways[:0] = [
+            lambda table: pc.or_(pc.equal(table["id"], wanted), pc.match_substring(table["metadata"], own)),
+            lambda table: pc.starts_with(table["id"], wanted),
+        ]
+    for matches in ways:
+        found: dict[str, str] = {}
         for table in _tables(documents, _NAMES):
-            for row in table.filter(matches(table)).to_pylist():
-                found.setdefault(row["id"], []).append(row["title"] or row["url"])
+            found |= {row["id"]: label(row) for row in table.filter(matches(table)).to_pylist()}
         if len(found) == 1:
-            ((identity, titles),) = found.items()
-            return identity, len(titles)
+            return next(iter(found))
         if found:
-            shown = "; ".join(f"{identity[:12]} {clipped(title[0], 40)}" for identity, title in found.items())
+            shown = "; ".join(f"{identity[:12]} {clipped(name, 40)}" for identity, name in found.items())
             raise DataError(f"{wanted!r} means {len(found)} documents. Give an id: {clipped(shown, 400)}")
     return None
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """What people know a document by: title, URL, the id of its record, or its place in a file."""
+    metadata = row["metadata"]
+    known = json.loads(metadata) if isinstance(metadata, str) else metadata
+    place = f"{known['file']}, line {known['line']}" if "line" in known else known.get("file", "")
+    return row["title"] or row["url"] or known.get("id", "") or place
 
 
 def _quarantined(run: _Run, wanted: str) -> dict[str, Any]:
@@ -179,6 +190,7 @@ def _deduplicated(run: _Run, about: Mapping[str, Any]) -> Step | None:
         twin = _read(collected, row["twin"])[0] if collected else {}
         step: Step = {"stage": "deduplicate", "verdict": "dropped", "reason": row["reason"], "twin": row["twin"]}
         step |= {f"twin_{name}": twin.get(name, "") for name in ("title", "url", "split")}
+        step["twin_label"] = label(twin) if twin else ""
         return step | {name: row[name] for name in ("jaccard", "estimated_jaccard")}
     twins = _rows(ledger, "twin", about["id"])
     names = ("id", "reason", "jaccard", "estimated_jaccard")
@@ -191,7 +203,7 @@ def _deduplicated(run: _Run, about: Mapping[str, Any]) -> Step | None:
 
 def _filtered(run: _Run, about: Mapping[str, Any]) -> Step | None:
     """Every rule that is in force with the document's value, in the order in which they judge."""
-    from tasks.filter.rules import RULES
+    from tasks.filter.rules import RULES, threshold
     from tasks.filter.signals import EDITS
 
     documents, signals = run.part("filter", "documents"), run.part("filter", "signals")
@@ -202,13 +214,13 @@ def _filtered(run: _Run, about: Mapping[str, Any]) -> Step | None:
     config = run.config("filter")
     rules = []
     for rule in RULES:
-        threshold = config.get(rule)
-        if threshold is None:
-            continue
         side, _, signal = rule.partition("_")
         value = measured[signal]
-        passed = value >= threshold if side == "min" else value <= threshold
-        rules.append({"rule": rule, "value": value, "threshold": threshold, "passed": passed})
+        if config.get(rule) is None or value is None:  # null: the rule does not judge this document
+            continue
+        limit = threshold(rule, config[rule], measured["language"])
+        passed = value >= limit if side == "min" else value <= limit
+        rules.append({"rule": rule, "value": value, "threshold": limit, "passed": passed})
     step: Step = {"stage": "filter", "verdict": "kept", "rules": rules}
     step["edits"] = {name: measured[name] for name in EDITS if measured[name]}
     step["language"] = measured["language"]

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flows.journey import SHOWN, Step
+from flows.journey import SHOWN, Step, label
 from flows.text import clipped, figure
 
 
 def journey_text(journey: Mapping[str, Any]) -> str:
     """The way of a document for a person, in 80 columns."""
     about = journey["document"]
-    lines = [f"{about.get('id', 'no document')}  {clipped(about['title'], 44)}".rstrip()]
+    name = label(about) if "id" in about else about["title"]
+    lines = [f"{about.get('id', 'no document')}  {clipped(name, 44)}".rstrip()]
     if "id" in about:
         split = "training" if about["split"] == "train" else "held out"
         facts = f"{about['source']}, group {about['group']}, {split}, {about['bytes']:,} bytes"
         lines.append(f"{facts}, licence {about['license'] or 'not stated'}")
         lines += [about["url"]] * bool(about["url"])
+        if "id" in about["metadata"]:
+            lines.append(f"id {about['metadata']['id']} in its record")
     lines.append("")
     for step in journey["steps"]:
         first, *more = _SENTENCES[step["stage"]](step)
@@ -29,14 +32,13 @@ def journey_text(journey: Mapping[str, Any]) -> str:
 def _say_collected(step: Step) -> list[str]:
     if step["verdict"] == "quarantined":
         return [f"{step['file']}, line {step['line']}: {step['reason']}", clipped(step["excerpt"], 54)]
-    again = f", collected {step['copies']} times" if "copies" in step else ""
-    return [f"shard {step['shard']}, row {step['row']}{again}"]
+    return [f"shard {step['shard']}, row {step['row']}"]
 
 
 def _say_deduplicated(step: Step) -> list[str]:
     if step["verdict"] == "dropped":
         similar = f"similarity {step['jaccard']:.3f} (estimated {step['estimated_jaccard']:.3f})"
-        twin = f"{step['twin'][:12]} {clipped(step['twin_title'] or step['twin_url'], 36)}".rstrip()
+        twin = f"{step['twin'][:12]} {clipped(step['twin_label'], 36)}".rstrip()
         return [f"{step['reason']} duplicate: {similar}", f"of {twin}, which stays"]
     others = step["kept_instead_of"]
     lines = [f"kept instead of {len(others)} other{'s' * (len(others) != 1)}" if others else "no duplicate"]

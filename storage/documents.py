@@ -4,7 +4,7 @@ A document set is a part whose files are `00000.parquet`, `00001.parquet`, ...; 
 
 | column | meaning |
 |---|---|
-| id | hexadecimal digest of source, group and contents: never a position |
+| id | hexadecimal digest of source, group and contents, and of the number of a copy; unique, never a position |
 | text | the document, NFC not applied, `\n` line ends |
 | source | name of the source in the recipe (`files`, `docstrings`, ...) |
 | url | where it can be looked up, or empty |
@@ -71,6 +71,11 @@ def document_id(source: str, group: str, text: str) -> str:
         digest.update(piece.encode())
         digest.update(b"\0")
     return digest.hexdigest()[:32]
+
+
+def copy_id(identity: str, number: int) -> str:
+    """Identity of a document that has the same origin and contents as `number` documents before it."""
+    return hashlib.sha256(f"copy\0{identity}\0{number}".encode()).hexdigest()[:32] if number else identity
 
 
 def split_of(group: str, heldout_fraction: float, heldout_groups: Iterable[str] = ()) -> str:

@@ -32,8 +32,9 @@ _LETTERS_ALONE = (
     (0x1B000, 0x1B16F),  # Kana supplements
     (0x20000, 0x3FFFF),  # Han, extensions B and later
 )
-END_MARKS = ".!?…。．｡！？।॥؟۔።፧။།"
+END_MARKS = ".!?…。．｡！？।॥؟۔።፧။།\u0f0e\u17d4\u17d5\u0589\u1803"  # the last: Tibetan, Khmer, Armenian, Mongolian
 _SPACED_END_MARKS = ".!?…"  # an end only before white space; the others end a sentence wherever they stand
+HAN_LETTERS, THAI_LETTERS = 1.5, 4.0  # of a word, about: in Chinese and Japanese; in Thai, Lao, Khmer, Burmese
 CLOSING_MARKS = "\"'”’»)]）」』】》"
 _CLOSING = re.escape(CLOSING_MARKS)
 
@@ -73,8 +74,24 @@ def length_in_words(text: str) -> float:
     """About how many words a reader would count: where no space parts them, a word has 1.5 letters, in Thai four."""
     if not is_unspaced(text):
         return float(len(text.split()))
+    han, thai = _letter_counts(text)
+    return len(words(text)) - han - thai + han / HAN_LETTERS + thai / THAI_LETTERS
+
+
+def letters_a_word(text: str, count: int) -> float:
+    """How many of a text's `count` words make what a reader calls a word: 1, or more where most are single letters."""
+    if not is_unspaced(text):
+        return 1.0
+    han, thai = _letter_counts(text)
+    if 2 * (han + thai) < count:
+        return 1.0
+    return HAN_LETTERS if han >= thai else THAI_LETTERS
+
+
+def _letter_counts(text: str) -> tuple[int, int]:
+    """Letters of scripts without spaces: those of Han, Kana and Tibetan, and those of Thai and its like."""
     unspaced, thai = (len(pattern.findall(text)) for pattern in (_UNSPACED_LETTER, _SPACE_ENDED_LETTER))
-    return len(words(text)) - unspaced + (unspaced - thai) / 1.5 + thai / 4
+    return unspaced - thai, thai
 
 
 def ends_by_space(text: str) -> bool:

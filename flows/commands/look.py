@@ -83,7 +83,9 @@ def add_commands(commands: Any) -> None:
         "each rule with its value and threshold, redactions, its tokens, its scores.",
     )
     explain.add_argument("run", metavar="REF", help="RUN or latest; with /STAGE: no further than this stage")
-    explain.add_argument("document", metavar="DOC", help="the start of a document's id, or its title or URL")
+    explain.add_argument(
+        "document", metavar="DOC", help="a document's id or the start of it, the id of its record, its title or URL"
+    )
     add_json_option(explain)
     explain.set_defaults(command=_explain)
 

@@ -13,6 +13,7 @@ from flows.report.view import Fact, RunView
 from storage.artifacts import Part, StoredFile
 from storage.documents import read_rows
 from tasks.filter import FilterConfig
+from tasks.filter.edit import LINE_RULES
 
 DATA_STAGES = ("collect", "deduplicate", "filter")
 EXAMPLES = 2  # of each reason
@@ -124,8 +125,7 @@ def _filtered(view: RunView) -> Iterator[Reason]:
         texts = _documents([files[shard] for shard in sorted(shards)], {row["id"] for row in picked[rule]})
         examples = []
         for row in picked[rule]:
-            signal = rule.partition("_")[2] or "bytes"
-            note = f"{signal_text(signal)}: {limit_text(signal, row['value'])}"
+            note = _value_text(rule, row["value"])
             examples += _example(texts.get(row["id"]), note)
         what = _rule_text(rule, picked[rule][0]["threshold"])
         yield Reason(name=rule, what=what, count=count, examples=tuple(examples))
@@ -196,9 +196,19 @@ def limit_text(signal: str, value: float) -> str:
     return f"{100 * value:.3g}\u00a0%" if is_share(signal) else f"{value:.4g}"
 
 
+def _value_text(rule: str, value: float) -> str:
+    if rule in LINE_RULES:
+        return f"{value:.0f} lines removed"
+    signal = rule.partition("_")[2] or "bytes"
+    return f"{signal_text(signal)}: {limit_text(signal, value)}"
+
+
 def _rule_text(rule: str, threshold: float) -> str:
     side, _, signal = rule.partition("_")
+    if rule in LINE_RULES:
+        described = (FilterConfig.model_fields[rule].description or "").removesuffix(".")
+        return f"Too little left by the line rule: {described[:1].lower()}{described[1:]}"
     if not signal:
-        return "nothing was left after editing"
+        return "no text, or none left after editing"
     text, relation = signal_text(signal), "below" if side == "min" else "above"
     return f"{text[:1].upper()}{text[1:]}: {relation} {limit_text(signal, threshold)}"

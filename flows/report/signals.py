@@ -59,7 +59,8 @@ def signal_histograms(view: RunView) -> Histograms:
                 names = [signal for signal in chosen if signal in file.schema_arrow.names]
                 for batch in file.iter_batches(batch_size=65_536, columns=names):
                     for signal in names:
-                        counters[signal].add(batch[signal].to_numpy(zero_copy_only=False).astype(np.float64))
+                        values = batch[signal].drop_null()  # null: no rule judges the document by it
+                        counters[signal].add(values.to_numpy(zero_copy_only=False).astype(np.float64))
         made = (
             counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"), dropped.get(name, 0))
             for name, counter in counters.items()

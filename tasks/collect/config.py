@@ -36,6 +36,10 @@ class FilesSource(StageConfig):
         description="A folder (with all below it), a glob such as books/**/*.txt, or one file.",
         json_schema_extra=LOCATION,
     )
+    separator: Text | None = Field(
+        None,
+        description="What stands between the documents of a text file, such as <|endoftext|>; empty: a file is one.",
+    )
     text_field: str = Field("text", min_length=1, description="Field or column of a record that holds the text.")
     group_field: str | None = Field(
         None, description="Field that names a record's group (book, site); without it each record stands alone."
@@ -92,7 +96,9 @@ class CollectConfig(StageConfig):
     heldout_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of the groups that is held out of training, by a hash of the name."
     )
-    heldout_groups: tuple[str, ...] = Field((), description="Groups that are held out in any case.")
+    heldout_groups: tuple[str, ...] = Field(
+        (), description="Groups that are held out in any case; a file's name holds out all its documents."
+    )
     documents_per_shard: int = Field(1000, ge=1, le=1_000_000, description="Documents in a shard, at most.")
     max_bad_fraction: float = Field(
         0.01, ge=0, le=1, description="Share of a source's records that may be bad; more fails the stage."

@@ -90,7 +90,7 @@ def _read_module(
         return
     text = "\n\n".join(kept) + "\n"
     document = Document(
-        id=document_id(SOURCE, group, text),
+        id=document_id(SOURCE, f"{group}\0{path}", text),
         text=text,
         source=SOURCE,
         group=group,

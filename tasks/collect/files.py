@@ -13,6 +13,7 @@ from storage.documents import Document, document_id
 from tasks.collect.discover import TEXT_FORMATS, kind_of
 from tasks.collect.output import JobOutput, Pair, Splits, number_or_text
 from tasks.collect.readers import BadRecord, Record, excerpt, read_records
+from tasks.collect.text_parts import marks_in
 from tasks.config import StageConfig
 from tasks.context import Summary
 
@@ -23,6 +24,7 @@ class ReadJob(StageConfig):
     source: str = Field(description="Name of the source.")
     names: tuple[str, ...] = Field(description="Names of the files, in order; also the roles of the job's inputs.")
     text_field: str = Field("", description="Field with the text (documents).")
+    separator: str | None = Field(None, description="What stands between the documents of a text file.")
     prompt_field: str = Field("", description="Field with the prompt (pairs).")
     answer_field: str = Field("", description="Field with the answer (pairs).")
     group_field: str | None = Field(description="Field that names the group.")
@@ -40,6 +42,7 @@ def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
             output.counts["read"] += 1
             made = _document(job, name, record) if isinstance(record, Record) else record
             if isinstance(made, Document):
+                _count_separators(job, name, made, output)
                 output.document(made)
             else:
                 output.bad(name, made)
@@ -66,7 +69,7 @@ def _records(
     for name in job.names:
         kind = kind_of(name)
         assert kind is not None, name
-        for record in read_records(inputs[name], kind, text_field, job.max_document_bytes, scratch):
+        for record in read_records(inputs[name], kind, text_field, job.max_document_bytes, scratch, job.separator):
             yield name, record
 
 
@@ -74,8 +77,7 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord:
     text = _text_of(job, record, job.text_field)
     if isinstance(text, BadRecord):
         return text
-    kind = kind_of(name)
-    one_a_file = kind is not None and kind.format in TEXT_FORMATS
+    one_a_file = _is_text(name) and not job.separator
     if one_a_file:
         group: str | None = name
     elif job.group_field:
@@ -89,17 +91,28 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord:
     if identity is not None and _encodes(identity):
         metadata["id"] = identity
     return Document(
-        id=document_id(job.source, group, text),
+        id=document_id(job.source, f"{name}\0{group}" if job.group_field else group, text),
         text=text,
         source=job.source,
         group=group,
-        split=job.splits.of(group),
+        split=job.splits.of(group, "" if job.group_field else name),
         url=_said(record, "url"),
         title=_said(record, "title") or (Path(name).name.partition(".")[0] if one_a_file else ""),
         lang=_said(record, "lang", "language") or job.lang,
         license=_said(record, "license", "licence") or job.license,
         metadata=metadata,
     )
+
+
+def _count_separators(job: ReadJob, name: str, document: Document, output: JobOutput) -> None:
+    """How often a mark that is known as a separator stands in the whole of a text file."""
+    if _is_text(name) and not job.separator and (found := marks_in(document.text)):
+        output.counts[f"marks {found[0]}"] += found[1]
+
+
+def _is_text(name: str) -> bool:
+    kind = kind_of(name)
+    return kind is not None and kind.format in TEXT_FORMATS
 
 
 def _pair(job: ReadJob, name: str, record: Record) -> Pair | BadRecord:

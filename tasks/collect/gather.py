@@ -1,6 +1,7 @@
 """From the results of the jobs to the parts of the stage, its figures, and what is said of bad input."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ _COUNTS = ("read", "kept", "dropped", "quarantined")
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """One source with the results of its jobs; `path` as the recipe has it, for messages."""
+    """One source with the results of its jobs; `path` as the recipe has it and the `option` it is, for messages."""
 
     name: str
     results: list[JobResult]
     path: str = ""
+    option: str = ""
     makes_documents: bool = True
 
     def total(self, figure: str) -> int:
@@ -50,6 +52,21 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
             f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {shown}{more}\n"
             "Mend or remove them, or raise collect.max_bad_fraction."
         )
+
+
+def separator_notices(sources: Sequence[Collected]) -> list[str]:
+    """Text files in which a known mark stands as if between documents; each sentence says what to set."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for source in sources:
+        for result in source.results:
+            for figure, count in result.summary.items():
+                if figure.startswith("marks "):
+                    counts[source.name, source.option, figure.removeprefix("marks ")] += count
+    return [
+        f"the mark {mark} stands {count:,} times in the text files of source {name}, which are read as one document "
+        f"each: set {option}.separator='{mark}' to read the documents between the marks"
+        for (name, option, mark), count in counts.items()
+    ]
 
 
 def link_documents(sources: Sequence[Collected], context: Context) -> int:
@@ -111,17 +128,30 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     return summary
 
 
-def check_whole(config: CollectConfig, summary: Summary) -> None:
-    """There is something to train on, and something to measure it by, if the recipe asks for it."""
+def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) -> None:
+    """There is something to train on, and something to measure it by, if the recipe asks for it.
+
+    `marked` says where separators are likely to be.
+    """
     if config.files or config.docstrings or config.synthetic:
         if not summary["kept"]:
             raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
+        wanted = config.heldout_fraction or config.heldout_groups
+        if summary["kept"] == 1 and not (summary["documents_train"] and not wanted):
+            advice = "; ".join(marked) or (
+                "where many documents stand in one file, set collect.files[0].separator to what stands between them "
+                "(a mark, or '\\n\\n' to take its paragraphs for documents)"
+            )
+            raise DataError(
+                f"collect: there is 1 document, and one document cannot be both trained on and held out. {advice}; "
+                "or give more files"
+            )
         if not summary["documents_train"]:
             raise DataError(
                 "collect: every document is held out. Lower collect.heldout_fraction, shorten "
                 "collect.heldout_groups, or set group_field if all records share one group."
             )
-        if not summary["documents_heldout"] and (config.heldout_fraction or config.heldout_groups):
+        if not summary["documents_heldout"] and wanted:
             raise DataError(
                 f"collect: none of {summary['kept']} documents is held out, so nothing could be measured. Name groups "
                 "in collect.heldout_groups (a text file's group is its name within the source, such as "

@@ -16,11 +16,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from storage.documents import (
+    HELDOUT,
     PAIRS_SCHEMA,
     SCHEMA,
     TRAIN,
     Document,
     RowWriter,
+    copy_id,
     document_id,
     document_row,
     split_of,
@@ -49,9 +51,9 @@ class Splits(StageConfig):
     heldout_fraction: float = Field(description="Share of the groups that is held out of training.")
     heldout_groups: tuple[str, ...] = Field(description="Groups that are held out in any case.")
 
-    def of(self, group: str) -> str:
-        """`train` or `heldout`."""
-        return split_of(group, self.heldout_fraction, self.heldout_groups)
+    def of(self, group: str, file: str = "") -> str:
+        """`train` or `heldout`; `file` is the name of the file that a record without a group stands in."""
+        return HELDOUT if file in self.heldout_groups else split_of(group, self.heldout_fraction, self.heldout_groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,11 @@ class Pair:
 
 
 class JobOutput:
-    """Writes a job's files as it goes and counts; memory holds one row group of each."""
+    """Writes a job's files as it goes and counts; memory holds one row group of each, and 80 bytes a document.
+
+    Documents of one origin and one text (a line that stands twice in a file) are numbered as they come, so that each
+    has an id of its own and a ledger can say which was dropped for which.
+    """
 
     def __init__(self, out: Path, source: str, documents_per_shard: int) -> None:
         self._out, self._source, self._documents_per_shard = out, source, documents_per_shard
@@ -86,6 +92,8 @@ class JobOutput:
         self._pairs = RowWriter(out / "pairs.parquet", PAIRS_SCHEMA)
         self._quarantine = RowWriter(out / "quarantine.parquet", QUARANTINE_SCHEMA)
         self._bad: list[str] = []
+        self._ids: set[bytes] = set()
+        self._copies: Counter[str] = Counter()
         self._missing_fields: set[str] = set()
         self.counts: Counter[str] = Counter()
 
@@ -107,7 +115,7 @@ class JobOutput:
         if self._documents is None:
             self._documents = RowWriter(self._out / f"documents-{self._shards:05d}.parquet", SCHEMA)
             self._shards += 1
-        self._documents.add(document_row(document))
+        self._documents.add(document_row(document) | {"id": self._unique(document.id)})
         self.counts["kept"] += 1
         self.counts["bytes"] += len(document.text.encode())
         self.counts["train" if document.split == TRAIN else "heldout"] += 1
@@ -144,6 +152,13 @@ class JobOutput:
             "bad": self._bad,
             "fields": sorted(self._missing_fields)[:20],
         }
+
+    def _unique(self, identity: str) -> str:
+        known = bytes.fromhex(identity)
+        if known in self._ids:
+            self._copies[identity] += 1
+        self._ids.add(known)
+        return copy_id(identity, self._copies[identity]) if self._copies else identity
 
     def _close_shard(self, *error: object) -> None:
         if self._documents is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.collect.discover import TEXT_FORMATS, Kind
+from tasks.collect.text_parts import split_parts
 from tasks.collect.unpack import BrokenStream, read_blocks
 
 BOM = codecs.BOM_UTF8
@@ -40,12 +41,17 @@ class BadRecord:
 
 
 def read_records(
-    path: Path, kind: Kind, text_field: str, max_document_bytes: int, scratch: Path
+    path: Path, kind: Kind, text_field: str, max_document_bytes: int, scratch: Path, separator: str | None = None
 ) -> Iterator[Record | BadRecord]:
-    """The records of one file. `scratch` is a folder for an unpacked copy where the format needs one (Parquet)."""
+    """The records of one file. `scratch` is a folder for an unpacked copy where the format needs one (Parquet).
+
+    With a `separator` the texts between separators are the records of a text file.
+    """
     limit = RAW_LIMIT * max_document_bytes
     if path.stat().st_size == 0:
         yield BadRecord(1, "empty file")
+    elif kind.format in TEXT_FORMATS and separator:
+        yield from _read_parts(path, kind, text_field, limit, separator)
     elif kind.format in TEXT_FORMATS:
         yield from _read_text(path, kind, text_field, limit)
     elif kind.format == "jsonl":
@@ -121,6 +127,21 @@ def _read_text(path: Path, kind: Kind, text_field: str, limit: int) -> Iterator[
         line = data.count(b"\n", 0, error.start) + 1
         hint = " (it looks like UTF-16)" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
         yield BadRecord(line, f"invalid UTF-8{hint}", excerpt(data[max(0, error.start - 40) :]))
+
+
+def _read_parts(path: Path, kind: Kind, text_field: str, limit: int, separator: str) -> Iterator[Record | BadRecord]:
+    line = 1
+    try:
+        for line, raw in split_parts(read_blocks(path, kind.packing), separator, limit):
+            if raw is None:
+                yield BadRecord(line, too_long(limit))
+                continue
+            try:
+                yield Record(line, {text_field: raw.decode("utf-8")})
+            except UnicodeDecodeError:
+                yield BadRecord(line, "invalid UTF-8", excerpt(raw))
+    except BrokenStream as broken:
+        yield BadRecord(line, str(broken))
 
 
 def _read_lines(path: Path, kind: Kind, limit: int) -> Iterator[Record | BadRecord]:

@@ -13,6 +13,7 @@ Of each source, read = kept + dropped + quarantined, and more than `max_bad_frac
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from storage.artifacts import StoredFile
 from storage.filehash import hash_files
@@ -26,6 +27,7 @@ from tasks.collect.gather import (
     check_source,
     check_whole,
     link_documents,
+    separator_notices,
     summarize,
     write_pairs,
     write_quarantine,
@@ -37,6 +39,7 @@ from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
 from tasks.context import Context, Job, JobResult, ShardFunction, Summary
+from tasks.losses import NOTICES
 from tasks.stage import stage
 
 
@@ -59,8 +62,8 @@ def collect(config: CollectConfig, *, context: Context) -> Summary:
     pairs = write_pairs(sources, context.part("pairs"))
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, pairs)
-    check_whole(config, summary)
-    return summary
+    check_whole(config, summary, separator_notices(sources))
+    return summary | {NOTICES: separator_notices(sources)}
 
 
 def _collect_files(
@@ -68,9 +71,11 @@ def _collect_files(
 ) -> Collected:
     """Documents of the user's own files."""
     files = hash_files(discover(source.path, f"collect.files[{number}].path"))
-    fields = {"text_field": source.text_field, "license": source.license, "lang": source.lang}
+    fields: dict[str, str | None] = {"text_field": source.text_field, "separator": source.separator}
+    fields |= {"license": source.license, "lang": source.lang}
     jobs = _read_jobs(config, source, files, splits, fields)
-    return Collected(source.name, _map_largest_first(context, read_documents, jobs, "file groups"), source.path)
+    results = _map_largest_first(context, read_documents, jobs, "file groups")
+    return Collected(source.name, results, source.path, f"collect.files[{number}]")
 
 
 def _collect_pairs(
@@ -81,7 +86,7 @@ def _collect_pairs(
     fields = {"prompt_field": source.prompt_field, "answer_field": source.answer_field}
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_pairs, jobs, "file groups")
-    return Collected(source.name, results, source.path, makes_documents=False)
+    return Collected(source.name, results, source.path, f"collect.pairs[{number}]", makes_documents=False)
 
 
 def _read_jobs(
@@ -89,7 +94,7 @@ def _read_jobs(
     source: FilesSource | PairsSource,
     files: Sequence[StoredFile],
     splits: Splits,
-    fields: dict[str, str],
+    fields: dict[str, Any],
 ) -> list[Job]:
     """A job for each slice of the files; `fields` are what only this kind of source has."""
     return [

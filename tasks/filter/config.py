@@ -4,14 +4,27 @@ A rule is a field `min_SIGNAL` or `max_SIGNAL`: a document is dropped where the 
 bound itself is kept. `None` switches the rule off. A field that is left out has the value of the preset.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tasks.config import StageConfig
+from tasks.filter.languages import language_code
 from tasks.filter.presets import PRESETS
 
-PresetName = Literal["none", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "books", "docstrings"]
+PresetName = Literal[
+    "none", "general", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "books", "docstrings"
+]
+
+
+def _known_language(stated: str) -> str:
+    code = language_code(stated)
+    if not code:
+        raise ValueError(f"{stated!r} is no language: give its ISO 639 code, such as de or zh")
+    return code
+
+
+Language = Annotated[str, AfterValidator(_known_language)]
 Pii = Literal["email", "phone", "ip"]
 
 
@@ -27,14 +40,14 @@ def _share(name: str, what: str) -> Any:
 class FilterConfig(StageConfig):
     """Every setting of the filter; the sources of the rules stand in presets.py."""
 
-    preset: PresetName = Field("docstrings", description="Name of the set of settings that fills what is left out.")
+    preset: PresetName = Field("general", description="Name of the set of settings that fills what is left out.")
 
-    languages: tuple[str, ...] = _setting("languages", "ISO 639 codes of the languages wanted; empty: not identified.")
+    languages: tuple[Language, ...] = _setting("languages", "ISO 639 codes of the languages wanted; empty: all are.")
     redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip.")
     remove_citations: bool = _setting("remove_citations", "Remove marks such as [12], [edit], [citation needed].")
     line_phrases: bool = _setting("line_phrases", "Remove lines about JavaScript, cookies, privacy policy, terms.")
     line_terminal_punctuation: bool = _setting(
-        "line_terminal_punctuation", "Remove lines that do not end in a full stop, question or exclamation mark, quote."
+        "line_terminal_punctuation", "Remove lines that do not end as a sentence does: end mark of any script, quote."
     )
     line_min_words: int | None = _setting("line_min_words", "Remove lines of fewer words.", ge=0, le=1000)
     line_max_word_characters: int | None = _setting(
@@ -44,15 +57,19 @@ class FilterConfig(StageConfig):
     min_language_score: float | None = _share("min_language_score", "Least probability of the languages wanted")
     min_words: int | None = _setting("min_words", "Fewest words.", ge=0)
     max_words: int | None = _setting("max_words", "Most words.", ge=1)
-    min_mean_word_length: float | None = _setting("min_mean_word_length", "Least mean word length, characters.", ge=0)
-    max_mean_word_length: float | None = _setting("max_mean_word_length", "Most mean word length, characters.", ge=0)
+    min_mean_word_length: float | None = _setting(
+        "min_mean_word_length", "Least mean word length, characters; by language.", ge=0
+    )
+    max_mean_word_length: float | None = _setting(
+        "max_mean_word_length", "Most mean word length, characters; by language.", ge=0
+    )
     max_hashes_per_word: float | None = _setting("max_hashes_per_word", "Most number signs a word.", ge=0)
     max_ellipses_per_word: float | None = _setting("max_ellipses_per_word", "Most ellipses a word.", ge=0)
     max_bullet_lines: float | None = _share("max_bullet_lines", "Most lines that start with a bullet")
     max_ellipsis_lines: float | None = _share("max_ellipsis_lines", "Most lines that end with an ellipsis")
     min_alphabetic_words: float | None = _share("min_alphabetic_words", "Fewest words that hold a letter")
     min_stop_words: int | None = _setting(
-        "min_stop_words", "Fewest distinct words of the, be, to, of, and, that, have, with.", ge=0, le=8
+        "min_stop_words", "Fewest distinct stop words of its language (the, be, to, of, and, ...).", ge=0, le=8
     )
 
     max_duplicate_lines: float | None = _share("max_duplicate_lines", "Most lines that repeat an earlier one")

@@ -1,15 +1,20 @@
 """What the filter changes in a text before it is judged: C4's line rules, citation marks, personal data.
 
 C4's rules (Raffel et al. 2020, section 2.2; the code of TensorFlow Datasets and datatrove) work line by line. Empty
-lines stay where they separate what is left, so that paragraphs survive.
+lines stay where they separate what is left, so that paragraphs survive. What they take of a document is counted, so
+that a document which fails for want of text is put down to the line rule that took it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-from tasks.filter.quality import ELLIPSES, TERMINAL_PUNCTUATION
+from tasks.filter.quality import ELLIPSES, ends_a_sentence, sentence_count
 from tasks.filter.redact import redact
+from tasks.words import words
+
+LINE_RULES = ("line_phrases", "line_terminal_punctuation", "line_min_words", "line_max_word_characters")
 
 _CITATION = re.compile(r"\[(?:[0-9]{1,4}|edit|citation needed)\]", re.IGNORECASE)
 _PHRASES = re.compile(
@@ -18,37 +23,45 @@ _PHRASES = re.compile(
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def edit(text: str, config: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-    """The edited text and what was done to it: counts of lines removed and of replacements by kind."""
+def edit(text: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The edited text and what was done to it.
+
+    Counts of lines removed and of replacements by kind; words and sentences of the lines removed, and `line_rule`, the
+    rule that took most words of them (empty where none was removed).
+    """
     if config["remove_citations"]:
         text = _CITATION.sub("", text)
     lines = text.split("\n")
-    kept = list(_kept_lines(lines, config))
-    if len(kept) < len(lines):
-        text = _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip("\n")
+    failed = [_failed_rule(stripped, config) if (stripped := line.strip()) else "" for line in lines]
+    taken = Counter[str]()
+    removed = [line for line, rule in zip(lines, failed, strict=True) if rule]
+    if removed:
+        for line, rule in zip(lines, failed, strict=True):
+            if rule:
+                taken[rule] += len(words(line))
+        text = "\n".join(line for line, rule in zip(lines, failed, strict=True) if not rule)
+        text = _BLANK_LINES.sub("\n\n", text).strip("\n")
     text, replaced = redact(text, tuple(config["redact"]))
-    counts = {"lines_removed": len(lines) - len(kept)}
-    counts |= {f"{kind}s_redacted": replaced.get(kind, 0) for kind in ("email", "phone", "ip")}
-    return text, counts
+    done: dict[str, Any] = {f"{kind}s_redacted": replaced.get(kind, 0) for kind in ("email", "phone", "ip")}
+    return text, done | {
+        "lines_removed": len(removed),
+        "words_removed": taken.total(),
+        "sentences_removed": sentence_count("\n".join(removed)),
+        "line_rule": taken.most_common(1)[0][0] if taken else "",
+    }
 
 
-def _kept_lines(lines: list[str], config: Mapping[str, Any]) -> Iterator[str]:
+def _failed_rule(line: str, config: Mapping[str, Any]) -> str:
+    """The first line rule that a line, stripped, fails; empty where it stays."""
+    if config["line_phrases"] and _PHRASES.search(line):
+        return "line_phrases"
+    if config["line_terminal_punctuation"] and (not ends_a_sentence(line) or line.endswith(ELLIPSES)):
+        return "line_terminal_punctuation"
     min_words, max_characters = config["line_min_words"], config["line_max_word_characters"]
-    for line in lines:
-        stripped = line.strip()
-        if not stripped:
-            yield line
-            continue
-        if config["line_phrases"] and _PHRASES.search(stripped):
-            continue
-        if config["line_terminal_punctuation"] and (
-            not stripped.endswith(TERMINAL_PUNCTUATION) or stripped.endswith(ELLIPSES)
-        ):
-            continue
-        if min_words is not None or max_characters is not None:
-            words = stripped.split()
-            if min_words is not None and len(words) < min_words:
-                continue
-            if max_characters is not None and max(map(len, words)) > max_characters:
-                continue
-        yield line
+    if min_words is not None or max_characters is not None:
+        found = words(line)
+        if min_words is not None and len(found) < min_words:
+            return "line_min_words"
+        if max_characters is not None and max(map(len, found)) > max_characters:
+            return "line_max_word_characters"
+    return ""

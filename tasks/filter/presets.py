@@ -3,6 +3,7 @@
 | preset | source |
 |---|---|
 | none | nothing is dropped or edited |
+| general | for text of one's own in any language: what is no text goes; see below |
 | gopher | MassiveText's quality and repetition rules, English (arXiv 2112.11446, appendix A.1, table A1) |
 | c4 | the line and document rules of C4 with the numbers of TensorFlow Datasets: 5 words a line, 3 sentences |
 | c4-datatrove | the same with datatrove's numbers: 3 words a line, 5 sentences |
@@ -10,6 +11,10 @@
 | fineweb-datatrove | the same with datatrove's tenfold stricter share of duplicated characters (.01) |
 | books | Gopher without an upper limit of words: a book is one document |
 | docstrings | Gopher for short technical prose; see below |
+
+The preset general asks for no language and has no upper limit of words. Gopher's other limits are loosened until
+children's stories, which say one thing again and again, novels and laws of 90 languages stay, and encoded data, tables
+of numbers and what repeats for more than half of its length go. What each preset keeps stands in benchmarks/README.md.
 
 The preset docstrings was set by reading what it drops of 5,832 modules: 8 words in place of 50 (below is a single
 label), no stop words (a short sentence may do without), a lower language score (names are no English), and twice
@@ -129,11 +134,28 @@ _DOCSTRINGS: dict[str, Any] = {
     "max_duplicate_10_grams": 0.20,
 }
 
+_GENERAL: dict[str, Any] = {
+    "redact": ALL_PII,
+    "min_language_score": 0.5,  # counts once `languages` are given
+    "min_words": 3,
+    "min_mean_word_length": 2.0,
+    "max_mean_word_length": 14.0,
+    "max_hashes_per_word": 0.3,
+    "max_ellipses_per_word": 0.5,
+    "min_alphabetic_words": 0.3,
+    "max_duplicate_lines": 0.6,
+    "max_duplicate_paragraphs": 0.6,
+    "max_duplicate_line_characters": 0.4,
+    "max_duplicate_paragraph_characters": 0.4,
+    **{rule: 0.5 for rule in _GOPHER_REPETITION if rule.endswith("_grams")},
+}
+
 _GOPHER = _NOTHING | _ENGLISH | _GOPHER_QUALITY | _GOPHER_REPETITION
 _FINEWEB_PAPER = _GOPHER | _C4 | _FINEWEB
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": _NOTHING,
+    "general": _NOTHING | _GENERAL,
     "gopher": _GOPHER,
     "c4": _NOTHING | _ENGLISH | _C4,
     "c4-datatrove": _NOTHING | _ENGLISH | _C4 | _DATATROVE_C4,

@@ -1,25 +1,54 @@
 """Signals of Gopher's quality rules (arXiv 2112.11446, A.1), of C4's document rules and of FineWeb's line rules.
 
-A word is a run between white space: where punctuation marks count as words of their own, the rule that 80 % of
-words hold a letter drops one clean novel in seven. Lines without text do not count. Stop words are matched as
-written, small letters only, as in datatrove and dolma.
+Words and sentences are those of `tasks/words.py`: where punctuation marks count as words of their own, the rule that
+80 % of words hold a letter drops one clean novel in seven. Lines without text do not count. Stop words are matched as
+written, small letters only, as in datatrove and dolma, and by the language of the text.
+
+The rules were made for Latin type. Elsewhere a line ends with the end marks of its script, and with any letter where
+no mark ends a sentence (Thai, Lao); in Chinese and Japanese, where a line of 30 characters is no short one, 8 are as
+many words.
 """
 
 import re
 from collections.abc import Sequence
 
-STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
+from tasks.filter.languages import stop_words_in
+from tasks.words import END_MARKS, HAN_LETTERS, ends_by_space, sentences
+
 BULLETS = ("•", "‣", "▪", "●", "-", "*")
 ELLIPSES = ("...", "…")
-TERMINAL_PUNCTUATION = (".", "!", "?", '"', "'", "”", "’", "…", "。", "！", "？")
+TERMINAL_PUNCTUATION = frozenset(END_MARKS + "\"'”’»」』》】")
 SHORT_LINE_CHARACTERS = 30
+SHORT_LINE_LETTERS = 8  # where each letter is a word
 
-_SENTENCE_END = re.compile(r"[.!?。！？][\"'”’)\]]*(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
+_OTHER_SENTENCE_END = re.compile(f"[{''.join(sorted(set(END_MARKS) - set('.!?…')))}]+")
 
 
-def quality_signals(text: str, words: Sequence[str], lines: Sequence[str]) -> dict[str, float]:
-    """Counts, ratios to words, and shares of words or lines. `lines` are the stripped lines that hold text."""
+def ends_a_sentence(line: str) -> bool:
+    """Whether a stripped line that holds text ends as a sentence does in its script."""
+    return line[-1] in TERMINAL_PUNCTUATION or (not line.isascii() and ends_by_space(line[-3:]))  # a letter, two marks
+
+
+def sentence_count(text: str) -> int:
+    """Number of sentences that are ended: by an end mark of any script, by a space in Thai and its like."""
+    count = len(_SENTENCE_END.findall(text))
+    if text.isascii():
+        return count
+    if ends_by_space(text):
+        return sum(1 for _ in sentences(text))
+    return count + len(_OTHER_SENTENCE_END.findall(text))
+
+
+def quality_signals(
+    text: str, words: Sequence[str], lines: Sequence[str], letters: float, language: str
+) -> dict[str, float | None]:
+    """Counts, ratios to words, and shares of words or lines. `lines` are the stripped lines that hold text.
+
+    `letters` as `tasks.words.letters_a_word` says. `stop_words` is None where the language has no list of them.
+    """
     word_count, line_count = max(len(words), 1), max(len(lines), 1)
+    short = SHORT_LINE_LETTERS if letters == HAN_LETTERS else SHORT_LINE_CHARACTERS
     return {
         "words": len(words),
         "mean_word_length": sum(map(len, words)) / word_count,
@@ -28,11 +57,11 @@ def quality_signals(text: str, words: Sequence[str], lines: Sequence[str]) -> di
         "bullet_lines": sum(line.startswith(BULLETS) for line in lines) / line_count,
         "ellipsis_lines": sum(line.endswith(ELLIPSES) for line in lines) / line_count,
         "alphabetic_words": sum(word.isalpha() or any(map(str.isalpha, word)) for word in words) / word_count,
-        "stop_words": len(STOP_WORDS.intersection(words)),
-        "sentences": len(_SENTENCE_END.findall(text)),
+        "stop_words": stop_words_in(text, words, language),
+        "sentences": sentence_count(text),
         "lorem_ipsum": text.lower().count("lorem ipsum"),
         "curly_brackets": text.count("{"),
-        "punctuated_lines": sum(line.endswith(TERMINAL_PUNCTUATION) for line in lines) / line_count,
-        "short_lines": sum(len(line) < SHORT_LINE_CHARACTERS for line in lines) / line_count,
+        "punctuated_lines": sum(map(ends_a_sentence, lines)) / line_count,
+        "short_lines": sum(len(line) < short for line in lines) / line_count,
         "newlines_per_word": text.count("\n") / word_count,
     }

@@ -4,8 +4,11 @@ A duplicate is any repeat after the first. Shares of characters are of the whole
 scanned from left to right: at one seen before, its characters count and the scan jumps over it. The most frequent
 n-gram counts only where it occurs twice: otherwise every short text would seem repetitive.
 
-Words become numbers once, an n-gram becomes the number of its (n-1)-gram paired with its last word, and the work
-stops at the first length without a repeat, since no longer n-gram can have one.
+Where no space parts words and each letter counts as one, n words are the letters of about as many: five words of
+Chinese are 8 letters, of Thai 20. Five letters repeat in any book.
+
+Words become numbers once, an n-gram becomes the number of a shorter one paired with that of what follows it, and the
+work stops at the first length without a repeat, since no longer n-gram can have one.
 """
 
 import re
@@ -14,16 +17,27 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tasks.words import HAN_LETTERS, THAI_LETTERS
+
 Numbers = npt.NDArray[np.int64]
 
 TOP_GRAMS = (2, 3, 4)
 REPEATED_GRAMS = (5, 6, 7, 8, 9, 10)
+# The n-grams that are numbered, each from two shorter ones: for words, and for letters of words of 1.5 or 4.
+_CHAINS = {
+    1.0: tuple(range(2, 11)),
+    HAN_LETTERS: (2, 3, 5, 6, 8, 9, 11, 12, 14, 15),
+    THAI_LETTERS: (2, *range(4, 41, 4)),
+}
 
 _PARAGRAPH_BREAK = re.compile(r"\n\s*\n")
 
 
-def repetition_signals(text: str, words: Sequence[str], lines: Sequence[str]) -> dict[str, float]:
-    """Shares of repeated lines, paragraphs and word n-grams. `lines` are the stripped lines that hold text."""
+def repetition_signals(text: str, words: Sequence[str], lines: Sequence[str], letters: float = 1) -> dict[str, float]:
+    """Shares of repeated lines, paragraphs and word n-grams. `lines` are the stripped lines that hold text.
+
+    `letters` as `tasks.words.letters_a_word` says: the words of `words` that make one.
+    """
     characters = max(len(text), 1)
     paragraphs = [stripped for piece in _PARAGRAPH_BREAK.split(text) if (stripped := piece.strip())]
     signals: dict[str, float] = {}
@@ -37,15 +51,23 @@ def repetition_signals(text: str, words: Sequence[str], lines: Sequence[str]) ->
     codes: dict[str, int] = {}
     numbers = np.fromiter((codes.setdefault(word, len(codes)) for word in words), np.int64, len(words))
     ends = np.cumsum([0, *map(len, words)])  # characters of the words before each, spaces left out
-    grams = numbers
-    for length in range(2, REPEATED_GRAMS[-1] + 1):
-        grams, repeated = _numbered(grams[:-1] * len(codes) + numbers[length - 1 :])
+    named = {int(letters * length + 0.5): length for length in (*TOP_GRAMS, *REPEATED_GRAMS)}
+    parts, length, grams = {1: numbers}, 1, numbers
+    for longer in _CHAINS[letters]:
+        ending = parts[longer - length]
+        count = max(len(ending) - length, 0)
+        paired = grams[:count] * (int(ending.max(initial=0)) + 1) + ending[length:]
+        length = longer
+        grams, repeated = _numbered(paired)
         if not repeated:
             break
-        if length in TOP_GRAMS:
-            signals[f"top_{length}_gram"] = _top_gram_characters(grams, ends, length) / characters
-        else:
-            signals[f"duplicate_{length}_grams"] = _repeated_gram_characters(grams, ends, length) / characters
+        if length <= THAI_LETTERS:
+            parts[length] = grams
+        if (name_length := named.get(length)) in TOP_GRAMS:
+            spaces = length - 1 if letters == 1 else 0
+            signals[f"top_{name_length}_gram"] = _top_gram_characters(grams, ends, length, spaces) / characters
+        elif name_length:
+            signals[f"duplicate_{name_length}_grams"] = _repeated_gram_characters(grams, ends, length) / characters
     return signals
 
 
@@ -72,11 +94,11 @@ def _numbered(values: Numbers) -> tuple[Numbers, bool]:
     return numbers, not new.all()
 
 
-def _top_gram_characters(grams: Numbers, ends: Numbers, length: int) -> int:
+def _top_gram_characters(grams: Numbers, ends: Numbers, length: int, spaces: int) -> int:
     """Characters covered by the most frequent n-gram (of equals the first), its inner spaces included."""
     counts = np.bincount(grams)
     first = int(np.argmax(counts[grams]))
-    return int((ends[first + length] - ends[first] + length - 1) * counts[grams[first]])
+    return int((ends[first + length] - ends[first] + spaces) * counts[grams[first]])
 
 
 def _repeated_gram_characters(grams: Numbers, ends: Numbers, length: int) -> int:

@@ -1,4 +1,9 @@
-"""Thresholds on columns: which documents each rule drops, and the first that does."""
+"""Thresholds on columns: which documents each rule drops, and the first that does.
+
+The rules for word lengths are widened for languages whose words are shorter or longer than English ones
+(languages.py). A document that has nothing left, or too few words or sentences only since lines were removed, is put
+down to the line rule that took most of them: the setting to change is that one.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.filter.config import FilterConfig
+from tasks.filter.languages import widening
 
 # In the order in which they judge: a dropped document is put down to the first rule that it fails.
 RULES = (
@@ -41,7 +47,11 @@ RULES = (
     "max_short_lines",
     "max_newlines_per_word",
 )
-EMPTY = "empty"  # the last rule, not to be switched off: editing has left nothing
+LANGUAGE_RULES = ("min_mean_word_length", "max_mean_word_length", "min_stop_words")  # go by the document's language
+EMPTY = "empty"  # not to be switched off: there was no text, or editing other than of lines has left none
+
+
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,20 +64,56 @@ class Verdicts:
     thresholds: npt.NDArray[np.float64]
 
 
+def threshold(rule: str, value: float, language: str) -> float:
+    """The threshold of a rule for a document of this language."""
+    if rule == "min_mean_word_length":
+        return value * widening(language)[0]
+    if rule == "max_mean_word_length":
+        return value * widening(language)[1]
+    return value
+
+
 def judge(config: FilterConfig, signals: pa.Table) -> Verdicts:
-    """Apply the thresholds to the signals of a shard."""
-    names = [rule for rule in RULES if getattr(config, rule) is not None]
-    checks: list[tuple[str, str, float]] = []
-    for rule in names:
-        side, _, signal = rule.partition("_")
-        checks.append((side, signal, float(getattr(config, rule))))
-    checks.append(("min", "bytes", 1.0))
-    first = np.full(len(signals), -1)
-    values, thresholds = np.zeros(len(signals)), np.zeros(len(signals))
-    for number, (side, signal, threshold) in enumerate(checks):
-        column = signals[signal].to_numpy().astype(np.float64)
-        failed = (column < threshold if side == "min" else column > threshold) & (first < 0)
-        first[failed], values[failed], thresholds[failed] = number, column[failed], threshold
+    """Apply the thresholds to the signals of a shard. Under a line rule the value is how many lines were removed."""
+    count = len(signals)
+    first = np.full(count, -1)
+    values, thresholds = np.zeros(count), np.zeros(count)
+    names: list[str] = []
+
+    def drop(rule: str, failed: npt.NDArray[np.bool_], column: Numbers, limits: Numbers) -> None:
+        failed = failed & (first < 0)
+        first[failed], values[failed], thresholds[failed] = len(names), column[failed], limits[failed]
+        names.append(rule)
+
+    size, line_rules = _column(signals, "bytes"), np.array(signals["line_rule"].to_pylist(), dtype=object)
+    removed, nothing = _column(signals, "lines_removed"), np.zeros(count)
+    short = size == 0
+    for signal in ("words", "sentences"):
+        if (least := getattr(config, f"min_{signal}")) is not None:
+            left = _column(signals, signal)
+            short |= (left < least) & (left + _column(signals, f"{signal}_removed") >= least)
+    for line_rule in sorted(set(line_rules) - {""}):
+        drop(line_rule, short & (line_rules == line_rule), removed, nothing)
+    drop(EMPTY, size == 0, size, np.ones(count))
+
+    for rule in RULES:
+        if (value := getattr(config, rule)) is not None:
+            side, _, signal = rule.partition("_")
+            column = _column(signals, signal)
+            limits = _limits(rule, float(value), signals)
+            drop(rule, column < limits if side == "min" else column > limits, column, limits)
     rows = np.flatnonzero(first >= 0)
-    named = [*names, EMPTY]
-    return Verdicts(rows, [named[number] for number in first[rows]], values[rows], thresholds[rows])
+    return Verdicts(rows, [names[number] for number in first[rows]], values[rows], thresholds[rows])
+
+
+def _limits(rule: str, value: float, signals: pa.Table) -> Numbers:
+    if rule not in LANGUAGE_RULES:
+        return np.full(len(signals), value)
+    languages = signals["language"].to_pylist()
+    by_language = {language: threshold(rule, value, language) for language in set(languages)}
+    return np.array([by_language[language] for language in languages], np.float64)
+
+
+def _column(signals: pa.Table, name: str) -> Numbers:
+    """Values of a signal; null, which no rule judges, is not a number."""
+    return signals[name].to_numpy().astype(np.float64)

@@ -1,7 +1,7 @@
 """The values by which rules judge a document: computed once a shard, stored as columns beside its rows.
 
-Thresholds are no part of this: a changed one reads the columns and computes none. Only what edits the text and the
-languages wanted decide the signals.
+Thresholds are no part of this: a changed one reads the columns and computes none. Only what edits the text, the
+languages wanted, and whether a rule goes by the language, decide the signals.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,10 @@ from tasks.context import Summary
 from tasks.earlier import DIGESTS, read_digests, text_digest, write_digests
 from tasks.filter.edit import edit
 from tasks.filter.language import language_of
+from tasks.filter.languages import UNDETERMINED
 from tasks.filter.quality import quality_signals
 from tasks.filter.repetition import repetition_signals
+from tasks.words import letters_a_word, words
 
 EDIT_SETTINGS = (
     "redact",
@@ -27,7 +29,8 @@ EDIT_SETTINGS = (
     "line_min_words",
     "line_max_word_characters",
 )
-COUNTS = ("words", "stop_words", "sentences", "lorem_ipsum", "curly_brackets")
+COUNTS = ("words", "sentences", "lorem_ipsum", "curly_brackets")
+REMOVED = ("words_removed", "sentences_removed")  # by line rules
 EDITS = ("lines_removed", "emails_redacted", "phones_redacted", "ips_redacted")
 SHARES = (
     *("mean_word_length", "hashes_per_word", "ellipses_per_word", "bullet_lines", "ellipsis_lines"),
@@ -42,45 +45,45 @@ SIGNALS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),  # UTF-8 bytes of the edited text
-        pa.field("language", pa.string(), nullable=False),  # most probable one; empty where none was asked for
+        pa.field("language", pa.string(), nullable=False),  # as stated or found; `und` where it cannot be told
         pa.field("language_score", pa.float64(), nullable=False),
-        *(pa.field(name, pa.int64(), nullable=False) for name in (*COUNTS, *EDITS)),
+        pa.field("line_rule", pa.string(), nullable=False),  # that took most of the text; empty where none took any
+        pa.field("stop_words", pa.int64()),  # null where the language has no list
+        *(pa.field(name, pa.int64(), nullable=False) for name in (*COUNTS, *EDITS, *REMOVED)),
         *(pa.field(name, pa.float64(), nullable=False) for name in SHARES),
     ]
 )
 EDITED_SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 
 
-def signals_of(text: str, languages: tuple[str, ...]) -> dict[str, Any]:
+def signals_of(text: str, language: str, score: float) -> dict[str, Any]:
     """All signals of a text that has been edited."""
-    words = text.split()
+    found = words(text)
     lines = [stripped for line in text.split("\n") if (stripped := line.strip())]
-    language, score = language_of(text, languages) if languages else ("", 1.0)
+    letters = letters_a_word(text, len(found))
     return {
         "bytes": len(text.encode()),
         "language": language,
         "language_score": score,
-        **quality_signals(text, words, lines),
-        **repetition_signals(text, words, lines),
+        **quality_signals(text, found, lines, letters, language),
+        **repetition_signals(text, found, lines, letters),
     }
 
 
 def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Write `signals.parquet`, aligned with the shard's rows, and `edited.parquet`: the texts that were changed.
 
-    `config` holds EDIT_SETTINGS and `languages`. What an earlier shard says of the same text is taken over.
+    `config` holds EDIT_SETTINGS, `languages` and `identify`: whether a rule needs the language where none is stated.
+    What an earlier shard says of the same text is taken over.
     """
     rows, edited, digests = [], [], []
-    languages = tuple(config["languages"])
     known = _measured_before(inputs)
-    for number, document in enumerate(read_rows(inputs["documents"], columns=["id", "text"])):
-        digests.append(text_digest(document["text"]))
+    for number, document in enumerate(read_rows(inputs["documents"], columns=["id", "text", "lang"])):
+        digests.append(text_digest(f"{document['lang']}\0{document['text']}"))
         if digests[-1] in known:
             text, signals = known[digests[-1]]
         else:
-            text, edits = edit(document["text"], config)
-            signals = {**signals_of(text, languages), **edits}
-            text = None if text == document["text"] else text
+            text, signals = measured(document["text"], document["lang"], config)
         if text is not None:
             edited.append({"row": number, "text": text})
         rows.append({**signals, "id": document["id"]})
@@ -88,6 +91,15 @@ def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) ->
     write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
     write_digests(out, digests)
     return {"documents": len(rows), "edited": len(edited)}
+
+
+def measured(text: str, stated: str, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The edited text, None where it stayed, and its signals."""
+    after, edits = edit(text, config)
+    language, score = UNDETERMINED, 1.0
+    if stated or config["identify"]:
+        language, score = language_of(after or text, stated, tuple(config["languages"]))
+    return (None if after == text else after), {**signals_of(after, language, score), **edits}
 
 
 def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[str | None, dict[str, Any]]]:

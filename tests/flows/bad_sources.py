@@ -175,10 +175,11 @@ AMOUNTS = (
     BadInput(
         "nothing held out",
         COLLECT,
-        ("none of 1 documents is held out", "collect.heldout_groups"),
+        ("none of 2 documents is held out", "collect.heldout_groups"),
         {
-            "recipe.yaml": "collect: {files: [{path: a.txt}], heldout_fraction: 0, heldout_groups: [b.txt]}\n",
+            "recipe.yaml": "collect: {files: [{path: '*.txt'}], heldout_fraction: 0, heldout_groups: [b.txt]}\n",
             "a.txt": "Some words.",
+            "c.txt": "Some other words.",
         },
     ),
     BadInput(
@@ -186,9 +187,16 @@ AMOUNTS = (
         COLLECT,
         ("every document is held out", "collect.heldout_fraction"),
         {
-            "recipe.yaml": "collect: {files: [{path: a.txt}], heldout_groups: [a.txt]}\n",
+            "recipe.yaml": "collect: {files: [{path: '*.txt'}], heldout_groups: [a.txt, b.txt]}\n",
             "a.txt": "Some words.",
+            "b.txt": "Some other words.",
         },
+    ),
+    BadInput(
+        "one document, to be trained on and held out",
+        COLLECT,
+        ("one document cannot be both trained on and held out", "set collect.files[0].separator"),
+        {"recipe.yaml": "collect: {files: [{path: a.txt}]}\n", "a.txt": "Some words."},
     ),
 )
 

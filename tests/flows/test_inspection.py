@@ -268,3 +268,22 @@ def test_a_record_that_was_set_aside_is_explained_by_its_file(command: Command, 
     found = command.json("explain", "latest", "notes.jsonl", home=home)
     (step,) = found["steps"]
     assert (step["verdict"], step["line"]) == ("quarantined", 31) and step["reason"]
+
+
+def test_a_record_is_found_by_the_id_that_it_has_itself(command: Command, home: Path, tmp_path: Path) -> None:
+    """Lines 1 to 3 stand twice, under other ids; a copy is dropped for its twin, not for itself."""
+    rows = [{"id": f"row-{n}", "text": f"Report {n} says what bridge {n} has cost the town of {n}."} for n in range(30)]
+    rows += [{**row, "id": f"copy-{n}"} for n, row in enumerate(rows[:3])]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("collect: {files: [{path: rows.jsonl}]}\nfilter: {preset: none}\n")
+    status, _, err = command("run", str(recipe), "--plain", "--to", "filter", home=home)
+    assert status == 0, err
+    found = command.json("explain", "latest", "copy-1", home=home)
+    kept = command.json("explain", "latest", "row-1", home=home)
+    assert found["document"]["id"] != kept["document"]["id"]
+    step = found["steps"][-1]
+    assert (step["stage"], step["verdict"], step["twin"]) == ("deduplicate", "dropped", kept["document"]["id"])
+    _, out, _ = command("explain", "latest", "copy-1", home=home)
+    assert "copy-1" in out and "row-1, which stays" in out
+    assert command.json("explain", "latest", found["document"]["id"], home=home) == found

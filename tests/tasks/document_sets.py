@@ -13,21 +13,18 @@ from tasks.context import Context, Execution, Summary
 from tasks.engine import builder
 from tasks.stage import Stage, engine_in_force, stage
 
-Rows = Sequence[tuple[str, str]]  # (text, split)
+Rows = Sequence[tuple[str, ...]]  # (text, split), and perhaps the source's name and the language that it states
 
 
 class GivenConfig(StageConfig):
-    shards: tuple[tuple[tuple[str, str], ...], ...] = Field(description="Text and split of each document by shard.")
+    shards: tuple[tuple[tuple[str, ...], ...], ...] = Field(description="Rows of each shard.")
     pairs: tuple[tuple[str, str], ...] = Field((), description="Prompt and answer of each training pair.")
 
 
 @stage("given", parts=("documents", "pairs"))
 def given(config: GivenConfig, *, context: Context) -> Summary:
     for number, rows in enumerate(config.shards):
-        documents = [
-            Document(id=document_id("test", str(row), text), text=text, source="test", group=str(row), split=split)
-            for row, (text, split) in enumerate(rows)
-        ]
+        documents = [_document(str(row), *values) for row, values in enumerate(rows)]
         write_documents(context.part("documents") / f"{number:05d}.parquet", documents)
     pairs = [
         {"id": str(number), "group": "g", "split": TRAIN, "prompt": prompt, "answer": answer, "source": "test"}
@@ -35,6 +32,10 @@ def given(config: GivenConfig, *, context: Context) -> Summary:
     ]
     write_rows(context.part("pairs") / "00000.parquet", pairs, PAIRS_SCHEMA)
     return {"documents": sum(map(len, config.shards))}
+
+
+def _document(group: str, text: str, split: str, source: str = "test", lang: str = "") -> Document:
+    return Document(document_id(source, group, text), text, source, group, split, lang=lang)
 
 
 def training(*texts: str) -> Rows:

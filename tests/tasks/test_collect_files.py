@@ -141,10 +141,14 @@ def test_a_path_that_cannot_be_used_is_named_with_the_mend(home: Path, tmp_path:
 def test_a_corpus_with_nothing_held_out_is_refused_with_the_mend(home: Path, tmp_path: Path) -> None:
     books(tmp_path / "in", 1)
     files = [{"path": str(tmp_path / "in")}]
-    with pytest.raises(DataError, match=r"none of 1 documents is held out.*collect.heldout_groups"):
+    for settings in ({"heldout_groups": ["no-such-book.txt"], "heldout_fraction": 0}, {}):
+        with pytest.raises(DataError, match=r"one document cannot be both.* set collect\.files\[0\]\.separator"):
+            run_collect(home, files=files, **settings)
+    books(tmp_path / "in", 2)
+    with pytest.raises(DataError, match=r"none of 2 documents is held out.*collect.heldout_groups"):
         run_collect(home, files=files, heldout_groups=["no-such-book.txt"], heldout_fraction=0)
     with pytest.raises(DataError, match="every document is held out"):
-        run_collect(home, files=files, heldout_groups=["book-000.txt"])
+        run_collect(home, files=files, heldout_groups=["book-000.txt", "book-001.txt"])
 
 
 def test_a_recipe_without_a_source_and_names_that_clash_are_refused() -> None:

@@ -15,11 +15,12 @@ GOOD = (
 )
 BRIEF = "This text is too short to keep."
 NOTHING = FilterConfig(preset="none")
+DOCSTRINGS = FilterConfig(preset="docstrings")
 
 
 def test_the_first_rule_that_fails_is_named_with_value_and_threshold(home: Path) -> None:
     repeated = "the model reads the table and writes one answer for each row. " * 30
-    artifact, summary = run(home, filter_documents, FilterConfig(), training("Too short.", GOOD), training(repeated))
+    artifact, summary = run(home, filter_documents, DOCSTRINGS, training("Too short.", GOOD), training(repeated))
     assert texts_of(artifact) == [GOOD]
     ledger = [(row["rule"], row["value"], row["threshold"], row["shard"]) for row in rows_of(artifact, "ledger")]
     assert ledger[0] == ("min_words", 2.0, 8.0, 0)
@@ -32,7 +33,7 @@ def test_the_first_rule_that_fails_is_named_with_value_and_threshold(home: Path)
 
 
 def test_signals_stand_beside_all_rows(home: Path) -> None:
-    artifact, _ = run(home, filter_documents, FilterConfig(), training("Too short.", GOOD))
+    artifact, _ = run(home, filter_documents, DOCSTRINGS, training("Too short.", GOOD))
     signals = rows_of(artifact, "signals")
     assert [row["words"] for row in signals] == [2, 42]
     assert [row["language"] for row in signals][1] == "en"
@@ -41,7 +42,7 @@ def test_signals_stand_beside_all_rows(home: Path) -> None:
 
 def test_another_language_is_dropped(home: Path) -> None:
     german = "Der Leser öffnet die Datei und gibt die Zeilen zurück, die ein Datum haben, in der Folge ihrer Schlüssel."
-    artifact, summary = run(home, filter_documents, FilterConfig(), training(german, GOOD))
+    artifact, summary = run(home, filter_documents, DOCSTRINGS, training(german, GOOD))
     assert (texts_of(artifact), summary["dropped_min_language_score"]) == ([GOOD], 1)
 
 
@@ -53,18 +54,18 @@ def test_a_bound_itself_is_kept(home: Path) -> None:
 
 def test_a_changed_threshold_computes_no_signal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = [training(BRIEF, GOOD), training(GOOD + " And more.")]
-    before, _ = run(home, filter_documents, FilterConfig(), *shards)
+    before, _ = run(home, filter_documents, DOCSTRINGS, *shards)
 
-    def forbidden(text: str, languages: tuple[str, ...]) -> dict[str, float]:
+    def forbidden(*_: object) -> dict[str, float]:
         raise AssertionError("a signal was computed again")
 
     monkeypatch.setattr("tasks.filter.signals.signals_of", forbidden)
-    same, _ = run(home, filter_documents, FilterConfig(min_words=10), *shards)
-    more, _ = run(home, filter_documents, FilterConfig(min_words=1), *shards)
+    same, _ = run(home, filter_documents, FilterConfig(preset="docstrings", min_words=10), *shards)
+    more, _ = run(home, filter_documents, FilterConfig(preset="docstrings", min_words=1), *shards)
     assert same["documents"].digest == before["documents"].digest, "nothing below would run again"
     assert texts_of(more) == [BRIEF, GOOD, GOOD + " And more."]
     with pytest.raises(AssertionError, match="computed again"):
-        run(home, filter_documents, FilterConfig(line_min_words=3), *shards)
+        run(home, filter_documents, FilterConfig(preset="docstrings", line_min_words=3), *shards)
 
 
 def test_edits_are_written_and_counted_and_an_untouched_shard_is_the_same_file(home: Path) -> None:
@@ -77,10 +78,18 @@ def test_edits_are_written_and_counted_and_an_untouched_shard_is_the_same_file(h
     assert artifact["documents"].files[1].digest == original["documents"].files[1].digest
 
 
-def test_what_editing_leaves_empty_is_dropped(home: Path) -> None:
-    config = NOTHING.model_copy(update={"line_min_words": 2})
-    artifact, summary = run(home, filter_documents, config, training("x\ny", "two words"))
-    assert (texts_of(artifact), summary["dropped_empty"]) == (["two words"], 1)
+def test_what_line_rules_leave_empty_is_put_down_to_the_one_that_took_most(home: Path) -> None:
+    config = NOTHING.model_copy(update={"line_min_words": 2, "line_terminal_punctuation": True, "min_sentences": 2})
+    texts = ["x.\nno end here", "two words. And more words.", "x.\ny.\nOne end. And two\nno", "", "Only one."]
+    artifact, _ = run(home, filter_documents, config, training(*texts))
+    assert texts_of(artifact) == ["two words. And more words."]
+    ledger = [(row["rule"], row["value"]) for row in rows_of(artifact, "ledger")]
+    assert ledger == [
+        ("line_terminal_punctuation", 2),  # of 4 words it took 3
+        ("line_terminal_punctuation", 4),  # the text had the sentences that it lacks now
+        ("empty", 0),
+        ("min_sentences", 1),
+    ]
 
 
 def test_nothing_left_names_the_rule_that_took_most_and_the_mend(home: Path) -> None:
@@ -88,7 +97,7 @@ def test_nothing_left_names_the_rule_that_took_most_and_the_mend(home: Path) -> 
         run(
             home,
             filter_documents,
-            FilterConfig(),
+            DOCSTRINGS,
             training("a b", "c d"),
             training("the model reads the table and writes one answer for each row. " * 30),
         )
@@ -100,7 +109,7 @@ def test_the_result_does_not_depend_on_workers(tmp_path: Path) -> None:
     for workers in (1, 2):
         home = tmp_path / str(workers)
         home.mkdir()
-        digests.append(run(home, filter_documents, FilterConfig(), *shards, workers=workers)[0].digest)
+        digests.append(run(home, filter_documents, DOCSTRINGS, *shards, workers=workers)[0].digest)
     assert digests[0] == digests[1]
 
 
