@@ -1,12 +1,15 @@
 """Addresses: what is shown of them holds no secret; loopback is reached without a proxy, the rest as the user says."""
 
+import http.server
 import os
+import threading
 import urllib.request
 
 import httpx
 import pytest
 
-from storage.addresses import keep_loopback_direct, redacted
+from storage.addresses import check_form, keep_loopback_direct, no_answer, redacted
+from storage.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,49 @@ def test_all_exempt_or_no_proxy_at_all_is_left_alone(no_proxy: pytest.MonkeyPatc
     no_proxy.setenv("no_proxy", "*")
     keep_loopback_direct()
     assert os.environ["no_proxy"] == "*" and not through_proxy("http://hub.example/x")
+
+
+@pytest.mark.parametrize(
+    ("address", "schemes", "sound"),
+    [
+        ("http://127.0.0.1:4200/api", ("http", "https"), True),
+        ("sqlite:///file", (), True),
+        ("ftp://host/", ("http", "https"), False),
+        ("http://", ("http", "https"), False),
+        ("http://host:0/", (), False),
+        ("http://host:port/", (), False),
+        ("http://[::1/", (), False),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_an_example(
+    address: str, schemes: tuple[str, ...], sound: bool
+) -> None:
+    if sound:
+        check_form("SETTING", address, schemes)
+        return
+    example = "4200/api" if schemes else "5000"
+    with pytest.raises(
+        ConfigError, match=rf"SETTING=.*this is no address.*such as http://127\.0\.0\.1:{example}, or unset"
+    ):
+        check_form("SETTING", address, schemes)
+
+
+def test_whoever_answers_or_refuses_is_there_and_nobody_is_named_without_credentials() -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        assert no_answer(f"http://ada:secret@127.0.0.1:{port}/") is None
+        assert no_answer(f"postgresql+asyncpg://ada:secret@127.0.0.1:{port}/name") is None, "it listens"
+        server.shutdown()
+    for scheme in ("http", "postgresql", "mysql+driver"):
+        said = no_answer(f"{scheme}://ada:secret@127.0.0.1:{port}/name")
+        assert said is not None and said.startswith(f"nobody answers at {scheme}://127.0.0.1:{port}/name (")
+        assert "refused" in said
+    assert no_answer("sqlite:///file") is None and no_answer("postgresql:///name") is None

@@ -1,0 +1,24 @@
+"""One form of a value, whatever made it, and no form of what has none."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from storage.canonical import canonical_json, digest_file, digest_of
+
+
+def test_equal_values_have_one_form() -> None:
+    assert canonical_json({"b": [1, 2.5, None], "a": "ü"}) == '{"a":"ü","b":[1,2.5,null]}'.encode()
+    assert digest_of({"b": 1, "a": 2}) == digest_of(dict(a=2, b=1)) == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object()])
+def test_what_has_no_form_is_refused(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        canonical_json(value)
+
+
+def test_a_file_s_digest_is_that_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\r\n" * 100_000)
+    assert digest_file(tmp_path / "a") == hashlib.sha256(b"\r\n" * 100_000).hexdigest()
