@@ -78,13 +78,13 @@ def test_a_file_that_is_no_run_of_this_version_is_passed_over_and_named(home: Pa
 
 
 def test_a_run_is_found_by_its_name_its_start_its_end_and_as_the_latest(home: Path) -> None:
-    short = write(home, "smoke-nano-20260101-000000-aaaa", started="2026-01-01")
-    write(home, "smoke-nano-20260101-000000-aaaa-more", started="2026-01-02", status="reused")
+    write(home, "smoke-nano-20260101-000000-aaaa-more", started="2026-01-01")
+    short = write(home, "smoke-nano-20260101-000000-aaaa", started="2026-01-02", status="reused")
     write(home, "quick-micro-20260101-000000-bbbb", started="2026-01-03", status="failed")
     assert find_run(home, "latest")["started"] == "2026-01-02"
-    assert find_run(home, short)["started"] == "2026-01-01", "a whole name, though another starts so"
+    assert find_run(home, short)["started"] == "2026-01-02", "a whole name, though another starts so"
     assert find_run(home, "quick")["started"] == find_run(home, "bbbb")["started"] == "2026-01-03"
-    with pytest.raises(DataError, match=r"run smoke: 2 runs are named so: smoke-nano-\S+-aaaa, smoke-nano-\S+-more"):
+    with pytest.raises(DataError, match=r"run smoke: 2 runs are named so: smoke-nano-\S+-more, smoke-nano-\S+-aaaa"):
         find_run(home, "smoke")
     with pytest.raises(DataError, match=r"run 'nano': not known in .*runs"):
         find_run(home, "nano")
