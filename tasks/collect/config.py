@@ -2,8 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from tasks.collect.encodings import AUTO, known_encoding
+from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.config import LOCATION, StageConfig
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -25,8 +27,44 @@ DEFAULT_PACKAGES = (
 DEFAULT_HELDOUT_PACKAGES = ("networkx", "nltk", "datasets", "pydantic", "rich", "werkzeug")
 
 
-class FilesSource(StageConfig):
-    """Files of your own: .txt .md .rst (one document each), .jsonl .json .csv .parquet (one a record).
+class OwnFiles(StageConfig):
+    """How files of the user's own are found and read."""
+
+    name: SourceName
+    path: Text
+    group_field: str | None = None
+    encoding: str = Field(
+        AUTO,
+        description="Encoding of the files (cp1252, gb18030, utf-16, ...); auto: found, or asked for where unsure.",
+    )
+    delimiter: str = Field(
+        AUTO, description="What separates the fields of .csv and .tsv: one character, `tab`, or auto (found)."
+    )
+    quote: str = Field(
+        AUTO, description="What fields of .csv and .tsv are quoted with: one character, `none`, or auto (found)."
+    )
+    allow_truncated: bool = Field(
+        False, description="Bear a file that is cut or damaged and keep what stands before; otherwise the stage fails."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str) -> str:
+        return known_encoding(encoding)
+
+    @model_validator(mode="after")
+    def _one_character(self) -> Self:
+        for field, word in (("delimiter", "tab"), ("quote", "none")):
+            value = getattr(self, field)
+            if value not in (AUTO, word) and (len(value) != 1 or value.isalnum() or value in "\r\n\0"):
+                raise ValueError(f"{field}: {value!r} is neither one character that separates, `{word}` nor `auto`")
+        if self.delimiter == self.quote != AUTO:
+            raise ValueError("delimiter and quote are the same character")
+        return self
+
+
+class FilesSource(OwnFiles):
+    """Files of your own: .txt .md .rst (one document each), .jsonl .json .csv .tsv .parquet (one a record).
 
     Each plain or packed with .gz, .zst, .bz2 or .xz.
     """
@@ -40,7 +78,9 @@ class FilesSource(StageConfig):
         None,
         description="What stands between the documents of a text file, such as <|endoftext|>; empty: a file is one.",
     )
-    text_field: str = Field("text", min_length=1, description="Field or column of a record that holds the text.")
+    text_field: str = Field(
+        "text", min_length=1, description="Field or column that holds a record's text; a dot leads into it: body.text."
+    )
     group_field: str | None = Field(
         None, description="Field that names a record's group (book, site); without it each record stands alone."
     )
@@ -48,8 +88,8 @@ class FilesSource(StageConfig):
     lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (field `lang`).")
 
 
-class PairsSource(StageConfig):
-    """Instruction data of your own: records of .jsonl, .json, .csv or .parquet with a prompt and an answer."""
+class PairsSource(OwnFiles):
+    """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer."""
 
     name: SourceName = Field("pairs", description="Name of this source in pairs, ledgers and figures.")
     path: Text = Field(description="A folder (with all below it), a glob, or one file.", json_schema_extra=LOCATION)
@@ -105,6 +145,13 @@ class CollectConfig(StageConfig):
     )
     max_document_bytes: int = Field(
         8 * 2**20, ge=1, le=2**30, description="Longest document in bytes of UTF-8; a longer one is quarantined."
+    )
+
+    max_window_bytes: int = Field(
+        MAX_WINDOW_BYTES,
+        ge=2**20,
+        le=2**31,
+        description="Largest window of a .zst file in bytes (zstd --long=29: 2**29); a reader may take as much memory.",
     )
 
     @model_validator(mode="after")

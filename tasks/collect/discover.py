@@ -1,23 +1,39 @@
 """Which files a path in a recipe means: a folder, a glob or one file -> (relative name, path), in order of the name.
 
 The relative name is what ledgers, groups and observations use, so that a moved folder changes nothing. Hidden files
-and folders are passed over, links to folders are not followed. What has a readable name but is no file (a link that
-leads nowhere, a pipe, a device) is refused, never passed over: nobody would miss the text.
+and folders are left out, links to folders are followed once. What has a readable name but is no file (a link that
+leads nowhere, a pipe, a device) is refused, never left out: nobody would miss the text. What is left out is counted
+by its ending and told.
 """
 
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import DataError
+from storage.filehash import unreadable
 from storage.files import is_utf8
+from tasks.collect.config import CollectConfig
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
-RECORD_FORMATS = ("jsonl", "json", "csv", "parquet")  # one document a record
+RECORD_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")  # one document a record
+ANY_FORMAT = TEXT_FORMATS + RECORD_FORMATS
 PACKINGS = ("gz", "zst", "bz2", "xz")
+_OTHER_ENDINGS = {  # of the same formats and packings
+    **{"text": "txt", "markdown": "md", "ndjson": "jsonl", "jsonlines": "jsonl"},
+    **{"gzip": "gz", "zstd": "zst", "bzip2": "bz2"},
+}
+# What is read elsewhere, by the scheme of an address -> how to bring it here.
+_FETCHED_BY = {
+    "hf": "huggingface-cli download --repo-type dataset NAME --local-dir FOLDER",
+    "s3": "aws s3 cp --recursive ADDRESS FOLDER",
+    "gs": "gcloud storage cp --recursive ADDRESS FOLDER",
+}
+ENDINGS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,42 +44,98 @@ class Kind:
     packing: str = ""
 
 
-def kind_of(name: str, formats: Iterable[str] = TEXT_FORMATS + RECORD_FORMATS) -> Kind | None:
+def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
     """The kind that a file's name says: `a.jsonl.gz` -> Kind("jsonl", "gz"); None for a name that says nothing."""
     stem, _, last = name.lower().rpartition(".")
     packing = ""
-    if last in PACKINGS:
-        packing = last
+    if _OTHER_ENDINGS.get(last, last) in PACKINGS:
+        packing = _OTHER_ENDINGS.get(last, last)
         stem, _, last = stem.rpartition(".")
-    return Kind(last, packing) if stem and last in formats else None
+    format_name = _OTHER_ENDINGS.get(last, last)
+    return Kind(format_name, packing) if stem and format_name in formats and last not in PACKINGS else None
 
 
-def discover(
-    path: str, option: str, formats: tuple[str, ...] = TEXT_FORMATS + RECORD_FORMATS
-) -> list[tuple[str, Path]]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies behind a path: names and paths of the readable files in order of the name, and what is left out.
+
+    `endings` counts the files that are not read by their ending, `hidden` those whose name begins with a dot and
+    `links` has a sentence for each link to a folder that is not followed.
+    """
+
+    readable: list[tuple[str, Path]]
+    endings: Counter[str]
+    hidden: int = 0
+    links: tuple[str, ...] = ()
+
+    def sentences(self, source: str, option: str) -> list[str]:
+        """What is left out, for the user."""
+        said = []
+        if self.endings:
+            kinds = [f"{count} {ending}" for ending, count in self.endings.most_common(ENDINGS_SHOWN)]
+            if len(self.endings) > ENDINGS_SHOWN:
+                kinds.append(f"{len(self.endings) - ENDINGS_SHOWN} other endings")
+            said.append(
+                f"source {source}: {counted(self.endings.total(), 'file')} not read, as the ending is none that can be "
+                f"read: {', '.join(kinds)}. Convert or rename them, or name the wanted files with a glob ({option})."
+            )
+        if self.hidden:
+            said.append(
+                f"source {source}: {counted(self.hidden, 'hidden file')} not read, as the name begins with a dot. "
+                f"Rename what is meant ({option})."
+            )
+        return said + [f"source {source}: {link} ({option})." for link in self.links]
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file is` or `3 files are`."""
+    return f"{number:,} {noun} is" if number == 1 else f"{number:,} {noun}s are"
+
+
+def passed_over(config: CollectConfig) -> list[str]:
+    """What lies behind the paths of a recipe and is not read: sentences for the plan and the stage's notices."""
+    sentences = []
+    for section, sources, formats in (("files", config.files, ANY_FORMAT), ("pairs", config.pairs, RECORD_FORMATS)):
+        for number, source in enumerate(sources):
+            option = f"collect.{section}[{number}].path"
+            sentences += look(source.path, option, formats).sentences(source.name, option)
+    return sentences
+
+
+def discover(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> list[tuple[str, Path]]:
     """The readable files behind a path, as (relative name, path) in order of the name; DataError where there is none.
 
     `option` names the place in the recipe for the error.
     """
+    return look(path, option, formats).readable
+
+
+def look(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> Found:
+    """What lies behind a path, read and left out; DataError where there is nothing to read."""
+    _refuse_addresses(path, option)
     given = Path(path).expanduser()
+    links: list[str] = []
+    hidden = 0
     if given.is_dir():
-        found, base = list(_below(given)), given
+        below, base = list(_below(given, links)), given
+        found = [file for file in below if not file.name.startswith(".")]
+        hidden = sum(file.name.startswith(".") and kind_of(file.name, formats) is not None for file in below)
     elif os.path.lexists(given):
         found, base = [given], given.parent
     elif glob.has_magic(path):
         base = _fixed_part(given)
-        found = [match for match in base.glob(given.relative_to(base).as_posix()) if not match.is_dir()]
+        found = _matches(base, given.relative_to(base))
     else:
         found, base = [], given
     if not found:
         what = "the folder holds no file" if given.is_dir() else "matches no file"
         raise DataError(f"{option}: {path}: {what}. Give a folder, a glob such as texts/**/*.txt, or a file.")
     readable = sorted((file.relative_to(base).as_posix(), file) for file in found if kind_of(file.name, formats))
+    endings = Counter(_ending(file.name) for file in found if not kind_of(file.name, formats))
     if not readable:
-        endings = Counter("".join(file.suffixes[-2:]) or file.name for file in found).most_common(3)
         raise DataError(
             f"{option}: {path}: none of the {len(found)} files can be read "
-            f"(found {', '.join(ending for ending, _ in endings)}). "
+            f"(found {', '.join(ending for ending, _ in endings.most_common(3))}). "
             f"Readable: {', '.join('.' + name for name in formats)}, each plain or with .{', .'.join(PACKINGS)}."
         )
     for name, file in readable:
@@ -72,20 +144,87 @@ def discover(
         if not file.is_file():
             what = "is a link that leads nowhere" if file.is_symlink() and not file.exists() else "is no ordinary file"
             raise DataError(f"{option}: {file}: {what}. Take it away, or name the files with a glob.")
-    return readable
+    return Found(readable, endings, hidden, tuple(links))
 
 
-def _below(folder: Path) -> Iterable[Path]:
-    for current, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(current, name) for name in files if not name.startswith("."))
+def _refuse_addresses(path: str, option: str) -> None:
+    # A recipe's relative paths have been made absolute by now, which folds the two slashes into one.
+    address = re.search(r"(?:^|/)([a-z][a-z0-9+.-]+):(/{1,2})(?=[^/])", path, re.IGNORECASE)
+    if address is None or (os.path.lexists(path) and address[2] == "/"):
+        return
+    scheme = address[1].lower()
+    written = f"{scheme}://{path[address.end() :]}"
+    how = _FETCHED_BY.get(scheme, "curl -LO ADDRESS")
+    raise DataError(
+        f"{option}: {written} is an address, and only local files are read. Download it first "
+        f"({how.replace('ADDRESS', written)}) and give the folder or the file."
+    )
+
+
+def _ending(name: str) -> str:
+    """What a list of files left out calls a name: its ending, with the one before a packing."""
+    stem, dot, last = name.rpartition(".")
+    if not dot or not stem:
+        return "without an ending"
+    if _OTHER_ENDINGS.get(last.lower(), last.lower()) in PACKINGS and "." in stem:
+        last = f"{stem.rpartition('.')[2]}.{last}"
+    return printable(f".{last}")
+
+
+def printable(name: str) -> str:
+    """A file's name as a message can hold it, whatever its bytes are."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _below(folder: Path, links: list[str]) -> Iterator[Path]:
+    """The files below a folder, each folder once. Of hidden folders, such as .git, nothing counts.
+
+    Folders are read where they lie; then links to folders that lie elsewhere are followed, in order of their names,
+    and what is not followed is told in `links`.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        start, linked = waiting.pop(0), []
+        if _identity(start) in seen:
+            name = printable(start.relative_to(folder).as_posix())
+            loops = start.resolve() in start.parent.resolve().parents or start.resolve() == start.parent.resolve()
+            what = "leads back to a folder above it" if loops else "leads to a folder that is read already"
+            links.append(f"the link {name} {what} and is not followed")
+            continue
+        for current, folders, files in os.walk(start, onerror=_unreadable):
+            seen.add(_identity(Path(current)))
+            here = [Path(current, name) for name in sorted(folders) if not name.startswith(".")]
+            linked += [path for path in here if path.is_symlink()]
+            folders[:] = [path.name for path in here if not path.is_symlink() and _identity(path) not in seen]
+            yield from (Path(current, name) for name in files)
+        waiting += sorted(linked)
+
+
+def _unreadable(error: OSError) -> None:
+    raise unreadable(Path(error.filename), error)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The part of a glob before its first wildcard: what names are relative to."""
-    fixed: list[str] = []
+    """The part of a glob before its first wildcard: what names are relative to. Names that exist are no wildcards."""
+    fixed = Path()
     for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
+        if glob.has_magic(part) and not os.path.lexists(fixed / part):
             break
-        fixed.append(part)
-    return Path(*fixed)
+        fixed /= part
+    return fixed
+
+
+def _matches(base: Path, pattern: Path) -> list[Path]:
+    """The files that a glob means; where none does, with its brackets taken as they are."""
+    plain = re.sub(r"\[", "[[]", pattern.as_posix())
+    for text in (pattern.as_posix(), plain):
+        found = [match for match in base.glob(text) if not match.is_dir()]
+        if found:
+            return found
+    return []

@@ -5,14 +5,16 @@ Cost: about 50 MB of text a CPU-second from JSON lines of 2 kB, packed with gzip
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from storage.documents import Document, document_id
 from tasks.collect.discover import TEXT_FORMATS, kind_of
 from tasks.collect.output import JobOutput, Pair, Splits, number_or_text
-from tasks.collect.readers import BadRecord, Record, excerpt, read_records
+from tasks.collect.readers import BadRecord, Reading, Record, excerpt, field_of, read_records
 from tasks.collect.text_parts import marks_in
 from tasks.config import StageConfig
 from tasks.context import Summary
@@ -28,22 +30,42 @@ class ReadJob(StageConfig):
     prompt_field: str = Field("", description="Field with the prompt (pairs).")
     answer_field: str = Field("", description="Field with the answer (pairs).")
     group_field: str | None = Field(description="Field that names the group.")
+    encoding: str = Field(description="Encoding of the files, or auto.")
+    delimiter: str = Field(description="What separates fields of .csv and .tsv, or auto.")
+    quote: str = Field(description="What fields of .csv and .tsv are quoted with, or auto.")
     license: str = Field("", description="Licence where a record does not say.")
     lang: str = Field("", description="Language where a record does not say.")
     splits: Splits = Field(description="What is held out.")
     documents_per_shard: int = Field(description="Documents in a shard, at most.")
     max_document_bytes: int = Field(description="Longest document in bytes.")
+    max_window_bytes: int = Field(description="Largest window of a .zst file in bytes.")
+
+    @property
+    def reading(self) -> Reading:
+        """How the files are read: the texts first among the fields."""
+        fields = (self.text_field, self.prompt_field, self.answer_field, self.group_field)
+        return Reading(
+            fields=tuple(field for field in fields if field),
+            max_document_bytes=self.max_document_bytes,
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            quote=self.quote,
+            max_window_bytes=self.max_window_bytes,
+            separator=self.separator,
+        )
 
 
 def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one slice of a `files` source."""
     with JobOutput(out, job.source, job.documents_per_shard) as output:
-        for name, record in _records(job, inputs, job.text_field, out):
+        for name, record in _records(job, inputs, output, out):
             output.counts["read"] += 1
             made = _document(job, name, record) if isinstance(record, Record) else record
             if isinstance(made, Document):
                 _count_separators(job, name, made, output)
                 output.document(made)
+            elif made is None:
+                output.empty()
             else:
                 output.bad(name, made)
     return output.summary()
@@ -52,7 +74,7 @@ def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
 def read_pairs(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one slice of a `pairs` source."""
     with JobOutput(out, job.source, job.documents_per_shard) as output:
-        for name, record in _records(job, inputs, job.prompt_field, out):
+        for name, record in _records(job, inputs, output, out):
             output.counts["read"] += 1
             made = _pair(job, name, record) if isinstance(record, Record) else record
             if isinstance(made, Pair):
@@ -64,16 +86,21 @@ def read_pairs(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
 
 
 def _records(
-    job: ReadJob, inputs: Mapping[str, Path], text_field: str, scratch: Path
+    job: ReadJob, inputs: Mapping[str, Path], output: JobOutput, scratch: Path
 ) -> Iterator[tuple[str, Record | BadRecord]]:
     for name in job.names:
         kind = kind_of(name)
         assert kind is not None, name
-        for record in read_records(inputs[name], kind, text_field, job.max_document_bytes, scratch, job.separator):
+        for count, record in enumerate(read_records(inputs[name], kind, job.reading, scratch, output.found)):
+            if isinstance(record, BadRecord) and record.rest_lost:
+                record = replace(record, reason=f"{record.reason}; {count:,} records were read before it")
             yield name, record
 
 
-def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord:
+def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord | None:
+    """The document of a record, or why there is none; None for a record without text, which is no mistake."""
+    if _is_blank(record, job.text_field):
+        return None
     text = _text_of(job, record, job.text_field)
     if isinstance(text, BadRecord):
         return text
@@ -133,9 +160,10 @@ def _pair(job: ReadJob, name: str, record: Record) -> Pair | BadRecord:
 
 def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:
     """The text of a field with line ends as `\\n` and without a BOM, or why it cannot be used."""
-    if field not in record.fields:
+    try:
+        text = field_of(record.fields, field)
+    except KeyError:
         return _without_field(record, field)
-    text = record.fields[field]
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
         return BadRecord(record.line, f"field {field!r} is not text but {kind}", excerpt(str(text)[:500]))
@@ -147,22 +175,60 @@ def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:
     except UnicodeEncodeError as error:
         foreign = "\udc80" <= text[error.start] <= "\udcff"
         return BadRecord(
-            record.line, "invalid UTF-8" if foreign else "half a surrogate pair in the text", excerpt(text)
+            record.line,
+            "invalid UTF-8 (another encoding? set `encoding` of this source)"
+            if foreign
+            else "half a surrogate pair in the text",
+            excerpt(text),
         )
     if not text.strip():
         return BadRecord(record.line, f"empty {field}")
+    if "\0" in text:
+        reason = "a NUL character: this is no text, or in an encoding that was not told (set `encoding` of this source)"
+        return BadRecord(record.line, reason, excerpt(text.replace("\0", " ")))
     if size > job.max_document_bytes:
         return BadRecord(record.line, f"{size} bytes, max_document_bytes is {job.max_document_bytes}", excerpt(text))
     return text
 
 
+def _is_blank(record: Record, field: str) -> bool:
+    """Whether the field is there and holds nothing: rows between paragraphs, a null."""
+    try:
+        text = field_of(record.fields, field)
+    except KeyError:
+        return False
+    return text is None or (isinstance(text, str) and not text.strip("\ufeff \t\n\r\f\v\xa0"))
+
+
 def _without_field(record: Record, field: str) -> BadRecord:
-    fields = tuple(sorted(name for name in record.fields if isinstance(name, str) and _encodes(name)))[:20]
-    return BadRecord(record.line, f"no field {field!r}", f"fields: {', '.join(fields)}"[:200], fields or ("(none)",))
+    fields = tuple(sorted(name for name in _dotted(record.fields) if _encodes(name)))[:20]
+    reason = f"no field {field!r}"
+    lists = [name for name, value in record.fields.items() if isinstance(value, list) and _holds(value, field)]
+    if lists:
+        reason += (
+            f": the records are in the list {lists[0]!r} (jq -c '.{lists[0]}[]' OLD.json > NEW.jsonl takes them out)"
+        )
+    return BadRecord(record.line, reason, f"fields: {', '.join(fields)}"[:200], fields or ("(none)",))
+
+
+def _dotted(fields: Mapping[str, Any]) -> Iterator[str]:
+    """The names of the fields, of those that hold fields as `body.text`."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from (f"{name}.{inner}" for inner in value if isinstance(inner, str))
+        elif isinstance(name, str):
+            yield name
+
+
+def _holds(values: list[Any], field: str) -> bool:
+    return bool(values) and isinstance(values[0], Mapping) and field in values[0]
 
 
 def _group_of(record: Record, field: str) -> str | None:
-    group = number_or_text(record.fields.get(field))
+    try:
+        group = number_or_text(field_of(record.fields, field))
+    except KeyError:
+        return None
     return group if group and _encodes(group) else None
 
 

@@ -11,25 +11,47 @@ from storage.artifacts import StoredFile
 from storage.documents import HELDOUT, PAIRS_SCHEMA, SCHEMA, TRAIN, read_rows, write_rows
 from storage.errors import DataError
 from tasks.collect.config import CollectConfig
+from tasks.collect.discover import counted
 from tasks.collect.output import QUARANTINE_SCHEMA, REASONS_SHOWN
 from tasks.context import Context, JobResult, Summary
 
 PAIRS_PER_SHARD = 16_384
 _COUNTS = ("read", "kept", "dropped", "quarantined")
+_SETTINGS = {  # by the second word of what was found out: what says otherwise
+    "as": " (found out: `encoding` of the source says otherwise)",
+    "with": " (found out: `delimiter` and `quote` of the source say otherwise)",
+    "packed": ", though the name says so, and read as it is",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """One source with the results of its jobs; `path` as the recipe has it and the `option` it is, for messages."""
+    """One source with the results of its jobs; `path` as the recipe has it and `place` in the recipe, for messages."""
 
     name: str
     results: list[JobResult]
     path: str = ""
-    option: str = ""
+    place: str = ""
+    allow_truncated: bool = False
     makes_documents: bool = True
 
     def total(self, figure: str) -> int:
         return sum(result.summary[figure] for result in self.results)
+
+    def listed(self, what: str) -> list[str]:
+        """What the jobs list under a name, in order."""
+        return [line for result in self.results for line in result.summary.get(what, ())]
+
+    def notices(self) -> list[str]:
+        """What the user should know of the files: what was found out of them, and what of them is lost."""
+        found: Counter[str] = Counter()
+        for result in self.results:
+            found.update(result.summary.get("found", {}))
+        said = [
+            f"source {self.name}: {counted(count, 'file')} {what}{_SETTINGS.get(what.split(' ')[1], '')}"
+            for what, count in sorted(found.items())
+        ]
+        return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 
 def check_source(source: Collected, max_bad_fraction: float) -> None:
@@ -37,19 +59,26 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     read, bad = source.total("read"), source.total("quarantined")
     assert read == source.total("kept") + source.total("dropped") + bad, source.name
     where = f"source {source.name}" + (f" ({source.path})" if source.path else "")
-    reasons = [reason for result in source.results for reason in result.summary["bad"]]
+    reasons = source.listed("bad")
     if read and source.total("without_field") == read:
         fields = sorted({name for result in source.results for name in result.summary["fields"]})
         raise DataError(
             f"{where}: {reasons[0]}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
             "Set text_field (prompt_field, answer_field, group_field) to one of these."
         )
-    if bad > max_bad_fraction * read:
-        shown = "\n  ".join(reasons[:REASONS_SHOWN])
-        more = f"\n  ... and {bad - REASONS_SHOWN} more" if bad > REASONS_SHOWN else ""
+    lost = source.listed("lost")
+    if lost and not source.allow_truncated:
         raise DataError(
-            f"{where}: {bad} of {read} records are bad ({bad / read:.1%}), "
-            f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {shown}{more}\n"
+            f"{where}: {counted(len(lost), 'file')} not whole, and nobody knows how much is lost:\n  {_shown(lost)}\n"
+            f"Fetch or pack it anew, take it away, or set {source.place}.allow_truncated=true to keep what was read."
+        )
+    texts = read - source.total("empty")
+    if read and not texts:
+        raise DataError(f"{where}: all of its {read} records are empty. Set text_field to the field with the text.")
+    if bad > max_bad_fraction * texts:
+        raise DataError(
+            f"{where}: {bad} of {texts} records are bad ({bad / texts:.1%}), "
+            f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {_shown(reasons, bad)}\n"
             "Mend or remove them, or raise collect.max_bad_fraction."
         )
 
@@ -61,12 +90,18 @@ def separator_notices(sources: Sequence[Collected]) -> list[str]:
         for result in source.results:
             for figure, count in result.summary.items():
                 if figure.startswith("marks "):
-                    counts[source.name, source.option, figure.removeprefix("marks ")] += count
+                    counts[source.name, source.place, figure.removeprefix("marks ")] += count
     return [
         f"the mark {mark} stands {count:,} times in the text files of source {name}, which are read as one document "
-        f"each: set {option}.separator='{mark}' to read the documents between the marks"
-        for (name, option, mark), count in counts.items()
+        f"each: set {place}.separator='{mark}' to read the documents between the marks"
+        for (name, place, mark), count in counts.items()
     ]
+
+
+def _shown(lines: Sequence[str], count: int = 0) -> str:
+    """The first of some lines, indented, and how many more there are."""
+    more = max(count, len(lines)) - REASONS_SHOWN
+    return "\n  ".join([*lines[:REASONS_SHOWN], *([f"... and {more} more"] if more > 0 else [])])
 
 
 def link_documents(sources: Sequence[Collected], context: Context) -> int:
@@ -121,6 +156,8 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     summary: Summary = {name: sum(source.total(name) for source in documents) for name in _COUNTS}
     for name, figure in (("bytes", "bytes"), ("documents_train", "train"), ("documents_heldout", "heldout")):
         summary[name] = sum(source.total(figure) for source in documents)
+    if any(source.total("empty") for source in documents):
+        summary["empty"] = sum(source.total("empty") for source in documents)
     summary |= {"shards": shards, **pairs}
     summary["pairs_quarantined"] = sum(source.total("quarantined") for source in sources if not source.makes_documents)
     for source in sources:

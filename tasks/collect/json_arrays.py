@@ -9,11 +9,9 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from tasks.collect.discover import Kind
-from tasks.collect.readers import BadRecord, Record, excerpt, too_long
-from tasks.collect.unpack import BrokenStream, read_blocks
+from tasks.collect.readers import BadRecord, Record, TextFile, excerpt, too_long
+from tasks.collect.unpack import BrokenStream
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder().raw_decode
@@ -63,13 +61,13 @@ class _Window:
         return len(self.text) - self.position
 
 
-def read_json(path: Path, kind: Kind, limit: int) -> Iterator[Record | BadRecord]:
+def read_json(text: TextFile, limit: int) -> Iterator[Record | BadRecord]:
     """The records of one .json file; `limit` is the longest record in characters."""
-    window = _Window(read_blocks(path, kind.packing))
+    window = _Window(text.blocks)
     try:
         yield from _elements(window, limit)
     except BrokenStream as broken:
-        yield BadRecord(window.line, str(broken))
+        yield BadRecord(window.line, str(broken), rest_lost=True)
 
 
 def _elements(window: _Window, limit: int) -> Iterator[Record | BadRecord]:
@@ -90,13 +88,14 @@ def _elements(window: _Window, limit: int) -> Iterator[Record | BadRecord]:
         if array and mark == "]":
             window.take(window.position + 1)
             if window.next_mark():
-                yield BadRecord(window.line, "malformed JSON (text after the end of the array)")
+                yield BadRecord(window.line, "malformed JSON (text after the end of the array)", rest_lost=True)
             return
         if array and mark == ",":
             window.take(window.position + 1)
         elif array:
             what = "a comma is missing" if mark else "the array is not closed: the file was cut"
-            yield BadRecord(window.line, f"malformed JSON ({what})", excerpt(window.text[window.position :][:200]))
+            seen = excerpt(window.text[window.position :][:200])
+            yield BadRecord(window.line, f"malformed JSON ({what})", seen, rest_lost=True)
             return
         elif not mark:
             return
@@ -113,10 +112,12 @@ def _element(window: _Window, limit: int) -> tuple[Record | BadRecord, bool]:
             if window.ended or window.ahead > limit:
                 reason = too_long(limit) if window.ahead > limit else f"malformed JSON ({error.msg})"
                 reason += ": nothing after it could be read"
-                return BadRecord(line, reason, excerpt(window.text[window.position :][:500])), False
+                seen = excerpt(window.text[window.position :][:500])
+                return BadRecord(line, reason, seen, rest_lost=True), False
             window.fill(2 * window.ahead + 1)
         except (ValueError, RecursionError) as error:
-            return BadRecord(line, f"malformed JSON ({type(error).__name__}): nothing after it could be read"), False
+            reason = f"malformed JSON ({type(error).__name__}): nothing after it could be read"
+            return BadRecord(line, reason, rest_lost=True), False
         else:
             raw = window.take(end)
             if not isinstance(value, dict):

@@ -94,7 +94,9 @@ class JobOutput:
         self._bad: list[str] = []
         self._ids: set[bytes] = set()
         self._copies: Counter[str] = Counter()
+        self._lost: list[str] = []
         self._missing_fields: set[str] = set()
+        self.found: Counter[str] = Counter()  # what was found out of files (readers.py), for the stage's notices
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -125,6 +127,11 @@ class JobOutput:
         self._pairs.add(pair.row())
         self.counts["pairs"] += 1
 
+    def empty(self) -> None:
+        """Pass over a record without text, such as a blank row."""
+        self.counts["dropped"] += 1
+        self.counts["empty"] += 1
+
     def bad(self, file: str, record: BadRecord) -> None:
         """Set a record aside."""
         self._quarantine.add(
@@ -140,16 +147,22 @@ class JobOutput:
         if record.fields:
             self.counts["without_field"] += 1
             self._missing_fields.update(record.fields)
+        reason = f"{file}, line {record.line}: {record.reason}"
         if len(self._bad) < REASONS_SHOWN:
-            self._bad.append(f"{file}, line {record.line}: {record.reason}")
+            self._bad.append(reason)
+        if record.rest_lost:
+            self._lost.append(reason)
 
     def summary(self) -> Summary:
         """The counts, and what a message about bad input needs."""
-        names = ("read", "kept", "dropped", "quarantined", "bytes", "train", "heldout", "pairs", "without_field")
+        counted = ("read", "kept", "dropped", "quarantined", "empty", "bytes", "train", "heldout", "pairs")
+        names = (*counted, "without_field")
         return {
             **{name: self.counts[name] for name in names},
             **{name: count for name, count in sorted(self.counts.items()) if name not in names},
             "bad": self._bad,
+            "lost": self._lost,
+            "found": dict(sorted(self.found.items())),
             "fields": sorted(self._missing_fields)[:20],
         }
 

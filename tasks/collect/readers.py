@@ -1,21 +1,24 @@
 """Files -> records, one at a time, in bounded memory. A bad record costs itself and never its neighbours.
 
 `read_records` yields a `Record` for each record that could be parsed and a `BadRecord` for each that could not:
-bytes are read, cut into records, and each is decoded alone. Where a file is cut or damaged, what is whole before the
-break has been yielded and the break is one `BadRecord`. A text file is one record, of the field `text_field`.
+bytes are brought to UTF-8 (encodings.py), cut into records, and each is decoded alone. Where a file is cut or damaged,
+what is whole before the break has been yielded and the break is one `BadRecord` with `rest_lost`, since nobody knows
+how much is gone. A text file is one record, of the first of the fields that are asked for.
 """
 
 import codecs
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.collect.discover import TEXT_FORMATS, Kind
+from tasks.collect.encodings import AUTO, UTF8, beginning, decoded, guess
 from tasks.collect.text_parts import split_parts
-from tasks.collect.unpack import BrokenStream, read_blocks
+from tasks.collect.unpack import MAX_WINDOW_BYTES, BrokenStream, is_packed, read_blocks
 
 BOM = codecs.BOM_UTF8
 RAW_LIMIT = 4  # a raw record may have this many times the bytes of the longest document: escapes, other fields
@@ -38,34 +41,100 @@ class BadRecord:
     reason: str
     excerpt: str = ""
     fields: tuple[str, ...] = field(default=())  # what the file has, where the wanted field is missing
+    rest_lost: bool = False  # nothing after it in the file could be read: how much that is, nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are read: the fields that are asked for (a dot leads into one), and what a source says of them."""
+
+    fields: tuple[str, ...]
+    max_document_bytes: int
+    encoding: str = AUTO
+    delimiter: str = AUTO
+    quote: str = AUTO
+    max_window_bytes: int = MAX_WINDOW_BYTES
+    separator: str | None = None  # between the documents of a text file
+
+    @property
+    def limit(self) -> int:
+        """The longest raw record in bytes."""
+        return RAW_LIMIT * self.max_document_bytes
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that the fields stand in."""
+        return frozenset(name for field in self.fields for name in (field, field.partition(".")[0]))
+
+
+class TextFile:
+    """A file of text, unpacked and brought to UTF-8; what had to be found out of it is counted in `found`."""
+
+    def __init__(self, path: Path, kind: Kind, reading: Reading, found: Counter[str]) -> None:
+        packing = kind.packing
+        if packing and not is_packed(path, packing):
+            found[f"not packed as .{packing}"] += 1
+            packing = ""
+        blocks = read_blocks(path, packing, max_window_bytes=reading.max_window_bytes)
+        self.encoding, self._hint = reading.encoding, ""
+        if reading.encoding == AUTO:
+            start, whole, blocks = beginning(blocks)
+            told = guess(start, whole)
+            self.encoding, self._hint = told.encoding, told.hint
+            if self.encoding != UTF8:
+                found[f"read as {self.encoding}"] += 1
+        self.blocks = decoded(blocks, self.encoding)
+
+    @property
+    def invalid(self) -> str:
+        """What to say of bytes that are not of the encoding."""
+        if self.encoding != UTF8:
+            return f"invalid {self.encoding}"
+        return f"invalid UTF-8 ({self._hint or 'is it another encoding? set `encoding` of this source'})"
 
 
 def read_records(
-    path: Path, kind: Kind, text_field: str, max_document_bytes: int, scratch: Path, separator: str | None = None
+    path: Path, kind: Kind, reading: Reading, scratch: Path, found: Counter[str] | None = None
 ) -> Iterator[Record | BadRecord]:
     """The records of one file. `scratch` is a folder for an unpacked copy where the format needs one (Parquet).
 
-    With a `separator` the texts between separators are the records of a text file.
+    `found` counts what had to be found out: encodings, separators, packings that are none.
     """
-    limit = RAW_LIMIT * max_document_bytes
+    found = Counter() if found is None else found
     if path.stat().st_size == 0:
         yield BadRecord(1, "empty file")
-    elif kind.format in TEXT_FORMATS and separator:
-        yield from _read_parts(path, kind, text_field, limit, separator)
-    elif kind.format in TEXT_FORMATS:
-        yield from _read_text(path, kind, text_field, limit)
-    elif kind.format == "jsonl":
-        yield from _read_lines(path, kind, limit)
-    elif kind.format == "json":
-        from tasks.collect.json_arrays import read_json
-
-        yield from read_json(path, kind, limit)
-    elif kind.format == "csv":
-        from tasks.collect.csv_rows import read_csv
-
-        yield from read_csv(path, kind, limit)
+    elif kind.format == "parquet":
+        yield from _read_parquet(path, kind, reading, scratch, found)
     else:
-        yield from _read_parquet(path, kind, scratch)
+        text = TextFile(path, kind, reading, found)
+        if kind.format in TEXT_FORMATS:
+            yield from _read_parts(text, reading) if reading.separator else _read_text(text, reading)
+        elif kind.format == "jsonl":
+            yield from _read_lines(text, reading.limit)
+        elif kind.format == "json":
+            from tasks.collect.json_arrays import read_json
+
+            yield from read_json(text, reading.limit)
+        else:
+            from tasks.collect.csv_rows import read_csv
+
+            yield from read_csv(text, kind, reading, found)
+
+
+def field_of(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a field; `body.text` is the field `text` of `body`, where no field has that name, `turns.0` the
+    first of a list. KeyError where there is none."""
+    if name in fields:
+        return fields[name]
+    value: Any = fields
+    for part in name.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            raise KeyError(name)
+    return value
 
 
 def excerpt(raw: bytes | str) -> str:
@@ -107,60 +176,60 @@ def read_lines(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes
         yield number, (b"".join(pieces) if length <= limit else None)
 
 
-def _read_text(path: Path, kind: Kind, text_field: str, limit: int) -> Iterator[Record | BadRecord]:
+def _read_text(text: TextFile, reading: Reading) -> Iterator[Record | BadRecord]:
     pieces: list[bytes] = []
     length = 0
     try:
-        for block in read_blocks(path, kind.packing):
+        for block in text.blocks:
             length += len(block)
-            if length > limit:
-                yield BadRecord(1, too_long(limit), excerpt(pieces[0] if pieces else block))
+            if length > reading.limit:
+                yield BadRecord(1, too_long(reading.limit), excerpt(pieces[0] if pieces else block))
                 return
             pieces.append(block)
     except BrokenStream as broken:
-        yield BadRecord(1, str(broken), excerpt(pieces[0] if pieces else b""))
+        yield BadRecord(1, str(broken), excerpt(pieces[0] if pieces else b""), rest_lost=True)
         return
     data = b"".join(pieces)
     try:
-        yield Record(1, {text_field: data.decode("utf-8")})
+        yield Record(1, {reading.fields[0]: data.decode("utf-8")})
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        hint = " (it looks like UTF-16)" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
-        yield BadRecord(line, f"invalid UTF-8{hint}", excerpt(data[max(0, error.start - 40) :]))
+        yield BadRecord(line, text.invalid, excerpt(data[max(0, error.start - 40) :]))
 
 
-def _read_parts(path: Path, kind: Kind, text_field: str, limit: int, separator: str) -> Iterator[Record | BadRecord]:
+def _read_parts(text: TextFile, reading: Reading) -> Iterator[Record | BadRecord]:
+    assert reading.separator is not None
     line = 1
     try:
-        for line, raw in split_parts(read_blocks(path, kind.packing), separator, limit):
+        for line, raw in split_parts(text.blocks, reading.separator, reading.limit):
             if raw is None:
-                yield BadRecord(line, too_long(limit))
+                yield BadRecord(line, too_long(reading.limit))
                 continue
             try:
-                yield Record(line, {text_field: raw.decode("utf-8")})
+                yield Record(line, {reading.fields[0]: raw.decode("utf-8")})
             except UnicodeDecodeError:
-                yield BadRecord(line, "invalid UTF-8", excerpt(raw))
+                yield BadRecord(line, text.invalid, excerpt(raw))
     except BrokenStream as broken:
-        yield BadRecord(line, str(broken))
+        yield BadRecord(line, str(broken), rest_lost=True)
 
 
-def _read_lines(path: Path, kind: Kind, limit: int) -> Iterator[Record | BadRecord]:
+def _read_lines(text: TextFile, limit: int) -> Iterator[Record | BadRecord]:
     number = 0
     try:
-        for number, raw in read_lines(read_blocks(path, kind.packing), limit):
+        for number, raw in read_lines(text.blocks, limit):
             if raw is None:
                 yield BadRecord(number, too_long(limit))
             elif not raw.isspace():
-                yield _parse_line(number, raw)
+                yield _parse_line(number, raw, text.invalid)
     except BrokenStream as broken:
-        yield BadRecord(number + 1, str(broken))
+        yield BadRecord(number + 1, str(broken), rest_lost=True)
 
 
-def _parse_line(number: int, raw: bytes) -> Record | BadRecord:
+def _parse_line(number: int, raw: bytes, invalid: str) -> Record | BadRecord:
     try:
         value = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        return BadRecord(number, "invalid UTF-8", excerpt(raw))
+        return BadRecord(number, invalid, excerpt(raw))
     except json.JSONDecodeError as error:
         return BadRecord(number, f"malformed JSON ({error.msg}, column {error.colno})", excerpt(raw))
     except (ValueError, RecursionError) as error:
@@ -170,23 +239,27 @@ def _parse_line(number: int, raw: bytes) -> Record | BadRecord:
     return Record(number, value)
 
 
-def _read_parquet(path: Path, kind: Kind, scratch: Path) -> Iterator[Record | BadRecord]:
-    if not kind.packing:
-        with path.open("rb") as file:
-            yield from _rows(file)
+def _read_parquet(
+    path: Path, kind: Kind, reading: Reading, scratch: Path, found: Counter[str]
+) -> Iterator[Record | BadRecord]:
+    if kind.packing and not is_packed(path, kind.packing, "parquet"):
+        found[f"not packed as .{kind.packing}"] += 1
+    elif kind.packing:
+        with tempfile.TemporaryFile(dir=scratch) as copy:
+            try:
+                for block in read_blocks(path, kind.packing, "parquet", reading.max_window_bytes):
+                    copy.write(block)
+            except BrokenStream as broken:
+                yield BadRecord(1, str(broken), rest_lost=True)
+                return
+            copy.seek(0)
+            yield from _rows(copy, reading.columns)
         return
-    with tempfile.TemporaryFile(dir=scratch) as copy:
-        try:
-            for block in read_blocks(path, kind.packing, "parquet"):
-                copy.write(block)
-        except BrokenStream as broken:
-            yield BadRecord(1, str(broken))
-            return
-        copy.seek(0)
-        yield from _rows(copy)
+    with path.open("rb") as file:
+        yield from _rows(file, reading.columns)
 
 
-def _rows(file: BinaryIO) -> Iterator[Record | BadRecord]:
+def _rows(file: BinaryIO, columns: frozenset[str]) -> Iterator[Record | BadRecord]:
     """Rows of a Parquet file. Strings come as bytes, so that one that is not UTF-8 spoils its own row only."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -195,15 +268,17 @@ def _rows(file: BinaryIO) -> Iterator[Record | BadRecord]:
     try:
         table = pq.ParquetFile(file)
         for batch in table.iter_batches(batch_size=256):
-            columns = [_values(column) for column in batch.columns]
-            for values in zip(*columns, strict=True):
+            names = batch.schema.names
+            values = [_values(column, name in columns) for name, column in zip(names, batch.columns, strict=True)]
+            for row in zip(*values, strict=True):
                 number += 1
-                yield _decoded(number, dict(zip(batch.schema.names, values, strict=True)))
+                yield _decoded(number, dict(zip(names, row, strict=True)))
     except (pa.ArrowException, OSError) as error:
-        yield BadRecord(number + 1, f"not readable as Parquet ({str(error).splitlines()[0][:100]})")
+        reason = f"not readable as Parquet ({str(error).splitlines()[0][:100]})"
+        yield BadRecord(number + 1, reason, rest_lost=True)
 
 
-def _values(column: Any) -> list[Any]:
+def _values(column: Any, wanted: bool) -> list[Any]:
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
@@ -219,9 +294,21 @@ def _values(column: Any) -> list[Any]:
         pa.types.is_boolean,
         pa.types.is_floating,
     )
-    if not any(is_known(column.type) for is_known in known):
-        return [column.type] * len(column)  # no field that is used is nested (slow) or a date (can be out of range)
-    return column.to_pylist()
+    if any(is_known(column.type) for is_known in known):
+        return column.to_pylist()
+    if not wanted or not pa.types.is_nested(column.type):
+        return [column.type] * len(column)  # nobody asks for it: nested ones are slow, a date can be out of range
+    return [_nested(value) for value in column]
+
+
+def _nested(value: Any) -> Any:
+    """A struct or list as Python has it; bytes, which spoil their own row, where it holds some that are not UTF-8."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as error:
+        return error.object
+    except (ValueError, OverflowError):
+        return value.type
 
 
 def _decoded(number: int, row: dict[str, Any]) -> Record | BadRecord:

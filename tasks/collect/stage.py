@@ -7,7 +7,9 @@ Nothing comes in but the config and what `observe_sources` names. Out come the p
 - pairs: prompts and answers for fine-tuning; none twice within a split, none of the held-out ones in training;
 - quarantine: source, file, line, reason and beginning of every record that could not be read.
 
-Of each source, read = kept + dropped + quarantined, and more than `max_bad_fraction` in quarantine fails the stage.
+Of each source, read = kept + dropped + quarantined. Records without text, such as blank rows, are dropped and counted
+as empty. More than `max_bad_fraction` of the others in quarantine fails the stage, and so does a file that is cut or
+damaged, of which nobody knows how much is lost, unless the source has `allow_truncated`.
 """
 
 import math
@@ -18,7 +20,7 @@ from typing import Any
 from storage.artifacts import StoredFile
 from storage.filehash import hash_files
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
-from tasks.collect.discover import RECORD_FORMATS, discover
+from tasks.collect.discover import RECORD_FORMATS, discover, passed_over
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -62,8 +64,10 @@ def collect(config: CollectConfig, *, context: Context) -> Summary:
     pairs = write_pairs(sources, context.part("pairs"))
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, pairs)
-    check_whole(config, summary, separator_notices(sources))
-    return summary | {NOTICES: separator_notices(sources)}
+    separators = separator_notices(sources)
+    check_whole(config, summary, separators)
+    notices = [*passed_over(config), *separators, *(sentence for source in sources for sentence in source.notices())]
+    return summary | ({NOTICES: notices} if notices else {})
 
 
 def _collect_files(
@@ -75,7 +79,7 @@ def _collect_files(
     fields |= {"license": source.license, "lang": source.lang}
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_documents, jobs, "file groups")
-    return Collected(source.name, results, source.path, f"collect.files[{number}]")
+    return Collected(source.name, results, source.path, f"collect.files.{number}", source.allow_truncated)
 
 
 def _collect_pairs(
@@ -86,7 +90,8 @@ def _collect_pairs(
     fields = {"prompt_field": source.prompt_field, "answer_field": source.answer_field}
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_pairs, jobs, "file groups")
-    return Collected(source.name, results, source.path, f"collect.pairs[{number}]", makes_documents=False)
+    place = f"collect.pairs.{number}"
+    return Collected(source.name, results, source.path, place, source.allow_truncated, makes_documents=False)
 
 
 def _read_jobs(
@@ -107,6 +112,10 @@ def _read_jobs(
                 splits=splits,
                 documents_per_shard=config.documents_per_shard,
                 max_document_bytes=config.max_document_bytes,
+                max_window_bytes=config.max_window_bytes,
+                encoding=source.encoding,
+                delimiter=source.delimiter,
+                quote=source.quote,
                 **fields,
             ),
             source.name,

@@ -22,8 +22,11 @@ FREE_BYTES = 64 * 2**20
 # Zstandard has no limit on the output of one call: a block of 4 bytes can stand for 128 KiB, so this much input
 # unpacks to 32 MiB at most.
 ZSTANDARD_INPUT_BYTES = 1024
-WINDOW_BYTES = 128 * 2**20  # as `zstd` itself accepts without --long=31
+MAX_WINDOW_BYTES = 512 * 2**20  # of Zstandard's memory of what came before: zstd --long=29
+FRAME_HEADER_BYTES = 18  # Zstandard's, at most
+_ZSTANDARD_FRAME = b"\x28\xb5\x2f\xfd"
 XZ_MEMORY_BYTES = 256 * 2**20
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # in no text but UTF-16 and UTF-32
 
 
 class BrokenStream(Exception):
@@ -51,16 +54,38 @@ def looks_like(beginning: bytes) -> str:
     return next(kinds, "")
 
 
-def read_blocks(path: Path, packing: str, contents: str = "") -> Iterator[bytes]:
+def is_packed(path: Path, packing: str, contents: str = "") -> bool:
+    """Whether a file is packed as its name says; false for plain text, or the kind `contents`, with such a name.
+
+    Programs that download unpack on the way and keep the name.
+    """
+    with _opened(path) as file:
+        start = _read(file, BLOCK_BYTES)
+    kind = looks_like(start.lstrip(b"\0"))
+    if not start or kind == packing:
+        return True
+    return kind != contents if kind else CONTROL.search(start) is not None
+
+
+def read_blocks(
+    path: Path, packing: str, contents: str = "", max_window_bytes: int = MAX_WINDOW_BYTES
+) -> Iterator[bytes]:
     """The contents of a file, unpacked, in blocks; raises BrokenStream after the last whole one.
 
     Contents that are packed themselves, or binary but for the kind `contents`, break at once. DataError where the
-    operating system does not let us read the file.
+    operating system does not let us read the file. Memory: a block and, of .zst, its window.
     """
     with _opened(path) as file:
         limit = FREE_BYTES + MAX_GROWTH * path.stat().st_size
         total = 0
-        for block in _unpack(file, packing) if packing else iter(lambda: _read(file, BLOCK_BYTES), b""):
+        blocks = _unpack(file, packing, max_window_bytes) if packing else iter(lambda: _read(file, BLOCK_BYTES), b"")
+        while True:
+            try:
+                block = next(blocks, b"")
+            except BrokenStream as broken:
+                raise BrokenStream(f"{broken}; {total:,} bytes could be unpacked") from broken
+            if not block:
+                return
             kind = "" if total else looks_like(block)
             if kind != contents and kind:
                 raise BrokenStream(f"what the file holds looks like .{kind}: unpack or convert it")
@@ -114,13 +139,35 @@ class _Zstandard:
 
     needs_input = True
 
-    def __init__(self) -> None:
+    def __init__(self, max_window_bytes: int) -> None:
         import zstandard
 
-        self._inner = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompressobj()
+        self._inner = zstandard.ZstdDecompressor(max_window_size=max_window_bytes).decompressobj()
+        self._max_window_bytes = max_window_bytes
+        self._start: bytes | None = b""  # of the frame, until its header is whole
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._check_window(data)
         return self._inner.decompress(data)
+
+    def _check_window(self, data: bytes) -> None:
+        """Name the window that is too large: Zstandard's own words are that there is too little memory."""
+        if self._start is None:
+            return
+        self._start += data[: FRAME_HEADER_BYTES - len(self._start)]
+        if len(self._start) < FRAME_HEADER_BYTES or looks_like(self._start) != "zst":
+            return
+        start, self._start = self._start, None
+        if start.startswith(_ZSTANDARD_FRAME):
+            import zstandard
+
+            window = zstandard.get_frame_parameters(start).window_size
+            if window > self._max_window_bytes:
+                raise BrokenStream(
+                    f"it was packed with a window of {window // 2**20:,} MiB (zstd --long), which takes as much memory "
+                    f"to read, and collect.max_window_bytes allows {self._max_window_bytes // 2**20:,} MiB: set "
+                    f"collect.max_window_bytes={window}, or pack it anew (zstd -dc --long=31 OLD.zst | zstd -o NEW.zst)"
+                )
 
     @property
     def eof(self) -> bool:
@@ -133,18 +180,21 @@ class _Zstandard:
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     "gz": _Gzip,
-    "zst": _Zstandard,
     "bz2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
 }
 
 
-def _unpack(file: BinaryIO, packing: str) -> Iterator[bytes]:
+def _decompressor(packing: str, max_window_bytes: int) -> Any:
+    return _Zstandard(max_window_bytes) if packing == "zst" else _DECOMPRESSORS[packing]()
+
+
+def _unpack(file: BinaryIO, packing: str, max_window_bytes: int) -> Iterator[bytes]:
     """The streams of a file one after the other, in blocks; padding with zeros between and after them is allowed."""
     import zstandard
 
     input_bytes = ZSTANDARD_INPUT_BYTES if packing == "zst" else BLOCK_BYTES
-    stream = _DECOMPRESSORS[packing]()
+    stream = _decompressor(packing, max_window_bytes)
     started = False  # some of the present stream has been read
     looks_packed: bool | None = None
     while data := _read(file, input_bytes):
@@ -163,7 +213,7 @@ def _unpack(file: BinaryIO, packing: str) -> Iterator[bytes]:
             if block:
                 yield block
             if stream.eof:
-                data, stream, started = stream.unused_data, _DECOMPRESSORS[packing](), False
+                data, stream, started = stream.unused_data, _decompressor(packing, max_window_bytes), False
             elif stream.needs_input:
                 break
             else:

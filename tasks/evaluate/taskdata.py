@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DataError
 from tasks.collect.discover import kind_of
-from tasks.collect.readers import BadRecord, read_records
+from tasks.collect.readers import BadRecord, Reading, read_records
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     if kind is None:
         raise DataError(f"{path}: data of a benchmark are .jsonl, .json, .csv, .tsv, .parquet or .txt, not this")
     with tempfile.TemporaryDirectory() as scratch:
-        for record in read_records(path, kind, "text", MAX_ROW_BYTES, Path(scratch)):
+        for record in read_records(path, kind, Reading(("text",), MAX_ROW_BYTES), Path(scratch)):
             if isinstance(record, BadRecord):
                 raise DataError(f"{path}, line {record.line}: {record.reason}")
             if kind.format == "txt":  # a row a line, as `datasets` reads text

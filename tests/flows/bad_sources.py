@@ -123,11 +123,18 @@ CONTENTS = (
 )
 
 PACKED = (
-    _source("gz that is text", "a.txt.gz", "Plain text.", "line 1", "not a .gz file"),
+    _source("gz that is text", "a.txt.gz", "Plain text.", "one document cannot be both"),
     _source("Parquet that is JSON", "a.parquet", LINES, "line 1", "not readable as Parquet"),
     _source("JSON lines that are Parquet", "a.jsonl", b"PAR1\x15\x04\x15\x0aPAR1", "line 1", "looks like .parquet"),
     _source("cut JSON", "a.json", b'[{"text": "one"}, {"text": "tw', "line 1", "malformed JSON"),
-    _source("cut gz", "a.jsonl.gz", gzip.compress(LINES)[:-40], "the file was cut", "max_bad_fraction"),
+    _source(
+        "cut gz",
+        "a.jsonl.gz",
+        gzip.compress(LINES)[:-40],
+        "the file was cut",
+        "records were read before it",
+        "allow_truncated",
+    ),
     _source("gz in gz", "a.jsonl.gz", gzip.compress(gzip.compress(LINES)), "line 1", "looks like .gz"),
     _source(
         "gz in gz by name", "a.jsonl.gz.gz", gzip.compress(gzip.compress(LINES)), "none of the 1 files can be read"

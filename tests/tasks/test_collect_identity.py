@@ -61,7 +61,7 @@ def test_texts_between_separators_are_documents_with_splits_of_their_own(
     assert [document.text for document in documents] == [STORY.format(n=n).strip() for n in range(40)]
     assert documents[2].metadata == {"file": path.name, "line": 7}
     assert summary["documents_train"] and summary["documents_heldout"]
-    assert not summary["notices"]
+    assert not summary.get("notices")
 
 
 def test_the_name_of_a_file_holds_out_all_its_documents(home: Path, folder: Path) -> None:
@@ -75,13 +75,13 @@ def test_the_name_of_a_file_holds_out_all_its_documents(home: Path, folder: Path
 def test_a_mark_between_documents_is_proposed_as_the_separator(home: Path, folder: Path) -> None:
     (folder / "a.txt").write_text(stories(30))
     source = {"path": str(folder)}
-    with pytest.raises(DataError, match=r"stands 30 times.*set collect\.files\[0\]\.separator='<\|endoftext\|>'"):
+    with pytest.raises(DataError, match=r"stands 30 times.*set collect\.files\.0\.separator='<\|endoftext\|>'"):
         run_collect(home, files=[source])
     (folder / "b.txt").write_text(stories(2))
     (folder / "c.txt").write_text(f"A page that names {MARK} once.")
     _, summary = run_collect(home, files=[source], heldout_groups=["b.txt"])
     (notice,) = summary["notices"]
-    assert "stands 32 times" in notice and f"collect.files[0].separator='{MARK}'" in notice
+    assert "stands 32 times" in notice and f"collect.files.0.separator='{MARK}'" in notice
 
 
 TEXTS = st.lists(st.text(st.sampled_from("ab<|>\n")), max_size=6)

@@ -1,0 +1,117 @@
+"""Files as people have them: endings, encodings, cut archives, blank rows, links, brackets, nested fields."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from document_sets import rows_of
+from test_collect_files import EVERYTHING_TRAINS, documents_of, run_collect, write_lines
+
+from storage.errors import DataError, LlmillError
+
+ROW = {"text": "The mill by the lake was sold to a family from the next village."}
+
+
+def lines(count: int) -> bytes:
+    return b"".join(json.dumps({**ROW, "n": n}).encode() + b"\n" for n in range(count))
+
+
+def test_usual_endings_are_read_and_others_are_told_by_ending_and_count(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    packed = {"e.jsonl.zstd": zstandard.compress(lines(2)), "f.jsonl.gzip": gzip.compress(lines(2))}
+    plain = {name: lines(2) for name in ("a.jsonl", "b.ndjson", "c.jsonlines", "d.JSONL")}
+    texts = {"g.tsv": b"id\ttext\n1\tOne letter.\n", "h.text": b"A text.", "i.markdown": b"# A text"}
+    others = {"x.html": b"<p>", "y.html": b"<p>", "z.docx": b"PK"}
+    for name, data in (plain | packed | texts | others).items():
+        (folder / name).write_bytes(data)
+    artifact, summary = run_collect(home, files=[{"path": str(folder)}], **EVERYTHING_TRAINS)
+    assert summary["read"] == 2 * 6 + 3 == len(documents_of(artifact))
+    told = " ".join(summary["notices"])
+    assert "3 files" in told and ".html" in told and ".docx" in told and "2" in told
+
+
+def test_a_folder_whose_name_has_brackets_is_found(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "[EN] texts (2024)"
+    folder.mkdir()
+    (folder / "a [draft].txt").write_text("A text.")
+    (folder / "b.txt").write_text("Another text.")
+    for path in (folder, folder / "*.txt", folder / "a [draft].txt"):
+        artifact, _ = run_collect(home, files=[{"path": str(path)}], **EVERYTHING_TRAINS)
+        assert documents_of(artifact)
+
+
+def test_a_linked_folder_is_followed_once_and_a_loop_is_told(home: Path, tmp_path: Path) -> None:
+    folder, other = tmp_path / "corpus", tmp_path / "elsewhere"
+    folder.mkdir()
+    other.mkdir()
+    (other / "a.txt").write_text("A text.")
+    (folder / "linked").symlink_to(other)
+    (other / "back").symlink_to(folder)
+    artifact, summary = run_collect(home, files=[{"path": str(folder)}], **EVERYTHING_TRAINS)
+    assert [document.text for document in documents_of(artifact)] == ["A text."]
+    assert any("back" in notice for notice in summary["notices"])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_cut_archive_fails_the_stage_unless_it_is_allowed(pack: Any, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"a.jsonl.{'gz' if pack is gzip.compress else 'zst'}"
+    whole = pack(b"".join(json.dumps({"text": f"{n} {hash(str(n))}"}).encode() + b"\n" for n in range(30_000)))
+    path.write_bytes(whole[: len(whole) // 2])
+    source = {"path": str(path)}
+    with pytest.raises(DataError, match=rf"(?s){path.name}, line .*could be unpacked; .*allow_truncated"):
+        run_collect(home, files=[source], **EVERYTHING_TRAINS)
+    _, summary = run_collect(home, files=[{**source, "allow_truncated": True}], **EVERYTHING_TRAINS)
+    assert any("the rest of a file is lost" in notice for notice in summary["notices"])
+
+
+def test_blank_rows_are_empty_and_not_bad(home: Path, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [{"text": text} for text in ["", " \n", "One line.", "", "Two lines."]])
+    artifact, summary = run_collect(home, files=[{"path": str(tmp_path / "a.jsonl")}], **EVERYTHING_TRAINS)
+    assert (summary["read"], summary["kept"], summary["dropped"], summary["quarantined"]) == (5, 2, 3, 0)
+    assert rows_of(artifact, "quarantine") == []
+
+
+ENCODED = ("utf-16", "utf-16-le", "utf-16-be", "utf-32-le", "cp1252", "iso2022_jp", "shift_jis", "koi8-r")
+SAMPLES = {
+    "iso2022_jp": "日本語の文章です。これは読めなければなりません。",
+    "shift_jis": "日本語の文章です。これは読めなければなりません。" * 8,
+    "koi8-r": "Это русский текст, который должен быть прочитан правильно. " * 8,
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_text_in_other_encodings_is_read_or_refused_and_never_garbage(
+    encoding: str, home: Path, tmp_path: Path
+) -> None:
+    text = SAMPLES.get(encoding, "Größe und Straße, ein Satz mit Umlauten: äöü. " * 8).strip()
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    try:
+        artifact, _ = run_collect(home, files=[{"path": str(tmp_path / "a.txt")}], **EVERYTHING_TRAINS)
+    except LlmillError as error:
+        assert "encoding" in str(error)
+    else:
+        assert [document.text for document in documents_of(artifact)] == [text]
+    stated = [{"path": str(tmp_path / "a.txt"), "encoding": encoding}]
+    artifact, _ = run_collect(home, files=stated, **EVERYTHING_TRAINS)
+    assert [document.text for document in documents_of(artifact)] == [text]
+
+
+def test_nested_fields_and_semicolons_are_found(home: Path, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [{"body": {"text": "Nested."}}])
+    (tmp_path / "b.csv").write_text("id;text\n1;One, with a comma.\n2;Two.\n")
+    nested = [{"path": str(tmp_path / "a.jsonl"), "text_field": "body.text"}]
+    artifact, _ = run_collect(home, files=nested, **EVERYTHING_TRAINS)
+    assert [document.text for document in documents_of(artifact)] == ["Nested."]
+    artifact, _ = run_collect(home, files=[{"path": str(tmp_path / "b.csv")}], **EVERYTHING_TRAINS)
+    assert [document.text for document in documents_of(artifact)] == ["One, with a comma.", "Two."]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.jsonl", "hf://datasets/a/b", "s3://bucket/a.jsonl"])
+def test_an_address_is_refused_as_one(address: str, home: Path) -> None:
+    with pytest.raises(LlmillError) as refused:
+        run_collect(home, files=[{"path": address}])
+    assert address in str(refused.value) and "download" in str(refused.value).lower()
