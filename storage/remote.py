@@ -172,14 +172,14 @@ class Remote:
         if self._protocol != "file":
             self._files.pipe_file(path, data, mode="create")
             return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)  # fsspec would look first and write then
+        _make_folder(Path(path).parent)  # fsspec would look first and write then
         with Path(path).open("xb") as file:
             file.write(data)
 
     def _rename_into(self, key: str, write: Callable[[str], None]) -> None:
         """On a file system a reader must not see half a file; an object store shows objects whole."""
         target = Path(self._path(key))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             write(str(temporary))
@@ -249,6 +249,14 @@ def _checked_protocol(url: str) -> str:
             f"{VARIABLE}={redacted(url)}: no place for a store. Write it like s3://bucket/prefix (known: {known})"
         )
     return parts.scheme
+
+
+def _make_folder(path: Path) -> None:
+    """Like mkdir, but a file in the way is no FileExistsError: that would say that an object is there already."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "there is a file where a folder must be", error.filename) from error
 
 
 def _code(error: BaseException) -> str:

@@ -26,13 +26,14 @@ def test_a_postgres_database_is_known_by_its_scheme(url: str, postgres: bool) ->
 def test_a_database_that_does_not_answer_is_named_without_its_password(scheme: str) -> None:
     with socket.socket() as closed:  # bound and not listening: whoever connects is refused
         closed.bind(("127.0.0.1", 0))
-        url = f"{scheme}://ada:s3cret@127.0.0.1:{closed.getsockname()[1]}/name"
+        port = str(closed.getsockname()[1])
+        url = f"{scheme}://ada:s3cret@127.0.0.1:{port}/name"
         check_driver("MLFLOW_TRACKING_URI", url)
         with pytest.raises(
             ConfigError, match=r"MLFLOW_TRACKING_URI=.*the database cannot be used .*Mend user"
         ) as raised:
             check_database("MLFLOW_TRACKING_URI", url)
-    assert "s3cret" not in str(raised.value) and "127.0.0.1" in str(raised.value) and "\n" not in str(raised.value)
+    assert "s3cret" not in str(raised.value) and str(raised.value).count(port) == 2 and "\n" not in str(raised.value)
 
 
 def test_a_driver_that_is_missing_is_named_with_the_way_to_install_it() -> None:

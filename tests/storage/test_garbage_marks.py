@@ -110,6 +110,13 @@ def test_what_the_last_runs_the_newest_completed_and_those_under_way_reach_stays
     assert sorted(Store(home).artifacts()) == sorted(artifact.digest for artifact in going.values())
 
 
+def test_the_only_completed_run_is_the_latest_however_many_have_failed_since(home: Path) -> None:
+    made = run(home, "a")
+    run(home, "b", "c", status="failed")
+    collect(home, 1)
+    assert all(Store(home).artifact_damage(artifact) == [] for artifact in made.values())
+
+
 def test_the_newest_of_each_stage_of_each_recipe_stays_where_runs_are_kept(home: Path) -> None:
     run(home, "a", recipe="old")
     newest = run(home, "b", "c", recipe="old")
@@ -149,6 +156,7 @@ def test_a_folder_that_a_kept_run_may_resume_stays_with_the_jobs_of_its_stage(ho
     run(home, "a", building={"words": "0123456789abcdef" + 48 * "0"})
     for digits in ("0123456789abcdef", "fedcba9876543210"):
         (home / "work" / f"words-{digits}").mkdir()
+    (home / "work" / "words-aaaaaaaaaaaaaaaa").touch()  # no folder of a build
     told = collect(home, 1)
     assert [(one.kind, one.stage, one.path.name) for one in told] == [
         ("work folder", "words", "words-fedcba9876543210")
@@ -179,6 +187,15 @@ def test_what_killed_processes_have_left_goes_and_what_may_be_written_just_now_s
     assert [(one.kind, one.path, one.bytes) for one in told] == [("leftover", trash, 1000), ("leftover", old, 10)]
     assert not trash.exists() and not old.exists() and young.exists()
     assert Store(home).artifact_damage(made["words"]) == []
+
+
+def test_records_that_tell_no_stage_go_too(home: Path) -> None:
+    for folder, text in (("artifacts", "{}"), ("jobs", "{}"), ("artifacts", "[]"), ("jobs", "[]")):
+        path = home / "store" / folder / f"{len(text) * 'a'}{text.count('{')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    told = collect(home, 1)
+    assert sorted((one.kind, one.stage) for one in told) == [("job", "")] * 2 + [("manifest", "")] * 2
 
 
 def test_bytes_are_those_that_the_disk_gets_back(home: Path) -> None:

@@ -1,6 +1,7 @@
 """The records for a server that goes away and comes back: none is lost, none overtakes another, nobody waits."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,65 @@ def test_a_record_that_brings_the_server_into_trouble_is_given_up(monkeypatch: p
     for number in range(5):
         records.send(trouble if number == 0 else server.record(number))
     assert len(asked) == TRIES and server.arrived == [1, 2, 3, 4]
+
+
+def test_troubles_are_counted_for_each_record_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two troubles for the first, which arrives then, and one for the second: neither is given up."""
+    monkeypatch.setattr(outbox, "PAUSE_SECONDS", 0.0)
+    import httpx
+
+    request = httpx.Request("GET", "http://here/")
+    troubles = {0: TRIES - 1, 1: TRIES - 1}
+    arrived = []
+
+    def arrive(number: int) -> None:
+        if troubles[number]:
+            troubles[number] -= 1
+            raise httpx.HTTPStatusError("500", request=request, response=httpx.Response(500, request=request))
+        arrived.append(number)
+
+    records = Outbox()
+    for number in (0, 1):
+        records.send(partial(arrive, number))
+        while len(records):
+            records.deliver(now=True)
+    assert arrived == [0, 1] and records.failures == []
+
+
+def test_pauses_grow_to_a_bound_and_start_anew_when_somebody_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(outbox, "time", clock)
+    server, records = Server(), Outbox()
+
+    def pause() -> float:
+        """Seconds in which nobody is asked after the last attempt."""
+        asked, begun = server.asked, clock.now
+        while server.asked == asked:
+            clock.sleep(0.5)
+            records.deliver()
+        return clock.now - begun
+
+    server.up = False
+    records.send(server.record(0))
+    assert records.failures == ["ConnectionRefusedError: nobody at http://host/"]
+    assert [pause() for _ in range(7)] == [5, 10, 20, 40, 80, 120, 120]
+    server.up = True
+    assert pause() == 120 and server.arrived == [0]
+    server.up = False
+    records.send(server.record(1))
+    assert pause() == 5
+
+
+def test_who_was_silent_is_asked_again_at_little_cost_and_told_by_what_is_known() -> None:
+    answers = iter(["nobody at 1", "nobody at 2", None])
+    server, records = Server(), Outbox("nobody at 0", lambda: next(answers))
+    records.send(server.record(0))
+    assert records.failures == ["nobody at 0"]
+    for told in ("nobody at 1", "nobody at 2"):
+        records.deliver(now=True)
+        assert records.failures == [told] and server.asked == 0
+    records.deliver(now=True)
+    assert server.arrived == [0] and records.failures == []
 
 
 def test_an_outage_without_end_costs_bounded_memory_and_one_call_at_the_end() -> None:

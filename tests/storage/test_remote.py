@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigError, StoreError
-from storage.remote import Remote
+from storage.remote import Remote, remote_in_force
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -87,3 +87,43 @@ def test_what_may_not_be_written_is_said_with_what_to_do() -> None:
     for write in (lambda: remote.write("a", b"x"), lambda: remote.create("a", b"x")):
         with pytest.raises(StoreError, match=r"file:///sys/kernel/llmill-store: cannot be written .* do not allow it"):
             write()
+
+
+def test_each_operation_that_fails_says_what_could_not_be_done(tmp_path: Path) -> None:
+    """There is a file where a folder must be, and a folder where an object must be."""
+    remote = Remote(f"file://{tmp_path}")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    said = {}
+    for name, action in {
+        "read": lambda: remote.read("file/below"),
+        "list": lambda: remote.names("file/below"),
+        "size": lambda: remote.sizes("file", ["below"]),
+        "delete": lambda: remote.delete("folder"),
+        "write": lambda: remote.write("file/below", b"x"),
+        "create": lambda: remote.create("file/below", b"x"),
+        "upload": lambda: remote.upload({"file/below": tmp_path / "file"}),
+    }.items():
+        try:
+            action()
+        except StoreError as error:
+            said[name] = str(error).partition("cannot ")[2].partition(" (")[0]
+    assert said == {
+        **dict.fromkeys(("read", "list", "size"), "be read"),
+        **dict.fromkeys(("write", "create", "upload"), "be written"),
+        "delete": "be changed",
+    }
+
+
+def test_after_the_first_error_no_more_transfers_are_begun(tmp_path: Path) -> None:
+    remote = Remote(f"file://{tmp_path}/remote")
+    files = {"first": tmp_path / "gone"} | {f"{number}": tmp_path / "there" for number in range(300)}
+    (tmp_path / "there").write_bytes(bytes(1 << 20))
+    with pytest.raises((StoreError, FileNotFoundError)):
+        remote.upload(files)
+    assert len(remote.names("")) < 300
+
+
+def test_no_setting_is_no_remote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLMILL_STORE", raising=False)
+    assert remote_in_force() is None

@@ -1,6 +1,9 @@
 """What MLflow holds of a run, and whose aliases are those of the store: a real MLflow on SQLite, made once."""
 
+import contextlib
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,8 @@ from typing import Any
 import pytest
 
 from storage.artifacts import Part
-from storage.tracking import MAX_PARAMETER_CHARACTERS, Tracker, flat
+from storage.errors import ConfigError
+from storage.tracking import MAX_PARAMETER_CHARACTERS, Tracker, artifact_root, check_tracking_uri, flat
 
 LONG = "x" * 1000
 
@@ -145,6 +149,15 @@ def test_what_an_earlier_run_left_open_is_closed_as_it_ended(recorded: Recorded)
     assert recorded.run("finetune").info.status == "FAILED", "what has ended stays as it is"
 
 
+def test_what_has_waited_for_the_server_is_sent_at_the_end(recorded: Recorded) -> None:
+    late = Tracker(recorded.home, "smoke-nano-3", {}, unreachable="nobody answers")
+    late.start()
+    assert late.unsent == 2 and late.failures == ["nobody answers"] * 2
+    late.finish("failed")
+    assert late.unsent == 0 and late.failures == []
+    assert recorded.run("smoke-nano-3").info.status == "FAILED"
+
+
 def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = recorded.tracker
     rest = f"#/experiments/{tracker.experiment_id}/runs/"
@@ -152,6 +165,36 @@ def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: p
     assert tracker.url("r", "page.html").endswith(f"{rest}r/artifacts/page.html?workflowType=machine_learning")
     monkeypatch.setenv("LLMILL_MLFLOW_PAGES", "https://me:secret@pages.example/mlflow/")
     assert tracker.url("r") == f"https://pages.example/mlflow/{rest}r?workflowType=machine_learning"
+
+
+def test_artifacts_lie_in_the_home_unless_a_server_or_the_user_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", raising=False)
+    assert artifact_root(tmp_path) == (tmp_path / "mlflow" / "artifacts").as_uri()
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/place")
+    assert artifact_root(tmp_path) == "s3://bucket/place"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert artifact_root(tmp_path) is None
+
+
+def test_a_database_that_answers_and_does_not_let_us_in_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listening.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"postgresql://127.0.0.1:{listening.getsockname()[1]}/name"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with pytest.raises(ConfigError, match="the database cannot be used"):
+            check_tracking_uri(tmp_path)
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_nested_settings_are_named_by_their_path() -> None:
