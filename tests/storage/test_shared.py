@@ -1,6 +1,7 @@
 """The shared store by itself: two homes, a folder as the remote, parts and jobs put there by hand."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from storage.errors import StoreError
 from storage.remote import Remote
 from storage.runs import runs
 from storage.shared import KNOWN_RUNS, SharedStore, open_store
-from storage.store import DamagedError, Store
+from storage.store import PUBLISHED_TIME, DamagedError, Store
 
 
 class Counting(Remote):
@@ -58,8 +59,8 @@ def publish(store: Store, **parts: str) -> Artifact:
     made = {}
     for name, text in parts.items():
         folder = store.home / "made"
-        folder.mkdir()
-        (folder / "file.txt").write_text(text)
+        (folder / "deep" / "er").mkdir(parents=True)
+        (folder / "deep" / "er" / "file.txt").write_text(text)
         made[name] = store.publish_part("toy", name, folder, {})
     return store.publish_artifact("toy", made)
 
@@ -94,6 +95,10 @@ def test_a_home_is_shared_where_the_setting_names_a_place(
     monkeypatch.setenv("LLMILL_STORE", f" {url} ")
     found = open_store(home)
     assert isinstance(found, SharedStore) and found.remote.name == url
+    (home / "file").touch()
+    monkeypatch.setenv("LLMILL_STORE", f"file://{home}/file/below")
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_store(home)
 
 
 def test_what_one_shares_another_finds_and_fetches(tmp_path: Path, url: str) -> None:
@@ -109,7 +114,7 @@ def test_what_one_shares_another_finds_and_fetches(tmp_path: Path, url: str) -> 
     assert artifact is not None and list(b.artifacts()) == [made.digest]
     assert b.artifact_damage(artifact) == [], "what is whole in the remote is not lost"
     b.fetch(artifact)
-    assert (artifact["words"].path / "file.txt").read_text() == "1"
+    assert (artifact["words"].path / "deep/er/file.txt").read_text() == "1"
     assert Store(b.home).artifact_damage(artifact) == []
 
 
@@ -196,10 +201,21 @@ def test_a_blob_that_is_damaged_goes_out_of_the_remote_and_is_named(tmp_path: Pa
     blob.write_text("evil")
     artifact = b.artifact(made.digest)
     assert artifact is not None
-    with pytest.raises(DamagedError, match=r"file\.txt of toy was damaged or gone.*built anew"):
+    with pytest.raises(DamagedError, match=r"deep/er/file\.txt of toy was damaged or gone.*built anew"):
         b.fetch(artifact)
-    assert not blob.exists() and b.artifact_damage(artifact) == ["part missing: words/file.txt"]
+    assert not blob.exists() and b.artifact_damage(artifact) == ["part missing: words/deep/er/file.txt"]
     assert not artifact["words"].path.exists()
+
+
+def test_a_change_that_kept_size_and_time_is_found_by_a_full_look_only(tmp_path: Path, url: str, here: Path) -> None:
+    a = open_home(tmp_path, "a", url)
+    made = publish(a, words="good")
+    path = made["words"].path / "deep/er/file.txt"
+    path.chmod(0o644)
+    path.write_text("evil")
+    os.utime(path, (PUBLISHED_TIME, PUBLISHED_TIME))
+    assert a.artifact_damage(made) == []
+    assert a.artifact_damage(made, full=True) == ["part missing: words/deep/er/file.txt"], "nor is it in the remote"
 
 
 def test_a_job_whose_file_is_damaged_in_the_remote_is_done_again(tmp_path: Path, url: str, here: Path) -> None:
@@ -217,7 +233,7 @@ def test_a_job_whose_file_is_damaged_in_the_remote_is_done_again(tmp_path: Path,
 def test_what_is_gone_at_home_cannot_be_sent_and_is_named_at_the_end(tmp_path: Path, url: str) -> None:
     a = open_home(tmp_path, "a", url)
     made = publish(a, words="1")
-    file = made["words"].path / "file.txt"
+    file = made["words"].path / "deep/er/file.txt"
     file.unlink()
     share(a, made)
     with pytest.raises(StoreError, match=rf"{file}: is gone or damaged, so it cannot be sent"):

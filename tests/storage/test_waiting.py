@@ -1,5 +1,6 @@
 """Who waits for a lock is told whose it is, at once; a holder that is stopped, not dead, is named."""
 
+import json
 import os
 import signal
 import subprocess
@@ -49,6 +50,14 @@ def told(path: Path, act: "subprocess.Popen[str]", times: int = 1) -> list[str]:
 def test_whose_it_is_and_since_when(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     (line,) = told(tmp_path / "lock", holder)
     assert line.startswith(f"run smoke-1 (process {holder.pid}), since ") and line.endswith(" UTC")
+
+
+def test_what_an_earlier_holder_has_written_is_gone(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with held(lock, {"run": 1000 * "long"}, print):
+        pass
+    with held(lock, {"run": "smoke-1"}, print):
+        assert json.loads(lock.read_bytes()).keys() == {"run", "process", "since"}
 
 
 def test_it_is_said_again(holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
