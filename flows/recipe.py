@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from flows.yaml_documents import Loader, explain, read_yaml
 from storage.errors import ConfigError, did_you_mean
 from storage.files import is_utf8
+from storage.snapshot import original
 from tasks.collect.config import CollectConfig
 from tasks.config import StageConfig
 from tasks.context import Execution
@@ -89,7 +90,7 @@ def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
     document.setdefault("name", path.stem)
     for setting in settings:
         _override(document, setting)
-    where = " --set ".join([f"{path} with", *settings]) if settings else str(path)
+    where = " --set ".join([f"{original(path)} with", *settings]) if settings else str(original(path))
     return _with_absolute_sources(_validated(document, where), path.parent)
 
 
