@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from tasks.collect.conversations import Kind
 from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.config import LOCATION, StageConfig
@@ -89,12 +90,24 @@ class FilesSource(OwnFiles):
 
 
 class PairsSource(OwnFiles):
-    """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer."""
+    """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer.
+
+    `auto` finds the usual forms: prompt or instruction (with input) and answer or output, messages, ShareGPT.
+    """
 
     name: SourceName = Field("pairs", description="Name of this source in pairs, ledgers and figures.")
     path: Text = Field(description="A folder (with all below it), a glob, or one file.", json_schema_extra=LOCATION)
-    prompt_field: str = Field("prompt", min_length=1, description="Field or column of a record that holds the prompt.")
-    answer_field: str = Field("answer", min_length=1, description="Field or column of a record that holds the answer.")
+    prompt_field: Text = Field(AUTO, description="Field with the prompt; auto: prompt, instruction or question.")
+    input_field: Text = Field(
+        AUTO, description="Field with what the prompt is about, put behind it; auto: input or context; none: no field."
+    )
+    answer_field: Text = Field(AUTO, description="Field with the answer; auto: answer, output, completion, response.")
+    conversation_field: Text = Field(
+        AUTO, description="Field with a whole conversation; auto: messages, conversations, or a dialogue in chosen."
+    )
+    leave_out: tuple[Kind, ...] = Field(
+        (), description="Kinds of records to leave out: of several_turns the first is learned, others fail the stage."
+    )
     group_field: str | None = Field(
         None, description="Field that names a record's group; without it equal prompts make a group."
     )

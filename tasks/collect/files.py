@@ -4,7 +4,7 @@ Cost: about 50 MB of text a CPU-second from JSON lines of 2 kB, packed with gzip
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,18 @@ from typing import Any
 from pydantic import Field
 
 from storage.documents import Document, document_id
+from tasks.collect.conversations import Refused
 from tasks.collect.discover import TEXT_FORMATS, kind_of
+from tasks.collect.forms import Missing, PairForm, exchange_of, unread
 from tasks.collect.output import JobOutput, Pair, Splits, number_or_text
 from tasks.collect.readers import BadRecord, Reading, Record, excerpt, field_of, read_records
 from tasks.collect.text_parts import marks_in
 from tasks.config import StageConfig
 from tasks.context import Summary
+
+# Figures of a job that reads pairs, for the stage's notices; the first two go on with a field or kind.
+UNREAD, LEFT_OUT, GOES_ON = "unread", "left out", "goes on"
+MOST_FIGURES = 200  # a job with more kinds of figures has fields whose names are data
 
 
 class ReadJob(StageConfig):
@@ -27,8 +33,7 @@ class ReadJob(StageConfig):
     names: tuple[str, ...] = Field(description="Names of the files, in order; also the roles of the job's inputs.")
     text_field: str = Field("", description="Field with the text (documents).")
     separator: str | None = Field(None, description="What stands between the documents of a text file.")
-    prompt_field: str = Field("", description="Field with the prompt (pairs).")
-    answer_field: str = Field("", description="Field with the answer (pairs).")
+    form: PairForm | None = Field(None, description="Which fields make a pair (pairs).")
     group_field: str | None = Field(description="Field that names the group.")
     encoding: str = Field(description="Encoding of the files, or auto.")
     delimiter: str = Field(description="What separates fields of .csv and .tsv, or auto.")
@@ -43,7 +48,7 @@ class ReadJob(StageConfig):
     @property
     def reading(self) -> Reading:
         """How the files are read: the texts first among the fields."""
-        fields = (self.text_field, self.prompt_field, self.answer_field, self.group_field)
+        fields = (self.text_field, *(self.form.columns if self.form else ()), self.group_field)
         return Reading(
             fields=tuple(field for field in fields if field),
             max_document_bytes=self.max_document_bytes,
@@ -76,10 +81,13 @@ def read_pairs(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
     with JobOutput(out, job.source, job.documents_per_shard) as output:
         for name, record in _records(job, inputs, output, out):
             output.counts["read"] += 1
-            made = _pair(job, name, record) if isinstance(record, Record) else record
+            made = _pair(job, record, output) if isinstance(record, Record) else record
             if isinstance(made, Pair):
                 output.pair(made)
                 output.counts["kept"] += 1
+            elif isinstance(made, Refused):
+                output.counts["dropped"] += 1
+                output.counts[f"{LEFT_OUT} {made.kind}"] += 1
             else:
                 output.bad(name, made)
     return output.summary()
@@ -142,13 +150,29 @@ def _is_text(name: str) -> bool:
     return kind is not None and kind.format in TEXT_FORMATS
 
 
-def _pair(job: ReadJob, name: str, record: Record) -> Pair | BadRecord:
-    prompt = _text_of(job, record, job.prompt_field)
+def _pair(job: ReadJob, record: Record, output: JobOutput) -> Pair | BadRecord | Refused:
+    """The pair of a record, or why there is none; Refused for what the source leaves out."""
+    assert job.form is not None, job.source
+    try:
+        found, read = exchange_of(record.fields, job.form)
+    except Missing as missing:
+        return _without_field(record, *missing.args)
+    if isinstance(found, Refused):
+        if found.kind in job.form.leave_out:
+            return found
+        advice = f" (leave_out: [{found.kind}] of this source leaves such records out)" if found.kind else ""
+        return BadRecord(record.line, found.reason + advice, excerpt(str(record.fields)[:500]))
+    prompt = _cleaned(job, record, "prompt", found.prompt)
     if isinstance(prompt, BadRecord):
         return prompt
-    answer = _text_of(job, record, job.answer_field)
+    answer = _cleaned(job, record, "answer", found.answer)
     if isinstance(answer, BadRecord):
         return answer
+    output.counts[GOES_ON] += found.goes_on
+    for name in unread(record.fields, (*read, job.group_field or "")):
+        figure = f"{UNREAD} {name}"
+        if _encodes(name) and (figure in output.counts or len(output.counts) < MOST_FIGURES):
+            output.counts[figure] += 1
     if job.group_field:
         group = _group_of(record, job.group_field)
         if group is None:
@@ -159,7 +183,7 @@ def _pair(job: ReadJob, name: str, record: Record) -> Pair | BadRecord:
 
 
 def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:
-    """The text of a field with line ends as `\\n` and without a BOM, or why it cannot be used."""
+    """The text of a field, cleaned, or why it cannot be used."""
     try:
         text = field_of(record.fields, field)
     except KeyError:
@@ -167,6 +191,11 @@ def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
         return BadRecord(record.line, f"field {field!r} is not text but {kind}", excerpt(str(text)[:500]))
+    return _cleaned(job, record, field, text)
+
+
+def _cleaned(job: ReadJob, record: Record, field: str, text: str) -> str | BadRecord:
+    """A text with line ends as `\\n` and without a BOM, or why it cannot be used."""
     text = text.removeprefix("\ufeff")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -200,10 +229,10 @@ def _is_blank(record: Record, field: str) -> bool:
     return text is None or (isinstance(text, str) and not text.strip("\ufeff \t\n\r\f\v\xa0"))
 
 
-def _without_field(record: Record, field: str) -> BadRecord:
+def _without_field(record: Record, *names: str) -> BadRecord:
     fields = tuple(sorted(name for name in _dotted(record.fields) if _encodes(name)))[:20]
-    reason = f"no field {field!r}"
-    lists = [name for name, value in record.fields.items() if isinstance(value, list) and _holds(value, field)]
+    reason = f"no field {' or '.join(map(repr, names))}"
+    lists = [name for name, value in record.fields.items() if isinstance(value, list) and _holds(value, names)]
     if lists:
         reason += (
             f": the records are in the list {lists[0]!r} (jq -c '.{lists[0]}[]' OLD.json > NEW.jsonl takes them out)"
@@ -220,8 +249,8 @@ def _dotted(fields: Mapping[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _holds(values: list[Any], field: str) -> bool:
-    return bool(values) and isinstance(values[0], Mapping) and field in values[0]
+def _holds(values: list[Any], names: Collection[str]) -> bool:
+    return bool(values) and isinstance(values[0], Mapping) and any(name in values[0] for name in names)
 
 
 def _group_of(record: Record, field: str) -> str | None:

@@ -1,6 +1,5 @@
 """From the results of the jobs to the parts of the stage, its figures, and what is said of bad input."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifacts import StoredFile
-from storage.documents import HELDOUT, PAIRS_SCHEMA, SCHEMA, TRAIN, read_rows, write_rows
+from storage.documents import SCHEMA, read_rows, write_rows
 from storage.errors import DataError
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
 from tasks.collect.output import QUARANTINE_SCHEMA, REASONS_SHOWN
 from tasks.context import Context, JobResult, Summary
 
-PAIRS_PER_SHARD = 16_384
 _COUNTS = ("read", "kept", "dropped", "quarantined")
 _SETTINGS = {  # by the second word of what was found out: what says otherwise
     "as": " (found out: `encoding` of the source says otherwise)",
@@ -64,7 +62,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
         fields = sorted({name for result in source.results for name in result.summary["fields"]})
         raise DataError(
             f"{where}: {reasons[0]}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
-            "Set text_field (prompt_field, answer_field, group_field) to one of these."
+            "Set text_field (of pairs prompt_field, answer_field or conversation_field; group_field) to one of these."
         )
     lost = source.listed("lost")
     if lost and not source.allow_truncated:
@@ -106,7 +104,7 @@ def _shown(lines: Sequence[str], count: int = 0) -> str:
 
 def link_documents(sources: Sequence[Collected], context: Context) -> int:
     """Put the shards of all jobs into the part, numbered in order; returns their number."""
-    shards = list(_files(sources, "documents-"))
+    shards = list(files_of(sources, "documents-"))
     for number, file in enumerate(shards):
         context.link("documents", f"{number:05d}.parquet", file)
     if not shards:  # a recipe of pairs alone
@@ -114,40 +112,9 @@ def link_documents(sources: Sequence[Collected], context: Context) -> int:
     return max(1, len(shards))
 
 
-def write_pairs(sources: Sequence[Collected], folder: Path) -> dict[str, int]:
-    """Write the pairs but for exact repeats; a training pair that is also held out goes. Returns counts.
-
-    Memory: 16 bytes and a set entry a distinct pair.
-    """
-    files = list(_files(sources, "pairs."))
-    heldout = {_pair_digest(row) for row in _rows(files) if row["split"] == HELDOUT}
-    counts = {"pairs_read": 0, "pairs_train": 0, "pairs_heldout": 0, "pairs_repeated": 0, "pairs_leaking": 0}
-    seen: set[bytes] = set()
-
-    def kept() -> Iterator[dict[str, Any]]:
-        for row in _rows(files):
-            counts["pairs_read"] += 1
-            digest = _pair_digest(row)
-            if row["split"] == TRAIN and digest in heldout:
-                counts["pairs_leaking"] += 1
-            elif digest in seen:
-                counts["pairs_repeated"] += 1
-            else:
-                seen.add(digest)
-                counts[f"pairs_{row['split']}"] += 1
-                yield row
-
-    rows = kept()
-    shard = 0
-    while write_rows(folder / f"{shard:05d}.parquet", _take(rows, PAIRS_PER_SHARD), PAIRS_SCHEMA) == PAIRS_PER_SHARD:
-        shard += 1
-    assert counts["pairs_read"] == sum(counts.values()) - counts["pairs_read"]
-    return counts
-
-
 def write_quarantine(sources: Sequence[Collected], path: Path) -> None:
     """One ledger of all that was set aside."""
-    write_rows(path, _rows(_files(sources, "quarantine.")), QUARANTINE_SCHEMA)
+    write_rows(path, rows_in(files_of(sources, "quarantine.")), QUARANTINE_SCHEMA)
 
 
 def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) -> Summary:
@@ -196,21 +163,12 @@ def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) 
             )
 
 
-def _files(sources: Sequence[Collected], prefix: str) -> Iterator[StoredFile]:
+def files_of(sources: Sequence[Collected], prefix: str) -> Iterator[StoredFile]:
     for source in sources:
         for result in source.results:
             yield from (result.files[name] for name in sorted(result.files) if name.startswith(prefix))
 
 
-def _rows(files: Iterator[StoredFile] | Sequence[StoredFile]) -> Iterator[dict[str, Any]]:
+def rows_in(files: Iterator[StoredFile] | Sequence[StoredFile]) -> Iterator[dict[str, Any]]:
     for file in files:
         yield from read_rows(file.path)
-
-
-def _take(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    for _, row in zip(range(count), rows, strict=False):
-        yield row
-
-
-def _pair_digest(row: dict[str, Any]) -> bytes:
-    return hashlib.sha256(f"{row['prompt']}\0{row['answer']}".encode()).digest()[:16]

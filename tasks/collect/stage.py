@@ -24,6 +24,7 @@ from tasks.collect.discover import RECORD_FORMATS, discover, passed_over
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
+from tasks.collect.forms import PairForm
 from tasks.collect.gather import (
     Collected,
     check_source,
@@ -31,12 +32,12 @@ from tasks.collect.gather import (
     link_documents,
     separator_notices,
     summarize,
-    write_pairs,
     write_quarantine,
 )
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
+from tasks.collect.pairs import pair_notices, write_pairs
 from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
@@ -61,12 +62,13 @@ def collect(config: CollectConfig, *, context: Context) -> Summary:
     for source in sources:
         check_source(source, config.max_bad_fraction)
     shards = link_documents(sources, context)
-    pairs = write_pairs(sources, context.part("pairs"))
+    pairs, contradictions = write_pairs(sources, context.part("pairs"))
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, pairs)
     separators = separator_notices(sources)
     check_whole(config, summary, separators)
     notices = [*passed_over(config), *separators, *(sentence for source in sources for sentence in source.notices())]
+    notices += pair_notices(sources, contradictions)
     return summary | ({NOTICES: notices} if notices else {})
 
 
@@ -87,8 +89,8 @@ def _collect_pairs(
 ) -> Collected:
     """Pairs of the user's own files."""
     files = hash_files(discover(source.path, f"collect.pairs[{number}].path", RECORD_FORMATS))
-    fields = {"prompt_field": source.prompt_field, "answer_field": source.answer_field}
-    jobs = _read_jobs(config, source, files, splits, fields)
+    form = PairForm.model_validate(source.model_dump(include=set(PairForm.model_fields)))
+    jobs = _read_jobs(config, source, files, splits, {"form": form})
     results = _map_largest_first(context, read_pairs, jobs, "file groups")
     place = f"collect.pairs.{number}"
     return Collected(source.name, results, source.path, place, source.allow_truncated, makes_documents=False)

@@ -150,10 +150,10 @@ PACKED = (
 PAIRS = BadInput(
     "pairs without the prompt field",
     COLLECT,
-    ("qa.jsonl", "no field 'prompt'", "answer, question", "prompt_field"),
+    ("qa.jsonl", "no field 'prompt'", "a, q", "prompt_field"),
     {
         "recipe.yaml": "collect: {synthetic: {}, pairs: [{path: qa.jsonl}]}\n",
-        "qa.jsonl": '{"question": "Why?", "answer": "Because."}\n',
+        "qa.jsonl": '{"q": "Why?", "a": "Because."}\n',
     },
 )
 
