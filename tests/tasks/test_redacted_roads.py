@@ -16,10 +16,10 @@ from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.engine import Builder
 from tasks.evaluate.pairs import heldout_pairs
 from tasks.filter import FilterConfig, filter_documents
-from tasks.finetune import FinetuneConfig, read_pairs
 from tasks.stage import engine_in_force
 from tasks.tokenize import TokenizeConfig, tokenize
 from tasks.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
+from tasks.training_pairs import read_pairs
 
 PLANTED = "@firma.test-mail.de"  # of an address; what stands before it differs from record to record
 ROWS = 60
@@ -77,7 +77,7 @@ def learned(built: dict[str, Artifact], road: str) -> str:
         return "\n".join(encoder.decode(shard.tokens.tolist()) for shard in shards)
     if road == "evaluate":
         return "\n".join(f"{row['prompt']} {row['answer']}" for row in heldout_pairs(clean["pairs"].path, ROWS, 0))
-    pairs = read_pairs(FinetuneConfig(pairs=road), clean["pairs"], clean["documents"])  # type: ignore[arg-type]
+    pairs = read_pairs(road, clean["pairs"], clean["documents"])  # type: ignore[arg-type]
     return "\n".join(f"{pair.prompt} {pair.answer}" for pair in pairs)
 
 
