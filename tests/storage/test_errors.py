@@ -6,29 +6,38 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import DataError, did_you_mean, refusal, refused_number
+from storage.errors import ConfigError, DataError, LlmillError, StoreError, did_you_mean, refusal, refused_number
 
 PLACE = Path("/home/of/llmill")
 
 
+ROOM = "Make room and run the same command again: it goes on from what is stored"
+RIGHTS = "Mend its permissions, or set LLMILL_HOME to a folder that you may write"
+
+
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("number", "what", "mend"),
     [
-        (errno.ENOSPC, "no space left on the disk. Make room and run the same command again"),
-        (errno.EDQUOT, "the disk quota is used up. Make room"),
-        (errno.EROFS, "it lies on a read-only file system. Set LLMILL_HOME"),
-        (errno.EACCES, "permission denied. Mend its permissions"),
-        (errno.EPERM, "not permitted. Mend its permissions"),
-        (errno.ENOTDIR, "there is a file where a folder must be. Move the file away"),
-        (errno.EISDIR, "there is a folder where a file must be. Move the folder away"),
-        (errno.EIO, "the disk could not read or write it. Check the disk"),
-        (errno.EMFILE, "too many open files. Raise the limit"),
+        (errno.ENOSPC, "no space left on the disk", ROOM),
+        (errno.EDQUOT, "the disk quota is used up", ROOM),
+        (errno.EROFS, "it lies on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
+        (errno.EACCES, "permission denied", RIGHTS),
+        (errno.EPERM, "not permitted", RIGHTS),
+        (errno.ENOTDIR, "there is a file where a folder must be", "Move the file away"),
+        (errno.EISDIR, "there is a folder where a file must be", "Move the folder away"),
+        (errno.EIO, "the disk could not read or write it", "Check the disk, then run the same command again"),
+        (errno.EMFILE, "too many open files", "Raise the limit (ulimit -n) and run the same command again"),
     ],
 )
-def test_a_refusal_names_the_file_or_else_the_place(number: int, words: str) -> None:
-    assert str(refusal(OSError(number, "refused", "/some/file"), PLACE)).startswith(f"/some/file: {words}")
-    assert str(refusal(OSError(number, "refused", b"/some/file"), PLACE)).startswith(f"/some/file: {words}")
-    assert str(refusal(OSError(number, "refused"), PLACE)).startswith(f"{PLACE}: {words}")
+def test_a_refusal_names_the_file_or_else_the_place(number: int, what: str, mend: str) -> None:
+    for filename in ("/some/file", b"/some/file"):
+        assert str(refusal(OSError(number, "refused", filename), PLACE)) == f"/some/file: {what}. {mend}."
+    assert str(refusal(OSError(number, "refused"), PLACE)) == f"{PLACE}: {what}. {mend}."
+
+
+@pytest.mark.parametrize("kind", [LlmillError, ConfigError, DataError, StoreError])
+def test_what_the_user_can_mend_ends_with_status_2_and_is_told(kind: type[LlmillError]) -> None:
+    assert (kind("wrong").exit_status, kind("wrong").reported) == (2, False)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A home for a user whom the system does not know."""
+"""The home: where it lies, whether it can be written, and a home for a user whom the system does not know."""
 
 import os
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from storage.errors import StoreError
+from storage.home import home, pages_file, prepare_home
 
 SETTLE = "import os; from storage.home import settle_user_home; settle_user_home(); print(os.environ.get('HOME'))"
 
@@ -24,3 +27,31 @@ def test_a_user_without_a_home_folder_is_given_one(given: str | None, settled: s
 def test_a_home_folder_that_is_known_stays(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", SETTLE], env={"HOME": str(tmp_path)}, capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path), done.stderr
+
+
+def test_a_home_is_absolute_for_all_children_and_is_made_with_what_lies_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMILL_HOME", "deep/er/home")
+    assert home() == tmp_path / "deep" / "er" / "home" and not home().exists()
+    assert os.environ["LLMILL_HOME"] == str(home())
+    for _ in range(2):
+        assert prepare_home() == home() and list(home().iterdir()) == []
+    monkeypatch.delenv("LLMILL_HOME")
+    assert home() == tmp_path / ".llmill"
+    assert pages_file(home()) == tmp_path / ".llmill" / "prefect" / "ui.json"
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder that nobody may write to")
+def test_a_home_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("/sys/kernel", "/sys/kernel/below"):
+        monkeypatch.setenv("LLMILL_HOME", place)
+        with pytest.raises(StoreError, match=rf"{place}: the home cannot be written \(.*Set LLMILL_HOME to a folder"):
+            prepare_home()
+
+
+def test_a_home_whose_name_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMILL_HOME", os.fsdecode(b"/tmp/gr\xf6\xdfe"))
+    with pytest.raises(StoreError, match="is not UTF-8"):
+        home()

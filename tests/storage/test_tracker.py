@@ -158,6 +158,24 @@ def test_what_has_waited_for_the_server_is_sent_at_the_end(recorded: Recorded) -
     assert recorded.run("smoke-nano-3").info.status == "FAILED"
 
 
+def test_rows_arrive_while_a_stage_goes_on(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.tracking.FLUSH_SECONDS", -1.0)
+    going = Tracker(recorded.home, "smoke-nano-4", {})
+    going.start()
+    going.start_stage("finetune", {}, ["never built"], [])
+    going.measure("finetune", [{"step": 7, "loss": 1.0}])
+    history = recorded.client.get_metric_history(going.stages["finetune"], "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(7, 1.0)]
+    going.finish("interrupted")
+    assert recorded.run("smoke-nano-4").info.status == "KILLED"
+
+
+def test_an_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:port/")
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI=http://host:port/: this is no address"):
+        check_tracking_uri(tmp_path)
+
+
 def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = recorded.tracker
     rest = f"#/experiments/{tracker.experiment_id}/runs/"

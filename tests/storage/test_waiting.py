@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage import waiting
-from storage.waiting import held
+from storage.waiting import describe_holder, held
 
 HOLDS = (
-    "import sys; from pathlib import Path; from storage.waiting import held\n"
+    "import sys; from pathlib import Path; from storage.waiting import describe_holder, held\n"
     "with held(Path(sys.argv[1]), {'run': 'smoke-1', 'stage': 'filter'}, print):\n"
     "    print('holds', flush=True); sys.stdin.readline()\n"
 )
@@ -58,6 +59,23 @@ def test_what_an_earlier_holder_has_written_is_gone(tmp_path: Path) -> None:
         pass
     with held(lock, {"run": "smoke-1"}, print):
         assert json.loads(lock.read_bytes()).keys() == {"run", "process", "since"}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, "another process"),
+        ({"run": "smoke-1"}, "run smoke-1"),
+        ({"process": 7}, "another process (process 7)"),
+        ({"host": "h"}, "another process"),
+        (
+            {"run": "smoke-1", "process": 7, "host": "h", "since": "2026-01-01T12:03:05+00:00"},
+            "run smoke-1 (process 7 on h), since 12:03:05 UTC",
+        ),
+    ],
+)
+def test_a_holder_is_described_as_far_as_it_is_known(told: dict[str, Any], words: str) -> None:
+    assert describe_holder(told) == words
 
 
 def test_it_is_said_again(holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
