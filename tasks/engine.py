@@ -14,27 +14,23 @@ from typing import Any, Literal, Self
 
 from storage.addresses import redacted
 from storage.artifacts import Artifact
-from storage.code.module import WHOLE
 from storage.errors import ConfigError, did_you_mean, refusal
-from storage.fingerprint import changed_code, read_code_anew
-from storage.snapshot import copy, origin
+from storage.fingerprint import read_code_anew
 from storage.store import DamagedError, Store
 from storage.transient import is_transient
 from tasks.attempts import Retry, draw_waits, time_limit
 from tasks.config import StageConfig
 from tasks.context import Execution, Summary
+from tasks.edited import check_loaded, doubts, saved_meanwhile
 from tasks.limits import Limits
 from tasks.provenance import host_facts, timestamp
 from tasks.stage import (
     Decision,
-    Identity,
     Output,
     Pending,
     Stage,
     decide,
     kept_attempt,
-    observed_changes,
-    roots_of,
 )
 from tasks.unfinished import take_over, work_folder
 from tasks.workspace import Executor, Progress, Workspace
@@ -290,7 +286,7 @@ class Builder:
             decision = self._decide(stage, config, inputs)
             if decision.artifact is not None:
                 return self._note(self._reuse(stage, decision, ("built by another run",), started))
-            _check_loaded(stage, decision.identity)
+            check_loaded(stage, decision.identity)
             kept = stage.name in self.options.keep
             if kept and (attempt := kept_attempt(self.store, decision.identity)) is not None:
                 take_over(attempt, work_folder(self.store.work, stage.kind, decision.identity.key))
@@ -328,7 +324,7 @@ class Builder:
         with time_limit(limits.timeout_minutes, _out_of_time(stage.name, limits)):
             summary = stage.function(config, *artifacts, context=workspace)
         check_counts(stage.name, summary)
-        doubts = _doubts(stage, config, identity)
+        doubtful = doubts(stage, config, identity)
         with self.store.unswept():
             artifact = self.store.publish_artifact(stage.kind, workspace.publish())
             seconds = time.monotonic() - started
@@ -356,9 +352,9 @@ class Builder:
                 record["resumed"] = True  # the seconds are those since then
             if identity.reach.unresolved:
                 record["unresolved"] = list(identity.reach.unresolved)
-            if doubts:  # nobody knows which of the two was read: good for this run, built anew by the next
-                record["doubtful"] = doubts
-            if changed := [*doubts, *_saved_meanwhile(stage, config, identity)]:
+            if doubtful:  # nobody knows which of the two was read: good for this run, built anew by the next
+                record["doubtful"] = doubtful
+            if changed := [*doubtful, *saved_meanwhile(stage, config, identity)]:
                 record["changed_meanwhile"] = changed
             for listener in self.listeners:
                 record |= listener.provenance(stage.name)
@@ -390,38 +386,6 @@ class Builder:
         self.results = [*others, result]  # of a retry, the last
         self._tell("finished", result)
         return result
-
-
-def _check_loaded(stage: Stage, identity: Identity) -> None:
-    """Refuse to build with code that was saved after this process had imported it: its key would be another's.
-
-    What runs from a snapshot (storage/snapshot.py) never meets this; a notebook or a script of the user's may.
-    """
-    saved = identity.reach.saved_since(stage.declared)
-    if saved:
-        raise ConfigError(
-            f"{saved[0]}: saved after this process had imported stage {stage.name}, so what it would run is not what "
-            "the file says. Start the process again"
-        )
-
-
-def _doubts(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
-    """What makes a result doubtful, a line each: sources that changed while they were read, code that was saved."""
-    code = [f"code {path.stem} was saved meanwhile" for path in identity.reach.changed() if path.suffix == ".py"]
-    code += [f"code file {path.name} was saved meanwhile" for path in identity.reach.changed() if path.suffix != ".py"]
-    try:
-        return [*code, *observed_changes(stage, config, identity)]
-    except Exception as error:  # the result is there and is kept, whatever cannot be looked at now
-        return [*code, f"source could not be looked at again: {describe(error)}"]
-
-
-def _saved_meanwhile(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
-    """What was saved in the checkout while its snapshot ran: the next run's business, told to people only."""
-    checkout = origin()
-    if checkout is None:
-        return []
-    roots = [*roots_of(stage, config), *((program, WHOLE) for program in stage.programs)]
-    return changed_code(identity.reach, copy(), checkout, roots)
 
 
 def builder(home: Path, execution: Execution | None = None) -> Builder:
