@@ -143,7 +143,7 @@ def main() -> None:
     texts = make_texts(options.documents, options.corpus)
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     with tempfile.TemporaryDirectory() as folder:
-        measure_ours(texts[:20], Path(folder) / "warm")  # imports, and the fingerprint of the code
+        measure_ours(texts[:500], Path(folder) / "warm")  # imports, and the fingerprint of the code
         seconds, ledger, summary = measure_ours(texts, Path(folder) / "measured")
     peer_texts = texts[: options.peer_documents]
     peer_seconds = measure_peer(peer_texts)

@@ -52,7 +52,7 @@ _SPACE_ENDED = _class("LM", _SPACE_ENDS)
 _UNSPACED_LETTER = re.compile(f"[{_LETTERS}]")
 _SPACE_ENDED_LETTER = re.compile(f"[{_class('L', _SPACE_ENDS)}]")
 _WORD = re.compile(f"[^\\s\\w]*[{_LETTERS}][{_MARKS}]*[^\\s\\w]*|[^\\s{_LETTERS}]+")
-_UNSPACED_WORD = re.compile(f"[{_LETTERS}][{_MARKS}]*")
+_LETTER_OR_REST = re.compile(f"[{_LETTERS}][{_MARKS}]*|[^{_LETTERS}]+")
 _SENTENCE_END = re.compile(
     f"[{re.escape(_SPACED_END_MARKS)}]+[{_CLOSING}]*(?=\\s|$)"
     f"|[{re.escape(''.join(set(END_MARKS) - set(_SPACED_END_MARKS)))}]+[{_CLOSING}]*"
@@ -110,8 +110,8 @@ def letters(word: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """The text with a space before and after each letter of an unspaced script: its words then stand apart."""
-    return _UNSPACED_WORD.sub(r" \g<0> ", text) if is_unspaced(text) else text
+    """The text with a space between each letter of an unspaced script and what is beside it: its words stand apart."""
+    return " ".join(_LETTER_OR_REST.findall(text)) if is_unspaced(text) else text
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,7 @@
-"""From bands to clusters of duplicates, and the one member of each that stays.
+"""From bands to pairs of similar documents, and from these to who stays.
 
-Documents are numbered through all shards in order. Everything here works on arrays of a few dozen bytes a document.
+Documents are numbered by rank here, the one that would rather stay first. Everything works on arrays of a few dozen
+bytes a document.
 """
 
 from collections.abc import Iterable
@@ -13,9 +14,18 @@ from tasks.deduplicate.shingles import UnsignedArray
 Numbers = npt.NDArray[np.int64]
 
 
+def ranking(heldout: npt.NDArray[np.bool_], lengths: Numbers) -> Numbers:
+    """The documents by rank: held out before training, then the longer, then the earlier.
+
+    What is measured on must not be trained on, and a held-out set must not shrink because a training document is
+    longer.
+    """
+    return np.lexsort((np.arange(len(lengths)), -lengths, ~heldout))
+
+
 def equal_groups(high: UnsignedArray, low: UnsignedArray) -> Numbers:
-    """For each document the first one (the lowest number) with the same 128-bit digest, given as two halves."""
-    order = np.lexsort((low, high))  # stable: equal digests stay in order of number
+    """For each document the first one with the same 128-bit digest, given as two halves."""
+    order = np.lexsort((low, high))  # stable: equal digests stay in order
     new = _starts_run(high[order]) | _starts_run(low[order])
     first = np.empty(len(order), np.int64)
     first[order] = order[_run_heads(new)]
@@ -47,6 +57,33 @@ def unique_pairs(pairs: Numbers) -> Numbers:
     return ordered[_starts_run(ordered[:, 0]) | _starts_run(ordered[:, 1])]
 
 
+def without(pairs: Numbers, known: Numbers, documents: int) -> Numbers:
+    """The pairs that are none of the known ones. `documents` is the number of documents in all."""
+    return pairs[~np.isin(codes(pairs, documents), codes(known, documents))]
+
+
+def codes(pairs: Numbers, documents: int) -> Numbers:
+    """A number for each pair, ascending where the pairs are."""
+    return pairs[:, 0] * documents + pairs[:, 1]
+
+
+def representatives(count: int, similar: Numbers) -> Numbers:
+    """For each document the one that stays in its place: itself, or the first that stays and is similar to it.
+
+    `similar` holds pairs (lower, higher) in ascending order. Each document that goes is similar to the one that stays
+    for it, and no two that stay are a pair: the greedy clustering by representatives (Hartigan 1975, the leader
+    algorithm) of the order of rank.
+    """
+    stays = np.arange(count)
+    first, counts = np.unique(similar[:, 0], return_counts=True)
+    ends = np.cumsum(counts)
+    for document, begin, end in zip(first.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True):
+        if stays[document] == document:  # all before it have been looked at: this is final
+            others = similar[begin:end, 1]
+            stays[others] = np.minimum(stays[others], document)
+    return stays
+
+
 def components(count: int, pairs: Numbers) -> Numbers:
     """For each document the number of its connected component."""
     from scipy.sparse import coo_array
@@ -54,18 +91,6 @@ def components(count: int, pairs: Numbers) -> Numbers:
 
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def kept_members(labels: Numbers, heldout: npt.NDArray[np.bool_], sizes: Numbers) -> Numbers:
-    """For each document the member of its cluster that stays: the longest, then the earlier.
-
-    Where a cluster has held-out members, one of these stays: what is measured on must not be trained on, and a
-    held-out set must not shrink because a training document is longer.
-    """
-    order = np.lexsort((np.arange(len(labels)), -sizes, ~heldout, labels))
-    kept = np.empty(len(order), np.int64)
-    kept[order] = order[_run_heads(_starts_run(labels[order]))]
-    return kept
 
 
 def _starts_run(ordered: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:

@@ -26,19 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.batches import batches
-from tasks.words import spaced
+from tasks.words import is_unspaced, spaced
 
 BATCH_CHARACTERS = 192 << 10
 
-INVISIBLE = dict.fromkeys(  # what text processors put into words: it is no part of them
-    (
-        *(0x00AD, 0x034F, 0x061C, 0x180E),  # soft hyphen, grapheme joiner, Arabic letter mark, Mongolian separator
-        *range(0x200B, 0x2010),  # zero width space, non-joiner and joiner, marks of direction
-        *range(0x202A, 0x202F),  # embeddings and overrides of direction
-        *range(0x2060, 0x2070),  # word joiner, invisible operators, isolates
-        *range(0xFE00, 0xFE10),  # variation selectors
-        0xFEFF,  # byte order mark, zero width no-break space
-    )
+INVISIBLE = re.compile(  # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt, version 15)
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiner, fillers of Korean and Khmer
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f"  # zero width spaces and joiners, direction, invisible operators
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"  # variation selectors, byte order mark
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # shorthand, music, tags
 )
 
 UnsignedArray = npt.NDArray[np.uint64]
@@ -50,6 +46,7 @@ _SPACES = bytes.maketrans(b"\t\n\v\f\r\x1c\x1d\x1e\x1f", b" " * 9)
 _UNICODE_SPACE = re.compile(  # U+0085, 00A0, 1680, 2000-200A, 2028, 2029, 202F, 205F, 3000 in UTF-8
     rb"\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
+_ASCII = bytes(range(0x80))
 _WORD_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyz_"
 
 
@@ -63,13 +60,19 @@ class Shingles(NamedTuple):
 def normalise(text: str) -> str:
     """The form in which texts are compared.
 
-    Without what can't be seen (INVISIBLE), in compatibility composition (NFKC: full width, ligatures, no-break spaces
-    become what they look like), in lower case, and with spaces around the letters of scripts that write none, so that
-    their shingles are of characters (tasks/words.py).
+    Without what cannot be seen (INVISIBLE), in compatibility composition (NFKC: full width, ligatures, no-break spaces
+    and superscripts become the plain characters), in lower case, and with spaces around the letters of scripts that
+    write none, so that their shingles are of letters (tasks/words.py).
     """
     if text.isascii():
         return text.lower()
-    return spaced(unicodedata.normalize("NFKC", text.translate(INVISIBLE)).lower())
+    others = (
+        text.encode().translate(None, _ASCII).decode()
+    )  # few in most scripts: what is looked for is looked for here
+    if INVISIBLE.search(others):
+        text = INVISIBLE.sub("", text)
+    text = unicodedata.normalize("NFKC", text).lower()
+    return spaced(text) if is_unspaced(unicodedata.normalize("NFKC", others)) else text
 
 
 class Encoded(NamedTuple):

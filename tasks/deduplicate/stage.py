@@ -2,14 +2,18 @@
 
 1. Each shard by itself (cached): a digest of every normalised text, MinHash signature, band keys.
 2. All together: equal texts form groups; one of each group meets the others in equal bands; such a candidate pair
-   is a duplicate where the exact Jaccard similarity of the word 5-gram sets reaches the threshold; clusters are the
-   connected components. Memory: some 60 bytes a document, and the candidates of one block (similarity.py).
+   is similar where the exact Jaccard similarity of the word 5-gram sets reaches the threshold. Documents are ranked:
+   held out before training, then the longer, then the earlier. By rank each stays, unless one that stays is similar
+   to it. Those that stay meet again in their bands until nothing similar is found. Memory: some 60 bytes a document,
+   and the candidates of one block (similarity.py).
 3. Each shard by itself (cached by the rows that it loses): the kept documents. A shard that loses none is not
    copied but linked.
 
-The longest document of a cluster stays, then the earlier; a cluster that spans the split keeps a held-out member
-and loses all others. Methods: MinHash banding (Broder 1997; Leskovec, Rajaraman and Ullman, chapter 3), settings of
-FineWeb, verification after Lee et al. 2021 (arXiv 2107.06499).
+So each document that goes is similar, by the threshold, to the one that the ledger names. A chain of documents, each
+like the next, is thinned out; taken as one cluster (connected components) it would shrink to one document that most
+are not like. A cluster that spans the split keeps a held-out member and loses the training documents that are like it.
+Methods: MinHash banding (Broder 1997; Leskovec, Rajaraman and Ullman, chapter 3), settings of FineWeb, verification
+after Lee et al. 2021 (arXiv 2107.06499).
 """
 
 from collections.abc import Iterator
@@ -25,7 +29,15 @@ import pyarrow.parquet as pq
 from storage.artifacts import Artifact
 from storage.errors import DataError
 from tasks.context import Context, Job, JobResult, Summary
-from tasks.deduplicate.clusters import Numbers, candidate_pairs, components, equal_groups, kept_members
+from tasks.deduplicate.clusters import (
+    Numbers,
+    candidate_pairs,
+    codes,
+    equal_groups,
+    ranking,
+    representatives,
+    without,
+)
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.shingles import UnsignedArray
 from tasks.deduplicate.signatures import INDEX_SCHEMA, sign_shard
@@ -36,7 +48,7 @@ from tasks.stage import stage
 LEDGER_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # the dropped document
-        pa.field("reason", pa.string(), nullable=False),  # exact: equal but for case and white space; near
+        pa.field("reason", pa.string(), nullable=False),  # exact: equal as compared (shingles.normalise); near
         pa.field("twin", pa.string(), nullable=False),  # id of the document kept in its place
         pa.field("jaccard", pa.float64(), nullable=False),  # exact similarity to the twin
         pa.field("estimated_jaccard", pa.float64(), nullable=False),  # share of equal signature values
@@ -66,21 +78,16 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Pairs of documents (ascending, each once) and their exact Jaccard similarities."""
+class Similar:
+    """The pairs of documents, by rank, that reach the threshold: (lower, higher), ascending; and how similar."""
 
     pairs: Numbers  # (pairs, 2)
     similarities: npt.NDArray[np.float64]
+    candidates: int  # pairs that were compared
 
     def look_up(self, pairs: Numbers, documents: int) -> npt.NDArray[np.float64]:
-        """The similarities of some pairs, NaN for one that was not compared. `documents` is their number in all."""
-        codes, wanted = (array[:, 0] * documents + array[:, 1] for array in (self.pairs, pairs))
-        found = np.full(len(wanted), np.nan)
-        positions = np.searchsorted(codes, wanted)
-        inside = np.flatnonzero(positions < len(codes))
-        inside = inside[codes[positions[inside]] == wanted[inside]]
-        found[inside] = self.similarities[positions[inside]]
-        return found
+        """The similarities of some of the pairs. `documents` is the number of documents in all."""
+        return self.similarities[np.searchsorted(codes(self.pairs, documents), codes(pairs, documents))]
 
 
 @stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)}, libraries=("pyarrow",))
@@ -91,10 +98,14 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     signed = context.map(sign_shard, [Job(file.name, identity, {"documents": file}) for file in files])
     corpus = _load([file.path for file in files], signed)
 
-    first_equal = equal_groups(*corpus.digests)
-    compared, kept = _clusters(config, corpus, first_equal)
+    order = ranking(corpus.heldout, corpus.lengths)
+    first_equal = equal_groups(*(half[order] for half in corpus.digests))
+    similar, stays = _similar(config, corpus, order, first_equal)
+    kept, jaccards = np.empty(len(corpus), np.int64), np.empty(len(corpus))
+    kept[order] = order[stays[first_equal]]
+    jaccards[order] = _similarities(similar, first_equal, stays)
     dropped = np.flatnonzero(kept != np.arange(len(corpus)))
-    ledger = _ledger(config, corpus, dropped, kept, first_equal, compared)
+    ledger = _ledger(corpus, dropped, kept[dropped], jaccards[dropped])
     pq.write_table(ledger, context.part("ledger") / "ledger.parquet", compression="zstd")
 
     rows_lost = np.split(dropped, np.searchsorted(dropped, corpus.first_numbers[1:-1]))
@@ -106,7 +117,7 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     for job in jobs:
         file = next(written).files["documents.parquet"] if job.config["dropped"] else job.inputs["documents"]
         context.link("documents", job.name, file)
-    return _summary(config, corpus, dropped, kept, ledger, len(compared.pairs))
+    return _summary(config, corpus, dropped, kept, ledger, similar.candidates)
 
 
 def keep_rows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
@@ -134,48 +145,58 @@ def _load(shards: list[Path], signed: list[JobResult]) -> Corpus:
     )
 
 
-def _clusters(config: DeduplicateConfig, corpus: Corpus, first_equal: Numbers) -> tuple[Compared, Numbers]:
-    """The candidates with their exact similarities, and for each document the member of its cluster that stays."""
-    numbers = np.arange(len(corpus))
-    singles = np.flatnonzero(first_equal == numbers)  # the first of each group of equal texts
+def _similar(
+    config: DeduplicateConfig, corpus: Corpus, order: Numbers, first_equal: Numbers
+) -> tuple[Similar, Numbers]:
+    """The similar pairs by rank, and for each document the one that stays for it (itself for all but the first equal).
 
-    def bands() -> Iterator[UnsignedArray]:
-        paths = [result.files["bands.npy"].path for result in corpus.signed]
-        for band in range(config.bands):
-            keys = [np.load(path, mmap_mode="r", allow_pickle=False)[band] for path in paths]
-            yield np.concatenate(keys)[singles]
+    A bucket's members are compared with its first and their predecessor only, and the first may go for another: so
+    those that stay are paired anew until no similar pair is found.
+    """
+    ranks = np.arange(len(corpus))
+    documents = np.flatnonzero(first_equal == ranks)
+    pairs, similarities = np.empty((0, 2), np.int64), np.empty(0)
+    while True:
+        new = without(candidate_pairs(_bands(config, corpus, order[documents]), documents), pairs, len(corpus))
+        found = exact_jaccards(order[new], corpus.shards, corpus.first_numbers, corpus.sizes, config.shingle_words)
+        pairs, similarities = np.concatenate((pairs, new)), np.concatenate((similarities, found))
+        ascending = np.argsort(codes(pairs, len(corpus)))
+        pairs, similarities = pairs[ascending], similarities[ascending]
+        near = similarities >= config.threshold
+        stays = representatives(len(corpus), pairs[near])
+        if not (found >= config.threshold).any():
+            return Similar(pairs[near], similarities[near], len(pairs)), stays
+        paired = np.unique(pairs)  # who shares a band with nobody will not later
+        documents = paired[stays[paired] == paired]
 
-    pairs = candidate_pairs(bands(), singles)
-    similarities = exact_jaccards(pairs, corpus.shards, corpus.first_numbers, corpus.sizes, config.shingle_words)
-    near = pairs[similarities >= config.threshold]
-    equal = np.stack((first_equal, numbers), axis=1)[first_equal != numbers]
-    labels = components(len(corpus), np.concatenate((equal, near)))
-    return Compared(pairs, similarities), kept_members(labels, corpus.heldout, corpus.lengths)
+
+def _bands(config: DeduplicateConfig, corpus: Corpus, numbers: Numbers) -> Iterator[UnsignedArray]:
+    """The keys of some documents in each band."""
+    paths = [result.files["bands.npy"].path for result in corpus.signed]
+    for band in range(config.bands):
+        keys = [np.load(path, mmap_mode="r", allow_pickle=False)[band] for path in paths]
+        yield np.concatenate(keys)[numbers]
 
 
-def _ledger(
-    config: DeduplicateConfig,
-    corpus: Corpus,
-    dropped: Numbers,
-    kept: Numbers,
-    first_equal: Numbers,
-    compared: Compared,
-) -> pa.Table:
-    """A row for each dropped document; a similarity that no candidate pair has given is computed here."""
-    twins = kept[dropped]
-    pairs = np.sort(np.stack((first_equal[dropped], first_equal[twins]), axis=1), axis=1)
-    exact = pairs[:, 0] == pairs[:, 1]
-    similarities = np.where(exact, 1.0, compared.look_up(pairs, len(corpus)))
-    missing = np.isnan(similarities)
-    similarities[missing] = exact_jaccards(
-        pairs[missing], corpus.shards, corpus.first_numbers, corpus.sizes, config.shingle_words
-    )
+def _similarities(similar: Similar, first_equal: Numbers, stays: Numbers) -> npt.NDArray[np.float64]:
+    """By rank, the exact similarity of each document to the one that stays for it; 1 where they are equal."""
+    pairs = np.stack((stays[first_equal], first_equal), axis=1)
+    near = pairs[:, 0] != pairs[:, 1]
+    found = np.ones(len(first_equal))
+    found[near] = similar.look_up(pairs[near], len(first_equal))
+    return found
+
+
+def _ledger(corpus: Corpus, dropped: Numbers, twins: Numbers, jaccards: npt.NDArray[np.float64]) -> pa.Table:
+    """A row for each dropped document."""
+    highs, lows = corpus.digests
+    exact = (highs[dropped] == highs[twins]) & (lows[dropped] == lows[twins])
     return pa.table(
         {
             "id": corpus.ids.take(dropped),
             "reason": np.where(exact, "exact", "near"),
             "twin": corpus.ids.take(twins),
-            "jaccard": similarities,
+            "jaccard": jaccards,
             "estimated_jaccard": (_signatures(corpus, dropped) == _signatures(corpus, twins)).mean(axis=1),
             "shard": corpus.shard_of(dropped).astype(np.int32),
         },

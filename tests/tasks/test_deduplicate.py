@@ -1,6 +1,7 @@
 """The stage deduplicate: who stays, who goes and for whom, what is computed again, and how much is found."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,28 @@ def test_a_cluster_across_the_split_keeps_its_heldout_member(home: Path) -> None
     assert summary["dropped_training_twins_of_heldout"] == 1
 
 
-def test_the_end_of_a_chain_names_the_kept_document_and_its_own_similarity(home: Path) -> None:
-    """a ~ b ~ c, but a and c are less alike: one cluster, and the ledger does not pretend otherwise."""
-    a, b, c = prose(1) + " tail", edited(prose(1), 30), edited(prose(1), 30, 60)
+def test_a_chain_is_thinned_out_and_who_goes_is_like_the_one_that_stays(home: Path) -> None:
+    """300 windows of 200 words, each ten words further: as one cluster they would shrink to one."""
+    words = prose(1, 3190).split()
+    windows = [" ".join(words[10 * start : 10 * start + 200]) for start in range(300)]
+    artifact, summary = run(home, deduplicate, CONFIG, training(*np.random.default_rng(0).permutation(windows)))
+    kept, ledger = texts_of(artifact), rows_of(artifact, "ledger")
+    assert all(row["jaccard"] >= CONFIG.threshold for row in ledger)
+    assert {row["twin"] for row in ledger} <= {row["id"] for row in rows_of(artifact, "documents")}
+    sets = list(shingle_sets(kept, 5))
+    close = [pair for pair in combinations(sets, 2) if jaccard(*pair) >= 0.8]
+    assert 43 <= summary["kept"] <= 100, "a document is similar to three before it and three behind it"
+    assert len(close) <= 5, "bands miss 8 % of the pairs at .8"
+
+
+def test_one_that_lost_its_twin_to_a_third_comes_back(home: Path) -> None:
+    """b is longer than c and goes for a; a and c are less alike than the threshold."""
+    a, b, c = prose(1) + " and a longer tail", edited(prose(1), 30) + " tail", edited(prose(1), 30, 60)
     config = CONFIG.model_copy(update={"bands": 112, "rows": 1, "threshold": 0.85})
-    artifact, _ = run(home, deduplicate, config, training(a, b, c))
-    ledger = rows_of(artifact, "ledger")
-    assert texts_of(artifact) == [a]
-    assert [row["jaccard"] for row in ledger] == [jaccard(*shingle_sets([a, other], 5)) for other in (b, c)]
-    assert ledger[1]["jaccard"] < 0.85
+    artifact, _ = run(home, deduplicate, config, training(c, b, a))
+    (row,) = rows_of(artifact, "ledger")
+    assert texts_of(artifact) == [c, a]
+    assert row["jaccard"] == jaccard(*shingle_sets([a, b], 5)) >= 0.85 > jaccard(*shingle_sets([a, c], 5))
 
 
 def test_documents_without_five_words_or_any_are_compared_too(home: Path) -> None:
@@ -186,6 +200,8 @@ INVISIBLE = {
     "zero width spaces": lambda text: text.replace("w", "w\u200b"),
     "word joiners": lambda text: text.replace("w", "\u2060w"),
     "marks of direction": lambda text: text.replace(" ", " \u200f"),
+    "a joiner of letters and marks": lambda text: text.replace("é", "e\u034f\u0301"),
+    "tags": lambda text: text.replace("w", "w\U000e0061"),
     "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
     "full width": lambda text: "".join(chr(ord(letter) + 0xFEE0) if letter.isdigit() else letter for letter in text),
     "ligatures": lambda text: text.replace("fi", "\ufb01"),
@@ -194,7 +210,7 @@ INVISIBLE = {
 
 @pytest.mark.parametrize("name", INVISIBLE)
 def test_a_copy_that_differs_in_what_cannot_be_seen_is_an_exact_one(name: str, home: Path) -> None:
-    text = prose(1) + " fine fish"
+    text = prose(1) + " fine café fish"
     copy = INVISIBLE[name](text)
     assert copy != text
     _, summary = run(home, deduplicate, CONFIG, training(text, copy))

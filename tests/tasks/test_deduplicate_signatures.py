@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import cost_in_loops
 
 from tasks.deduplicate import DeduplicateConfig
-from tasks.deduplicate.clusters import candidate_pairs, components, equal_groups, kept_members
+from tasks.deduplicate.clusters import candidate_pairs, components, equal_groups, ranking, representatives
 from tasks.deduplicate.shingles import encode, shingle
 from tasks.deduplicate.signatures import band_keys, shingle_hashes32, signatures
 
@@ -70,15 +70,23 @@ def test_a_bucket_of_many_costs_a_number_of_pairs_linear_in_its_members() -> Non
 
 
 @pytest.mark.parametrize(
-    ("labels", "heldout", "sizes", "kept"),
+    ("heldout", "lengths", "order"),
     [
-        ([0, 0, 0], [False, False, False], [5, 9, 9], [1, 1, 1]),  # the longest, then the earlier
-        ([0, 1, 0], [False, False, False], [5, 9, 5], [0, 1, 0]),
-        ([0, 0, 0], [False, True, True], [99, 3, 4], [2, 2, 2]),  # held out before long
+        ([False, False, False], [5, 9, 9], [1, 2, 0]),  # the longest, then the earlier
+        ([False, True, True], [99, 3, 4], [2, 1, 0]),  # held out before long
     ],
 )
-def test_who_stays(labels: list[int], heldout: list[bool], sizes: list[int], kept: list[int]) -> None:
-    assert kept_members(np.array(labels), np.array(heldout), np.array(sizes)).tolist() == kept
+def test_who_would_rather_stay(heldout: list[bool], lengths: list[int], order: list[int]) -> None:
+    assert ranking(np.array(heldout), np.array(lengths)).tolist() == order
+
+
+@given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda pair: pair[0] < pair[1])))
+def test_who_goes_is_similar_to_who_stays_and_those_that_stay_are_not(similar: set[tuple[int, int]]) -> None:
+    stays = representatives(12, np.array(sorted(similar), np.int64).reshape(-1, 2)).tolist()
+    for document, other in enumerate(stays):
+        assert stays[other] == other
+        assert document == other or (other, document) in similar
+    assert not {pair for pair in similar if all(stays[one] == one for one in pair)}
 
 
 def test_the_s_curve_is_that_of_the_published_setting() -> None:
