@@ -2,12 +2,14 @@
 
 import os
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support import Clock
 
 from storage.errors import ConfigError, StoreError
-from storage.remote import Remote, remote_in_force
+from storage.remote import FIRST_WAIT_SECONDS, Remote, remote_in_force
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -18,7 +20,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://host/place", "no place for a store"),
+        ("http://host/place", r"no place for a store.*\(known: s3://, s3a://, gs://, gcs://, file://\)$"),
         ("bucket/prefix", "no place for a store"),
         ("s3://", "no place for a store"),
         ("s3://key:secret@bucket/prefix", "holds credentials"),
@@ -113,6 +115,26 @@ def test_each_operation_that_fails_says_what_could_not_be_done(tmp_path: Path) -
         **dict.fromkeys(("write", "create", "upload"), "be written"),
         "delete": "be changed",
     }
+
+
+def test_a_busy_store_is_asked_again_after_waits_that_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wait is drawn from the upper half, so that many who wait do not come back together."""
+    clock = Clock()
+    monkeypatch.setattr("storage.remote.time", clock)
+    remote = Remote(f"file://{tmp_path}")
+    asked: list[float] = []
+
+    def busy(path: str) -> bytes:
+        asked.append(clock.now)
+        raise TimeoutError("late")
+
+    monkeypatch.setattr(remote._files, "cat_file", busy)
+    with pytest.raises(StoreError, match=r"cannot be read \(late\)"):
+        remote.read("a")
+    waits = [after - before for before, after in pairwise(asked)]
+    assert len(waits) == 4
+    for number, wait in enumerate(waits):
+        assert FIRST_WAIT_SECONDS * 2**number / 2 <= wait <= FIRST_WAIT_SECONDS * 2**number
 
 
 def test_after_the_first_error_no_more_transfers_are_begun(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from storage.artifacts import Part
 from storage.errors import ConfigError
+from storage.home import pages_file
 from storage.tracking import MAX_PARAMETER_CHARACTERS, Tracker, artifact_root, check_tracking_uri, flat
 
 LONG = "x" * 1000
@@ -181,6 +182,9 @@ def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: p
     rest = f"#/experiments/{tracker.experiment_id}/runs/"
     assert tracker.url() == f"http://127.0.0.1:5000/{rest}{tracker.run_id}?workflowType=machine_learning"
     assert tracker.url("r", "page.html").endswith(f"{rest}r/artifacts/page.html?workflowType=machine_learning")
+    pages_file(recorded.home).parent.mkdir(exist_ok=True)
+    pages_file(recorded.home).write_text('{"mlflow": "http://127.0.0.1:7777"}')
+    assert tracker.url("r") == f"http://127.0.0.1:7777/{rest}r?workflowType=machine_learning"
     monkeypatch.setenv("LLMILL_MLFLOW_PAGES", "https://me:secret@pages.example/mlflow/")
     assert tracker.url("r") == f"https://pages.example/mlflow/{rest}r?workflowType=machine_learning"
 
