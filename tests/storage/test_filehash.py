@@ -10,6 +10,7 @@ from support import wait_until
 
 import storage.filehash
 from storage.canonical import digest_file
+from storage.errors import DataError
 from storage.filehash import hash_files
 
 LONG_AGO = time.time() - 3600
@@ -86,3 +87,18 @@ def test_a_damaged_cache_costs_a_reading_only(tmp_path: Path, cache: Path, read:
     assert hash_files([("a.txt", path)], cache) == before
     assert hash_files([("a.txt", path)], cache) == before
     assert read == ["a.txt", "a.txt"]
+
+
+def test_the_cache_is_made_with_the_folders_above_it(tmp_path: Path, cache: Path, read: list[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    for _ in range(2):
+        hash_files([("a.txt", path)], tmp_path / "deep" / "er" / "hashes.sqlite")
+    assert read == ["a.txt"]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match=rf"{tmp_path}/gone: cannot be read \(No such file or directory\)\. Mend"):
+        hash_files([("gone", tmp_path / "gone")], cache)
+    with pytest.raises(DataError, match=rf"{tmp_path}: cannot be read \(Is a directory\)"):
+        hash_files([("folder", tmp_path)], cache)
