@@ -177,7 +177,7 @@ class Terminal(Listener):
         self._draw(f"{stage.name:<12}building: {'; '.join(decision.why)}")
 
     def waits(self, stage: str, holder: str) -> None:
-        self._draw(f"{stage:<12}waiting: {holder} builds it")
+        self._draw(f"{stage:<12}waiting: {holder}")
 
     def progressed(self, stage: str, progress: Progress) -> None:
         now = time.monotonic()
