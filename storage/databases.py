@@ -19,7 +19,10 @@ def sqlite_url(path: Path, driver: str = "sqlite") -> str:
 
     Nothing in such a URL is unquoted, and a `?` ends the path: a path that has one is quoted as SQLite's own URI.
     """
-    return f"{driver}:///file:{quote(str(path))}?uri=true" if "?" in str(path) else f"{driver}:///{path}"
+    if "?" not in str(path):
+        return f"{driver}:///{path}"
+    named = driver if "+" in driver else f"{driver}+pysqlite"  # else MLflow makes the folder `file:` in the current one
+    return f"{named}:///file:{quote(str(path))}?uri=true"
 
 
 def is_postgres(url: str) -> bool:
