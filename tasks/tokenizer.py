@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,7 @@ END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
+PROGRESS_SECONDS = 0.5  # between two looks at how much was read
 TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
 SPLITS = {  # by the names that llama.cpp has for them: patterns applied one after another
     "deepseek-v3": (
@@ -82,10 +84,13 @@ def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Contex
             if row["split"] == TRAIN and _position(row["id"]) < fraction:
                 for piece in pieces(row["text"], TRAINING_CHARACTERS):
                     learned_bytes += len(piece.encode())
-                    context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
                     yield piece
 
-    tokenizer = learn(config, sample())
+    with ThreadPoolExecutor(1) as pool:  # the library reads texts in threads of its own: Prefect knows this one alone
+        learning = pool.submit(learn, config, sample())
+        while wait((learning,), PROGRESS_SECONDS).not_done:
+            context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
+        tokenizer = learning.result()
     folder = context.part("tokenizer")
     save_tokenizer(tokenizer, folder)
     heldout = (row["text"] for row in _rows(shards, ["text", "split"]) if row["split"] == HELDOUT)
