@@ -8,11 +8,13 @@ from flows.estimates import Estimate, estimates
 from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from storage.store import Store
+from tasks.collect.discover import passed_over
 from tasks.engine import Options, Planner
 from tasks.losses import notices_of
 from tasks.stage import Decision, Stage
 
 STAGE_NAMES = BUILD.stage_names
+COLLECT = "collect"  # the kind of stage that reads the user's own files
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class PlannedStage:
     definition: Stage
     decision: Decision
     estimate: Estimate | None
+    seen: tuple[str, ...] = ()  # what a look at its inputs tells before anything runs
 
     @property
     def stage(self) -> str:
@@ -29,10 +32,11 @@ class PlannedStage:
 
     @property
     def notices(self) -> list[str]:
-        """What the build that will be reused has to say; of one that is to be made nobody knows yet."""
+        """What its inputs tell now, and what the build that will be reused has to say."""
         reused = self.decision.record if self.decision.will == "reuse" else None
         told = notices_of(reused.get("summary", {})) if reused else []
-        return [*told, *(f"code: {line}" for line in self.decision.identity.reach.unresolved)]
+        code = [f"code: {line}" for line in self.decision.identity.reach.unresolved]
+        return [*dict.fromkeys([*self.seen, *told]), *code]
 
     def record(self) -> dict[str, Any]:
         return {
@@ -52,8 +56,9 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
     planner = Planner(store, options)
     pipeline.walk(recipe, planner)
     found = estimates(store, [decision for _, decision in planner.decisions])
+    seen = {COLLECT: tuple(passed_over(recipe.collect))}
     return [
-        PlannedStage(stage, decision, estimate)
+        PlannedStage(stage, decision, estimate, seen.get(stage.kind, ()))
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
 

@@ -46,6 +46,7 @@ _BEGINNINGS = {  # of files that are neither text nor records, and cannot be tak
     "pdf": rb"%PDF-",
     "parquet": rb"PAR1\x15",
 }
+_MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd", "bz2": b"BZh91AY&SY", "xz": b"\xfd7zXZ\0"}
 
 
 def looks_like(beginning: bytes) -> str:
@@ -62,7 +63,7 @@ def is_packed(path: Path, packing: str, contents: str = "") -> bool:
     with _opened(path) as file:
         start = _read(file, BLOCK_BYTES)
     kind = looks_like(start.lstrip(b"\0"))
-    if not start or kind == packing:
+    if kind == packing or _MAGIC[packing].startswith(start):  # the file may be cut in its first bytes
         return True
     return kind != contents if kind else CONTROL.search(start) is not None
 

@@ -3,14 +3,19 @@
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zstandard
 from document_sets import rows_of
 from test_collect_files import EVERYTHING_TRAINS, documents_of, run_collect, write_lines
+from test_collect_readers import PACK, WRITE, jsonl
 
+from flows.plan import make_plan
+from flows.recipe import load_recipe
 from storage.errors import DataError, LlmillError
+from storage.store import Store
+from tasks.collect.discover import PACKINGS
+from tasks.engine import Options
 
 ROW = {"text": "The mill by the lake was sold to a family from the next village."}
 
@@ -32,6 +37,17 @@ def test_usual_endings_are_read_and_others_are_told_by_ending_and_count(home: Pa
     assert summary["read"] == 2 * 6 + 3 == len(documents_of(artifact))
     told = " ".join(summary["notices"])
     assert "3 files" in told and ".html" in told and ".docx" in told and "2" in told
+
+
+def test_the_plan_tells_of_what_will_not_be_read_before_anything_runs(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in ("a.txt", "b.html", "c.html"):
+        (folder / name).write_text("A text.")
+    recipe = load_recipe("smoke", ["collect.synthetic=null", f"collect.files=[{{path: '{folder}'}}]"])
+    plan = {line.stage: line for line in make_plan(Store(home), recipe, Options(to="collect"))}
+    assert plan["collect"].decision.will == "build"
+    assert "2 files are not read" in plan["collect"].notices[0] and "2 .html" in plan["collect"].notices[0]
 
 
 def test_a_folder_whose_name_has_brackets_is_found(home: Path, tmp_path: Path) -> None:
@@ -56,10 +72,24 @@ def test_a_linked_folder_is_followed_once_and_a_loop_is_told(home: Path, tmp_pat
     assert any("back" in notice for notice in summary["notices"])
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
-def test_a_cut_archive_fails_the_stage_unless_it_is_allowed(pack: Any, home: Path, tmp_path: Path) -> None:
-    path = tmp_path / f"a.jsonl.{'gz' if pack is gzip.compress else 'zst'}"
-    whole = pack(b"".join(json.dumps({"text": f"{n} {hash(str(n))}"}).encode() + b"\n" for n in range(30_000)))
+@pytest.mark.parametrize("format_name", ("jsonl", "json", "csv", "txt", "parquet"))
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_cut_archive_is_refused_wherever_it_was_cut(
+    packing: str, format_name: str, home: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": f"{n} {n * 7919 % 3499}", "id": str(n)} for n in range(3499)]
+    whole = PACK[packing]({**WRITE, "txt": jsonl}[format_name](rows))
+    path = tmp_path / f"a.{format_name}.{packing}"
+    for length in (3, 8, 200, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=rf"(?s){path.name}, line .*records were read before it.*allow_truncated"):
+            run_collect(home, files=[{"path": str(path)}], **EVERYTHING_TRAINS)
+
+
+@pytest.mark.parametrize("packing", ("gz", "zst"))
+def test_a_cut_archive_fails_the_stage_unless_it_is_allowed(packing: str, home: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"a.jsonl.{packing}"
+    whole = PACK[packing](jsonl([{"text": f"{n} {n * 7919 % 30_000}"} for n in range(30_000)]))
     path.write_bytes(whole[: len(whole) // 2])
     source = {"path": str(path)}
     with pytest.raises(DataError, match=rf"(?s){path.name}, line .*could be unpacked; .*allow_truncated"):
