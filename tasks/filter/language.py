@@ -3,14 +3,13 @@
 py3langid is naive Bayes over byte n-grams, 139 languages, one 4.6 MB model file. It is the identifier of this project
 because it works offline, needs numpy only, is kept up (BSD licence), and reads its model without pickle.
 
-A long text is looked at in five places, the middle of each fifth: a book may begin with an English licence or preface
-and be German. So a probability says what share of the text is in a language, too.
+A long text is looked at in five places, the middle of each fifth, put together: a book may begin with an English
+licence or preface and be German. (Judged one by one, 400 characters give probabilities too low for lists of names.)
 
-Cost: .4 s to load in each process, .7 ms for the 2,000 characters that are looked at; none where a language is stated.
+Cost: .4 s to load in each process, .5 ms for the 2,000 characters that are looked at; none where a language is stated.
 """
 
 import functools
-from collections import Counter
 from typing import Any
 
 from tasks.filter.languages import UNDETERMINED, covered, language_code
@@ -28,22 +27,19 @@ def language_of(text: str, stated: str, wanted: tuple[str, ...]) -> tuple[str, f
     accepted = covered(wanted)
     if said := language_code(stated) if stated else "":
         return said, float(not wanted or said in accepted)
-    probabilities = _probabilities(text)
-    language, probability = max(probabilities.items(), key=lambda one: (one[1], one[0]))
-    score = sum(probabilities[label] for label in probabilities if label in accepted) if wanted else 1.0
+    ranking = _identifier().rank(_places(text))
+    language, probability = ranking[0]
+    score = sum(share for label, share in ranking if label in accepted) if wanted else 1.0
     return language if probability >= CERTAIN else UNDETERMINED, round(score, 3)
 
 
-def _probabilities(text: str) -> dict[str, float]:
-    """The mean over the places that are looked at."""
+def _places(text: str) -> str:
+    """What is looked at: all of a short text."""
     length = len(text)
     if length <= PLACES * CHARACTERS:
-        return dict(_identifier().rank(text))
-    sums: Counter[str] = Counter()
-    for place in range(PLACES):
-        start = length * (2 * place + 1) // (2 * PLACES) - CHARACTERS // 2
-        sums.update(dict(_identifier().rank(text[start : start + CHARACTERS])))
-    return {language: total / PLACES for language, total in sums.items()}
+        return text
+    starts = (length * (2 * place + 1) // (2 * PLACES) - CHARACTERS // 2 for place in range(PLACES))
+    return "\n".join(text[start : start + CHARACTERS] for start in starts)
 
 
 @functools.cache

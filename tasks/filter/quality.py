@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from tasks.filter.languages import stop_words_in
-from tasks.words import END_MARKS, HAN_LETTERS, ends_by_space, sentences
+from tasks.words import END_MARKS, HAN_LETTERS, ends_by_space, is_european, sentences
 
 BULLETS = ("•", "‣", "▪", "●", "-", "*")
 ELLIPSES = ("...", "…")
@@ -22,7 +22,8 @@ SHORT_LINE_CHARACTERS = 30
 SHORT_LINE_LETTERS = 8  # where each letter is a word
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
-_OTHER_SENTENCE_END = re.compile(f"[{''.join(sorted(set(END_MARKS) - set('.!?…')))}]+")
+_OTHER_END_MARKS = "".join(sorted(set(END_MARKS) - set(".!?…")))
+_OTHER_SENTENCE_END = re.compile(f"[{_OTHER_END_MARKS}]+")
 
 
 def ends_a_sentence(line: str) -> bool:
@@ -33,11 +34,12 @@ def ends_a_sentence(line: str) -> bool:
 def sentence_count(text: str) -> int:
     """Number of sentences that are ended: by an end mark of any script, by a space in Thai and its like."""
     count = len(_SENTENCE_END.findall(text))
-    if text.isascii():
+    if is_european(text):
         return count
     if ends_by_space(text):
         return sum(1 for _ in sentences(text))
-    return count + len(_OTHER_SENTENCE_END.findall(text))
+    others = any(mark in text for mark in _OTHER_END_MARKS)  # each a fast search
+    return count + (len(_OTHER_SENTENCE_END.findall(text)) if others else 0)
 
 
 def quality_signals(

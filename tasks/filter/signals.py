@@ -19,7 +19,7 @@ from tasks.filter.language import language_of
 from tasks.filter.languages import UNDETERMINED
 from tasks.filter.quality import quality_signals
 from tasks.filter.repetition import repetition_signals
-from tasks.words import letters_a_word, words
+from tasks.words import is_unspaced, letters_a_word, words
 
 EDIT_SETTINGS = (
     "redact",
@@ -58,9 +58,10 @@ EDITED_SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field
 
 def signals_of(text: str, language: str, score: float) -> dict[str, Any]:
     """All signals of a text that has been edited."""
-    found = words(text)
+    unspaced = is_unspaced(text)
+    found = words(text) if unspaced else text.split()
     lines = [stripped for line in text.split("\n") if (stripped := line.strip())]
-    letters = letters_a_word(text, len(found))
+    letters = letters_a_word(text, len(found)) if unspaced else 1.0
     return {
         "bytes": len(text.encode()),
         "language": language,

@@ -16,6 +16,7 @@ from tasks.filter.language import language_of
 from tasks.filter.languages import language_code
 from tasks.filter.presets import PRESETS
 from tasks.filter.repetition import repetition_signals
+from tasks.filter.signals import signals_of
 from tasks.words import letters_a_word, words
 
 SENTENCES = {
@@ -150,6 +151,7 @@ def test_letters_of_scripts_without_spaces_are_counted_as_words_where_they_repea
     found = words(essay("zh") + "孩子们到河边来了。")
     assert repetition_signals(text, found, [text], 1)["duplicate_5_grams"] > 0
     assert repetition_signals(text, found, [text], 1.5)["duplicate_5_grams"] == 0
+    assert signals_of(essay("zh") + "孩子们到河边来了。", "zh", 1.0)["duplicate_5_grams"] == 0
     again = words(essay("zh") * 2)
     assert 0.4 < repetition_signals(essay("zh") * 2, again, [], 1.5)["duplicate_10_grams"] <= 0.5
 
