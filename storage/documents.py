@@ -86,6 +86,20 @@ def split_of(group: str, heldout_fraction: float, heldout_groups: Iterable[str] 
     return HELDOUT if bucket < heldout_fraction else TRAIN
 
 
+def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """The one place that decides how Parquet is written; a file's end names pyarrow's version.
+
+    A stage that reaches this has pyarrow among its `libraries`, so that its key says which version made the bytes.
+    """
+    return pq.ParquetWriter(path, schema, compression="zstd")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table to one Parquet file."""
+    with parquet_writer(path, table.schema) as writer:
+        writer.write_table(table)
+
+
 class RowWriter:
     """Writes rows to one Parquet file as they come, with equal bytes for equal rows; `count` is their number.
 
@@ -98,7 +112,7 @@ class RowWriter:
         self._schema, self._rows_per_group = schema, rows_per_group
         self._batch: list[dict[str, Any]] = []
         self._batch_characters = 0
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = parquet_writer(path, schema)
 
     def __enter__(self) -> Self:
         return self

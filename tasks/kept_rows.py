@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.documents import SCHEMA
+from storage.documents import SCHEMA, parquet_writer
 
 
 def copy_kept_rows(source: Path, target: Path, dropped: Collection[int], texts: Mapping[int, str] | None = None) -> int:
@@ -16,7 +16,7 @@ def copy_kept_rows(source: Path, target: Path, dropped: Collection[int], texts: 
     Row groups stay as they are, so that equal input and equal decisions give equal bytes.
     """
     first = written = 0
-    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetFile(source) as file, parquet_writer(target, SCHEMA) as writer:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group, use_threads=False)
             numbers = np.arange(first, first + len(table))

@@ -13,6 +13,7 @@ a key) would cost the square of its length in training; there it is cut into pie
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import Field
 from storage.artifacts import Artifact
 from storage.documents import HELDOUT, TRAIN, read_rows
 from storage.errors import DataError
+from storage.tokens import TokenIds
 from tasks.batches import batches
 from tasks.config import StageConfig
 from tasks.context import Context, Summary
@@ -37,6 +39,8 @@ END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
 PROGRESS_SECONDS = 0.5  # between two looks at how much was read
+PIECE_CHARACTERS = 1 << 18  # a longer text is encoded in pieces of so many: 8 MiB at once take 1.1 GB
+BREAK_CHARACTERS = 1 << 12  # so far before its end a piece may be cut at a break
 TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
 SPLITS = {  # by the names that llama.cpp has for them: patterns applied one after another
     "deepseek-v3": (
@@ -47,6 +51,8 @@ SPLITS = {  # by the names that llama.cpp has for them: patterns applied one aft
     ),
     "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
 }
+
+_BREAK = re.compile(r"[^\W\d_](?= [^\W\d_])")
 
 
 class TokenizerConfig(StageConfig):
@@ -145,11 +151,16 @@ def split_name(tokenizer: dict[str, Any]) -> str:
 
 
 def pieces(text: str, characters: int) -> Iterator[str]:
-    """A text in pieces of about so many characters, cut before a space where there is one."""
+    """A text in pieces of so many characters at most, cut between a letter and a space before a letter.
+
+    Every split in SPLITS has a border there, so the pieces have the tokens of the whole. Only where no such place is
+    near the end of a piece (a run of letters, of digits, of spaces) it is cut anywhere.
+    """
     start = 0
     while len(text) - start > characters:
-        space = text.rfind(" ", start + 1, start + characters)
-        end = space if space > start else start + characters
+        end = start + characters
+        breaks = [found.end() for found in _BREAK.finditer(text, max(start, end - BREAK_CHARACTERS), end + 2)]
+        end = breaks[-1] if breaks else end
         yield text[start:end]
         start = end
     if text[start:]:
@@ -192,11 +203,25 @@ def _parsed(path: Path, text: str) -> "Tokenizer":
     return tokenizer
 
 
-def encode(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator[tuple[list[int], int]]:
+def encode(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator[tuple[TokenIds, int]]:
     """The ids of each text, without special tokens, and its UTF-8 bytes."""
     for batch in batches(texts, BATCH_CHARACTERS):
+        if len(batch) == 1 and len(batch[0]) > PIECE_CHARACTERS:
+            yield _encode_long(tokenizer, batch[0]), len(batch[0].encode())
+            continue
         for text, encoding in zip(batch, tokenizer.encode_batch_fast(batch, add_special_tokens=False), strict=True):
             yield encoding.ids, len(text.encode())
+
+
+def _encode_long(tokenizer: "Tokenizer", text: str) -> TokenIds:
+    """The ids of a text that is encoded in pieces: memory for one, and four bytes a token."""
+    import numpy as np
+
+    ids = []
+    for piece in pieces(text, PIECE_CHARACTERS):
+        (encoding,) = tokenizer.encode_batch_fast([piece], add_special_tokens=False)
+        ids.append(np.asarray(encoding.ids, np.uint32))
+    return np.concatenate(ids)
 
 
 def bytes_per_token(tokenizer: "Tokenizer", texts: Iterable[str]) -> float:

@@ -51,7 +51,7 @@ class Page:
     def open(self, path: Path, *, width: int, dark: bool = False) -> None:
         """Show a file in a window of `width` CSS pixels, light or dark."""
         self.visit(path.as_uri(), width=width, dark=dark)
-        self.wait_until("document.readyState + location.protocol === 'completefile:'", 30)
+        self.wait_until("document.readyState + location.protocol === 'completefile:'")
 
     def visit(self, address: str, *, width: int, height: int = 800, dark: bool = False) -> None:
         """Go to an address; what it shows may still be on its way."""

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from storage.documents import HELDOUT, read_rows
+from storage.documents import HELDOUT, read_rows, write_table
 from tasks.batches import batches
 from tasks.context import Summary
 from tasks.deduplicate.shingles import BATCH_CHARACTERS, Shingles, UnsignedArray, digest, encode, fold, shingle
@@ -101,7 +100,7 @@ def sign_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Su
             index["digest_high"].append(int.from_bytes(name[:8], "big"))
             index["digest_low"].append(int.from_bytes(name[8:], "big"))
     minima = np.concatenate(pieces, axis=1)
-    pq.write_table(pa.table(index, schema=INDEX_SCHEMA), out / "index.parquet", compression="zstd")
+    write_table(out / "index.parquet", pa.table(index, schema=INDEX_SCHEMA))
     np.save(out / "bands.npy", band_keys(minima, config["bands"]), allow_pickle=False)
     np.save(out / "signatures.npy", np.ascontiguousarray(minima.T), allow_pickle=False)
     return {"documents": minima.shape[1]}

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
+from storage.documents import write_table
 from storage.errors import DataError
 from tasks.context import Context, Job, JobResult, Summary
 from tasks.deduplicate.clusters import (
@@ -106,7 +107,7 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     jaccards[order] = _similarities(similar, first_equal, stays)
     dropped = np.flatnonzero(kept != np.arange(len(corpus)))
     ledger = _ledger(corpus, dropped, kept[dropped], jaccards[dropped])
-    pq.write_table(ledger, context.part("ledger") / "ledger.parquet", compression="zstd")
+    write_table(context.part("ledger") / "ledger.parquet", ledger)
 
     rows_lost = np.split(dropped, np.searchsorted(dropped, corpus.first_numbers[1:-1]))
     jobs = [

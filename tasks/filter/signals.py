@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from storage.documents import read_rows, write_rows
+from storage.documents import read_rows, write_rows, write_table
 from tasks.context import Summary
 from tasks.earlier import DIGESTS, read_digests, text_digest, write_digests
 from tasks.filter.edit import edit
@@ -88,7 +87,7 @@ def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) ->
         if text is not None:
             edited.append({"row": number, "text": text})
         rows.append({**signals, "id": document["id"]})
-    pq.write_table(pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA), out / "signals.parquet", compression="zstd")
+    write_table(out / "signals.parquet", pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA))
     write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
     write_digests(out, digests)
     return {"documents": len(rows), "edited": len(edited)}

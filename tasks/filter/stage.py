@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import Artifact
-from storage.documents import read_rows
+from storage.documents import read_rows, write_table
 from storage.errors import DataError
 from tasks.context import Context, Job, Summary
 from tasks.earlier import nearness
@@ -97,7 +97,7 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
     read = sum(tally.read for tally in groups["source"].values())
     _check_something_left(read, rules)
     check_nothing_lost("filter", groups["source"], FIELDS)
-    pq.write_table(dropped, context.part("ledger") / "ledger.parquet", compression="zstd")
+    write_table(context.part("ledger") / "ledger.parquet", dropped)
 
     changed = [job for job in kept_jobs if job.config["dropped"] or "edited" in job.inputs]
     written = {result.name: result for result in context.map(write_kept, changed)}

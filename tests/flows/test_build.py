@@ -2,9 +2,17 @@
 
 from flows.build import STAGES
 from storage.fingerprint import fingerprint
+from tasks.retrain.continuing import continue_pretraining
 
 
 def test_stages_do_not_reach_the_engine() -> None:
     for stage in STAGES:
         reached = fingerprint(stage.function.__module__, stage.function.__qualname__, stage.programs).code
         assert not [name for name in reached if name.startswith(("tasks.engine", "tasks.stage", "storage.store"))]
+
+
+def test_what_writes_parquet_is_keyed_by_the_version_that_does() -> None:
+    """Equal rows give equal bytes only under one pyarrow."""
+    for one in (*STAGES, continue_pretraining):
+        code = fingerprint(one.function.__module__, one.function.__qualname__, one.programs).code
+        assert ("storage.documents.parquet_writer" in code) == ("pyarrow" in one.libraries), one.name

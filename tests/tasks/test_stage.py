@@ -11,7 +11,7 @@ from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Context, Execution, Summary
 from tasks.engine import Builder, Options, Planner
-from tasks.stage import engine_in_force, stage
+from tasks.stage import engine_in_force, identify, stage
 
 
 class PaintConfig(StageConfig):
@@ -91,3 +91,22 @@ def test_a_stage_takes_as_many_artifacts_as_it_reads(home: Path) -> None:
         paint(PaintConfig())
     with pytest.raises(TypeError, match="paint takes 0 artifacts, not 1"):
         paint(PaintConfig(), None)
+
+
+@stage("etch", parts=("etch",), libraries=("pyarrow", "numpy"))
+def etch(config: PaintConfig, *, context: Context) -> Summary:
+    return {}
+
+
+def test_of_a_library_that_writes_its_version_into_files_each_release_is_another_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def keyed(**versions: str) -> tuple[str, Any]:
+        monkeypatch.setattr("importlib.metadata.version", versions.__getitem__)
+        identity = identify(etch, PaintConfig(), {})
+        return identity.key, identity.libraries
+
+    key, libraries = keyed(pyarrow="25.0.1", numpy="2.4.1")
+    assert libraries == {"pyarrow": "25.0.1", "numpy": "2.4"}
+    assert keyed(pyarrow="25.0.1", numpy="2.4.2")[0] == key
+    assert keyed(pyarrow="25.0.2", numpy="2.4.1")[0] != key
