@@ -24,7 +24,17 @@ def _known_language(stated: str) -> str:
     return code
 
 
+def _known_region(stated: str) -> str:
+    from phonenumbers import SUPPORTED_REGIONS
+
+    code = stated.upper()
+    if code not in SUPPORTED_REGIONS:
+        raise ValueError(f"{stated!r} is no country: give its ISO 3166 code, such as DE or GB")
+    return code
+
+
 Language = Annotated[str, AfterValidator(_known_language)]
+Region = Annotated[str, AfterValidator(_known_region)]
 Pii = Literal["email", "phone", "ip"]
 
 
@@ -44,6 +54,9 @@ class FilterConfig(StageConfig):
 
     languages: tuple[Language, ...] = _setting("languages", "ISO 639 codes of the languages wanted; empty: all are.")
     redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip.")
+    phone_regions: tuple[Region, ...] = _setting(
+        "phone_regions", "ISO 3166 codes of countries whose phone numbers are known; empty: by the stated language."
+    )
     remove_citations: bool = _setting("remove_citations", "Remove marks such as [12], [edit], [citation needed].")
     line_phrases: bool = _setting("line_phrases", "Remove lines about JavaScript, cookies, privacy policy, terms.")
     line_terminal_punctuation: bool = _setting(

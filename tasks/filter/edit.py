@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.filter.phones import countries_of
 from tasks.filter.quality import ELLIPSES, ends_a_sentence, sentence_count
 from tasks.filter.redact import redact
 from tasks.words import words
@@ -23,8 +24,8 @@ _PHRASES = re.compile(
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def edit(text: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The edited text and what was done to it.
+def edit(text: str, config: Mapping[str, Any], stated: str = "") -> tuple[str, dict[str, Any]]:
+    """The edited text and what was done to it; `stated` is the language that the source states, if any.
 
     Counts of lines removed and of replacements by kind; words and sentences of the lines removed, and `line_rule`, the
     rule that took most words of them (empty where none was removed).
@@ -41,7 +42,8 @@ def edit(text: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
                 taken[rule] += len(words(line))
         text = "\n".join(line for line, rule in zip(lines, failed, strict=True) if not rule)
         text = _BLANK_LINES.sub("\n\n", text).strip("\n")
-    text, replaced = redact(text, tuple(config["redact"]))
+    regions = tuple(config["phone_regions"]) or countries_of(stated)
+    text, replaced = redact(text, tuple(config["redact"]), regions)
     done: dict[str, Any] = {f"{kind}s_redacted": replaced.get(kind, 0) for kind in ("email", "phone", "ip")}
     return text, done | {
         "lines_removed": len(removed),

@@ -35,12 +35,12 @@ def redact_pairs(settings: Mapping[str, Any], pairs: Part, context: Context) -> 
 
 def redact_pair_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> Summary:
     """Write a shard's pairs with prompts and answers redacted; no file where nothing was found."""
-    kinds = tuple(config["redact"])
+    kinds, regions = tuple(config["redact"]), tuple(config["phone_regions"])
     counts: Counter[str] = Counter()
     with RowWriter(out / FILE, PAIRS_SCHEMA) as writer:
         for row in read_rows(inputs["pairs"]):
             for field in ("prompt", "answer"):
-                text, found = redact(row[field], kinds)
+                text, found = redact(row[field], kinds, regions)
                 counts.update({f"pairs_{kind}s_redacted": count for kind, count in found.items()})
                 if text != row[field]:
                     row = {**row, field: text, "changed": True}

@@ -30,6 +30,7 @@ ALL_PII = ("email", "phone", "ip")
 _NOTHING: dict[str, Any] = {
     "languages": (),
     "redact": (),
+    "phone_regions": (),
     "remove_citations": False,
     "line_phrases": False,
     "line_terminal_punctuation": False,

@@ -2,34 +2,35 @@
 
 The placeholders cannot belong to anyone (RFC 2606, RFC 5737, the 555-01xx numbers) and read naturally; a second
 pass changes nothing. Patterns use ASCII digits: `\\d` would also match digits of other scripts, which no validator
-below accepts. Each pattern has bounded repeats only: linear in the text.
+below accepts. Each pattern has bounded repeats only: linear in the text. Telephone numbers: phones.py.
 
 What looks alike and stays: version numbers (1.2.3.4 after "version", "v", "==", "/" or in a longer chain) and other
 chains of four short numbers (one real address in 700 is as short), private, loopback and documentation addresses,
-slices (`a[::2]`), clock times, dates, ISBNs, decimal numbers, `a @ b`.
+slices (`a[::2]`), clock times, dates, ISBNs, decimal numbers, `a @ b`, decorators and domains that
+end as none can (the public suffix list), `git@host` and `user@host:path`, addresses within the path of a URL.
 """
 
-import functools
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tasks.filter.phones import phone_spans
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
 
 EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:db8::1"
 
-_SEPARATOR = r"[ .\-\u00a0\u2010\u2011\u2013]"
 _EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})(?![\w@-]|\.\w)")
 _EMAIL_LOCAL_PART = re.compile(r"(?<![\w%+@-])[\w%+-][\w.%+-]{0,63}$")  # after another address too, after a point
+_REMOTE = re.compile(r":[\w.~-]*/")  # behind a host: the path of a repository or a copy, as git and scp write it
+_ROLES = ("git", "hg", "svn", "anonymous")  # that is no person's name
+_LOCAL_DOMAINS = ("local", "lan", "internal", "intranet", "corp", "home")  # behind no public suffix, but persons'
 _RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)", re.IGNORECASE)
-_INTERNATIONAL = re.compile(
-    rf"\+(?<![\w+.\-]\+)[1-9][0-9]{{0,2}}(?:{_SEPARATOR}?\(?[0-9]{{1,5}}\)?){{2,6}}(?![\w.\-]?[0-9])"
-)
-_NORTH_AMERICAN = re.compile(
-    rf"(?<![\w.\-+/])(?:1{_SEPARATOR})?(?:\([2-9][0-9]{{2}}\){_SEPARATOR}?|[2-9][0-9]{{2}}{_SEPARATOR})"
-    rf"[2-9][0-9]{{2}}{_SEPARATOR}[0-9]{{4}}(?![\w.\-/]?[0-9]|\w)"
-)
 _IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
-_MAY_HOLD_PHONE = re.compile(rf"[0-9]{{3}}{_SEPARATOR}[0-9]{{4}}")
 _MAY_HOLD_IPV4 = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]")
 _MAY_HOLD_IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:")
 _VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|ver|release[sd]?|build|firmware|v)\.?:?|[=<>~!]=?|(?<!/)/)\s?$", re.I)
@@ -37,12 +38,15 @@ _NOT_PUBLIC = (
     "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
     "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
 )
+_GIVEN_OUT = ("2001:", "2002:", "2003:", "24", "26", "28", "2a", "2c")  # IANA, IPv6 global unicast assignments
 _CONTEXT_CHARACTERS = 12
 _SHORTEST_IPV4_DIGITS = 7
 
 
-def redact(text: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, int]]:
+def redact(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, dict[str, int]]:
     """The text with what is found replaced, and the number of replacements by kind.
+
+    `regions` are the countries (ISO 3166) whose national telephone numbers are looked for in any form.
 
     What is replaced may make something else of what stands beside it (a telephone number before an `@`), so passes are
     made until one finds nothing.
@@ -52,36 +56,55 @@ def redact(text: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, int]]:
     while found:
         found = False
         for kind in kinds:
-            text, count = _REDACTORS[kind](text)
+            text, count = _REDACTORS[kind](text, regions)
             counts[kind] += count
             found = found or count > 0
     return text, counts
 
 
-def _redact_emails(text: str) -> tuple[str, int]:
+def _redact_emails(text: str, _: Sequence[str]) -> tuple[str, int]:
     """The domain is looked for first, since it starts with a rare character; the local part stands before it."""
     pieces, end = [], 0
     for domain in _EMAIL_DOMAIN.finditer(text):
-        if _RESERVED_DOMAIN.fullmatch(domain[1]):
+        if _RESERVED_DOMAIN.fullmatch(domain[1]) or not _has_known_ending(domain[1]):
             continue
         local = _EMAIL_LOCAL_PART.search(text, max(domain.start() - 65, end), domain.start())
-        if local:
+        if local and not _is_remote(local[0], text, local.start(), domain.end()):
             pieces += [text[end : local.start()], EMAIL]
             end = domain.end()
     return "".join([*pieces, text[end:]]) if pieces else text, len(pieces) // 2
 
 
-def _redact_phones(text: str) -> tuple[str, int]:
-    count = 0
-    if "+" in text:
-        text, count = _replace(_INTERNATIONAL, text, PHONE, _is_international)
-    if _MAY_HOLD_PHONE.search(text):
-        text, more = _replace(_NORTH_AMERICAN, text, PHONE, lambda match: True)
-        count += more
-    return text, count
+def _is_remote(local: str, text: str, start: int, end: int) -> bool:
+    """Whether it names an account on a host (git@host, user@host:path/file) or a part of a URL's path."""
+    between_slashes = text[start - 1 : start] == "/" == text[end : end + 1]
+    return local in _ROLES or between_slashes or _REMOTE.match(text, end) is not None
 
 
-def _redact_addresses(text: str) -> tuple[str, int]:
+@cache
+def _has_known_ending(domain: str) -> bool:
+    """Whether a domain ends as one can that is registered, or as in-house ones do: `a@property.setter` does not."""
+    name = domain.lower()
+    return name.rpartition(".")[2] in _LOCAL_DOMAINS or _suffixes().publicsuffix(name, accept_unknown=False) is not None
+
+
+@cache
+def _suffixes() -> "PublicSuffixList":
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()
+
+
+def _redact_phones(text: str, regions: Sequence[str]) -> tuple[str, int]:
+    pieces, end = [], 0
+    for start, stop in sorted(phone_spans(text, regions)):
+        if start >= end:
+            pieces += [text[end:start], PHONE]
+            end = stop
+    return "".join([*pieces, text[end:]]) if pieces else text, len(pieces) // 2
+
+
+def _redact_addresses(text: str, _: Sequence[str]) -> tuple[str, int]:
     count = 0
     if _MAY_HOLD_IPV4.search(text):
         text, count = _replace(_IPV4, text, IPV4, _is_public_ipv4)
@@ -91,7 +114,7 @@ def _redact_addresses(text: str) -> tuple[str, int]:
     return text, count
 
 
-_REDACTORS: dict[str, Callable[[str], tuple[str, int]]] = {
+_REDACTORS: dict[str, Callable[[str, Sequence[str]], tuple[str, int]]] = {
     "email": _redact_emails,
     "phone": _redact_phones,
     "ip": _redact_addresses,
@@ -113,15 +136,6 @@ def _replace(
     return pattern.sub(substitute, text), count
 
 
-def _is_international(match: re.Match[str]) -> bool:
-    """9 to 15 digits (ITU-T E.164) in groups; with a single point, or ungrouped and short, it is rather a number."""
-    digits = [character.isdigit() for character in match[0]].count(True)
-    separators = len(match[0]) - 1 - digits
-    if not separators:
-        return 11 <= digits <= 15
-    return 9 <= digits <= 15 and not (separators == 1 and "." in match[0])
-
-
 def _is_public_ipv4(match: re.Match[str]) -> bool:
     if sum(map(str.isdigit, match[0])) < _SHORTEST_IPV4_DIGITS:
         return False
@@ -135,6 +149,9 @@ def _is_public_ipv4(match: re.Match[str]) -> bool:
 
 
 def _is_ipv6(match: re.Match[str]) -> bool:
+    """An address of a host, in a block that is given out: `2006::` is a year before a block of code."""
+    if match[0].endswith("::") or not match[0].lower().startswith(_GIVEN_OUT):
+        return False
     try:
         address = ipaddress.IPv6Address(match[0])
     except ValueError:
@@ -142,6 +159,6 @@ def _is_ipv6(match: re.Match[str]) -> bool:
     return address not in ipaddress.IPv6Network("2001:db8::/32")
 
 
-@functools.cache
+@cache
 def _not_public() -> tuple[ipaddress.IPv4Network, ...]:
     return tuple(ipaddress.IPv4Network(network) for network in _NOT_PUBLIC.split())

@@ -22,6 +22,7 @@ from tasks.words import is_unspaced, letters_a_word, words
 
 EDIT_SETTINGS = (
     "redact",
+    "phone_regions",
     "remove_citations",
     "line_phrases",
     "line_terminal_punctuation",
@@ -95,7 +96,7 @@ def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) ->
 
 def measured(text: str, stated: str, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """The edited text, None where it stayed, and its signals."""
-    after, edits = edit(text, config)
+    after, edits = edit(text, config, stated)
     language, score = UNDETERMINED, 1.0
     if stated or config["identify"]:
         language, score = language_of(after or text, stated, tuple(config["languages"]))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from document_sets import rows_of, run, source, texts_of, training
+from pydantic import ValidationError
 
 from storage.errors import DataError
 from tasks.filter import FilterConfig, filter_documents
@@ -126,6 +127,16 @@ def test_pairs_are_redacted_as_documents_are_and_nothing_else_is_done_to_them(ho
         "pairs_phones_redacted": 1,
         "pairs_ips_redacted": 0,
     }
+
+
+def test_national_numbers_go_where_the_recipe_names_the_country(home: Path) -> None:
+    number = "Llama al 912 34 56 78."
+    for regions, expected in (((), number), (("ES",), f"Llama al {PHONE}.")):
+        config = NOTHING.model_copy(update={"redact": ("phone",), "phone_regions": regions})
+        artifact, _ = run(home, filter_documents, config, training(number), pairs=[("Call?", number)])
+        assert texts_of(artifact) == [row["answer"] for row in rows_of(artifact, "pairs")] == [expected]
+    with pytest.raises(ValidationError, match="'Spain' is no country: give its ISO 3166 code"):
+        FilterConfig(phone_regions=("Spain",))
 
 
 def test_a_shard_of_pairs_in_which_nothing_is_found_is_linked(home: Path) -> None:
