@@ -23,7 +23,7 @@ from storage.errors import DataError
 from tasks.context import Context, Summary
 from tasks.losses import NOTICES, check_nothing_lost, loss_notices
 from tasks.pretrain import TrainerConfig, observe_device, training_job
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 from tasks.tokenizer import load_tokenizer
 from tasks.training import train, write_curve, write_training
 from tasks.training_pairs import (
@@ -70,7 +70,7 @@ class FinetuneConfig(TrainerConfig):
     reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("pairs", "documents")},
     observe=observe_device,
     programs=("model.trainer",),
-    libraries=("torch", "tokenizers"),
+    libraries=("torch", "tokenizers", UNICODE),
 )
 def finetune(
     config: FinetuneConfig,

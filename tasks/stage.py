@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,7 +37,12 @@ from tasks.unfinished import Unfinished, unfinished_attempts, work_folder
 
 SHOWN_DIGITS = 8
 SHOWN_NAMES = 3
-WRITES_ITS_VERSION = ("pyarrow",)  # the end of a Parquet file names its writer: other bytes, another digest
+UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases, by the version of Unicode
+OTHER_BY_RELEASE = (  # of other libraries the first two numbers decide
+    "pyarrow",  # the end of a Parquet file names its writer: other bytes, another digest
+    "phonenumbers",  # tables that change with every release
+    "publicsuffixlist",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,9 +410,11 @@ def _digits(digest: str | None) -> str:
 
 
 def _version_of(library: str) -> str:
-    """The version that decides what a library makes: of one that writes itself into files (Parquet) all of it."""
+    """The version that decides what a library makes."""
+    if library == UNICODE:
+        return unicodedata.unidata_version
     version = importlib.metadata.version(library)
-    return version if library in WRITES_ITS_VERSION else _major_minor(version)
+    return version if library in OTHER_BY_RELEASE else _major_minor(version)
 
 
 def _major_minor(version: str) -> str:

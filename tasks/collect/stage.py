@@ -43,10 +43,10 @@ from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
 from tasks.context import Context, Job, JobResult, ShardFunction, Summary
 from tasks.losses import NOTICES
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 
 
-@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources, libraries=("pyarrow",))
+@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources, libraries=("pyarrow", UNICODE))
 def collect(config: CollectConfig, *, context: Context) -> Summary:
     """Collect every source of the recipe."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)

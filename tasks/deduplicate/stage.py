@@ -44,7 +44,7 @@ from tasks.deduplicate.shingles import UnsignedArray
 from tasks.deduplicate.signatures import INDEX_SCHEMA, sign_shard
 from tasks.deduplicate.similarity import exact_jaccards
 from tasks.kept_rows import copy_kept_rows
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -91,7 +91,9 @@ class Similar:
         return self.similarities[np.searchsorted(codes(self.pairs, documents), codes(pairs, documents))]
 
 
-@stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)}, libraries=("pyarrow",))
+@stage(
+    "deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)}, libraries=("pyarrow", UNICODE)
+)
 def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary:
     """Drop exact and near duplicates. Summary: counts by reason, candidates, the S-curve of the banding."""
     files = collected["documents"].files

@@ -42,7 +42,7 @@ from tasks.evaluate.pairs import as_questions, heldout_pairs
 from tasks.evaluate.scorers import Scorers, model_scorers, ngram_scorers
 from tasks.evaluate.scores import MODELS, Measure, Score, missing_lines, score_lines, write_items, write_scores
 from tasks.evaluate.taskfiles import observe_benchmarks
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 from tasks.training import training_device
 
 EXAMPLES = 16
@@ -75,7 +75,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "clean": ("documents", "signals", "pairs"),
     },
     observe=observe_outside,
-    libraries=("torch", "lm_eval", "tokenizers", "pyarrow"),
+    libraries=("torch", "lm_eval", "tokenizers", "pyarrow", UNICODE),
 )
 def evaluate(
     config: EvaluateConfig,

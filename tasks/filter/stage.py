@@ -12,7 +12,6 @@ What a source or a language lost is counted, and said where it is much (`tasks/l
 Cost: about .5 ms for the language, .3 ms for all other signals of a document of 2.8 kB.
 """
 
-import importlib.metadata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,10 +33,9 @@ from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
 from tasks.kept_rows import copy_kept_rows
 from tasks.losses import NOTICES, Tally, check_nothing_lost, loss_notices
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 
 FIELDS = {rule: f"filter.{rule}" for rule in (*RULES, *LINE_RULES)} | {"min_language_score": "filter.languages"}
-TABLES = ("phonenumbers", "publicsuffixlist")
 LEAST_SHARE = 0.02  # of all documents: what is found of a rarer language is often a mistake of the identifier
 
 LEDGER_SCHEMA = pa.schema(
@@ -51,17 +49,11 @@ LEDGER_SCHEMA = pa.schema(
 )
 
 
-def observe_tables(config: FilterConfig) -> dict[str, str]:
-    """The versions of the tables by which personal data are told: they change with each release of their packages."""
-    return {name: importlib.metadata.version(name) for name in TABLES} if config.redact else {}
-
-
 @stage(
     "filter",
     parts=("documents", "ledger", "signals", "pairs"),
     reads={"unique": ("documents",), "collected": ("pairs",)},
-    observe=observe_tables,
-    libraries=("py3langid", "python-iso639", "pyarrow"),
+    libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
 )
 def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact, *, context: Context) -> Summary:
     """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""
@@ -129,7 +121,7 @@ def job_settings(config: FilterConfig) -> dict[str, Any]:
     """What measures a shard needs to know of the configuration: no threshold."""
     settings = config.model_dump(mode="json", include={*EDIT_SETTINGS, "languages"})
     ruled = any(getattr(config, rule) is not None for rule in LANGUAGE_RULES)
-    return settings | {"identify": bool(config.languages) or ruled, "tables": observe_tables(config)}
+    return settings | {"identify": bool(config.languages) or ruled}
 
 
 class _Losses:

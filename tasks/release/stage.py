@@ -34,7 +34,7 @@ from tasks.generation import GENERATION_CONFIG
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
-from tasks.stage import stage
+from tasks.stage import UNICODE, stage
 from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
 from tasks.training import TRAINING_FILE, training_device
 
@@ -49,7 +49,7 @@ def observe_device(config: ReleaseConfig) -> dict[str, str]:
     parts=("release",),
     reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
     observe=observe_device,
-    libraries=("torch", "tokenizers", "gguf"),
+    libraries=("torch", "tokenizers", "gguf", UNICODE),
 )
 def make_release(
     config: ReleaseConfig,

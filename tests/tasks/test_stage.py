@@ -11,7 +11,7 @@ from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Context, Execution, Summary
 from tasks.engine import Builder, Options, Planner
-from tasks.stage import engine_in_force, identify, stage
+from tasks.stage import UNICODE, engine_in_force, identify, stage
 
 
 class PaintConfig(StageConfig):
@@ -93,6 +93,11 @@ def test_a_stage_takes_as_many_artifacts_as_it_reads(home: Path) -> None:
         paint(PaintConfig(), None)
 
 
+@stage("spell", parts=("spell",), libraries=(UNICODE,))
+def spell(config: PaintConfig, *, context: Context) -> Summary:
+    return {}
+
+
 @stage("etch", parts=("etch",), libraries=("pyarrow", "numpy"))
 def etch(config: PaintConfig, *, context: Context) -> Summary:
     return {}
@@ -110,3 +115,12 @@ def test_of_a_library_that_writes_its_version_into_files_each_release_is_another
     assert libraries == {"pyarrow": "25.0.1", "numpy": "2.4"}
     assert keyed(pyarrow="25.0.1", numpy="2.4.2")[0] == key
     assert keyed(pyarrow="25.0.2", numpy="2.4.1")[0] != key
+
+
+def test_another_version_of_unicode_is_another_key_where_letters_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [identify(one, PaintConfig(), {}).key for one in (spell, etch)]
+    monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
+    assert [identify(one, PaintConfig(), {}).key == key for one, key in zip((spell, etch), told, strict=True)] == [
+        False,
+        True,
+    ]
