@@ -27,8 +27,8 @@ _EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2
 _EMAIL_LOCAL_PART = re.compile(r"(?<![\w%+@-])[\w%+-][\w.%+-]{0,63}$")  # after another address too, after a point
 _REMOTE = re.compile(r":[\w.~-]*/")  # behind a host: the path of a repository or a copy, as git and scp write it
 _ROLES = ("git", "hg", "svn", "anonymous")  # that is no person's name
-_LOCAL_DOMAINS = ("local", "lan", "internal", "intranet", "corp", "home")  # behind no public suffix, but persons'
-_RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)", re.IGNORECASE)
+_OTHER_ENDINGS = ("local", "lan", "internal", "intranet", "corp", "home", "example", "test")  # no public suffix
+_NOBODYS_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|net|org)|invalid|localhost)", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
 _MAY_HOLD_IPV4 = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]")
@@ -66,7 +66,7 @@ def _redact_emails(text: str, _: Sequence[str]) -> tuple[str, int]:
     """The domain is looked for first, since it starts with a rare character; the local part stands before it."""
     pieces, end = [], 0
     for domain in _EMAIL_DOMAIN.finditer(text):
-        if _RESERVED_DOMAIN.fullmatch(domain[1]) or not _has_known_ending(domain[1]):
+        if _NOBODYS_DOMAIN.fullmatch(domain[1]) or not _has_known_ending(domain[1]):
             continue
         local = _EMAIL_LOCAL_PART.search(text, max(domain.start() - 65, end), domain.start())
         if local and not _is_remote(local[0], text, local.start(), domain.end()):
@@ -83,9 +83,9 @@ def _is_remote(local: str, text: str, start: int, end: int) -> bool:
 
 @cache
 def _has_known_ending(domain: str) -> bool:
-    """Whether a domain ends as one can that is registered, or as in-house ones do: `a@property.setter` does not."""
+    """Whether a domain ends as a registered, an in-house or a made up one can: `a@property.setter` does not."""
     name = domain.lower()
-    return name.rpartition(".")[2] in _LOCAL_DOMAINS or _suffixes().publicsuffix(name, accept_unknown=False) is not None
+    return name.rpartition(".")[2] in _OTHER_ENDINGS or _suffixes().publicsuffix(name, accept_unknown=False) is not None
 
 
 @cache
