@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import DataError
-from tasks.tokenizer import ASSISTANT, END, END_OF_TEXT, USER
+from tasks.tokenizer import ASSISTANT, END, END_OF_TEXT, USER, encode
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -63,4 +63,4 @@ def answer_form(ids: list[int]) -> list[int]:
 def text_ids(tokenizer: "Tokenizer", texts: list[str]) -> list[list[int]]:
     """Ids of texts as ordinary text: `<|end|>` in them is six characters or so, never the mark."""
     tokenizer.encode_special_tokens = True
-    return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    return [list(map(int, ids)) for ids, _ in encode(tokenizer, texts)]

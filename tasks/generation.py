@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from model.shape import INT8_WEIGHTS, WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
-from tasks.tokenizer import END, END_OF_TEXT
+from tasks.tokenizer import END, END_OF_TEXT, token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -198,4 +198,4 @@ def starting_ids(tokenizer: "Tokenizer", prompt: str, *, raw: bool) -> list[int]
     """The ids that a model goes on from: the chat form up to the answer, or the beginning of a text."""
     from tasks.chat import prompt_ids
 
-    return [END_OF_TEXT, *tokenizer.encode(prompt).ids] if raw else prompt_ids(tokenizer, prompt)
+    return [END_OF_TEXT, *token_ids(tokenizer, prompt)] if raw else prompt_ids(tokenizer, prompt)

@@ -52,7 +52,7 @@ SPLITS = {  # by the names that llama.cpp has for them: patterns applied one aft
     "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
 }
 
-_BREAK = re.compile(r"[^\W\d_](?= [^\W\d_])")
+_BREAK = re.compile(r"\S(?= [^\W\d_])")
 
 
 class TokenizerConfig(StageConfig):
@@ -151,7 +151,7 @@ def split_name(tokenizer: dict[str, Any]) -> str:
 
 
 def pieces(text: str, characters: int) -> Iterator[str]:
-    """A text in pieces of so many characters at most, cut between a letter and a space before a letter.
+    """A text in pieces of so many characters at most, cut before a single space that stands before a letter.
 
     Every split in SPLITS has a border there, so the pieces have the tokens of the whole. Only where no such place is
     near the end of a piece (a run of letters, of digits, of spaces) it is cut anywhere.
@@ -222,6 +222,12 @@ def _encode_long(tokenizer: "Tokenizer", text: str) -> TokenIds:
         (encoding,) = tokenizer.encode_batch_fast([piece], add_special_tokens=False)
         ids.append(np.asarray(encoding.ids, np.uint32))
     return np.concatenate(ids)
+
+
+def token_ids(tokenizer: "Tokenizer", text: str) -> list[int]:
+    """The ids of one text, without special tokens, however long it is."""
+    ((ids, _),) = encode(tokenizer, [text])
+    return list(map(int, ids))
 
 
 def bytes_per_token(tokenizer: "Tokenizer", texts: Iterable[str]) -> float:

@@ -21,6 +21,7 @@ from tasks.evaluate.references import references
 from tasks.evaluate.scorers import Scorers
 from tasks.evaluate.scores import MODELS, NO_NUMBER, Item, Measure, Score, select
 from tasks.evaluate.statistics import Floats, finite
+from tasks.tokenizer import token_ids
 from tasks.words import words
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def measure_benchmarks(
 
     @functools.lru_cache(maxsize=4096)  # of a question, the context is asked for with each of its choices
     def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text).ids)
+        return token_ids(tokenizer, text)
 
     def question(scorers: Scorers) -> Answers:
         generate = None if scorers.generations is None else functools.partial(scorers.generations, tokenizer)

@@ -88,8 +88,7 @@ def evaluate(
 ) -> Summary:
     """Measure both models and write the scores."""
     from tasks.chat import prompt_ids
-    from tasks.tokenizer import encode as encode_texts
-    from tasks.tokenizer import load_tokenizer
+    from tasks.tokenizer import load_tokenizer, token_ids
 
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
@@ -97,10 +96,10 @@ def evaluate(
 
     @functools.cache  # every scorer asks for the same texts
     def encode(text: str) -> list[int]:
-        return list(encoder.encode(text).ids)
+        return token_ids(encoder, text)
 
     def encode_documents(texts: Iterable[str]) -> list[list[int]]:
-        return [[END_OF_TEXT, *ids] for ids, _ in encode_texts(encoder, texts)]
+        return [[END_OF_TEXT, *token_ids(encoder, text)] for text in texts]
 
     documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
     scored = with_identified_languages(read_sample(entries[HELDOUT], config.heldout_bytes), clean["signals"].path)

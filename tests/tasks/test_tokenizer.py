@@ -28,6 +28,7 @@ from tasks.tokenizer import (
     pieces,
     save_tokenizer,
     split_name,
+    token_ids,
     train_tokenizer,
 )
 
@@ -145,7 +146,8 @@ def test_a_long_text_is_encoded_whole_and_in_its_place(folder: Path) -> None:
     text = (TEXT + " 中文 हिन्दी ") * (2 * PIECE_CHARACTERS // len(TEXT))
     tokenizer = load_tokenizer(folder)
     before, (ids, size), behind = encode(tokenizer, ["before", text, "behind"])
-    assert list(ids) == tokenizer.encode(text).ids
+    assert list(ids) == token_ids(tokenizer, text) == tokenizer.encode(text).ids
+    assert {type(one) for one in token_ids(tokenizer, text)} == {int}, "numpy's numbers are no JSON"
     assert size == len(text.encode())
     assert [before[0], behind[0]] == [tokenizer.encode(word).ids for word in ("before", "behind")]
 
