@@ -148,8 +148,14 @@ def test_a_disk_that_is_read_only(disk: Disk, smoke: tuple[Path, dict[str, Any]]
     shutil.copytree(smoke[0], home, symlinks=True)
     for path in home.glob("store/parts/collect/documents/*/*"):
         os.utime(path)  # a look at it re-hashes it, and wants to note that it is intact
+    nobodys = home / "store/parts/filter/documents" / ("0" * 64) / "00000.parquet"
+    nobodys.parent.mkdir()
+    nobodys.write_bytes(bytes(MEBIBYTE))
     disk.change("ro")
     refused(llmill("run", "smoke", "--plain", home=home), str(home), "cannot be written", "LLMILL_HOME")
     for command in ("plan smoke", "inspect latest/collect", "verify"):
         result = llmill(*command.split(), home=home)
         assert result.returncode == 0, result.stderr
+    planned = llmill("gc", "--dry-run", home=home)
+    assert "1.0 MB would be freed" in planned.stdout, planned.stderr
+    refused(llmill("gc", home=home), str(home), "read-only file system")

@@ -138,6 +138,14 @@ def test_what_is_damaged_is_built_whatever_its_inputs_come_out_as(home: Path) ->
     assert plan(home, changed)["count"][0] == "maybe", "another result is intact, and it may be that one"
 
 
+def test_where_the_newest_result_is_damaged_an_older_one_may_be_the_one(home: Path) -> None:
+    run(home)
+    results = run(home, unique_config=UniqueConfig(min_letters=3))
+    assert results["count"].artifact is not None
+    shutil.rmtree(results["count"].artifact["count"].path)
+    assert plan(home, UniqueConfig(min_letters=2))["count"][0] == "maybe"
+
+
 def test_a_changed_setting_that_changes_the_output_rebuilds_what_reads_it(home: Path) -> None:
     run(home)
     results = run(home, unique_config=UniqueConfig(min_letters=3))

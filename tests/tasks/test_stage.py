@@ -11,13 +11,14 @@ from storage.store import Store
 from tasks.config import StageConfig
 from tasks.context import Context, Execution, Summary
 from tasks.engine import Builder, Options, Planner
-from tasks.stage import UNICODE, engine_in_force, identify, stage
+from tasks.stage import UNICODE, Pending, engine_in_force, identify, is_same, stage
 
 
 class PaintConfig(StageConfig):
     red: int = Field(0, description="A share.")
     green: int = Field(0, description="A share.")
     blue: int = Field(0, description="A share.")
+    tones: tuple[int, ...] = Field((), description="Shades.")
 
 
 def places(config: Any) -> dict[str, str]:
@@ -84,6 +85,36 @@ def test_a_source_is_new_changed_or_gone_and_of_many_the_first_few_are_named(
     assert why(home) == ("source a gone", "source b changed", "source d new")
     monkeypatch.setenv("TOY_PLACES", "b=2 c=2 d=1 e=1")
     assert why(home) == ("source a gone", "source b changed", "source c changed", "source ... and 2 more")
+
+
+def test_a_named_stage_is_another_name_for_what_the_first_has_built(home: Path) -> None:
+    again = paint.named("again")
+    build(home, red=1)
+    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+        again(PaintConfig(red=1))
+    assert [(result.stage, result.outcome) for result in builder.results] == [("again", "reused")]
+
+
+def test_outputs_are_the_same_where_both_are_there_and_equal(home: Path) -> None:
+    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+        one, other, equal = (paint(PaintConfig(red=red)) for red in (1, 2, 1))
+    assert is_same(one, equal) and not is_same(one, other)
+    assert not any(is_same(*pair) for pair in ((one, Pending("paint")), (Pending("paint"), one)))
+
+
+def test_only_what_was_damaged_is_repaired(home: Path) -> None:
+    def repairs(**shares: int) -> bool:
+        planner = Planner(Store(home), Options())
+        with engine_in_force(planner):
+            paint(PaintConfig(**shares))
+        return planner.decisions[0][1].repairs
+
+    assert not repairs(red=1)
+    build(home, red=1)
+    assert not repairs(red=1) and not repairs(red=2)
+    for path in home.glob("store/parts/paint/*/*/paint.txt"):
+        path.unlink()
+    assert repairs(red=1) and not repairs(red=2)
 
 
 def test_a_stage_takes_as_many_artifacts_as_it_reads(home: Path) -> None:

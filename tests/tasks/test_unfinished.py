@@ -1,5 +1,6 @@
 """What an attempt that was killed has left: who goes on from it, who does not, and that the plan says so."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ def shard(config: Any, inputs: dict[str, Path], out: Path) -> Summary:
     return {}
 
 
-def train_to_the_end(context: Context) -> Summary:
+def shard_reworded(config: Any, inputs: dict[str, Path], out: Path) -> Summary:
+    SEEN.append(config["name"] + " again")
+    (out / "shard.txt").write_text(config["name"])
+    return {}
+
+
+def train_to_the_end(context: Context, shard: Callable[..., Summary] = shard) -> Summary:
     """Two shards, then training that is killed at step 20 of 40 the first time."""
     results = context.map(shard, [Job(name, {"name": name}) for name in ("a", "b")])
     checkpoints = context.work / "checkpoints"
@@ -50,6 +57,11 @@ def train_reworded(config: TrainConfig, *, context: Context) -> Summary:
     unused = None
     del unused
     return train_to_the_end(context)
+
+
+@stage("train", parts=("model",))
+def train_on_reworded_shards(config: TrainConfig, *, context: Context) -> Summary:
+    return train_to_the_end(context, shard_reworded)
 
 
 @stage("train", parts=("model", "curve"))
@@ -104,6 +116,13 @@ def test_other_code_abandons_it_but_for_keep(killed: Path) -> None:
     assert said.startswith("goes on from step 20 of 40, kept: code ")
     run(killed, train_reworded, options=KEEP)
     assert SEEN == ["step-00000020"]
+
+
+def test_shards_made_by_other_code_are_made_again_but_for_keep(killed: Path) -> None:
+    run(killed, train_on_reworded_shards, options=KEEP)
+    assert SEEN == ["step-00000020"]
+    run(killed, train_on_reworded_shards, seed=1)
+    assert SEEN == ["a again", "b again", "nothing"]
 
 
 def test_force_goes_on_from_nothing_of_an_unforced_attempt_but_from_its_own(killed: Path) -> None:
