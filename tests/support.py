@@ -104,6 +104,29 @@ def llmill(
     )
 
 
+class Command:
+    """Runs commands in this process: `status, out, err = command("runs", home=home)`."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: str, home: Path) -> tuple[int, str, str]:
+        from flows.cli import main
+
+        self._monkeypatch.setenv("LLMILL_HOME", str(home))
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = self._capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    def json(self, *arguments: str, home: Path) -> Any:
+        """The value that `--json` prints; the command must succeed."""
+        status, out, err = self(*arguments, "--json", home=home)
+        assert status == 0, err
+        return json.loads(out)
+
+
 def users_own_modules(folder: Path) -> Path:
     """A folder with a user's own `tasks.py`, `flows.py`, `model/` and `storage/`, which end whoever imports them."""
     for package in ("model", "storage"):

@@ -1,13 +1,12 @@
 """One complete smoke run, made once and copied by the tests that start from it."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import llmill, report_of
+from support import Command, llmill, report_of
 
 
 @pytest.fixture(scope="session")
@@ -32,29 +31,6 @@ def two_runs(smoke: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPa
     shutil.copytree(smoke[0], home, symlinks=True)
     report_of(llmill("run", "smoke", "--plain", "--json", "--set", "finetune.steps=10", home=home))
     return home
-
-
-class Command:
-    """Runs commands in this process: `status, out, err = command("runs", home=home)`."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-
-    def __call__(self, *arguments: str, home: Path) -> tuple[int, str, str]:
-        from flows.cli import main
-
-        self._monkeypatch.setenv("LLMILL_HOME", str(home))
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = self._capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    def json(self, *arguments: str, home: Path) -> Any:
-        """The value that `--json` prints; the command must succeed."""
-        status, out, err = self(*arguments, "--json", home=home)
-        assert status == 0, err
-        return json.loads(out)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
+from support import Command
 
 from flows.champion import find_release, promote
 from flows.recipe import load_recipe

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from support import Command
 
 from flows.deployments import SHIPPED, read_deployments
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_files import write_benchmarks
-from conftest import Command
+from support import Command
 
 from storage.store import Store
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
-from support import llmill_command
+from support import Command, llmill_command
 
 from storage.runs import runs
 from storage.store import Store

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
-from support import llmill, outcomes, report_of
+from support import Command, llmill, outcomes, report_of
 
 from storage.refs import Ref, changing_refs, read_refs
 from storage.runs import find_run

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
-from support import ROOT, llmill, processes_of, report_of
+from support import ROOT, Command, llmill, processes_of, report_of
 
 from tasks.collect.stage import collect
 

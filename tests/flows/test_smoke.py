@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
-from support import ROOT, cost_in_loops, digests, llmill, outcomes, report_of, users_own_modules
+from support import ROOT, Command, cost_in_loops, digests, llmill, outcomes, report_of, users_own_modules
 
 from flows.plan import STAGE_NAMES
 
