@@ -103,6 +103,15 @@ def test_the_same_goes_on_and_the_plan_says_from_where(killed: Path) -> None:
     assert SEEN == ["step-00000020"]
 
 
+def test_what_a_killed_build_had_half_written_is_no_part_of_the_next(killed: Path) -> None:
+    (folder,) = killed.glob("work/train-*")
+    half = folder / "parts" / "model" / "half.txt"  # as kill -9 leaves it
+    half.parent.mkdir(parents=True, exist_ok=True)
+    half.write_text("half")
+    artifact = run(killed).artifact
+    assert artifact is not None and sorted(path.name for path in artifact["model"].path.iterdir()) == ["model.txt"]
+
+
 def test_another_setting_abandons_it_and_the_plan_says_why(killed: Path) -> None:
     assert why(killed, seed=1) == ("abandons step 20 of 40: config train.seed: 0 -> 1", "never built")
     run(killed, seed=1)
