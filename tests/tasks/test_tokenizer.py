@@ -13,6 +13,7 @@ import pytest
 from document_sets import run, training
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
 from storage.errors import DataError
@@ -169,6 +170,27 @@ def test_a_run_of_eight_mebibytes_is_encoded_in_bounded_memory(folder: Path) -> 
     tokens, kibibytes = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     assert tokens > 1 << 20
     assert kibibytes < 400 << 10, "at once it takes a gibibyte"
+
+
+LEARN_FROM_ONE_DOCUMENT = """
+import random, resource, sys
+from itertools import product
+from pathlib import Path
+from document_sets import run, training
+from tasks.tokenizer import TokenizerConfig, train_tokenizer
+words = ["".join(letters) for letters in product("abcdefgh", repeat=4)]
+text = " ".join(random.Random(1).choices(words, k=1_200_000))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run(Path(sys.argv[1]), train_tokenizer, TokenizerConfig(vocabulary_size=300), training(text))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_book_of_six_megabytes_is_learned_from_in_the_memory_of_a_page(home: Path) -> None:
+    command = [sys.executable, "-c", LEARN_FROM_ONE_DOCUMENT, str(home)]
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    assert int(done.stdout) < 400 << 10, "whole it takes 740 MB"
 
 
 def test_too_little_text_says_how_large_the_vocabulary_can_be() -> None:
