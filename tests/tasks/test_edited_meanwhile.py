@@ -114,3 +114,21 @@ def test_an_edit_after_the_import_and_before_the_build_is_refused(tmp_path: Path
     script.write_text(script.read_text().replace(main, main + touch))
     _, err = folder.start(1).communicate(timeout=120)
     assert "helpers.py: saved after this process had imported stage double" in err
+
+
+PLAN_AFTER_AN_EDIT = """
+    from tasks.engine import Options, Planner
+    Path("helpers.py").write_text(Path("helpers.py").read_text().replace("2", "7"))
+    planner = Planner(Store(Path(sys.argv[1])), Options())
+    with engine_in_force(planner):
+        doubled(DoubleConfig())
+    print(planner.decisions[0][1].will, *planner.decisions[0][1].why)
+"""
+
+
+def test_a_plan_after_an_edit_in_the_same_process_sees_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "edited")
+    script = folder.path / "mine.py"
+    script.write_text(script.read_text() + PLAN_AFTER_AN_EDIT)
+    built, planned = folder.start(1).communicate(timeout=120)[0].splitlines()
+    assert built.startswith("built ") and planned == "build code helpers.factor changed"

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -380,8 +379,12 @@ SLOW_STAGE = """
     from storage.store import Store
     from tasks.config import StageConfig
     from tasks.context import Execution
-    from tasks.engine import Builder
+    from tasks.engine import Builder, Listener
     from tasks.stage import engine_in_force, stage
+
+    class Told(Listener):
+        def waits(self, stage, holder):
+            Path(sys.argv[2] + ".waits").write_text(f"{stage} waits for {holder}")
 
     @stage("slow", parts=("out",))
     def slow(config, *, context):
@@ -392,7 +395,8 @@ SLOW_STAGE = """
         (context.part("out") / "out.txt").write_text("done")
         return {}
 
-    with Builder(Store(Path(sys.argv[1])), Execution(workers=1)) as builder, engine_in_force(builder):
+    options = {"listeners": [Told()], "run": "toy-1"}
+    with Builder(Store(Path(sys.argv[1])), Execution(workers=1), **options) as builder, engine_in_force(builder):
         print("asks", flush=True)
         slow(StageConfig())
     print(builder.results[0].outcome, *builder.results[0].why)
@@ -414,12 +418,12 @@ def start_slow(tmp_path: Path, home: Path, until: Path) -> "subprocess.Popen[str
 
 def test_two_processes_that_need_the_same_key_build_it_once(tmp_path: Path, home: Path) -> None:
     both = [start_slow(tmp_path, home, tmp_path / "go") for _ in range(2)]
-    for process in both:
-        assert process.stdout is not None and process.stdout.readline() == "asks\n"
-    time.sleep(1.0)  # where this is too short, the second finds the stage built: no less right
+    told = tmp_path / "log.waits"
+    wait_until(told.exists, "one of them is told that it waits for the other")
     (tmp_path / "go").touch()
     said = sorted(process.communicate(timeout=PATIENCE_SECONDS)[0].strip() for process in both)
-    assert said in (["built never built", "reused built by another run"], ["built never built", "reused up to date"])
+    assert said == ["asks\nbuilt never built", "asks\nreused built by another run"]
+    assert told.read_text().startswith("slow waits for run toy-1 (process ")
     assert (tmp_path / "log").read_text() == "started\n"
 
 
