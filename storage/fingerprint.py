@@ -105,4 +105,4 @@ def _is_users(folder: Path) -> bool:
     """Whether a folder of `sys.path` is the user's own, no part of Python's installation."""
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     place = folder.resolve()
-    return place.is_dir() and not any(place == one or place.is_relative_to(one) for one in installed)
+    return place.is_dir() and not any(place.is_relative_to(one) for one in installed)

@@ -33,7 +33,9 @@ def run(config: StageSettings, documents, *, context, default=fallback(LIMIT)):
 FILES = {
     "__init__.py": "",
     "stage.py": STAGE,
-    "prices.py": "RATE = 2\ndef total(x):\n    return x * RATE\ndef unused():\n    return 0\n",
+    "prices.py": (
+        "RATE = 2\ndef total(x):\n    assert x > 0, 'none'\n    return x * RATE\ndef unused():\n    return 0\n"
+    ),
     "helpers.py": (
         "import functools\n"
         "def area(x):\n    return x\n"
@@ -45,11 +47,14 @@ FILES = {
     "deep.py": "def wrap(f):\n    return f\n",
     "registry.py": "",
     "config.py": (
-        "from pydantic import Field\n"
+        "from typing import Annotated\nfrom pydantic import Field\n"
         "class Nested(StageConfig):\n    width: int = 3\n"
         "class StageSettings(StageConfig):\n"
         '    words: int = Field(3, ge=1, description="Words.")\n'
         "    nested: Nested = Nested()\n"
+        "    def half(self):\n        if self.share is None:\n            raise KeyError(NAMES['share'])\n"
+        "    share: Annotated[float, Field(description='A share.')] = 0.5\n"
+        "NAMES = {'share': 1, 'words': 2}\n"
     ),
     "trainer.py": (
         "from shop.layers import block\ndef main():\n    return block()\nif __name__ == '__main__':\n    main()\n"
@@ -85,6 +90,9 @@ CHANGING = {
     "decorator of another module": ("deep.py", "return f", "return lambda: f()"),
     "pydantic field type": ("config.py", "words: int", "words: float"),
     "nested pydantic field type": ("config.py", "width: int", "width: float"),
+    "pydantic field type after a method": ("config.py", "Annotated[float", "Annotated[int"),
+    "key that an error is made of": ("config.py", "NAMES['share']", "NAMES['words']"),
+    "condition of an assertion": ("prices.py", "x > 0", "x > 1"),
     "code behind the trainer": ("layers.py", "return 1", "return 2"),
 }
 
@@ -108,6 +116,8 @@ UNCHANGING = {
     "unrelated function of the same module": ("stage.py", "return 1", "return 2"),
     "unrelated function of another module": ("prices.py", "return 0", "return 9"),
     "description of a field": ("config.py", '"Words."', '"Words in all."'),
+    "description of a field in an annotation": ("config.py", "'A share.'", "'A half.'"),
+    "message of an assertion": ("prices.py", "'none'", "'nothing'"),
     "the engine's decorator": ("stage.py", 'parts=("a",)', 'parts=("a", "b")'),
 }
 

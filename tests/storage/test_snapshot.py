@@ -18,6 +18,8 @@ RUNS = (
     "sys.stdin.readline()\n"
     "from tasks.toy import value\n"
     "print(value(), flush=True)\n"
+    "from storage.snapshot import original\n"
+    "print(original(Path(sys.modules['tasks.toy'].__file__)), original(Path('/else')), flush=True)\n"
     "sys.stdin.readline()\n"
 )
 
@@ -59,7 +61,7 @@ def test_a_process_runs_what_the_code_was_when_it_started(checkout: Path, tmp_pa
     (checkout / "tasks" / "toy.py").write_text("def value():\n    return 2\n")
     (checkout / "tasks" / "words.txt").write_text("others")
     assert say(process) == "(1, 'words')"
-    process.communicate("\n")
+    assert process.communicate("\n")[0].split() == [str(checkout / "tasks" / "toy.py"), "/else"], "for messages"
     later = start(checkout, tmp_path / "home")
     assert say(later) == "2"
     later.communicate("\n")
@@ -67,7 +69,9 @@ def test_a_process_runs_what_the_code_was_when_it_started(checkout: Path, tmp_pa
 
 def test_an_unchanged_checkout_is_copied_once(checkout: Path, tmp_path: Path) -> None:
     first = snapshot.take(checkout, tmp_path / "copies")
+    copied = (first / "tasks" / "toy.py").stat().st_ino
     assert snapshot.take(checkout, tmp_path / "copies") == first
+    assert (first / "tasks" / "toy.py").stat().st_ino == copied
     (checkout / "tasks" / "toy.py").write_text("X = 1\n")
     assert snapshot.take(checkout, tmp_path / "copies") != first
 
@@ -99,8 +103,5 @@ def test_a_new_copy_takes_over_what_is_compiled_of_the_same_source(checkout: Pat
     say(process)
     process.communicate("\n")
     (checkout / "flows" / "__init__.py").write_text("X = 1\n")
-    copies = tmp_path / "home" / "cache" / "code"
-    known = set(copies.glob("*/"))
-    start(checkout, tmp_path / "home").communicate("\n\n")
-    (new,) = set(copies.glob("*/")) - known
+    new = snapshot.take(checkout, tmp_path / "home" / "cache" / "code")
     assert list((new / "tasks" / "__pycache__").glob("toy.*.pyc"))
