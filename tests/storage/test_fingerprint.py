@@ -174,7 +174,23 @@ def test_re_exports_star_imports_and_relative_imports_are_followed(tmp_path: Pat
     assert "shop.inner.leaf" in found
 
 
+HELPER = "def f():\n    return 1\n"
 FOLLOWED = {
+    "an import inside a function": {
+        "main": "def run():\n    import shop.helper as helper\n    return helper.f()\n",
+    },
+    "a star": {
+        "main": "from shop.helper import *\ndef run():\n    return f()\n",
+    },
+    "a name put together": {
+        "main": "import importlib\ndef run(name):\n    return importlib.import_module('shop.help' + name).f()\n",
+    },
+    "a name in an f-string": {
+        "main": "import importlib\ndef run(name):\n    return importlib.import_module(f'shop.help{name}').f()\n",
+    },
+    "a call in an f-string": {
+        "main": "from shop.helper import f\ndef run(name):\n    return f'{f()}'\n",
+    },
     "an import that may fail": {
         "main": "try:\n    from shop.helper import f\nexcept ImportError:\n    f = None\ndef run():\n    return f()\n",
     },
@@ -191,6 +207,7 @@ FOLLOWED = {
         "main": "import shop.facade as facade\ndef run(name):\n    return getattr(facade, name)()\n",
     },
     "a registration two imports away": {
+        "helper": HELPER + "TABLE = {}\nTABLE['f'] = f\n",
         "setup": "import shop.helper\n",
         "main": "import shop.setup\ndef run():\n    return 1\n",
     },
@@ -202,10 +219,10 @@ FOLLOWED = {
 
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_roundabout_ways_are_followed(name: str, tmp_path: Path) -> None:
-    helper = "def f():\n    return 1\nTABLE = {}\nTABLE['f'] = f\n"
-    before = reach(tmp_path / "a", ("shop.main", "run"), helper=helper, **FOLLOWED[name])
-    after = reach(tmp_path / "b", ("shop.main", "run"), helper=helper.replace("return 1", "return 2"), **FOLLOWED[name])
-    assert before != after
+    modules = {"helper": HELPER} | FOLLOWED[name]
+    before = reach(tmp_path / "a", ("shop.main", "run"), **modules)
+    modules["helper"] = modules["helper"].replace("return 1", "return 2")
+    assert before != reach(tmp_path / "b", ("shop.main", "run"), **modules)
 
 
 def test_a_template_beside_the_module_counts(tmp_path: Path) -> None:
