@@ -136,6 +136,14 @@ SEEN: dict[str, Case] = {
     "a resource": reads(
         "from importlib.resources import files\ndef run():\n    return (files('shop') / 'words.txt')" + READ
     ),
+    "files of the package itself": reads(
+        "from importlib.resources import files\ndef run():\n    return (files() / 'packs' / 'words.txt')" + READ,
+        "packs/words.txt",
+    ),
+    "a joined path with a computed step": reads(
+        "import os\ndef run(a):\n    return open(os.path.join(os.path.dirname(__file__), a, 'one', 'two'))\n",
+        "packs/words.txt",
+    ),
     "os.path": reads("import os\ndef run():\n    return open(os.path.join(os.path.dirname(__file__), 'words.txt'))\n"),
     "a name without an ending": reads(BESIDE + "def run():\n    return (HERE / 'WORDS')" + READ, "WORDS"),
     "a capital ending": reads(BESIDE + "def run():\n    return (HERE / 'w.TXT')" + READ, "w.TXT"),
