@@ -158,12 +158,23 @@ SEEN: dict[str, Case] = {
         {"stage.py": "import logging\nL = logging.getLogger()\ndef run(x):\n    L.info(x.pop(1))\n"},
         *("stage.py", "pop(1)", "pop(2)"),
     ),
+    "what the package does when it is imported": (
+        {"__init__.py": "import os\nos.environ['X'] = '3'\n", "stage.py": "def run():\n    return 1\n"},
+        *("__init__.py", "3", "4"),
+    ),
     "a number in an error": (
         {"stage.py": "def run():\n    raise KeyError(1)\n"},
         *("stage.py", "1", "2"),
     ),
 }
 UNSEEN: dict[str, Case] = {
+    "a file of a home that lies in the folder": (
+        {
+            "stage.py": BESIDE + "def run():\n    return list((HERE / 'all').glob('**/*.txt'))\n",
+            **{"all/home/builds/a.txt": "a", "all/home/store/a.txt": "a", "all/words.txt": "a"},
+        },
+        *("all/home/store/a.txt", "a", "b"),
+    ),
     "the wording of an error": (
         {"stage.py": "def run(x):\n    raise ValueError('bad', f'{x} is bad')\n"},
         *("stage.py", "bad", "worse"),
