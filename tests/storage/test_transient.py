@@ -78,6 +78,14 @@ def test_answers_of_a_server_are_told_apart_by_their_status(server: str, ask: Ca
         assert http_status(error) == (status or None)
 
 
+def test_what_mlflow_s_server_answers_is_told_apart_by_its_code() -> None:
+    from mlflow.exceptions import RestException
+
+    for code, status in {"TEMPORARILY_UNAVAILABLE": 503, "RESOURCE_DOES_NOT_EXIST": 404}.items():
+        error = RestException({"error_code": code, "message": "no"})
+        assert (http_status(error), is_transient(error)) == (status, status == 503)
+
+
 @pytest.mark.parametrize("ask", CLIENTS)
 def test_nobody_at_an_address_may_come_back_and_an_unknown_name_does_not(ask: Callable[[str], object]) -> None:
     with socket.socket() as taken:

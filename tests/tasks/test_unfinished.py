@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from storage.artifacts import Artifact
 from storage.errors import ConfigError
 from storage.store import Store
 from tasks.config import StageConfig
@@ -70,6 +71,21 @@ def train_with_curve(config: TrainConfig, *, context: Context) -> Summary:
     return train_to_the_end(context)
 
 
+class TextConfig(StageConfig):
+    text: str = Field("a", description="A text.")
+
+
+@stage("text", parts=("text",))
+def write_text(config: TextConfig, *, context: Context) -> Summary:
+    (context.part("text") / "text.txt").write_text(config.text)
+    return {}
+
+
+@stage("train", parts=("model",), reads={"text": ("text",)})
+def train_on(config: TrainConfig, text: Artifact, *, context: Context) -> Summary:
+    return train_to_the_end(context)
+
+
 def run(home: Path, stage: Stage = train, seed: int = 0, options: Options | None = None) -> StageResult:
     SEEN.clear()
     with Builder(Store(home), Execution(workers=1), options) as builder, engine_in_force(builder):
@@ -101,6 +117,23 @@ def test_the_same_goes_on_and_the_plan_says_from_where(killed: Path) -> None:
     assert why(killed) == ("goes on from step 20 of 40", "never built")
     assert run(killed).record["resumed"]  # type: ignore[index]
     assert SEEN == ["step-00000020"]
+
+
+def test_where_an_input_may_change_it_may_go_on(home: Path) -> None:
+    KILL[0] = True
+    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+        text = write_text(TextConfig())
+        with pytest.raises(KeyboardInterrupt):
+            train_on(TrainConfig(), text)
+
+    def why(text: str) -> tuple[str, ...]:
+        planner = Planner(Store(home), Options())
+        with engine_in_force(planner):
+            train_on(TrainConfig(), write_text(TextConfig(text=text)))
+        return planner.decisions[1][1].why
+
+    assert why("a") == ("goes on from step 20 of 40", "never built")
+    assert why("b") == ("may go on from step 20 of 40", "never built")
 
 
 def test_what_a_killed_build_had_half_written_is_no_part_of_the_next(killed: Path) -> None:
