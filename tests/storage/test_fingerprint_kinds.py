@@ -200,6 +200,17 @@ UNSEEN: dict[str, Case] = {
         },
         *("other.py", "3", "4"),
     ),
+    "a bystander beside its caller": (
+        {
+            "stage.py": "from storage.bystander import bystander\n@bystander\ndef tell(x):\n    return x, 3\n"
+            "def run(x):\n    tell(x)\n    return x\n",
+        },
+        *("stage.py", "3", "4"),
+    ),
+    "the wording of an error by keyword": (
+        {"stage.py": "def run(x):\n    raise Bad(message='bad')\n"},
+        *("stage.py", "'bad'", "'worse'"),
+    ),
     "a function beside statements": (
         {
             "stage.py": "from shop.other import T\ndef run():\n    return T\n",
