@@ -18,6 +18,10 @@ repeats only: linear in the text.
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
 
 SEPARATOR = r"[ .\-\u00a0\u2010\u2011\u2013]"
 GROUP = r"(?:[0-9]{1,5}|\([0-9]{1,5}\))"
@@ -181,12 +185,10 @@ def _is_national(number: str, regions: tuple[str, ...], exact: bool) -> bool:
     groups = re.findall("[0-9]+", number)
     if not 8 <= sum(map(len, groups)) <= 12:
         return False
+    digits = "".join(groups)
     for region in regions:
-        try:
-            parsed = phonenumbers.parse(number, region)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_possible_number_with_reason(parsed) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        parsed = _parsed(number, digits, region)
+        if parsed is None:
             continue
         written = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
         usual = re.findall("[0-9]+", written)
@@ -198,6 +200,36 @@ def _is_national(number: str, regions: tuple[str, ...], exact: bool) -> bool:
         elif usual == groups or phonenumbers.is_valid_number_for_region(parsed, region):
             return True
     return False
+
+
+def _parsed(number: str, digits: str, region: str) -> "PhoneNumber | None":
+    """The number as one of the country, None where none has so many digits.
+
+    With a plain leading zero it is put together without the library's parser, which takes three fifths of the time.
+    """
+    import phonenumbers
+
+    country, lengths = _trunk_zero(region)
+    if lengths and digits[0] == "0":
+        if len(digits) - 1 not in lengths:
+            return None
+        return phonenumbers.PhoneNumber(country_code=country, national_number=int(digits))
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    possible = phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE
+    return parsed if possible else None
+
+
+@functools.cache
+def _trunk_zero(region: str) -> tuple[int, frozenset[int]]:
+    """The country's code, and the possible lengths without the leading 0 where that is all there is to take off."""
+    from phonenumbers import PhoneMetadata
+
+    metadata: Any = PhoneMetadata.metadata_for_region(region)
+    plain = "0" in (metadata.national_prefix_for_parsing or "").split("|")
+    return metadata.country_code, frozenset(metadata.general_desc.possible_length if plain else ())
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -13,7 +13,7 @@ end as none can (the public suffix list), `git@host` and `user@host:path`, addre
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from tasks.filter.phones import phone_spans
@@ -81,7 +81,7 @@ def _is_remote(local: str, text: str, start: int, end: int) -> bool:
     return local in _ROLES or between_slashes or _REMOTE.match(text, end) is not None
 
 
-@cache
+@lru_cache(maxsize=65_536)
 def _has_known_ending(domain: str) -> bool:
     """Whether a domain ends as a registered, an in-house or a made up one can: `a@property.setter` does not."""
     name = domain.lower()
