@@ -46,7 +46,12 @@ _BEGINNINGS = {  # of files that are neither text nor records, and cannot be tak
     "pdf": rb"%PDF-",
     "parquet": rb"PAR1\x15",
 }
-_MAGIC = {"gz": b"\x1f\x8b", "zst": b"\x28\xb5\x2f\xfd", "bz2": b"BZh91AY&SY", "xz": b"\xfd7zXZ\0"}
+_MAGIC = {  # what a whole one begins with; bzip2 says its level
+    "gz": (b"\x1f\x8b",),
+    "zst": (_ZSTANDARD_FRAME,),
+    "bz2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)),
+    "xz": (b"\xfd7zXZ\0",),
+}
 
 
 def looks_like(beginning: bytes) -> str:
@@ -63,7 +68,7 @@ def is_packed(path: Path, packing: str, contents: str = "") -> bool:
     with _opened(path) as file:
         start = _read(file, BLOCK_BYTES)
     kind = looks_like(start.lstrip(b"\0"))
-    if kind == packing or _MAGIC[packing].startswith(start):  # the file may be cut in its first bytes
+    if kind == packing or any(magic.startswith(start) for magic in _MAGIC[packing]):  # cut in its first bytes
         return True
     return kind != contents if kind else CONTROL.search(start) is not None
 

@@ -112,10 +112,9 @@ def phone_spans(text: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
         yield from _spans(_DIALLED, text, lambda match: _is_valid(f"+{match[0][2:]}"))
     if _MAY_HOLD_NORTH_AMERICAN.search(text):
         yield from _spans(_NORTH_AMERICAN, text, _is_north_american)
-    yield from _spans(_LEADING_ZERO, text, lambda match: _is_with_zero(match, TRUNK_ZERO))
+    yield from _spans(_LEADING_ZERO, text, lambda match: _is_with_zero(match, (*regions, *TRUNK_ZERO)))
     if regions:
-        yield from _spans(_NO_ZERO, text, lambda match: _is_without_zero(match, regions))
-        yield from _spans(_LEADING_ZERO, text, lambda match: _is_with_zero(match, tuple(regions)))
+        yield from _spans(_NO_ZERO, text, lambda match: _is_without_zero(match, tuple(regions)))
     yield from _spans(_ANY, text, _is_named)
 
 
@@ -159,11 +158,11 @@ def _is_with_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
     return not _DATE.match(match[0]) and _is_national(match[0], regions, exact=False)
 
 
-def _is_without_zero(match: re.Match[str], regions: Sequence[str]) -> bool:
+def _is_without_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
     groups = re.findall("[0-9]+", match[0])
     if all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3:  # 912 345 678 is a number of that size
         return False
-    return _is_national(match[0], tuple(regions), exact=True)
+    return _is_national(match[0], regions, exact=True)
 
 
 def _is_named(match: re.Match[str]) -> bool:

@@ -1,5 +1,6 @@
 """Files as people have them: endings, encodings, cut archives, blank rows, links, brackets, nested fields."""
 
+import bz2
 import gzip
 import json
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_a_cut_archive_is_refused_wherever_it_was_cut(
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=rf"(?s){path.name}, line .*records were read before it.*allow_truncated"):
             run_collect(home, files=[{"path": str(path)}], **EVERYTHING_TRAINS)
+
+
+@pytest.mark.parametrize("level", (1, 5, 9))
+def test_the_level_of_compression_hides_no_cut(level: int, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt.bz2").write_bytes(bz2.compress(b"A text.", level)[:4])
+    with pytest.raises(DataError, match=r"(?s)a\.txt\.bz2, line .*allow_truncated"):
+        run_collect(home, files=[{"path": str(tmp_path)}], **EVERYTHING_TRAINS)
 
 
 @pytest.mark.parametrize("packing", ("gz", "zst"))
