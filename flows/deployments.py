@@ -1,7 +1,13 @@
-"""`llmill deploy`: work pool, deployments and the automation that ends dead runs, all of them as often as you like."""
+"""`llmill deploy`: work pool, deployments and the automation that ends dead runs, all of them as often as you like.
 
+What a deployment has beside the file (a schedule of an earlier file, under another slug) is removed, and said. On a
+server that others use too nothing of theirs is touched: our deployments carry a tag, and the automation looks at no
+run without it.
+"""
+
+import json
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -9,15 +15,19 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from flows.form import BUILD_FIELDS, RETRAIN_FIELDS, form_schema
 from flows.recipe import Recipe
-from flows.servers import HEARTBEAT_SECONDS, POOL, Server
+from flows.servers import HEARTBEAT, HEARTBEAT_SECONDS, POOL, TAG, Server
 from flows.yaml_documents import explain, read_yaml
 from storage.errors import ConfigError
 
-SHIPPED = Path(__file__).parents[1] / "deployments" / "prefect.yaml"
-FLOWS = ("build", "retrain")  # of flows/deployed.py
+FOLDER = Path(__file__).parents[1] / "deployments"
+SHIPPED = FOLDER / "prefect.yaml"
+FORMS = {"build": BUILD_FIELDS, "build_full": None, "retrain": RETRAIN_FIELDS}  # flow of flows/deployed.py -> its form
 AUTOMATION = "llmill: runs without a heartbeat have crashed"
-SILENCE_SECONDS = 2.5 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
+LIMIT_VARIABLE = "LLMILL_POOL_LIMIT"
+TEMPLATES = {"kubernetes": FOLDER / "kubernetes" / "base-job-template.json"}  # of pools that need one of ours
 
 
 class _Section(BaseModel):
@@ -28,7 +38,17 @@ class Pool(_Section):
     """Where runs are put until a worker takes them, and what the worker is told about them."""
 
     name: str = POOL
+    type: Literal["process", "kubernetes", "docker"] | None = None
+    limit: int = Field(1, ge=1, le=10_000, description="Runs that its workers carry out at once.")
     job_variables: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def chosen_limit(self) -> int:
+        """The limit of the environment, else that of the file; raises ConfigError."""
+        given = os.environ.get(LIMIT_VARIABLE) or str(self.limit)
+        if not given.isdecimal() or not 1 <= int(given) <= 10_000:
+            raise ConfigError(f"{LIMIT_VARIABLE}={given}: write a whole number of runs from 1 to 10,000, or unset it")
+        return int(given)
 
 
 class Schedule(_Section):
@@ -83,9 +103,9 @@ class Deployment(_Section):
     @classmethod
     def _is_flow(cls, value: str) -> str:
         module, _, name = value.rpartition(".")
-        if module != "flows.deployed" or name not in FLOWS:
+        if module != "flows.deployed" or name not in FORMS:
             raise ValueError(
-                f"{value!r} names no flow of llmill: {', '.join(f'flows.deployed.{one}' for one in FLOWS)}"
+                f"{value!r} names no flow of llmill: {', '.join(f'flows.deployed.{one}' for one in FORMS)}"
             )
         return value
 
@@ -106,58 +126,120 @@ def read_deployments(path: Path) -> tuple[Deployment, ...]:
         raise ConfigError(explain(str(path), error, DeploymentFile)) from None
 
 
-def deploy(server: Server, deployments: Sequence[Deployment], recipe: Recipe) -> list[dict[str, Any]]:
+def deploy(
+    server: Server, deployments: Sequence[Deployment], recipe: Recipe, settings: Sequence[str]
+) -> list[dict[str, Any]]:
     """Make or renew what a server needs to run llmill; returns a row a deployment.
 
-    `recipe` fills the form of every deployment.
+    The forms begin with a recipe that is known by its name, and with `settings`, lines `path=value`.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
-
-    with get_client(sync_client=True) as client:
-        for pool in {deployment.work_pool.name for deployment in deployments}:
-            with suppress(ObjectAlreadyExists):
-                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    for pool in {deployment.work_pool.name: deployment.work_pool for deployment in deployments}.values():
+        _settle_pool(pool)
     _watch_for_dead_runs()
-    return [_apply(server, deployment, recipe) for deployment in deployments]
+    return [_apply(server, deployment, recipe, settings) for deployment in deployments]
 
 
 def deployments_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """What was set up, a deployment a paragraph."""
-    paragraphs = [f"{row['deployment']:<24}{row['schedule'] or 'started by hand'}\n  {row['url']}" for row in rows]
-    return "\n".join([*paragraphs, "workers: `llmill ui` has one; `llmill worker` starts more"])
+    lines = []
+    for row in rows:
+        lines += [f"{row['deployment']:<28}{row['schedule'] or 'started by hand'}", f"  {row['url']}"]
+        lines += [f"  removed: the schedule {gone}" for gone in row["removed"]]
+    pools = {row["pool"]: row["pool_limit"] for row in rows}
+    lines += [f"pool {name}: {limit} run{'s' * (limit != 1)} at once" for name, limit in pools.items()]
+    return "\n".join([*lines, "workers: `llmill ui` has one; `llmill worker` starts more"])
 
 
-def _apply(server: Server, deployment: Deployment, recipe: Recipe) -> dict[str, Any]:
+def _settle_pool(pool: Pool) -> None:
+    """Have a pool of the right type with its limit; raises ConfigError where one of the name is of another type."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
+
+    limit = pool.chosen_limit
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.read_work_pool(pool.name)
+        except ObjectNotFound:
+            kind = pool.type or ("process" if pool.name == POOL else None)
+            if kind is None:
+                raise ConfigError(
+                    f"work_pool.type: there is no pool {pool.name!r} yet. Say of which type it is to be: process "
+                    f"(workers are `llmill worker`), kubernetes or docker"
+                ) from None
+            template = json.loads(TEMPLATES[kind].read_bytes()) if kind in TEMPLATES else {}
+            client.create_work_pool(
+                WorkPoolCreate(name=pool.name, type=kind, base_job_template=template, concurrency_limit=limit)
+            )
+            return
+        if pool.type is not None and known.type != pool.type:
+            raise ConfigError(
+                f"work_pool.type: the pool {pool.name!r} is of the type {known.type}, not {pool.type}. Name another, "
+                f"or delete it first: prefect work-pool delete {pool.name}"
+            )
+        client.update_work_pool(pool.name, WorkPoolUpdate(concurrency_limit=limit))
+
+
+def _apply(server: Server, deployment: Deployment, recipe: Recipe, settings: Sequence[str]) -> dict[str, Any]:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig
     from prefect.deployments.runner import EntrypointType  # type: ignore[attr-defined]
     from prefect.flows import load_flow_from_entrypoint
     from prefect.schedules import Cron
 
     flow: Any = load_flow_from_entrypoint(deployment.entrypoint, use_placeholder_flow=False)
-    parameters = {"recipe": recipe.model_dump(mode="json")} | deployment.parameters
     limit = deployment.concurrency_limit
+    variables = deployment.work_pool.job_variables
     made: Any = flow.to_deployment(
         deployment.name,
         schedules=[
             Cron(one.cron, timezone=one.timezone, slug=one.slug, active=one.active) for one in deployment.schedules
         ],
         concurrency_limit=ConcurrencyLimitConfig.model_validate(limit.model_dump()) if limit else None,
-        parameters=parameters,
+        parameters=_parameters(deployment, recipe, settings),
         description=deployment.description,
-        tags=list(deployment.tags),
+        tags=[*dict.fromkeys((TAG, *deployment.tags))],
         work_pool_name=deployment.work_pool.name,
-        job_variables=deployment.work_pool.job_variables,
+        job_variables=variables | {"env": {HEARTBEAT: str(HEARTBEAT_SECONDS), **variables.get("env", {})}},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    fields = FORMS[deployment.entrypoint.rpartition(".")[2]]
+    if fields is not None:
+        made._parameter_openapi_schema.properties = form_schema(fields)
+        made._parameter_openapi_schema.definitions = {}
     identity = made.apply()
     return {
         "deployment": f"{flow.name}/{deployment.name}",
         "schedule": "; ".join(f"{one.cron} {one.timezone}" for one in deployment.schedules) or None,
+        "removed": _remove_other_schedules(identity, deployment.schedules),
         "pool": deployment.work_pool.name,
+        "pool_limit": deployment.work_pool.chosen_limit,
         "url": f"{server.pages}/deployments/deployment/{identity}",
     }
+
+
+def _parameters(deployment: Deployment, recipe: Recipe, settings: Sequence[str]) -> dict[str, Any]:
+    """What the form of a deployment begins with."""
+    if FORMS[deployment.entrypoint.rpartition(".")[2]] is None:
+        return {"recipe": recipe.model_dump(mode="json")} | deployment.parameters
+    return {"recipe": recipe.name, "settings": "\n".join(settings)} | deployment.parameters
+
+
+def _remove_other_schedules(identity: Any, wanted: Sequence[Schedule]) -> list[str]:
+    """Delete what a deployment has beside the schedules of its file; returns what it was, in words."""
+    from prefect.client.orchestration import get_client
+
+    left: list[tuple[Any, ...]] = [(one.cron, one.timezone, one.slug) for one in wanted]
+    removed = []
+    with get_client(sync_client=True) as client:
+        for known in client.read_deployment_schedules(identity):
+            cron, timezone = (getattr(known.schedule, name, None) for name in ("cron", "timezone"))
+            if (cron, timezone, known.slug) in left:
+                left.remove((cron, timezone, known.slug))
+                continue
+            client.delete_deployment_schedule(identity, known.id)
+            words = f"{cron} {timezone}" if cron else str(known.schedule)
+            removed.append(f"{words} ({known.slug})" if known.slug else words)
+    return removed
 
 
 def _watch_for_dead_runs() -> None:
@@ -171,8 +253,10 @@ def _watch_for_dead_runs() -> None:
     heartbeat = "prefect.flow-run.heartbeat"
     automation = AutomationCore(
         name=AUTOMATION,
-        description="Retry such a run from its page: it goes on where it stopped.",
+        description="Retry such a run from its page: it goes on where it stopped. Looks at runs of llmill only.",
         trigger=EventTrigger(
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"},
             after={heartbeat},
             expect={"prefect.flow-run.*"},
             for_each={"prefect.resource.id"},

@@ -13,9 +13,11 @@ from uuid import UUID
 
 from flows.plan import PlannedStage
 from flows.recipe import Recipe
-from flows.servers import Server
-from flows.text import about, effort, figure
+from flows.servers import TAG, Server
+from flows.text import about, effort, figure, progress_text
+from flows.verdict import verdict_sentence
 from storage.addresses import redacted
+from storage.artifacts import Artifact
 from storage.errors import LlmillError, StoreError
 from storage.runs import Run, attempts_of
 from storage.tracking import Tracker, flat
@@ -26,6 +28,7 @@ from tasks.stage import Output, Stage
 from tasks.workspace import Progress
 
 PROGRESS_SECONDS = 3.0
+LOG_SECONDS = 15.0  # between two lines of progress in the log of a run
 QUIET_SECONDS = 120.0  # after a failure nothing is shown for so long
 
 
@@ -37,6 +40,8 @@ class PrefectRun(Listener):
         self.failures: list[str] = []  # of what is only shown
         self._quiet_until = 0.0
         self._bars: dict[str, tuple[UUID, float]] = {}
+        self._logged = 0.0
+        self._states: dict[str, Any] = {}  # of the stages that have ended, by the digest of what they made
         builder.listeners = [*builder.listeners, self]
 
     def execute(self, recipe: Recipe, plan: Sequence[PlannedStage], walk: Callable[[Any], None]) -> None:
@@ -44,7 +49,7 @@ class PrefectRun(Listener):
 
         In a process that a worker has started for a flow run, that flow run is the one.
         """
-        from prefect import flow
+        from prefect import flow, tags
         from prefect.context import FlowRunContext
 
         if FlowRunContext.get() is not None:
@@ -71,7 +76,7 @@ class PrefectRun(Listener):
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
         try:
-            with _telling(errors, self.server):
+            with _telling(errors, self.server), tags(TAG):
                 state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
         except StoreError as lost:
             if not walked:
@@ -117,10 +122,12 @@ class PrefectRun(Listener):
             retry_delay_seconds=waits or 0,
             retry_condition_fn=lambda task, task_run, state: self.builder.retry is not None,
         )(body)
+        before = [self._states[name] for name in dict.fromkeys(map(_name, inputs.values())) if name in self._states]
         with _telling(errors, self.server):
-            wrapped(return_state=True)
+            state = wrapped(return_state=True, wait_for=before)  # all have ended: it draws the edges of the graph
         for raised in targets:
             raise raised
+        self._states[_name(outputs[-1])] = state
         return outputs[-1]
 
     # What is shown ----------------------------------------------------------------------------------------------
@@ -135,8 +142,13 @@ class PrefectRun(Listener):
         url = f"{self.server.pages}/runs/flow-run/{identity}"
         self.run.data["prefect"] = {"flow_run": identity, "url": url, "deployment": str(deployment or "") or None}
         self.run.save()
-        if deployment and not attempts_of(self.builder.store.home, identity)[:-1]:
-            self._safely(lambda: self.server.rename(identity, self.run.name))  # a retry keeps the first attempt's name
+        if deployment:
+            first = not attempts_of(self.builder.store.home, identity)[:-1]
+            if first and is_made_up(context.flow_run.name):
+                self._safely(lambda: self.server.rename(identity, self.run.name))
+            else:  # what somebody has typed is kept, and a retry keeps the first attempt's name
+                names = [*context.flow_run.tags, self.run.name]
+                self._safely(lambda: self.server.tag(identity, names))
         self.tracker.tag("llmill.prefect_flow_run", identity)
         self.tracker.tag("mlflow.note.content", f"[Prefect run]({url})")
         self._show_plan(plan)
@@ -175,8 +187,25 @@ class PrefectRun(Listener):
         if "prefect" in self.run.data:
             self._safely(show)
 
+    def tell_verdict(self) -> None:
+        """How a retraining has ended, as an event that automations can wait for: `llmill.retraining.promoted`."""
+        from prefect.events import emit_event
+
+        verdict = self.run.data.get("verdict")
+        if verdict is not None and "prefect" in self.run.data:
+            flow_run = {"prefect.resource.id": f"prefect.flow-run.{self.run.data['prefect']['flow_run']}"}
+            self._safely(
+                lambda: emit_event(
+                    f"llmill.retraining.{verdict['decision']}",
+                    {"prefect.resource.id": f"llmill.run.{self.run.name}", "prefect.resource.name": self.run.name},
+                    related=[{**flow_run, "prefect.resource.role": "flow-run"}],
+                    payload={"verdict": verdict_sentence(verdict)},
+                )
+            )
+
     def progressed(self, stage: str, progress: Progress) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
+        from prefect.logging import get_run_logger
 
         percent = 100.0 * progress.done / progress.total if progress.total else 0.0
         now = time.monotonic()
@@ -188,9 +217,15 @@ class PrefectRun(Listener):
             bar = self._bars[stage][0]
             self._bars[stage] = bar, now
             self._safely(lambda: update_progress_artifact(bar, percent))
+        if now - self._logged > LOG_SECONDS:
+            self._logged = now
+            self._safely(lambda: get_run_logger().info(progress_text(progress)))
 
     def finished(self, result: StageResult) -> None:
-        from prefect.artifacts import create_table_artifact
+        from prefect.artifacts import create_table_artifact, update_progress_artifact
+
+        if result.stage in self._bars and result.outcome == "built":
+            self._safely(lambda: update_progress_artifact(self._bars[result.stage][0], 100.0))
 
         rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
         rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})
@@ -214,6 +249,20 @@ class PrefectRun(Listener):
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             self.failures.append(redacted(f"{type(error).__name__}: {error}".splitlines()[0])[:200])
             return None
+
+
+def is_made_up(name: str) -> bool:
+    """Whether Prefect has made up the name of a flow run: two words of the lists that it draws from."""
+    from coolname.data import config
+
+    lists: Any = config
+    known = {word for words in lists.values() for word in words.get("words", ())}
+    return all(word in known for word in name.split("-"))
+
+
+def _name(output: Output) -> str:
+    """What tells an output of a stage from others: a kind may be built twice in a run."""
+    return output.digest if isinstance(output, Artifact) else ""
 
 
 @contextmanager

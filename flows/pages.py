@@ -1,16 +1,24 @@
-"""`llmill ui`: the Prefect and MLflow pages of a home and a worker, until Ctrl-C, leaving nothing behind."""
+"""`llmill ui`: the Prefect and MLflow pages of a home and a worker, until Ctrl-C, leaving nothing behind.
 
+On another address than the loopback they are behind a name and a password, or not served.
+"""
+
+import errno
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
 from flows.database import check_server_database
 from flows.servers import (
+    LOOPBACK,
+    PASSWORD,
     START_SECONDS,
     WORKER,
     Server,
+    credentials,
     prefect_environment,
     start_child,
     start_server,
@@ -29,8 +37,13 @@ from storage.tracking import VARIABLE, artifact_root, check_tracking_uri, prepar
 WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
 
-def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
+def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None:
     """Start both servers and a worker, print the addresses, wait; raises ConfigError for a port that is in use."""
+    if host not in (LOOPBACK, "localhost") and credentials() is None:
+        raise ConfigError(
+            f"--host {host}: whoever reaches these pages can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
+            "default llmill), which both pages will ask for, or reach them through `ssh -L 4200:127.0.0.1:4200`"
+        )
     if tracking_uri(home).startswith("http"):
         raise ConfigError(
             "MLFLOW_TRACKING_URI names a server of your own: its pages are there. Unset it to see those of this home"
@@ -38,7 +51,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     if prefect_port == mlflow_port:
         raise ConfigError(f"--prefect-port and --mlflow-port are both {mlflow_port}: give each a port of its own")
     for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
-        _check_free(name, port)
+        _check_free(name, host, port)
     prefect_environment(home)
     check_server_database()
     silence = check_tracking_uri(home)
@@ -50,13 +63,16 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
     try:
         prefect_log, mlflow_log = home / "prefect" / "ui.log", home / "mlflow" / "ui.log"
         worker_log = home / "prefect" / "worker.log"
+        _say(f"starting the servers of {home} (10 to 30 s; the first time they make their databases)")
         with locked(home / "prefect" / "start.lock"):
-            prefect = start_server(home, prefect_port, prefect_log, pages=True)
+            prefect = start_server(home, prefect_port, prefect_log, pages=True, host=host)
             processes.append(prefect)
-            mlflow = _start_mlflow(home, mlflow_port, mlflow_log)
+            mlflow = _start_mlflow(home, host, mlflow_port, mlflow_log)
             processes.append(mlflow)
-            prefect_url, mlflow_url = f"http://127.0.0.1:{prefect_port}", f"http://127.0.0.1:{mlflow_port}"
+            reached = LOOPBACK if host in ("0.0.0.0", "localhost") else host
+            prefect_url, mlflow_url = f"http://{reached}:{prefect_port}", f"http://{reached}:{mlflow_port}"
             wait_healthy(f"{prefect_url}/api/health", prefect, prefect_log, START_SECONDS)
+            _say("Prefect answers; waiting for MLflow")
             wait_healthy(f"{mlflow_url}/health", mlflow, mlflow_log, START_SECONDS)
         write_json(pages_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
         server = Server(f"{prefect_url}/api", prefect_url)
@@ -64,6 +80,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int) -> None:
             server.close_dead(home, crashed)
         worker = _Worker(server, worker_log, worker_folder(home))
         print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
+        print(f"For Prefect's own commands:  export PREFECT_API_URL={prefect_url}/api", flush=True)
         print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)
         while all(process.poll() is None for process in processes):
             worker.keep_alive()
@@ -100,17 +117,29 @@ class _Worker:
         self._start()
 
 
-def _start_mlflow(home: Path, port: int, log: Path):  # type: ignore[no-untyped-def]
+def _start_mlflow(home: Path, host: str, port: int, log: Path):  # type: ignore[no-untyped-def]
     prepare_database(home)
     arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", str(artifact_root(home))]
-    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    arguments += ["--host", host, "--port", str(port)]
+    if credentials():
+        arguments += ["--app-name", "llmill"]
+    if host != LOOPBACK:  # they are asked for by whatever name this machine has; who asks has to say the password
+        arguments += ["--allowed-hosts", "*"]
     return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})
 
 
-def _check_free(option: str, port: int) -> None:
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _check_free(option: str, host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise ConfigError(f"--host {host}: no address of this machine; 0.0.0.0 stands for all of them") from None
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(f"--host {host}: no address of this machine; 0.0.0.0 stands for all") from None
             raise ConfigError(f"port {port} is in use: end what uses it, or choose another with {option}") from None

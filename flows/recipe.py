@@ -1,7 +1,8 @@
 """The recipe: one typed document that says everything a run can be told.
 
 A section a stage; `execution` says how a run is carried out and enters no key. Recipes are YAML files; those that
-ship stand in `flows/recipes/`. `--set path=value` overrides single fields before validation.
+ship stand in `flows/recipes/`, those that `llmill deploy` has saved in `recipes/` of the home: both go by their names.
+`--set path=value` overrides single fields before validation.
 """
 
 import os
@@ -14,7 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from flows.yaml_documents import Loader, explain, read_yaml
 from storage.errors import ConfigError, did_you_mean
-from storage.files import is_utf8
+from storage.files import is_utf8, write_atomic
+from storage.home import home
 from storage.snapshot import original
 from tasks.collect.config import CollectConfig
 from tasks.config import StageConfig
@@ -83,27 +85,62 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
+def known_recipes() -> dict[str, Path]:
+    """The files of the recipes that go by a name: those that ship, and those that were saved in this home."""
+    saved = {path.stem: path for path in sorted(_saved().glob("*.yaml"))}
+    return saved | {name: SHIPPED / f"{name}.yaml" for name in shipped()}
+
+
 def load_recipe(name_or_path: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read, override and validate a recipe; raises ConfigError that names the file, the field and the mend."""
+    """Read, override and validate a recipe; raises ConfigError that names the file, the field and what to do."""
     path = _find(name_or_path)
+    return _with_absolute_sources(_validated(*_read(path, settings)), path.parent)
+
+
+def named_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """`load_recipe` where there is no current folder to start from, as in a worker: paths must be absolute."""
+    path = known_recipes().get(name)
+    if path is None:
+        raise ConfigError(
+            f"recipe {name!r} is unknown{did_you_mean(name, known_recipes())}. Known: {', '.join(known_recipes())}; "
+            "`llmill deploy FILE` makes a recipe file known"
+        )
+    return validated_recipe(*_read(path, settings))
+
+
+def save_recipe(recipe: Recipe) -> Path:
+    """Keep a recipe in the home under its name; raises ConfigError where a recipe of that name ships."""
+    if recipe.name in shipped():
+        raise ConfigError(f"a recipe named {recipe.name!r} ships with llmill: give yours another name (the field name)")
+    path = _saved() / f"{recipe.name}.yaml"
+    document = recipe.model_dump(mode="json", exclude_unset=True)
+    write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode())
+    return path
+
+
+def _saved() -> Path:
+    return home() / "recipes"
+
+
+def _read(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The document of a recipe with what overrides it, and what to call it in messages."""
     document = read_yaml(path, Recipe, "recipe")
     document.setdefault("name", path.stem)
     for setting in settings:
         _override(document, setting)
-    where = " --set ".join([f"{original(path)} with", *settings]) if settings else str(original(path))
-    return _with_absolute_sources(_validated(document, where), path.parent)
+    return document, " --set ".join([f"{original(path)} with", *settings]) if settings else str(original(path))
 
 
 def validated_recipe(document: Any, where: str = "recipe") -> Recipe:
-    """A recipe that no file holds, as a form or a run file has it: its paths must be absolute."""
+    """A recipe that no current folder goes with, as a form or a run file has it: its paths must be absolute."""
     recipe = _validated(document, where)
     for field, path in _paths(recipe):
-        if not Path(path).is_absolute():
+        if not expand_user(path).is_absolute():
             raise ConfigError(
                 f"{where}: {field}: {path!r} is relative, and there is no folder that it would start from. "
                 "Write the path from the root on"
             )
-    return recipe
+    return _with_absolute_sources(recipe, Path("/"))
 
 
 def _validated(document: Any, where: str) -> Recipe:
@@ -124,19 +161,19 @@ def _paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _find(name_or_path: str) -> Path:
-    path = SHIPPED / f"{name_or_path}.yaml"
-    if path.is_file() and "/" not in name_or_path:
-        return path
+    known = known_recipes()
+    if name_or_path in known:
+        return known[name_or_path]
     given = expand_user(name_or_path)
     if given.is_file():
         return given.absolute()
     if given.is_dir():
-        raise ConfigError(f"{name_or_path}: is a folder. Give a recipe file (.yaml) or one of: {', '.join(shipped())}")
+        raise ConfigError(f"{name_or_path}: is a folder. Give a recipe file (.yaml) or one of: {', '.join(known)}")
     if given.suffix in (".yaml", ".yml") or "/" in name_or_path:
-        raise ConfigError(f"{name_or_path}: no such file. Shipped recipes: {', '.join(shipped())}")
+        raise ConfigError(f"{name_or_path}: no such file. Known recipes: {', '.join(known)}")
     raise ConfigError(
-        f"recipe {name_or_path!r} is unknown{did_you_mean(name_or_path, shipped())}. "
-        f"Shipped recipes: {', '.join(shipped())}; or give the path of a YAML file"
+        f"recipe {name_or_path!r} is unknown{did_you_mean(name_or_path, known)}. "
+        f"Known recipes: {', '.join(known)}; or give the path of a YAML file"
     )
 
 

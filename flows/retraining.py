@@ -1,13 +1,13 @@
 """A retraining as a whole: one at a time, on the champion of the moment, ended by promoting or keeping.
 
 What it decided stands in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
-`decision` is promoted, first (there was no champion), replaced (the champion was damaged), kept, refused or spared (a
-model without a rival that is not sound, where there was no champion or a damaged one) or none (the run ended before
-the verdict).
+`decision` is promoted, first (there was no champion), replaced (the champion was damaged), kept, declined (a person was
+asked and did not approve), refused or spared (a model without a rival that is not sound, where there was no champion or
+a damaged one) or none (the run ended before the verdict).
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TextIO
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from flows.build import BUILD
 from flows.champion import NEEDED, Champion, champion_damage, champion_ref, load_champion, promote
 from flows.pipeline import Pipeline
-from flows.plan import PlannedStage, make_plan
+from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe, validated_recipe
 from flows.retrain import retraining
 from flows.run import Result, execute
@@ -33,17 +33,33 @@ from tasks.engine import Options, StageResult
 from tasks.retrain.continuing import champion_shape
 
 LOCK = "retrain"
+NOTHING_NEW = "nothing new: sources, settings, code and champion are as the last retraining has seen them"
+
+Approve = Callable[[Mapping[str, Any]], str | None]  # asked with a verdict that promotes: None, or why not
 
 
 def execute_retraining(
-    recipe: Recipe, options: Options, out: TextIO, *, plain: bool = False, deployed: bool = False
+    recipe: Recipe,
+    options: Options,
+    out: TextIO,
+    *,
+    plain: bool = False,
+    deployed: bool = False,
+    only_if_new: bool = False,
+    approve: Approve | None = None,
 ) -> tuple[Result, BaseException | None]:
-    """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew."""
+    """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew.
+
+    `only_if_new`: there is no run where all its stages would be reused. `approve` is asked before a promotion.
+    """
     store = open_store(prepare_home())
     with _alone(store, recipe.execution.lease_seconds, out):
         ref = champion_ref(store)
         champion = _mended_champion(store, ref, recipe, out, plain=plain)
-        pipeline = _settling(store, retraining(recipe, champion), ref, champion)
+        pipeline = _settling(store, retraining(recipe, champion), ref, champion, approve)
+        if only_if_new and ref is not None and all_reused(make_plan(store, recipe, options, pipeline)):
+            print(NOTHING_NEW, file=out)
+            return {"run": None, "status": NOTHING_NEW, "stages": []}, None
         result, error = execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)
     if error is not None:
         stays = "the champion stays as it is" if ref else "there is still no champion"
@@ -143,7 +159,9 @@ def told(ref: Ref) -> str:
 # The end --------------------------------------------------------------------------------------------------------
 
 
-def _settling(store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champion | None) -> Pipeline:
+def _settling(
+    store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champion | None, approve: Approve | None
+) -> Pipeline:
     """The same pipeline, at whose end the champion, the one that `ref` names, is replaced or kept."""
 
     def settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
@@ -155,6 +173,8 @@ def _settling(store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champ
             "candidate": release.digest if release else None,
             **_decide(found, release, ref, champion),
         }
+        if approve is not None and verdict["decision"] in PROMOTED and (declined := approve(verdict)):
+            verdict |= {"decision": "declined", "reasons": [declined, *verdict["reasons"]]}
         if release is not None and verdict["decision"] in PROMOTED:
             promote(
                 store,

@@ -177,6 +177,7 @@ def _build_with_tracking(
             if report is not None:
                 tracker.log_page(report, "report.html")
                 prefect_run.show_report(report)
+            prefect_run.tell_verdict()
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
             tracking.note()
             if tracker.restored:

@@ -25,10 +25,14 @@ from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
+LOOPBACK = "127.0.0.1"
 POOL = "llmill"  # the work pool that our workers serve
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
-HEARTBEAT_SECONDS = 30  # of a flow run; the least that Prefect takes
+TAG = "llmill"  # of every flow run of ours: what watches over runs on a shared server looks at no other
+HEARTBEAT, HEARTBEAT_SECONDS = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30  # of a flow run; the least that Prefect takes
 POLL_SECONDS = 2  # a worker asks so often for runs; Prefect's own 10 are long after a click
+PASSWORD, USER = "LLMILL_UI_PASSWORD", "LLMILL_UI_USER"  # of the pages that `llmill ui` serves
+LEAST_PASSWORD = 8  # characters
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
 SERVER_BYTES = 16 * 2**20  # free on the disk of the home: the databases of Prefect and MLflow begin with 3 MB
@@ -50,7 +54,22 @@ def prefect_environment(home: Path) -> None:
     os.environ["TMPDIR"] = str(temporary)
     os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
     os.environ["DO_NOT_TRACK"] = "1"
+    os.environ[HEARTBEAT] = str(HEARTBEAT_SECONDS)
+    secret = credentials()
+    if secret and not os.environ.get(VARIABLE):  # the server of the home's own pages, if one is up
+        os.environ.setdefault("PREFECT_API_AUTH_STRING", secret)
     os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")  # its console lines repeat ours; the log in the UI stays
+
+
+def credentials() -> str | None:
+    """`NAME:PASSWORD` of the pages, None where they are open; raises ConfigError for a password that is too short."""
+    password = os.environ.get(PASSWORD)
+    if not password:
+        return None
+    name = os.environ.get(USER) or "llmill"
+    if len(password) < LEAST_PASSWORD or ":" in name:
+        raise ConfigError(f"{PASSWORD}: at least {LEAST_PASSWORD} characters, and no colon in {USER}")
+    return f"{name}:{password}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,13 @@ class Server:
 
         with get_client(sync_client=True) as client:
             client.update_flow_run(UUID(flow_run), name=name)
+
+    def tag(self, flow_run: str, tags: Sequence[str]) -> None:
+        """Give a flow run these tags in place of those that it has."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(flow_run), tags=tags)
 
     def retry(self, flow_run: str) -> str | None:
         """Schedule a flow run that has ended for another attempt; returns why that cannot be, or None."""
@@ -186,10 +212,12 @@ def temporary_server(home: Path) -> str:
     return url
 
 
-def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subprocess.Popen[bytes]":
+def start_server(home: Path, port: int, log: Path, *, pages: bool, host: str = LOOPBACK) -> "subprocess.Popen[bytes]":
     """Start a Prefect server as a child that ends itself when this process is gone."""
     environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if pages else "0", "PYTHONSAFEPATH": "1"}
-    environment["PREFECT_UI_API_URL"] = f"http://127.0.0.1:{port}/api"
+    environment["PREFECT_UI_API_URL"] = f"http://{LOOPBACK}:{port}/api" if host == LOOPBACK else "/api"
+    if pages and (secret := credentials()):
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = secret
     own_database = url_under_home(home)
     if own_database:
         environment[DATABASES[0]] = own_database
@@ -197,15 +225,15 @@ def start_server(home: Path, port: int, log: Path, *, pages: bool) -> "subproces
         environment.pop(name, None)
     if not pages:
         environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    application = ["uvicorn", "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
-    return start_child([*application, "--port", str(port), "--log-level", "warning"], log, environment)
+    environment |= {"PREFECT_SERVER_UI_V2_ENABLED": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
+    application = ["uvicorn", "--factory", "flows.prefect_app:create_app", "--lifespan", "on"]
+    return start_child([*application, "--host", host, "--port", str(port), "--log-level", "warning"], log, environment)
 
 
 def worker_environment(api: str) -> dict[str, str]:
     """What a worker, and each flow run that it starts, finds in its environment. The home is there already."""
     environment = {**os.environ, "PREFECT_API_URL": api, "PYTHONSAFEPATH": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    environment.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_SECONDS))
     environment.setdefault("PREFECT_WORKER_QUERY_SECONDS", str(POLL_SECONDS))
     return environment
 

@@ -10,11 +10,12 @@ HEADS = {
     "first": "promoted: the first champion",
     "replaced": "promoted in place of a damaged champion",
     "kept": "champion kept",
+    "declined": "champion kept: the promotion was not approved",
     "refused": "not promoted: there is still no champion",
     "spared": "not promoted: the damaged champion stays",
     "none": "none, and the champion stays as it is",
 }
-REJECTED = ("kept", "refused", "spared")
+REJECTED = ("kept", "declined", "refused", "spared")
 
 
 def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -34,6 +35,11 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     """The verdict for a terminal: the decision, then its reasons, a line each."""
     reasons: list[str] = verdict["reasons"]
     return [f"{'verdict':<12}{HEADS[verdict['decision']]}", *(line for reason in reasons for line in indented(reason))]
+
+
+def verdict_sentence(verdict: Mapping[str, Any]) -> str:
+    """The verdict where there is one line for it."""
+    return "; ".join([HEADS[verdict["decision"]], *verdict["reasons"]])
 
 
 def indented(text: str) -> list[str]:

@@ -296,6 +296,14 @@ class SharedStore(Store):
         for name, data in self.remote.read_all(new).items():
             write_atomic(self.home / name, data)
 
+    def share_recipe(self, path: Path) -> None:
+        self._write(path)
+
+    def sync_recipes(self) -> None:
+        names = [f"recipes/{name}" for name in self.remote.names("recipes")]
+        for name, data in self.remote.read_all(names).items():
+            write_atomic(self.home / name, data)
+
     def read_names(self) -> bytes | None:
         """The newest generation. A file that only this home has is from before it had a shared store, and is sent."""
         own, generations = self.own.read_names(), self._generations()

@@ -113,6 +113,12 @@ class Store:
     def sync_runs(self) -> None:
         """See the runs that have ended elsewhere."""
 
+    def share_recipe(self, path: Path) -> None:
+        """Have the workers of other homes know a recipe that was saved in this one."""
+
+    def sync_recipes(self) -> None:
+        """Know the recipes that were saved elsewhere, as they are there."""
+
     def read_names(self) -> bytes | None:
         """The file of the named references (refs.py), or None where there is none."""
         return self.names_path.read_bytes() if self.names_path.exists() else None

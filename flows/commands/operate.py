@@ -15,6 +15,9 @@ def add_commands(commands: Any) -> None:
     ui = commands.add_parser("ui", help="serve the Prefect and MLflow pages of this home, and a worker, until Ctrl-C")
     ui.add_argument("--prefect-port", type=between(1, 65535, int), default=4200, help="default: 4200")
     ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
+    ui.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at; any but the loopback needs LLMILL_UI_PASSWORD"
+    )
     ui.set_defaults(command=_ui)
 
     worker = commands.add_parser(
@@ -28,8 +31,10 @@ def add_commands(commands: Any) -> None:
     deploy = commands.add_parser(
         "deploy",
         help="set up deployments: the form in Prefect's pages, and the schedule",
-        description="Set up, or renew, the work pool, the deployments of a file and the automation that marks runs "
-        "whose process is gone as Crashed. Can be repeated without harm.",
+        description="Set up, or renew, the work pool, the deployments of a file and the automation that marks our runs "
+        "whose process is gone as Crashed; schedules that the file does not have are removed. RECIPE is what the forms "
+        "begin with, --set their settings; a recipe file is kept in the home under its name. Can be repeated without "
+        "harm.",
     )
     add_recipe(deploy)
     deploy.add_argument("--file", type=Path, metavar="FILE", help="deployments; default: the prefect.yaml that ships")
@@ -52,7 +57,7 @@ def _ui(options: argparse.Namespace) -> int:
     from flows.pages import serve_pages
     from storage.home import prepare_home
 
-    serve_pages(prepare_home(), options.prefect_port, options.mlflow_port)
+    serve_pages(prepare_home(), options.prefect_port, options.mlflow_port, options.host)
     return 0
 
 
@@ -71,14 +76,23 @@ def _worker(options: argparse.Namespace) -> NoReturn:
 
 def _deploy(options: argparse.Namespace) -> int:
     from flows.deployments import SHIPPED, deploy, deployments_text, read_deployments
-    from flows.recipe import load_recipe
+    from flows.recipe import known_recipes, load_recipe, named_recipe, save_recipe
     from flows.servers import prefect_server
     from storage.home import prepare_home
+    from storage.shared import open_store
 
+    home, name = prepare_home(), options.recipe
+    store = open_store(home)
     deployments = read_deployments(options.file or SHIPPED)
-    recipe = load_recipe(options.recipe, options.set)
-    with prefect_server(prepare_home()) as server:
-        rows = deploy(server, deployments, recipe)
+    store.sync_recipes()
+    if name not in known_recipes():
+        path = save_recipe(load_recipe(name))
+        store.share_recipe(path)
+        name = path.stem
+        print(f"the recipe {name!r} is saved: {path}", file=sys.stderr)
+    recipe = named_recipe(name, options.set)
+    with prefect_server(home) as server:
+        rows = deploy(server, deployments, recipe, options.set)
     if options.json:
         print_json({"deployments": rows})
     else:

@@ -1,6 +1,7 @@
 """`llmill retrain`, and the champion by hand: `llmill champion`, `promote`, `rollback`."""
 
 import argparse
+from functools import partial
 from typing import Any
 
 from flows.commands.options import add_json_option, add_recipe_options, print_json, recipe_and_options
@@ -19,6 +20,9 @@ def add_commands(commands: Any) -> None:
     )
     add_recipe_options(retrain)
     retrain.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
+    retrain.add_argument(
+        "--only-if-new", action="store_true", help="no run where the last retraining has seen all of it"
+    )
     retrain.set_defaults(command=_retrain)
 
     champion = commands.add_parser(
@@ -54,7 +58,8 @@ def _retrain(options: argparse.Namespace) -> int:
     from flows.retraining import execute_retraining
 
     recipe, run_options = recipe_and_options(options)
-    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json, execute=execute_retraining)
+    retrain = partial(execute_retraining, only_if_new=options.only_if_new)
+    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json, execute=retrain)
 
 
 def _champion(options: argparse.Namespace) -> int:
