@@ -66,7 +66,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
             capture_output=True,
         )
         page.visit(json.loads(deployed.stdout)["deployments"][0]["url"] + "/run", width=PAGE_WIDTH, height=FORM_HEIGHT)
-        page.wait_until("document.body.innerText.includes('Max Document Bytes')")
+        page.wait_until("document.body.innerText.includes('Vocabulary size')")
         time.sleep(SETTLE_SECONDS)
         page.screenshot_window(folder / "form.png")
 

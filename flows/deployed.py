@@ -114,7 +114,8 @@ def ask_for_approval(verdict: Mapping[str, Any]) -> str | None:
         promote: bool = False
         reason: str = ""
 
-    question: Any = Approval.with_initial_data(description=f"Promote this model?\n\n{verdict_sentence(verdict)}")
+    reasons = "; ".join(verdict["reasons"])
+    question: Any = Approval.with_initial_data(description=f"Is this model to be the champion? {reasons}")
     try:
         answer: Any = pause_flow_run(
             wait_for_input=question, timeout=APPROVAL_HOURS * 3600, poll_interval=POLL_SECONDS, key="approval"

@@ -5,6 +5,7 @@ On another address than the loopback they are behind a name and a password, or n
 
 import errno
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from flows.database import check_server_database
 from flows.servers import (
+    APP_FOLDER,
     LOOPBACK,
     PASSWORD,
     START_SECONDS,
@@ -122,7 +124,7 @@ def _start_mlflow(home: Path, host: str, port: int, log: Path):  # type: ignore[
     arguments = ["mlflow", "server", "--workers", "1", "--default-artifact-root", str(artifact_root(home))]
     arguments += ["--host", host, "--port", str(port)]
     if credentials():
-        arguments += ["--app-name", "llmill"]
+        arguments += ["--app-name", "llmill", "--uvicorn-opts", f"--app-dir {shlex.quote(str(APP_FOLDER))}"]
     if host != LOOPBACK:  # they are asked for by whatever name this machine has; who asks has to say the password
         arguments += ["--allowed-hosts", "*"]
     return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 VARIABLE = "PREFECT_API_URL"
 UI_PORT = 4200
 LOOPBACK = "127.0.0.1"
+APP_FOLDER = (
+    Path(__file__).resolve().parents[1]
+)  # uvicorn imports from the current folder first: it may have a flows.py
 POOL = "llmill"  # the work pool that our workers serve
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
 TAG = "llmill"  # of every flow run of ours: what watches over runs on a shared server looks at no other
@@ -174,7 +177,10 @@ def prefect_server(home: Path) -> Iterator[Server]:
 
 
 def known_server(home: Path) -> Server | None:
-    """The server that the user has set, or the one that `llmill ui` runs on this home; ConfigError if it is silent."""
+    """The server that the user has set, or the one that `llmill ui` runs on this home.
+
+    Raises ConfigError for one that is silent, or does not let us in.
+    """
     prefect_environment(home)
     if os.environ.get(VARIABLE):
         check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
@@ -183,14 +189,35 @@ def known_server(home: Path) -> Server | None:
     address = PREFECT_API_URL.value()
     if not address:
         running = running_server(home)
-        return Server(f"{running}/api", running) if running else None
+        return (
+            _open(Server(f"{running}/api", running), f"{PASSWORD} is not the one of `llmill ui`") if running else None
+        )
     silence = no_answer(address)
     if silence:
         raise ConfigError(
             f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
             "Start the server, unset the address to use a temporary one, or run with --plain"
         )
-    return Server(address, without_credentials(PREFECT_UI_URL.value() or address.removesuffix("/api")))
+    pages = without_credentials(PREFECT_UI_URL.value() or address.removesuffix("/api"))
+    return _open(Server(address, pages), "set PREFECT_API_AUTH_STRING=NAME:PASSWORD, or PREFECT_API_KEY")
+
+
+def _open(server: Server, otherwise: str) -> Server:
+    """The server, if it lets us in; ConfigError that says what to do `otherwise`."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+        try:
+            with suppress(httpx.TransportError):  # what is gone by now is told when it is used
+                client.hello()
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code in (401, 403):
+                told = f"refuses us ({error.response.status_code}): {otherwise}"
+                raise ConfigError(f"the Prefect server at {redacted(server.api)} {told}") from None
+    return server
 
 
 def temporary_server(home: Path) -> str:
@@ -226,7 +253,8 @@ def start_server(home: Path, port: int, log: Path, *, pages: bool, host: str = L
     if not pages:
         environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     environment |= {"PREFECT_SERVER_UI_V2_ENABLED": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
-    application = ["uvicorn", "--factory", "flows.prefect_app:create_app", "--lifespan", "on"]
+    application = ["uvicorn", "--factory", "flows.prefect_app:create_app", "--app-dir", str(APP_FOLDER)]
+    application += ["--lifespan", "on"]
     return start_child([*application, "--host", host, "--port", str(port), "--log-level", "warning"], log, environment)
 
 

@@ -22,13 +22,13 @@ from flows.deployments import SHIPPED
 STAGE_NAMES = BUILD.stage_names
 
 
-def test_the_form_has_a_widget_for_every_field() -> None:
+def test_the_full_form_has_a_widget_for_every_field() -> None:
     """Titles, descriptions and kinds that Prefect's form knows: nothing is left to its editor of raw JSON."""
     from prefect.utilities.callables import parameter_schema
 
-    from flows.deployed import build
+    from flows.deployed import build_full
 
-    schema = parameter_schema(build).model_dump()
+    schema = parameter_schema(build_full).model_dump()
     definitions, leaves = schema["definitions"], []
 
     def walk(field: dict[str, Any], where: str) -> None:
@@ -141,22 +141,23 @@ def test_a_schedule_starts_its_run_by_itself_until_it_is_set_anew(operator: Oper
 
 @pytest.mark.slow
 def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_stage(operator: Operator) -> None:
-    form = operator.form()
+    full = "build/build-full"
+    form = operator.form(full)
     form["recipe"]["filter"]["min_words"] = -3
-    body = {"parameters": form}
-    refused = operator.api(f"deployments/{operator.deployments['build/build']}/create_flow_run", body)
+    refused = operator.api(f"deployments/{operator.deployments[full]}/create_flow_run", {"parameters": form})
     assert refused["status"] == 409 and "recipe.filter.min_words" in refused["detail"]
-    form = operator.form()
-    form["recipe"]["evaluate"]["stride"] = 4000
-    state = operator.ended(operator.submit(form))
+    short = {"parameters": operator.form() | {"vocabulary_size": 5}}
+    refused = operator.api(f"deployments/{operator.deployments['build/build']}/create_flow_run", short)
+    assert refused["status"] == 409 and "vocabulary_size" in refused["detail"] and "260" in refused["detail"]
+    state = operator.ended(operator.submit(operator.form() | {"settings": "evaluate.stride=4000"}))
     told = llmill("run", "smoke", "--set", "evaluate.stride=4000", home=operator.home)
     assert told.returncode == 2 and state["name"] == "Failed"
-    message = state["message"].removeprefix("recipe: ").partition(". A form")[0]
+    message = state["message"].partition("evaluate.stride=4000")[2]
     assert "more than the model's context" in message and message in told.stderr
-    form = operator.form()
+    form = operator.form(full)
     form["recipe"]["filter"]["min_wrds"] = 3  # a deployment of an older version, whose recipe had this field
-    operator.api(f"deployments/{operator.deployments['build/build']}", {"enforce_parameter_schema": False}, "PATCH")
-    message = operator.ended(operator.submit(form))["message"]
+    operator.api(f"deployments/{operator.deployments[full]}", {"enforce_parameter_schema": False}, "PATCH")
+    message = operator.ended(operator.submit(form, full))["message"]
     assert "filter.min_wrds: unknown key" in message and "llmill deploy" in message
     assert operator.llmill("deploy", "smoke").returncode == 0, "which renews it"
 
@@ -165,9 +166,7 @@ def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_s
 def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_undisturbed_run(
     operator: Operator, smoke: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    form = operator.form() | {"to": "pretrain"}
-    form["recipe"]["pretrain"] |= {"steps": 800, "tokens": None}
-    form["recipe"]["execution"]["checkpoint_interval"] = 20
+    form = operator.form() | {"to": "pretrain", "settings": "pretrain.steps=800\nexecution.checkpoint_interval=20"}
     before = operator.built()
     flow_run = operator.submit(form)
     wait_until(operator.training, "a checkpoint")
@@ -205,10 +204,9 @@ def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_und
 
 @pytest.mark.slow
 def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark: Path) -> None:
-    form = operator.form()
-    form["recipe"]["pretrain"] |= {"steps": 60, "tokens": None}
-    form["recipe"]["evaluate"]["tasks"] = [{"name": "colours", "path": str(benchmark)}]
-    flow_run = operator.submit(form)
+    tasks = [{"name": "colours", "path": str(benchmark)}]
+    settings = f"pretrain.steps=60\nevaluate.tasks={json.dumps(tasks)}"
+    flow_run = operator.submit(operator.form() | {"settings": settings})
     wait_until(lambda: operator.processes("model.trainer"), "training")
     away = benchmark.with_name("away")
     benchmark.rename(away)
@@ -236,9 +234,7 @@ def test_after_a_helper_is_mended_retry_builds_what_failed(operator: Operator, p
     helper = project / "tasks" / "release" / "card.py"
     source = helper.read_text()
     helper.write_text(source.replace('"""Four significant', 'raise ValueError("a bug")\n    """Four significant'))
-    form = operator.form()
-    form["recipe"]["finetune"]["steps"] = 8
-    flow_run = operator.submit(form)
+    flow_run = operator.submit(operator.form() | {"settings": "finetune.steps=8"})
     state = operator.ended(flow_run)
     assert state["name"] == "Failed" and "a bug" in state["message"]
     before = operator.built()
@@ -268,7 +264,7 @@ def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Oper
                 source.replace('"""Four significant', 'raise ValueError("a slip")\n    """Four significant')
             )
             page.visit(f"{pages}/deployments/deployment/{build}/run", width=1300)
-            page.wait_until("document.body.innerText.includes('Max Document Bytes')")
+            page.wait_until("document.body.innerText.includes('Vocabulary size')")
             page.press("Submit")
             wait_until(made, "the form has made a run")
             (flow_run,) = made()
