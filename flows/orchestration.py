@@ -72,7 +72,8 @@ class PrefectRun(Listener):
             except BaseException as error:
                 errors.append(error)
                 raise
-            return Completed(message=f"{len(self.builder.results)} stages")
+            verdict = self.run.data.get("verdict")
+            return Completed(message=verdict_sentence(verdict) if verdict else f"{len(self.builder.results)} stages")
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
         try:
@@ -203,6 +204,24 @@ class PrefectRun(Listener):
                 )
             )
 
+    def _tell_asset(self, result: StageResult) -> None:
+        """Lineage as Prefect's assets have it: an asset a stage of a recipe, made anew from those that it read."""
+        from prefect.events import emit_event
+
+        def asset(stage: str) -> dict[str, str]:
+            return {"prefect.resource.id": f"llmill://{self.run.data['recipe_name']}/{stage}"}
+
+        assert result.artifact is not None and result.record is not None
+        read = dict.fromkeys(name.partition("/")[0] for name in result.record["identity"]["inputs"])
+        self._safely(
+            lambda: emit_event(
+                "prefect.asset.materialization.succeeded",
+                asset(result.stage) | {"prefect.resource.name": result.stage},
+                related=[asset(stage) | {"prefect.resource.role": "asset"} for stage in read],
+                payload={"digest": result.artifact.digest, "run": self.run.name},
+            )
+        )
+
     def progressed(self, stage: str, progress: Progress) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
         from prefect.logging import get_run_logger
@@ -226,6 +245,8 @@ class PrefectRun(Listener):
 
         if result.stage in self._bars and result.outcome == "built":
             self._safely(lambda: update_progress_artifact(self._bars[result.stage][0], 100.0))
+        if result.outcome == "built":
+            self._tell_asset(result)
 
         rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
         rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})

@@ -65,7 +65,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
     try:
         prefect_log, mlflow_log = home / "prefect" / "ui.log", home / "mlflow" / "ui.log"
         worker_log = home / "prefect" / "worker.log"
-        _say(f"starting the servers of {home} (10 to 30 s; the first time they make their databases)")
+        _say("starting Prefect's server and MLflow's: 10 to 30 s (the first time they make\ntheir databases)")
         with locked(home / "prefect" / "start.lock"):
             prefect = start_server(home, prefect_port, prefect_log, pages=True, host=host)
             processes.append(prefect)

@@ -110,6 +110,15 @@ def test_the_form_fits_two_screens_refuses_beside_the_field_and_keeps_the_typed_
         body = {"artifacts": {"flow_run_id": {"any_": [row["id"]]}, "type": {"any_": ["progress"]}}}
         bars = operator.api("artifacts/filter", body)
         assert {bar["key"] for bar in bars} >= {"release-progress"} and {bar["data"] for bar in bars} == {100.0}
+        made_anew = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+        wait_until(lambda: len(operator.api("events/filter", made_anew)["events"]) == 9, "an asset a stage")
+        lineage = {
+            event["resource"]["prefect.resource.id"]: {
+                one["prefect.resource.id"] for one in event["related"] if one["prefect.resource.role"] == "asset"
+            }
+            for event in operator.api("events/filter", made_anew)["events"]
+        }
+        assert lineage["llmill://smoke/tokenize"] == {"llmill://smoke/filter", "llmill://smoke/tokenizer"}
         logs = operator.api("logs/filter", {"logs": {"flow_run_id": {"any_": [row["id"]]}}, "limit": 200})
         assert any("steps  loss" in line["message"] for line in logs)
 
