@@ -17,6 +17,7 @@ from tasks.stage import Decision
 
 LAST_BUILDS = 5  # code and machine change: older ones tell little
 LEAST_SPREAD = 0.2  # of one build nobody knows how much its time varies
+MOST_SPREAD = 1.0  # beyond it the expectation says nothing: only the end of the range does
 FOREIGN_SPREAD = 1.0  # seconds of another machine: from half to twice as long
 SCALED = ("deduplicate", "filter", "tokenizer", "tokenize", "pretrain", "finetune", "evaluate")
 SOURCES = ("files", "docstrings", "synthetic")  # of collect: the time of one tells nothing of another
@@ -41,6 +42,12 @@ class Estimate:
 
 
 NOTHING = Estimate(0.0, 0.0, 0.0)
+
+
+def total(parts: Sequence[Estimate]) -> Estimate:
+    """What all of them take together."""
+    seconds, low, high = (sum(getattr(part, name) for part in parts) for name in ("seconds", "low", "high"))
+    return Estimate(seconds, low, high)
 
 
 def estimates(store: Store, decisions: Sequence[Decision]) -> list[Estimate | None]:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from flows.estimates import Estimate
+from flows.columns import NAMES
+from flows.estimates import MOST_SPREAD, Estimate, total
 from flows.plan import PlannedStage
+from flows.reasons import reason_lines, reasons_text
 from storage.errors import OutputError
 from tasks.attempts import Retry
 from tasks.config import StageConfig
@@ -24,25 +26,33 @@ PIPE_SECONDS = 15.0  # between two progress lines in a pipe
 
 def plan_text(plan: Sequence[PlannedStage]) -> str:
     """The plan as a table: stage, what, estimate, reasons (one a line)."""
-    lines = [f"{'stage':<12}{'will':<6}{'about':>10}{'':6} why"]
+    lines = [f"{'stage':<{NAMES}}{'will':<6}{'about':>10}{'':6} why"]
     for line in plan:
-        first, *more = line.decision.why
-        if line.decision.will == "maybe" and more:
-            first, more = f"{first}, and {len(more)} more", []
-        lines.append(f"{line.stage:<12}{line.decision.will:<6}{about(line.estimate):<16} {first}")
-        lines += [f"{'':<35}{reason}" for reason in more]
-    known = [line.estimate for line in plan if line.estimate is not None]
-    unknown = len(plan) - len(known)
-    seconds, low, high = (sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
-    total = "time unknown"
-    if seconds or not unknown:
-        total = f"at most about {duration(seconds)}" + (f" ({duration(low)} to {duration(high)})" if seconds else "")
-        total += f" and {unknown} unknown" if unknown else ""
+        head = f"{line.stage:<{NAMES}}{line.decision.will:<6}{about(line.estimate):<16} "
+        lines += reason_lines(line.decision, head)
     builds = sum(line.decision.will == "build" for line in plan)
     maybes = sum(line.decision.will == "maybe" for line in plan)
     lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")
-    lines.append(total)
+    lines.append(_total_text(plan, maybes))
     return "\n".join(lines)
+
+
+def _total_text(plan: Sequence[PlannedStage], maybes: int) -> str:
+    """How long all of it takes; where some of it is not known, how long the rest takes, for that is no bound."""
+    working = [line.estimate for line in plan if line.decision.will != "reuse"]
+    known = [estimate for estimate in working if estimate is not None]
+    unknown = len(working) - len(known)
+    if unknown and not known:
+        return "time unknown"
+    expected = total(known)
+    text = expectation(expected)
+    if expected.seconds and expected.spread <= MOST_SPREAD:
+        text += f" ({duration(expected.low)} to {duration(expected.high)})"
+    if unknown:
+        return f"{text} for {len(known)} stage{'s' * (len(known) != 1)}, {unknown} unknown"
+    if text.startswith("up to"):
+        return text
+    return f"at most about {text}" if maybes else f"about {text}"
 
 
 def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:
@@ -51,10 +61,19 @@ def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:
 
 
 def about(estimate: Estimate | None) -> str:
-    """An expectation and its spread: `1 min 48 s ±20%`."""
-    if estimate is None or not estimate.seconds:
-        return f"{duration(estimate.seconds if estimate else None):>10}"
-    return f"{duration(estimate.seconds):>10} ±{100 * estimate.spread:.0f}%"
+    """An expectation and its spread, in 16 columns: `1 min 48 s ±20%`; `up to 42 s` where it may be anything below."""
+    if estimate is None or not estimate.seconds or estimate.spread > MOST_SPREAD:
+        return f"{expectation(estimate):>10}"
+    return f"{rough_duration(estimate.seconds):>10} ±{100 * estimate.spread:.0f}%"
+
+
+def expectation(estimate: Estimate | None) -> str:
+    """The time that is expected, or the longest where the range is so wide that its middle says nothing."""
+    if estimate is None:
+        return duration(None)
+    if estimate.spread > MOST_SPREAD:
+        return f"up to {rough_duration(estimate.high)}"
+    return rough_duration(estimate.seconds)
 
 
 def duration(seconds: float | None) -> str:
@@ -69,6 +88,15 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def rough_duration(seconds: float) -> str:
+    """A duration in at most ten columns: from ten minutes on without seconds, from ten hours on without minutes."""
+    if round(seconds) < 600:
+        return duration(seconds)
+    if round(seconds) < 3600:
+        return f"{round(seconds / 60)} min"
+    return duration(seconds) if seconds < 36_000 else f"{round(seconds / 3600)} h"
 
 
 def size(count: float) -> str:
@@ -182,7 +210,7 @@ class Terminal(Listener):
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         self._last = time.monotonic()
-        self._draw(f"{stage.name:<12}building: {'; '.join(decision.why)}")
+        self._draw(f"{stage.name:<12}building: {reasons_text(decision)}")
 
     def waits(self, stage: str, holder: str) -> None:
         self._draw(f"{stage:<12}waiting: {holder}")

@@ -1,6 +1,7 @@
 """The plan's estimates: scaled by the work, with a spread, unknown where nothing is known, judged afterwards."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flows.estimates import Estimate
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import load_recipe
-from flows.text import plan_text
+from flows.text import about, duration, plan_text
 from storage.store import Store
 from tasks.engine import Options
 
@@ -72,7 +73,41 @@ def test_what_is_unknown_beside_reuses_is_no_bound(smoke_home: Path) -> None:
     Store(smoke_home).record_build({**json.loads(path.read_text()), "resumed": True})
     lines = list(plan(smoke_home, "finetune.seed=7").values())[:7]
     assert plan_text(lines).endswith("time unknown")
-    assert plan_text(lines[:6]).endswith("at most about 0.0 s")
+    assert plan_text(lines[:6]).endswith("\nabout 0.0 s")
+
+
+def total_of(home: Path, *settings: str, recipe: str = "smoke") -> str:
+    return plan_text(list(plan(home, *settings, recipe=recipe).values())).splitlines()[-1]
+
+
+def test_what_is_known_beside_what_is_not_is_no_bound_either(smoke: tuple[Path, dict[str, Any]]) -> None:
+    lines = list(plan(smoke[0], recipe="quick").values())
+    known = [line for line in lines if line.estimate is not None]
+    assert 0 < len(known) < len(lines)
+    total = plan_text(lines).splitlines()[-1]
+    assert re.fullmatch(rf"[\d.a-z ]+ \(.+ to .+\) for {len(known)} stages, {len(lines) - len(known)} unknown", total)
+    assert "at most" not in total
+
+
+def test_a_bound_is_told_only_where_all_is_known_and_some_may_be_reused(smoke_home: Path) -> None:
+    assert total_of(smoke_home, "filter.min_words=20").startswith("at most about ")
+    assert re.fullmatch(r"about [\d.]+ s \(.+ to .+\)", total_of(smoke_home, "release.description=other"))
+
+
+def test_a_wide_range_is_told_by_its_end(smoke: tuple[Path, dict[str, Any]]) -> None:
+    """A step of training costs little beside what is fixed, and how much that is nobody knows."""
+    lines = plan(smoke[0], "pretrain.steps=1")
+    assert estimate(lines["pretrain"]).spread > 10
+    shown = next(line for line in plan_text(list(lines.values())).splitlines() if line.startswith("pretrain"))
+    assert f"up to {duration(estimate(lines['pretrain']).high)}" in shown and "±" not in shown
+
+
+@pytest.mark.parametrize("seconds", [0.0, 9.96, 59.7, 599.4, 599.6, 3599.9, 35_999, 36_001, 9e5])
+@pytest.mark.parametrize("spread", [0.0, 0.2, 1.0, 30.0])
+def test_every_estimate_fits_its_column_and_none_is_absurd(seconds: float, spread: float) -> None:
+    shown = about(Estimate(seconds, seconds / (1 + spread), seconds * (1 + 2 * spread)))
+    assert len(shown) <= 16, shown
+    assert all(int(share) <= 100 for share in re.findall(r"±(\d+)%", shown)), shown
 
 
 def test_a_reuse_takes_no_time_and_other_sources_tell_nothing(smoke: tuple[Path, dict[str, Any]]) -> None:
