@@ -1,9 +1,9 @@
 """Text in 80 columns, for everything that is printed for a person."""
 
 import textwrap
-from collections.abc import Iterable
 
 WIDTH = 80
+_TOGETHER = "\x1f"  # stands for a space at which no line ends
 NAMES = 12  # columns of the names of stages and lines, in front of what is said of them
 
 
@@ -24,19 +24,9 @@ def wrapped(text: str, first: str = "", rest: str | None = None, *, most: int | 
         max_lines=most,
         placeholder=" ...",
     )
-    return lines or [first.rstrip()]
+    return [line.replace(_TOGETHER, " ") for line in lines] or [first.rstrip()]
 
 
-def wrapped_paragraphs(text: str, first: str = "") -> list[str]:
-    """Each line of a text by itself, with the indent that it has."""
-    lines: list[str] = []
-    for number, line in enumerate(text.split("\n")):
-        told = line.lstrip(" ")
-        indent = " " * (len(line) - len(told))
-        lines += wrapped(told, first + indent if number == 0 else indent, indent or "  ")
-    return lines
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names in a message: `collect, filter`; `none` where there are none."""
-    return ", ".join(names) or "none"
+def unbroken(text: str) -> str:
+    """A command, for `wrapped`: it stays on one line."""
+    return text.replace(" ", _TOGETHER)

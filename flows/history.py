@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.text import clipped, duration, when
+from flows.text import clipped, digits_of, duration, when
 
 LEGEND = (
     "new: stages built of those reached. Scores in bits per byte: base and tuned\n"
@@ -20,7 +20,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
         f"{'base':>6}{'tuned':>6}{'answers':>8}"
     ]
     lines += [_line(run) for run in runs]
-    names = [_digits(run) for run in runs[-2:]]
+    names = [digits_of(run) for run in runs[-2:]]
     example = f"llmill diff {' '.join(names)}" if len(names) == 2 else f"llmill inspect {names[0]}/filter"
     return "\n".join([*lines, "", LEGEND, example])
 
@@ -30,7 +30,7 @@ def _line(run: Mapping[str, Any]) -> str:
     new = f"{outcomes.count('built')}/{len(outcomes) - outcomes.count('skipped')}"
     time = duration(run["seconds"]) if "seconds" in run else ""
     scores = {name: f"{value:.2f}" for name, value in headline(run).items()}
-    line = f"{_digits(run):<5}{when(run['started']):<17}{clipped(run.get('recipe_name', ''), 9):<10}"
+    line = f"{digits_of(run):<5}{when(run['started']):<17}{clipped(run.get('recipe_name', ''), 9):<10}"
     line += f"{run['status']:<12}{time:>10}{new:>6}"
     line += f"{scores.get('base', ''):>6}{scores.get('tuned', ''):>6}{scores.get('answers', ''):>8}"
     return line.rstrip()
@@ -49,7 +49,3 @@ def headline(run: Mapping[str, Any]) -> dict[str, float]:
 
 def _is_evaluation(row: Mapping[str, Any]) -> bool:
     return row["stage"] == "evaluate" and "artifact" in row
-
-
-def _digits(run: Mapping[str, Any]) -> str:
-    return str(run["run"].rpartition("-")[2])

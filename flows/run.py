@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flows.build import BUILD
+from flows.ending import ending_lines
 from flows.foresight import Foresight
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
-from flows.text import Terminal, duration, plan_text
-from flows.verdict import PROMOTED, verdict_lines
+from flows.text import Terminal, plan_text
+from flows.verdict import PROMOTED
 from storage.artifacts import Artifact, Part
 from storage.errors import StoreError, refusal
 from storage.home import prepare_home
@@ -28,7 +29,6 @@ from tasks.losses import notices_of
 from tasks.stage import Decision, Engine, Stage
 
 SHARD_COUNTS = ("shards_built", "shards_reused")
-NOTICES_AT_END = 5  # said again at the end of a run
 
 Result = dict[str, Any]
 Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
@@ -96,7 +96,7 @@ def execute(
             run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
         for warning in run.data.get("warnings", []):
             print(warning, file=out)
-        _say_end(run.data, builder.results, report, out)
+        print("\n".join(ending_lines(run.data, builder.results, report, error)), file=out, flush=True)
         told = ("status", "seconds", "stages", "verdict")
         result = {"run": run.name, **{name: run.data[name] for name in told if name in run.data}}
         return result | {"report": str(report) if report else None}, error
@@ -331,42 +331,3 @@ def _status(results: Sequence[StageResult], error: BaseException | None) -> str:
     if error is not None:
         return FAILED
     return REUSED if all(result.outcome == "reused" for result in results) else COMPLETED
-
-
-def _hit(data: Mapping[str, Any]) -> str:
-    """How good the plan's estimates were, where all that was built had one."""
-    rows = [row for row in data["stages"] if row["outcome"] == "built"]
-    if not rows or not all("estimate_seconds" in row for row in rows):
-        return ""
-    took, planned = (sum(row[name] for row in rows) for name in ("seconds", "estimate_seconds"))
-    return f"; building took {duration(took)}, planned were {duration(planned)}"
-
-
-def _say_end(data: Mapping[str, Any], results: Sequence[StageResult], report: Path | None, out: TextIO) -> None:
-    built = sum(result.outcome == "built" for result in results)
-    reused = sum(result.outcome == "reused" for result in results)
-    notices = [notice for result in results for notice in notices_of(result.summary)]
-    counts = f"{built} built, {reused} reused" + (
-        f", {len(notices)} notice{'s' * (len(notices) != 1)}" if notices else ""
-    )
-    print(f"\n{data['status']} in {duration(data['seconds'])}: {counts}{_hit(data)}", file=out)
-    for notice in notices[:NOTICES_AT_END]:
-        print(f"notice      {notice}", file=out)
-    if len(notices) > NOTICES_AT_END:
-        print(f"notice      and {len(notices) - NOTICES_AT_END} more above and in the report", file=out)
-    for line in verdict_lines(data["verdict"]) if "verdict" in data else ():
-        print(line, file=out)
-    release = next((result for result in results if result.stage == "release" and result.artifact), None)
-    if release is not None and release.artifact is not None:
-        print(f"release     {release.artifact['release'].path}", file=out)
-        prompt = "delete_user(user_id)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
-        print(f'try         llmill generate "{prompt}"', file=out)
-    if report is not None:
-        print(f"report      {report}", file=out)
-    if "prefect" in data:
-        print(f"prefect     {data['prefect']['url']}", file=out)
-    if "mlflow" in data and data["mlflow"]["run"]:
-        print(f"mlflow      {data['mlflow']['url']}", file=out)
-    if "prefect" in data or "mlflow" in data:
-        print("pages       llmill ui", file=out)
-    out.flush()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from flows.columns import NAMES
+from flows.columns import NAMES, WIDTH, wrapped
 from flows.estimates import MOST_SPREAD, Estimate, total
 from flows.plan import PlannedStage
 from flows.reasons import reason_lines, reasons_text
@@ -56,8 +56,8 @@ def _total_text(plan: Sequence[PlannedStage], maybes: int) -> str:
 
 
 def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:
-    """What the stages that will be reused have to say, a line each."""
-    return [f"notice      {notice}" for line in plan for notice in line.notices]
+    """What the stages that will be reused have to say."""
+    return [told for line in plan for notice in line.notices for told in wrapped(notice, f"{'notice':<{NAMES}}")]
 
 
 def about(estimate: Estimate | None) -> str:
@@ -113,6 +113,11 @@ def when(timestamp: str) -> str:
     return timestamp[:16].replace("T", " ")
 
 
+def digits_of(run: Mapping[str, Any]) -> str:
+    """The four digits that name a run to the commands."""
+    return str(run["run"].rpartition("-")[2])
+
+
 def clipped(value: Any, columns: int) -> str:
     """A value on one line of at most so many columns."""
     text = " ".join(str(value).split())
@@ -123,9 +128,9 @@ def live_line(text: str) -> None:
     """Replace the live line on a terminal's stderr, or take it away; in a pipe a line of its own."""
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
-        print("\r\x1b[2K" + text[: width - 1], end="", file=sys.stderr, flush=True)
+        print("\r\x1b[2K" + text[: min(width - 1, WIDTH)], end="", file=sys.stderr, flush=True)
     elif text:
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(wrapped(text, rest=" " * NAMES)), file=sys.stderr, flush=True)
 
 
 def figure(value: Any) -> str:
@@ -140,7 +145,7 @@ def figure(value: Any) -> str:
 
 
 def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
-    """The first figures of a summary, as many as fit; nested ones and the rest are left to `inspect`."""
+    """The first figures of a summary, about two lines of them; nested ones and the rest are left to `inspect`."""
     line = ""
     for name, value in summary.items():
         if isinstance(value, (dict, list)):
@@ -210,22 +215,22 @@ class Terminal(Listener):
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         self._last = time.monotonic()
-        self._draw(f"{stage.name:<12}building: {reasons_text(decision)}")
+        self._draw(f"{stage.name:<{NAMES}}building: {reasons_text(decision)}")
 
     def waits(self, stage: str, holder: str) -> None:
-        self._draw(f"{stage:<12}waiting: {holder}")
+        self._draw(f"{stage:<{NAMES}}waiting: {holder}")
 
     def progressed(self, stage: str, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._last < (LIVE_SECONDS if self._live else PIPE_SECONDS):
             return
         self._last = now
-        self._draw(f"{stage:<12}{progress_text(progress)}")
+        self._draw(f"{stage:<{NAMES}}{progress_text(progress)}")
 
     def retrying(self, retry: Retry) -> None:
         self.clear()
-        text = f"{retry.stage:<12}retry {retry.number} of {retry.of} in {duration(retry.seconds)}: {retry.error}"
-        print(text, file=self.out, flush=True)
+        text = f"retry {retry.number} of {retry.of} in {duration(retry.seconds)}: {retry.error}"
+        self._say(wrapped(text, f"{retry.stage:<{NAMES}}"))
 
     def finished(self, result: StageResult) -> None:
         self.clear()
@@ -235,9 +240,12 @@ class Terminal(Listener):
         if result.outcome == "built":
             head = "".join(f"{fact}, " for fact in effort(result))
             tail = head + figures(result.summary, SHOWN_COLUMNS - len(head))
-        print(f"{result.stage:<12}{result.outcome:<8}{duration(result.seconds):>12}  {tail}", file=self.out, flush=True)
+        self._say(wrapped(tail, f"{result.stage:<{NAMES}}{result.outcome:<8}{duration(result.seconds):>11}  "))
         for notice in notices_of(result.summary):
-            print(f"{'':<12}notice: {notice}", file=self.out, flush=True)
+            self._say(wrapped(f"notice: {notice}", " " * NAMES))
+
+    def _say(self, lines: Sequence[str]) -> None:
+        print("\n".join(lines), file=self.out, flush=True)
 
     def _draw(self, line: str) -> None:
         live_line(line)

@@ -1,8 +1,9 @@
 """The verdict of a retraining, as its run file holds it, in words. `flows/retraining.py` makes it."""
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from flows.columns import NAMES, wrapped
 
 PROMOTED = ("promoted", "first", "replaced")
 HEADS = {
@@ -34,7 +35,8 @@ def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
 def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
     """The verdict for a terminal: the decision, then its reasons, a line each."""
     reasons: list[str] = verdict["reasons"]
-    return [f"{'verdict':<12}{HEADS[verdict['decision']]}", *(line for reason in reasons for line in indented(reason))]
+    head = wrapped(HEADS[verdict["decision"]], f"{'verdict':<{NAMES}}")
+    return [*head, *(line for reason in reasons for line in indented(reason))]
 
 
 def verdict_sentence(verdict: Mapping[str, Any]) -> str:
@@ -44,4 +46,4 @@ def verdict_sentence(verdict: Mapping[str, Any]) -> str:
 
 def indented(text: str) -> list[str]:
     """A text under the column of names, in 80 columns."""
-    return textwrap.wrap(text, 80, initial_indent=" " * 12, subsequent_indent=" " * 12, break_long_words=False)
+    return wrapped(text, " " * NAMES)

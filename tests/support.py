@@ -104,6 +104,11 @@ def llmill(
     )
 
 
+def unwrapped(text: str) -> str:
+    """What was printed in 80 columns, as one line."""
+    return " ".join(text.split())
+
+
 class Command:
     """Runs commands in this process: `status, out, err = command("runs", home=home)`."""
 

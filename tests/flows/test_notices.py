@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 from pydantic import Field
+from support import unwrapped
 
 from flows.difference import compare_runs
 from flows.inspection import describe, inspect_text
@@ -54,9 +55,10 @@ def test_a_notice_stands_under_its_stage_and_at_the_end(home: Path) -> None:
     lines = said.splitlines()
     line = next(number for number, line in enumerate(lines) if line.startswith("sift        built"))
     assert lines[line].endswith("  words 7")  # the list is no figure
-    assert lines[line + 1] == f"            notice: {NOTICE}"
+    assert unwrapped("\n".join(lines[line + 1 : line + 3])) == f"notice: {NOTICE}"
     end = next(number for number, line in enumerate(lines) if line.startswith("completed"))
-    assert "1 built, 0 reused, 1 notice" in lines[end] and lines[end + 1] == f"notice      {NOTICE}"
+    assert "1 built, 0 reused, 1 notice" in lines[end]
+    assert unwrapped("\n".join(lines[end + 1 : end + 3])) == f"notice {NOTICE}"
     assert row["notices"] == [NOTICE]
 
 
@@ -66,7 +68,7 @@ def test_a_run_that_reuses_says_it_again_and_its_plan_too(home: Path) -> None:
     assert (before[0].record()["notices"], notice_lines(before)) == ([], [])
     run()
     plan = make_plan(Store(home), recipe, Options(), pipeline())
-    assert plan[0].record()["notices"] == [NOTICE] and notice_lines(plan) == [f"notice      {NOTICE}"]
+    assert plan[0].record()["notices"] == [NOTICE] and unwrapped(" ".join(notice_lines(plan))) == f"notice {NOTICE}"
     changed = make_plan(Store(home), recipe, Options(), pipeline(2))
     assert changed[0].decision.will == "build" and changed[0].record()["notices"] == []  # of other settings
     said, row = run()
@@ -90,6 +92,6 @@ def test_pages_and_figures(home: Path) -> None:
     assert "2 notices" in header and "source &lt;old&gt;" in header and "<old>" not in page
     assert f"- {NOTICE}" in markdown_summary(store, latest, report, None)
     text = inspect_text(describe(store, "latest/sift"))
-    assert f"  notice: {NOTICE}" in text and "notices  " not in text
+    assert f"notice: {NOTICE}" in unwrapped(text) and "notices  " not in text
     first = next(run for run in store.builds_of("sift") if run["identity"]["config"]["notices"] == 1)["run"]
     assert [stage["figures"] for stage in compare_runs(store, first, "latest")["stages"]] == [[]]
