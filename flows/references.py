@@ -7,12 +7,13 @@ from typing import Any
 
 from flows.text import live_line, size
 from storage.artifacts import Artifact, Part, StoredFile
-from storage.errors import DataError
+from storage.errors import DataError, did_you_mean
 from storage.runs import find_run, runs
 from storage.store import Store
 from tasks.engine import SHOWN_TRANSFER_BYTES
 
 _DIGEST = re.compile(r"[0-9a-f]{4,64}")
+SHOWN_FILES = 10
 HOW = "Use RUN/STAGE, latest/STAGE or the start of a digest, and /PART for one part"
 
 
@@ -36,7 +37,7 @@ def resolve(store: Store, reference: str) -> Found:
         )
         return _within(artifact, rest, reference)
     if head == "latest" or _names_run(store, head):
-        raise DataError(f"{reference}: names a run. Name a stage of it too: {_stages(find_run(store.home, head))}")
+        raise DataError(f"{reference}: names a run. Name a stage of it too: {_stages_text(find_run(store.home, head))}")
     if not _DIGEST.fullmatch(head):
         raise DataError(f"{reference}: neither a run nor a digest (four hexadecimal digits or more). {HOW}")
     return _by_digest(store, head, rest, reference)
@@ -107,12 +108,15 @@ def _within(artifact: Artifact, rest: list[str], reference: str) -> Found:
         if file.name == name:
             return Found(artifact, part, file)
     names = [file.name for file in part.files]
-    raise DataError(f"{reference}: the part has no file {name!r}. Files: {', '.join(names[:10])}")
+    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
+    near = did_you_mean(name, names)
+    raise DataError(f"{reference}: the part has no file {name!r}{near}. Files: {', '.join(names[:SHOWN_FILES])}{more}")
 
 
 def _part(artifact: Artifact, name: str, reference: str) -> Part:
     if name not in artifact.parts:
-        raise DataError(f"{reference}: {artifact.stage} has no part {name!r}. Parts: {', '.join(artifact.parts)}")
+        near, parts = did_you_mean(name, artifact.parts), ", ".join(artifact.parts)
+        raise DataError(f"{reference}: {artifact.stage} has no part {name!r}{near}. Parts: {parts}")
     return artifact[name]
 
 
@@ -128,7 +132,8 @@ def stage_row(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
     for row in run["stages"]:
         if row["stage"] == stage and "artifact" in row:
             return row
-    raise DataError(f"run {run['run']} has no artifact of {stage!r}. It has: {_stages(run)}")
+    near = did_you_mean(stage, _stages(run))
+    raise DataError(f"run {run['run']} has no artifact of {stage!r}{near}. It has: {_stages_text(run)}")
 
 
 def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -141,5 +146,10 @@ def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
     return next((record for record in reversed(store.builds_of(kind)) if record["artifact"] == digest), None)
 
 
-def _stages(run: Mapping[str, Any]) -> str:
-    return ", ".join(row["stage"] for row in run["stages"] if "artifact" in row) or "none"
+def _stages(run: Mapping[str, Any]) -> list[str]:
+    """The stages of a run that have an artifact."""
+    return [row["stage"] for row in run["stages"] if "artifact" in row]
+
+
+def _stages_text(run: Mapping[str, Any]) -> str:
+    return ", ".join(_stages(run)) or "none"

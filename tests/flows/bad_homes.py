@@ -177,7 +177,26 @@ REFERENCES = (
         _add_run("smoke-2"),
         OWN,
     ),
-    BadInput("unknown stage of a run", "inspect latest/filtr", ("no artifact of 'filtr'", "filter")),
+    BadInput(
+        "unknown stage of a run",
+        "inspect latest/tokenzier",
+        ("no artifact of 'tokenzier' (did you mean 'tokenizer'?)", "It has: collect, deduplicate, filter"),
+    ),
+    BadInput(
+        "unknown stage to explain up to",
+        "explain latest/fliter 12",
+        ("no artifact of 'fliter' (did you mean 'filter'?)", "It has: collect"),
+    ),
+    BadInput(
+        "unknown part",
+        "inspect latest/filter/ledgr",
+        ("filter has no part 'ledgr' (did you mean 'ledger'?)", "Parts: documents, ledger, pairs, signals"),
+    ),
+    BadInput(
+        "unknown file of a part",
+        "cat latest/pretrain/model/confg.json",
+        ("no file 'confg.json' (did you mean 'config.json'?)", "Files: config.json, model.safetensors"),
+    ),
     BadInput(
         "stage that failed",
         "inspect bad/filter",

@@ -76,9 +76,10 @@ OPTIONS = (
     _set("--set of an entry that is not there", "collect.files.0.path=x", "collect.files.0.path=x", "collect.files"),
     _set("--set below a number", "pretrain.steps.x=3", "--set pretrain.steps.x=3", "pretrain.steps has no fields"),
     _set("--set of bad YAML", "collect.files=[", "--set collect.files=[", "not valid YAML"),
-    BadInput("unknown stage for --to", "run smoke --to filtr", ("--to filtr", "did you mean 'filter'")),
-    BadInput("unknown stage for --force", "plan smoke --force finetun", ("--force finetun", "did you mean 'finetune'")),
-    BadInput("unknown stage for --keep", "plan smoke --keep x", ("--keep x", "collect, deduplicate")),
+    BadInput("unknown stage for --to", "run smoke --to tokeniser", ("--to tokeniser", "did you mean 'tokenizer'")),
+    BadInput("unknown stage for --force", "plan smoke --force pretran", ("--force pretran", "did you mean 'pretrain'")),
+    BadInput("unknown stage for --keep", "plan smoke --keep x", ("--keep x", "Stages: collect, deduplicate")),
+    BadInput("misspelt stage for --keep", "plan smoke --keep fliter", ("--keep fliter", "did you mean 'filter'")),
     BadInput("--force and --keep", "run smoke --force filter --keep filter", ("--force filter", "exclude each other")),
     BadInput(
         "--force behind --to",
