@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from flows.columns import NAMES, WIDTH, wrapped
+from flows.columns import NAMES, WIDTH, unbroken, wrapped
 from flows.estimates import MOST_SPREAD, Estimate, total
 from flows.plan import PlannedStage
 from flows.reasons import reason_lines, reasons_text
@@ -145,13 +145,13 @@ def figure(value: Any) -> str:
 
 
 def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
-    """The first figures of a summary, about two lines of them; nested ones and the rest are left to `inspect`."""
+    """The first figures of a summary for `wrapped`, as many as fit; nested ones and the rest are left to `inspect`."""
     line = ""
     for name, value in summary.items():
         if isinstance(value, (dict, list)):
             continue
         longer = f"{line}, " if line else ""
-        longer += f"{name.replace('_', ' ')} {figure(value)}"
+        longer += unbroken(f"{name.replace('_', ' ')} {figure(value)}")
         if line and len(longer) > columns:
             break
         line = longer

@@ -19,6 +19,16 @@ HEADS = {
 REJECTED = ("kept", "declined", "refused", "spared")
 
 
+def is_retraining(run: Mapping[str, Any]) -> bool:
+    """Whether a run compares a candidate with the champion, as far as it came."""
+    return run.get("pipeline") == "retrain" or bool(decision_of(run))
+
+
+def decision_of(run: Mapping[str, Any]) -> str:
+    """What a retraining came to, a key of HEADS; empty for a run that decided nothing."""
+    return str((run.get("verdict") or {}).get("decision", ""))
+
+
 def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
     """The digests of releases that retrainings have made and not promoted, of all runs; not what others made too."""
     made: set[str] = set()

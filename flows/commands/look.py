@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from flows.commands.options import add_json_option, between, print_json
+from storage.runs import STATUSES
 
 REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after it names one part, /FILE one file."
 
@@ -16,7 +17,19 @@ def add_commands(commands: Any) -> None:
         "runs",
         help="what ran: when, recipe, status, built and reused",
         description="What ran, the newest last: when, recipe, status, time, stages built of those reached, and the "
-        "headline scores in bits per byte. The four digits in front name a run to the other commands.",
+        "headline scores in bits per byte. Of a retraining its verdict too, and the scores are its candidate's. The "
+        "four digits in front name a run to the other commands.",
+    )
+    runs.add_argument("--limit", type=between(1, 1_000_000, int), metavar="N", help="the newest N (default: all)")
+    runs.add_argument(
+        "--status",
+        action="append",
+        default=[],
+        metavar="STATUS",
+        help=f"only such runs; can be repeated: {', '.join(STATUSES)}",
+    )
+    runs.add_argument(
+        "--recipe", action="append", default=[], metavar="NAME", help="only runs of this recipe; can be repeated"
     )
     add_json_option(runs, "one JSON list on stdout")
     runs.set_defaults(command=_runs)
@@ -91,7 +104,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from flows.history import runs_text
+    from flows.history import chosen_runs, runs_text
     from storage.home import home
     from storage.runs import damaged_runs, runs
     from storage.shared import open_store
@@ -100,10 +113,13 @@ def _runs(options: argparse.Namespace) -> int:
     known = runs(home())
     for path in damaged_runs(home()):
         print(f"{path}: not a run file that this llmill can read: passed over", file=sys.stderr)
+    chosen = chosen_runs(known, options.status, options.recipe, options.limit)
     if options.json:
-        print_json(known)
+        print_json(chosen)
+    elif chosen:
+        print(runs_text(chosen))
     else:
-        print(runs_text(known))
+        print(f"none of {len(known)} runs is so" if known else "no run yet; start one with `llmill run`")
     return 0
 
 

@@ -24,7 +24,7 @@ from flows.report.record import (
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
-from flows.report.verdict import judged
+from flows.report.verdict import judged, model_shown
 from flows.report.view import RunView
 from flows.report.wording import (
     MODEL_NAMES,
@@ -95,6 +95,7 @@ def _sections(view: RunView) -> dict[str, Any]:
         "headlines": headlines(scores),
         "verdict": verdict_text,
         "judged": judged(view.run.get("verdict")),
+        "shown": model_shown(view.run),
         "plan": plan_rows(view),
         "flow": document_flow(view).stages,
         "pairs": pair_flow(view),

@@ -6,7 +6,7 @@ from typing import Any
 
 from flows.report.record import key_facts, notices_in
 from flows.report.scores import headlines, read_scores
-from flows.report.verdict import judged
+from flows.report.verdict import judged, model_shown
 from flows.report.view import RunView
 from flows.report.wording import MODEL_NAMES, score_figure, size, verdict_text
 from flows.text import duration, figure
@@ -29,7 +29,8 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         interval = (
             f"{score_figure(score, score.low)} to {score_figure(score, score.high)}" if score.low is not None else ""
         )
-        what = f"{title}, {MODEL_NAMES.get(score.model, score.model)} ({unit})"
+        whose = "candidate, " if model_shown(run) else ""
+        what = f"{title}, {whose}{MODEL_NAMES.get(score.model, score.model)} ({unit})"
         rows.append(f"| {what} | {score_figure(score)} | {interval} | {verdict_text(score)} |")
     if rows:
         lines.append("\n".join(["| figure | value | 95 % interval | beside |", "|---|---|---|---|", *rows]))

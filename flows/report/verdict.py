@@ -4,9 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.text import figure
-from flows.verdict import HEADS
+from flows.verdict import HEADS, is_retraining
 
 MISSING = "–"
+
+
+def model_shown(run: Mapping[str, Any]) -> str:
+    """Whose figures the report of a retraining shows outside the verdict; empty for any other run."""
+    if not is_retraining(run):
+        return ""
+    verdict = run.get("verdict") or {}
+    same = verdict.get("candidate") and verdict["candidate"] == verdict["champion"]
+    return "the candidate, which is the champion itself" if same else "the candidate"
 
 
 def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -16,6 +25,7 @@ def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
     head = HEADS[verdict["decision"]]
     compared = [(verdict.get("figure", {}), False), *((guard, True) for guard in verdict.get("guards", []))]
     return {
+        "decision": verdict["decision"],
         "head": head[0].upper() + head[1:].replace("`", "") + ".",
         "reasons": verdict["reasons"],
         "champion_run": verdict.get("champion_run") if "confidence" in verdict else None,

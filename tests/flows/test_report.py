@@ -258,6 +258,29 @@ def test_a_finding_has_no_verdict() -> None:
     assert Score.model_validate(line).verdict == "worse"
 
 
+@pytest.mark.parametrize(
+    ("candidate", "decision", "whose"),
+    [
+        ("1", "promoted", "the candidate"),
+        ("1", "kept", "the candidate"),
+        ("2", "kept", "the candidate, which is the champion itself"),
+    ],
+)
+def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
+    candidate: str, decision: str, whose: str, smoke: Smoke
+) -> None:
+    view = view_of(smoke[0])
+    verdict = {"decision": decision, "reasons": ["so it is"], "candidate": candidate, "champion": "2"}
+    retraining = RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})
+    page = Checked(render(retraining))
+    page.check_structure()
+    assert f"completed {decision} 2026-" in page.text
+    assert f"The scores are those of {whose}." in page.text and f"All figures are those of {whose}." in page.text
+    assert "Text it has never seen candidate, base" in page.text
+    assert "candidate, base" in markdown_summary(view.store, retraining.run, Path("report.html"), None)
+    assert "candidate" not in Checked(render(view)).text.replace("exposure_candidates", "")
+
+
 def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
     view = view_of(smoke[0])
     assert "Time and cost" not in render(view)
