@@ -18,7 +18,7 @@ from flows.report.charts import Scale, ticks
 from flows.report.corpus import sources_of
 from flows.report.drops import document_flow
 from flows.report.page import render, write_report
-from flows.report.scores import Score
+from flows.report.scores import Score, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
 from flows.report.view import RunView
@@ -353,3 +353,59 @@ def test_a_browser_shows_it_without_an_error_a_request_or_a_sideways_scroll(smok
         assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
         said = [event for event in tab.events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
         assert not said, said
+
+
+OUT_OF_REACH = """(() => {
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const inside = (one) => one.getBoundingClientRect().right <= innerWidth + 1 && one.getBoundingClientRect().left >= -1;
+  const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+  const reached = (one, sideways) => {
+    if (inside(one)) return true;
+    for (let above = one.parentElement; sideways && above; above = above.parentElement)
+      if (scrolls(above) && inside(above)) return true;
+    return false;
+  };
+  const cut = [...document.querySelectorAll("main *")].filter((one) => {
+    const drawn = one.closest("svg") || one.closest(".hidden") || !one.getClientRects().length;
+    return !drawn && !reached(one, one.closest("details") !== null);
+  });
+  return JSON.stringify(cut.map((one) => `${one.tagName} ${one.innerText.slice(0, 40)}`));
+})()"""
+TABLES = (
+    *("Candidate and champion compared", "Stages of this run", "Both models", "Reference figures", "Canaries"),
+    *("Passages of the corpus", "All scores", "Parts and their digests", "Where and with what each stage"),
+)
+
+
+@pytest.mark.slow
+def test_on_a_phone_every_cell_of_every_table_is_reached(
+    smoke: Smoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reading on; in what is folded away also by scrolling a table sideways by itself."""
+    if chromium_path() is None:
+        pytest.skip("no chromium in PATH")
+    guard = {"name": "choice/accuracy_mutual_information", "verdict": "not told apart", "items": 40, "old": 0.275}
+    guard |= {"new": 0.3, "difference": 0.025, "low": -0.125, "high": 0.2}
+    verdict = {
+        "decision": "promoted",
+        "reasons": ["better"],
+        "candidate": "1",
+        "champion": "2",
+        "champion_run": "x" * 50,
+    }
+    verdict |= {"confidence": 0.95, "figure": {**guard, "name": "heldout/bits_per_byte"}, "guards": [guard]}
+    reference = [
+        {"model": "a-model-with-a-name-of-some-length-124M", "value": 0.412, "source": "https://example.org/" * 9}
+    ]
+    known = Score.model_validate(score("arc_easy", "acc", "base", 0.3, references=reference))
+    monkeypatch.setattr("flows.report.page.read_scores", lambda view: (*read_scores(view), known))
+    view = view_of(smoke[0])
+    path = tmp_path / "report.html"
+    path.write_text(render(RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})))
+    with browser_page() as tab:
+        for dark in (False, True):
+            tab.open(path, width=360, dark=dark)
+            assert json.loads(tab.evaluate(OUT_OF_REACH)) == []
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        captions = tab.evaluate("[...document.querySelectorAll('caption')].map((one) => one.textContent).join()")
+        assert all(table in captions for table in TABLES), captions
