@@ -32,6 +32,7 @@ from storage.store import Store
 from storage.tracking import ARTIFACTS_VARIABLE as ARTIFACTS
 from storage.tracking import PAGES_VARIABLE as PAGES
 from storage.tracking import VARIABLE as MLFLOW
+from tasks.training import COMPILER, missing_for_compiling, training_device
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml
 NEEDED_BYTES = 1 << 30  # the quick recipe writes about a tenth of it
@@ -72,7 +73,7 @@ def examine() -> list[Finding]:
         _python(),
         *_packages(),
         _torch(),
-        _device(),
+        *_device(),
         _memory(),
         *_home(path),
         *_shared_store(),
@@ -128,7 +129,8 @@ def _torch() -> Finding:
     return Finding("torch", "ok", version)
 
 
-def _device() -> Finding:
+def _device() -> Iterator[Finding]:
+    """The GPUs or CPUs, and what a GPU's long trainings are compiled with."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     names = [
         line.partition(":")[2].strip()
@@ -136,13 +138,22 @@ def _device() -> Finding:
         for line in information.read_text(errors="replace").splitlines()
         if line.startswith("Model")
     ]
-    there = names or ["NVIDIA GPU"] * Path("/dev/nvidia0").exists()
+    there = names or ["NVIDIA GPU"] * (training_device("auto") != "cpu")
     if not there:
-        return Finding("device", "ok", f"CPU, {cores} core{'s' * (cores != 1)}; no GPU")
+        yield Finding("device", "ok", f"CPU, {cores} core{'s' * (cores != 1)}; no GPU")
+        return
+    found = f"{', '.join(there)}, {cores} cores"
     if "+cpu" in _version("torch"):
         mend = "this torch is built for CPUs: make install TORCH_INDEX=URL of wheels for CUDA"
-        return Finding("device", "note", f"{', '.join(there)}, {cores} cores", mend)
-    return Finding("device", "ok", f"{', '.join(there)}, {cores} cores")
+        yield Finding("device", "note", found, mend)
+        return
+    yield Finding("device", "ok", found)
+    missing = missing_for_compiling()
+    if missing:
+        mend = f"install {COMPILER}: long trainings on a GPU are half as fast again when compiled"
+        yield Finding("compiler", "note", missing, mend)
+    else:
+        yield Finding("compiler", "ok", "long trainings are compiled")
 
 
 def _version(package: str) -> str:

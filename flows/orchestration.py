@@ -211,14 +211,15 @@ class PrefectRun(Listener):
         def asset(stage: str) -> dict[str, str]:
             return {"prefect.resource.id": f"llmill://{self.run.data['recipe_name']}/{stage}"}
 
-        assert result.artifact is not None and result.record is not None
+        artifact = result.artifact
+        assert artifact is not None and result.record is not None
         read = dict.fromkeys(name.partition("/")[0] for name in result.record["identity"]["inputs"])
         self._safely(
             lambda: emit_event(
                 "prefect.asset.materialization.succeeded",
                 asset(result.stage) | {"prefect.resource.name": result.stage},
                 related=[asset(stage) | {"prefect.resource.role": "asset"} for stage in read],
-                payload={"digest": result.artifact.digest, "run": self.run.name},
+                payload={"digest": artifact.digest, "run": self.run.name},
             )
         )
 

@@ -15,6 +15,7 @@ from tasks.stage import Decision, Stage
 
 STAGE_NAMES = BUILD.stage_names
 COLLECT = "collect"  # the kind of stage that reads the user's own files
+PRETRAIN = "pretrain"  # the kind of stage that may be compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,30 @@ class PlannedStage:
 
 
 def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline = BUILD) -> list[PlannedStage]:
-    """Ask `decide` about every stage of the pipeline, in order."""
+    """Ask `decide` about every stage of the pipeline, in order.
+
+    Raises ConfigError where a stage that will be built cannot be on this machine, as far as a look can tell.
+    """
     options.check(pipeline.stage_names)
     planner = Planner(store, options)
     pipeline.walk(recipe, planner)
     found = estimates(store, [decision for _, decision in planner.decisions])
-    seen = {COLLECT: tuple(passed_over(recipe.collect))}
     return [
-        PlannedStage(stage, decision, estimate, seen.get(stage.kind, ()))
+        PlannedStage(stage, decision, estimate, tuple(_seen(recipe, stage, decision)))
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
+
+
+def _seen(recipe: Recipe, stage: Stage, decision: Decision) -> list[str]:
+    if stage.kind == COLLECT:
+        return passed_over(recipe.collect)
+    if stage.kind != PRETRAIN or decision.will == "reuse":
+        return []
+    shape = recipe.pretrain.shape(recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
+    tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
+    if decision.will == "build":
+        recipe.pretrain.is_compiled(shape, tokens)
+    return recipe.pretrain.notices(shape, tokens)
 
 
 def all_reused(plan: list[PlannedStage]) -> bool:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from model.shape import SIZES, Shape
 from storage.artifacts import Artifact
@@ -18,9 +18,11 @@ from storage.errors import ConfigError
 from tasks.canaries import Planted, count_seen, read_planted, write_planted
 from tasks.config import StageConfig
 from tasks.context import Context, Summary
+from tasks.losses import NOTICES
 from tasks.stage import stage
 from tasks.training import (
-    has_c_compiler,
+    missing_for_compiling,
+    slower_than_compiled,
     train,
     training_compiles,
     training_device,
@@ -84,6 +86,12 @@ class PretrainConfig(TrainerConfig):
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
     tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
 
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _word_of(cls, value: object) -> object:
+        """YAML reads `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
     @model_validator(mode="after")
     def _one_budget(self) -> "PretrainConfig":
         if self.steps is not None and self.tokens is not None:
@@ -126,23 +134,40 @@ class PretrainConfig(TrainerConfig):
         steps = self.steps or -(-(self.tokens or size.tokens) // (rows * context_length))
         return rows, steps
 
+    def tokens_trained_on(self, context_length: int) -> int:
+        """The budget in whole steps, repeats counted."""
+        rows, steps = self.rows_and_steps(context_length)
+        return rows * steps * context_length
+
     def is_compiled(self, shape: Shape, tokens: int) -> bool:
-        """Whether a run over so many tokens compiles its model."""
+        """Whether a run over so many tokens compiles its model; ConfigError where it must and cannot."""
         return training_compiles(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+
+    def notices(self, shape: Shape, tokens: int) -> list[str]:
+        """What is to be said of a run over so many tokens on this machine."""
+        slower = slower_than_compiled(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+        return [slower] if slower else []
 
 
 def observe_device(config: TrainerConfig) -> dict[str, str]:
     """What `auto` stands for on this machine: weights of another device are other weights."""
     device = training_device(config.device)
-    observed = {"device": device, "dtype": training_dtype(config.dtype, device)}
-    return observed if device == "cpu" else {**observed, "c_compiler": "there" if has_c_compiler() else "missing"}
+    return {"device": device, "dtype": training_dtype(config.dtype, device)}
+
+
+def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
+    """The device, and whether `compile: auto` may compile there: fused operations round otherwise."""
+    observed = observe_device(config)
+    if observed["device"] == "cpu" or config.compile != "auto":
+        return observed
+    return {**observed, "c_compiler": "missing" if missing_for_compiling() else "there"}
 
 
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
     reads={"tokens": ("tokens", "canaries")},
-    observe=observe_device,
+    observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
 )
@@ -152,6 +177,7 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
 
     folder = tokens["tokens"].path
     shape = config.shape(read_token_meta(folder).vocabulary_size)
+    notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
     job = pretraining_job(config, shape, folder, tokens["tokens"].digest, context)
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
@@ -165,6 +191,7 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
         "training_bits_per_byte": last["bits_per_byte"],
         "bits_per_byte": result["after"]["heldout"],
         "skipped_updates": result["skipped"],
+        **({NOTICES: notices} if notices else {}),
     }
 
 

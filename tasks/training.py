@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.artifacts import Part
 from storage.bystander import bystander
-from storage.errors import DataError, refusal
+from storage.errors import ConfigError, DataError, refusal
 from storage.processes import REFUSED
 from tasks.context import Context
 
@@ -32,6 +32,7 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 10.0  # for the trainer to finish its step and save
 LOG_TAIL_CHARACTERS = 2000
 COMPILING_PAYS = 2e16  # floating-point operations: a minute on an H200 as they are, of which compiling saves a third
+COMPILER = "a C compiler and Python's headers (Debian: gcc libc6-dev python3-dev)"
 
 TRAINING_FILE = "training.json"
 CURVE_POINTS = 1000
@@ -62,16 +63,41 @@ def training_dtype(requested: str, device: str) -> str:
 def training_compiles(requested: str, device: str, flop: float) -> bool:
     """Whether a run of so many floating-point operations has its operations fused: on a GPU only.
 
-    `auto` asks whether it is worth the time that compiling takes, and whether the C compiler that it needs is there.
+    `auto` asks whether it is worth the time that compiling takes, and whether what it needs is there; `on` raises
+    ConfigError where that is missing.
     """
     if not device.startswith("cuda") or requested == "off":
         return False
-    return requested == "on" or (flop >= COMPILING_PAYS and has_c_compiler())
+    missing = missing_for_compiling()
+    if requested == "on" and missing:
+        raise ConfigError(
+            f"pretrain.compile is on, but {missing}. Install {COMPILER}, or set pretrain.compile to auto or off"
+        )
+    return requested == "on" or (flop >= COMPILING_PAYS and not missing)
 
 
-def has_c_compiler() -> bool:
-    """Whether there is one that torch.compile would find."""
-    return any(shutil.which(name) for name in (os.environ.get("CC"), "gcc", "clang") if name)
+def slower_than_compiled(requested: str, device: str, flop: float) -> str | None:
+    """The sentence for a run that `auto` would compile, if what compiling needs were there; else None."""
+    if not device.startswith("cuda") or requested != "auto" or flop < COMPILING_PAYS:
+        return None
+    missing = missing_for_compiling()
+    return missing and (
+        f"pretrain is not compiled, which costs a third of its speed: {missing}. Install {COMPILER}; "
+        "pretrain.compile=off keeps this from being said"
+    )
+
+
+def missing_for_compiling() -> str | None:
+    """What torch.compile looks for on a GPU and would not find on this machine; None where all is there.
+
+    Its backend builds a small extension module of Python, by the compiler that CC names, else gcc, else clang.
+    """
+    named = os.environ.get("CC")
+    if not any(map(shutil.which, [named] if named else ["gcc", "clang"])):
+        return f"there is no C compiler {named} (CC)" if named else "there is no C compiler (gcc or clang)"
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return "Python's headers are missing (Python.h)"
+    return None
 
 
 def _processor() -> tuple[str, set[str]]:

@@ -76,8 +76,6 @@ class RetrainConfig(StageConfig):
 
     def continuing(self, pretrain: PretrainConfig) -> ContinueConfig:
         """The config of continued pretraining: pretraining's own, with this budget and mix."""
-        context_length = pretrain.chosen_context_length
-        rows, steps = pretrain.rows_and_steps(context_length)
         own = {name: getattr(pretrain, name) for name in type(pretrain).model_fields}
-        own |= {"steps": None, "tokens": self.tokens or rows * steps * context_length}
+        own |= {"steps": None, "tokens": self.tokens or pretrain.tokens_trained_on(pretrain.chosen_context_length)}
         return ContinueConfig(**own, new_share=self.new_share, new_passes=self.new_passes, rate_share=self.rate_share)

@@ -14,7 +14,8 @@ from storage.artifacts import Artifact
 from storage.canonical import digest_of
 from storage.errors import ConfigError
 from tasks.context import Context, Summary
-from tasks.pretrain import observe_device, training_job
+from tasks.losses import NOTICES
+from tasks.pretrain import observe_pretraining, training_job
 from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
 from tasks.stage import stage
@@ -25,7 +26,7 @@ from tasks.training import train, write_curve, write_training
     "pretrain",
     parts=("model", "curve", "canaries"),
     reads={"tokens": ("tokens",), "base": ("model", "curve", "canaries"), "learned": ("tokens",)},
-    observe=observe_device,
+    observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
 )
@@ -51,6 +52,8 @@ def continue_pretraining(
     size = SIZES[config.size]
     heldout = {"heldout": Source("packed", str(tokens["tokens"].path))}
     steps = max(1, (new + old) // (rows * shape.context_length))
+    planned = steps * rows * shape.context_length
+    notices = config.notices(shape, planned)
     job = training_job(
         config,
         shape,
@@ -63,7 +66,7 @@ def continue_pretraining(
         data=Source("packed", str(folder)),
         data_digest=digest_of([base["model"].digest, tokens["tokens"].digest, learned["tokens"].digest, new, old]),
         rows_per_step=rows,
-        compiled=config.is_compiled(shape, steps * rows * shape.context_length),
+        compiled=config.is_compiled(shape, planned),
         validation=heldout,
         validation_before=heldout,
         initial=str(base["model"].path),
@@ -83,6 +86,7 @@ def continue_pretraining(
         "bits_per_byte_before": result["before"]["heldout"],
         "bits_per_byte": result["after"]["heldout"],
         "skipped_updates": result["skipped"],
+        **({NOTICES: notices} if notices else {}),
     }
 
 

@@ -82,6 +82,22 @@ def test_a_version_known_to_break_is_a_problem_with_its_mend(home: Path, monkeyp
     assert "constraints.txt" in finding.mend
 
 
+def test_a_gpu_without_a_compiler_is_noted_with_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+    import shutil
+
+    assert "compiler" not in by_name(examine()), "on a CPU nothing is compiled"
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("flows.doctor.training_device", lambda requested: "cuda")
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cu130" if name == "torch" else real(name))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    finding = by_name(examine())["compiler"]
+    assert finding.state == "note" and "no C compiler" in finding.found and "gcc" in finding.mend
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/gcc")
+    assert by_name(examine())["compiler"].state == "ok"
+
+
 def test_a_port_in_use_is_noted(home: Path) -> None:
     with socket.socket() as taken:
         try:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import pytest
 from pydantic import Field
 from support import unwrapped
 
@@ -14,6 +15,7 @@ from flows.recipe import Recipe, load_recipe
 from flows.report.summary import markdown_summary
 from flows.run import execute
 from flows.text import notice_lines
+from storage.errors import ConfigError
 from storage.runs import find_run
 from storage.store import Store
 from tasks.config import StageConfig
@@ -95,3 +97,19 @@ def test_pages_and_figures(home: Path) -> None:
     assert f"notice: {NOTICE}" in unwrapped(text) and "notices  " not in text
     first = next(run for run in store.builds_of("sift") if run["identity"]["config"]["notices"] == 1)["run"]
     assert [stage["figures"] for stage in compare_runs(store, first, "latest")["stages"]] == [[]]
+
+
+def test_a_plan_tells_that_a_long_training_will_not_be_compiled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+
+    def told(*changes: str) -> list[str]:
+        lines = notice_lines(make_plan(Store(home), load_recipe("quick", changes), Options()))
+        return [line for line in lines if "compile" in line]
+
+    gpu = ("pretrain.device=cuda", "pretrain.size=124m", "pretrain.tokens=2_500_000_000")
+    (line,) = told(*gpu)
+    assert "not compiled" in line and "there is no C compiler" in line and "Install" in line
+    assert told(*gpu, "pretrain.compile=off") == told(*gpu[:2]) == told("pretrain.device=cpu") == []
+    with pytest.raises(ConfigError, match=r"pretrain\.compile is on, but there is no C compiler"):
+        told(*gpu, "pretrain.compile=on")

@@ -18,7 +18,7 @@ from storage.tokens import write_token_meta, write_token_shard
 from tasks import training
 from tasks.canaries import CANARY_SHARD, Canary, Planted, read_planted, write_planted
 from tasks.context import Execution
-from tasks.pretrain import PretrainConfig, observe_device, pretrain
+from tasks.pretrain import PretrainConfig, observe_device, observe_pretraining, pretrain
 from tasks.training import MetricsTail, trainer_environment, training_device, training_dtype, write_curve
 
 SMALL: dict[str, Any] = {"layers": 1, "width": 32, "heads": 2, "head_dim": 16, "feed_forward": 32}
@@ -210,17 +210,63 @@ def test_the_device_is_observed():
     assert observe_device(PretrainConfig(device="cpu", dtype="bfloat16")) == {"device": "cpu", "dtype": "bfloat16"}
 
 
-def test_a_long_run_on_a_gpu_is_compiled(monkeypatch):
-    monkeypatch.setattr(training.shutil, "which", lambda name: "/usr/bin/gcc" if name == "gcc" else None)
-    assert PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 2_500_000_000)
-    assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 1_000_000)
-    assert PretrainConfig(device="cuda", compile="on").is_compiled(LARGE, 1_000_000)
-    assert not PretrainConfig(device="cuda", compile="off").is_compiled(LARGE, 2_500_000_000)
-    assert not PretrainConfig(device="cpu", compile="on").is_compiled(LARGE, 2_500_000_000)
-    assert observe_device(PretrainConfig(device="cuda"))["c_compiler"] == "there"
-    monkeypatch.setattr(training.shutil, "which", lambda name: None)
-    assert observe_device(PretrainConfig(device="cuda"))["c_compiler"] == "missing"
-    assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, 2_500_000_000)
+LONG, SHORT = 2_500_000_000, 1_000_000  # tokens
+NO_COMPILER = "there is no C compiler (gcc or clang)"
+
+
+@pytest.fixture
+def compilers(monkeypatch):
+    """The names of the compilers that are found: a set to add to."""
+    monkeypatch.delenv("CC", raising=False)
+    found: set[str] = set()
+    monkeypatch.setattr(training.shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
+    return found
+
+
+def test_a_long_run_on_a_gpu_is_compiled(compilers):
+    compilers.add("gcc")
+    assert PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, LONG)
+    assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, SHORT)
+    assert PretrainConfig(device="cuda", compile="on").is_compiled(LARGE, SHORT)
+    assert not PretrainConfig(device="cuda", compile="off").is_compiled(LARGE, LONG)
+    assert not PretrainConfig(device="cpu", compile="on").is_compiled(LARGE, LONG)
+    assert PretrainConfig(device="cuda", size="124m").notices(LARGE, LONG) == []
+
+
+def test_what_compiling_needs_and_lacks_is_said_and_in_the_key(compilers, monkeypatch, tmp_path):
+    automatic = PretrainConfig(device="cuda", size="124m")
+    assert not automatic.is_compiled(LARGE, LONG)
+    (said,) = automatic.notices(LARGE, LONG)
+    assert NO_COMPILER in said and "gcc" in said and "pretrain.compile=off" in said
+    assert observe_pretraining(automatic)["c_compiler"] == "missing"
+    with pytest.raises(ConfigError, match=r"compile is on, but there is no C compiler.*gcc.*auto or off"):
+        PretrainConfig(device="cuda", compile="on").is_compiled(LARGE, LONG)
+    compilers.add("clang")
+    assert observe_pretraining(automatic)["c_compiler"] == "there" and not automatic.notices(LARGE, LONG)
+    monkeypatch.setenv("CC", "icc")
+    assert "no C compiler icc (CC)" in automatic.notices(LARGE, LONG)[0]
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(training.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert "Python.h" in automatic.notices(LARGE, LONG)[0]
+
+
+def test_where_nothing_would_be_compiled_a_compiler_is_neither_missed_nor_in_the_key(compilers):
+    for config, tokens in (
+        (PretrainConfig(device="cuda", size="124m"), SHORT),
+        (PretrainConfig(device="cuda", size="124m", compile="off"), LONG),
+        (PretrainConfig(device="cpu", size="124m"), LONG),
+    ):
+        assert config.notices(LARGE, tokens) == []
+    for config in (PretrainConfig(device="cuda", compile="off"), PretrainConfig(device="cpu")):
+        assert "c_compiler" not in observe_pretraining(config)
+
+
+def test_a_run_that_could_have_been_compiled_says_so(tokens, tmp_path, monkeypatch):
+    config = PretrainConfig(**QUICK)
+    assert "notices" not in pretrain.function(config, tokens, context=LocalContext(tmp_path / "plain"))
+    monkeypatch.setattr("tasks.pretrain.slower_than_compiled", lambda *given: "slower")  # what a GPU would tell
+    told = pretrain.function(config, tokens, context=LocalContext(tmp_path / "told"))
+    assert told["notices"] == ["slower"]
 
 
 @pytest.mark.parametrize(
