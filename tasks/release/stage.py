@@ -9,6 +9,7 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | config.json, generation_config.json | the model's shape, and the ids that start and end a text |
 | tokenizer.json, tokenizer_config.json, chat_template.jinja | the tokenizer, and the chat form as data |
 | NAME-F16.gguf, NAME-Q8_0.gguf | the same for llama.cpp (gguf.py) |
+| MLmodel, components/tokenizer/ | the same for MLflow, without its weights a second time (mlmodel.py) |
 | model.int8.safetensors, model.onnx | for CPUs in eight bits (model/int8.py), for onnxruntime (onnx.py) |
 | formats.json | each of these files, its size and what it loses in bits per byte (formats.py) |
 | README.md | the model card, made from the figures (card.py) |
@@ -30,10 +31,11 @@ from storage.errors import DataError
 from storage.files import clone_or_copy
 from tasks.chat import CHAT_TEMPLATE
 from tasks.context import Context, Summary
-from tasks.generation import GENERATION_CONFIG
+from tasks.generation import GENERATION_CONFIG, SUMS
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
+from tasks.release.mlmodel import write_mlmodel
 from tasks.stage import UNICODE, stage
 from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
 from tasks.training import TRAINING_FILE, training_device
@@ -78,6 +80,7 @@ def make_release(
     _write_json(folder / GENERATION_CONFIG, _generation_config(config))
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
     (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
+    write_mlmodel(config.name, folder)
     _write_json(folder / "samples.json", samples)
     formats = write_formats(config, folder, shape, clean, context)
     _write_json(folder / "formats.json", formats)
@@ -87,9 +90,10 @@ def make_release(
     made_from = (tuned, tokenizer, scores, clean)
     card = model_card(config, shape, training, lines, corpus, samples, formats, made_from)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    sums = {path.name: digest_file(path) for path in sorted(folder.iterdir())}
-    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in written}
+    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    size = sum(path.stat().st_size for path in (*written, folder / SUMS))
     return {
         "name": config.name,
         "parameters": shape.parameters,

@@ -152,6 +152,23 @@ def test_transformers_generates_the_samples_of_the_card(tmp_path: Path, beams: i
     assert tokenizer.decode(made, skip_special_tokens=True) == samples[0]["answer"]
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_mlflow_loads_the_folder_and_answers_as_the_card_does(tmp_path: Path, beams: int) -> None:
+    import mlflow
+
+    folder = build(tmp_path, CONFIG.model_copy(update={"beams": beams, "formats": ()}))[1]
+    sample = next(sample for sample in json.loads((folder / "samples.json").read_bytes()) if sample["form"] == "chat")
+    model = mlflow.pyfunc.load_model(str(folder))
+    assert model.predict(sample["prompt"]) == [sample["answer"]]
+    assert model.predict([sample["prompt"], "castle"])[0] == sample["answer"]
+    assert str(model.metadata.signature.inputs) == str(model.metadata.signature.outputs) == "[string (required)]"
+    pipeline = mlflow.transformers.load_model(str(folder))
+    (answered,) = pipeline([{"role": "user", "content": sample["prompt"]}])
+    assert answered["generated_text"][-1] == {"role": "assistant", "content": sample["answer"]}
+    weights = [path.name for path in folder.rglob("*.safetensors")]
+    assert weights == ["model.safetensors"], "they stand there once"
+
+
 def test_what_an_answer_may_not_repeat_reaches_generate_and_the_card(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"beams": 4, "no_repeat": 2, "formats": ()})
     _, folder = build(tmp_path, config)
@@ -175,7 +192,8 @@ def test_the_sums_are_right_and_name_every_file(built: tuple[dict[str, Any], Pat
     _, folder = built
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
-    assert set(sums) == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(sums) == names - {"SHA256SUMS"} and {"MLmodel", "components/tokenizer/tokenizer.json"} <= names
     for name, digest in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
@@ -187,8 +205,8 @@ def test_equal_inputs_give_equal_bytes_anywhere(built: tuple[dict[str, Any], Pat
         name: value for name, value in built[0].items() if name not in varying
     }
     assert all(summary[name] > 0 for name in varying)
-    for path in folder.iterdir():
-        assert path.read_bytes() == (built[1] / path.name).read_bytes()
+    for path in filter(Path.is_file, folder.rglob("*")):
+        assert path.read_bytes() == (built[1] / path.relative_to(folder)).read_bytes()
         assert str(tmp_path).encode() not in path.read_bytes()
 
 

@@ -1,0 +1,55 @@
+"""The release as a model of MLflow: `mlflow.pyfunc.load_model` and `mlflow.transformers.load_model` take the folder.
+
+`MLmodel` says what MLflow's own `save_model` would: the flavors, a signature (text in, text out), and the chat form as
+the template that `predict` puts around a prompt. Weights and config are the release's own files. The tokenizer MLflow
+reads from `components/tokenizer` alone, so that its small files stand there once more.
+
+It tells no time, id or version, as a file by MLflow would: equal inputs give equal bytes. MLflow itself is not asked.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from storage.files import clone_or_copy
+from tasks.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
+
+MODEL_FILE = "MLmodel"
+TOKENIZER_FOLDER = "components/tokenizer"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+PROMPT_TEMPLATE = f"{SPECIAL_TOKENS[END_OF_TEXT]}{SPECIAL_TOKENS[USER]}{{prompt}}{SPECIAL_TOKENS[ASSISTANT]}"
+TEXT = json.dumps([{"type": "string", "required": True}])  # a column, as MLflow writes its schemas
+
+
+def write_mlmodel(name: str, release: Path) -> None:
+    """Add what MLflow needs to a release folder that has its config and its tokenizer."""
+    target = release / TOKENIZER_FOLDER
+    target.mkdir(parents=True)
+    for file in TOKENIZER_FILES:
+        clone_or_copy(release / file, target / file)
+    config, tokenizer = (json.loads((release / file).read_bytes()) for file in ("config.json", TOKENIZER_FILES[1]))
+    document = {
+        "flavors": {"python_function": _pyfunc(), "transformers": _transformers(name, config, tokenizer)},
+        "metadata": {"prompt_template": PROMPT_TEMPLATE},
+        "signature": {"inputs": TEXT, "outputs": TEXT, "params": None},
+    }
+    (release / MODEL_FILE).write_text(yaml.safe_dump(document, sort_keys=True), encoding="utf-8")
+
+
+def _pyfunc() -> dict[str, Any]:
+    return {"loader_module": "mlflow.transformers", "config": {"return_full_text": False}}  # the answer alone
+
+
+def _transformers(name: str, config: dict[str, Any], tokenizer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "task": "text-generation",
+        "instance_type": "TextGenerationPipeline",
+        "source_model_name": name,
+        "pipeline_model_type": config["architectures"][0],
+        "model_binary": ".",
+        "torch_dtype": f"torch.{config['dtype']}",
+        "components": ["tokenizer"],
+        "tokenizer_type": tokenizer["tokenizer_class"],
+    }
