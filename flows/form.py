@@ -50,7 +50,8 @@ def settings_of(values: Mapping[str, Any]) -> list[str]:
         lines.append(f"collect.files={json.dumps([{'name': 'own', 'path': source}])}")
     for field, path in DIALS.items():
         if values.get(field) is not None:
-            lines += [f"{INSTEAD[field]}=null"] * (field in INSTEAD)
+            if field in INSTEAD:
+                lines.append(f"{INSTEAD[field]}=null")
             lines.append(f"{path}={json.dumps(values[field])}")
     tasks = [{"path" if "/" in name else "name": name} for name in _lines(values.get("tasks"))]
     if tasks:

@@ -104,8 +104,8 @@ def test_a_plan_tells_that_a_long_training_will_not_be_compiled(home: Path, monk
     monkeypatch.setattr("shutil.which", lambda name: None)
 
     def told(*changes: str) -> list[str]:
-        lines = notice_lines(make_plan(Store(home), load_recipe("quick", changes), Options()))
-        return [line for line in lines if "compile" in line]
+        plan = make_plan(Store(home), load_recipe("quick", changes), Options())
+        return [notice for line in plan for notice in line.notices if "compile" in notice]
 
     gpu = ("pretrain.device=cuda", "pretrain.size=124m", "pretrain.tokens=2_500_000_000")
     (line,) = told(*gpu)
