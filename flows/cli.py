@@ -14,8 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
+from flows.columns import folded, wrapped
 from flows.commands import build, look, operate, retrain, speak, upkeep
-from flows.commands.options import print_json
+from flows.commands.options import Parser, print_json
 from storage.addresses import keep_loopback_direct
 from storage.errors import LlmillError, OutputError, StoreError, refusal
 
@@ -92,7 +93,8 @@ def _tell(error: LlmillError, options: argparse.Namespace) -> None:
     if getattr(options, "json", False) and not error.reported and not isinstance(error, OutputError):
         print_json({"error": str(error)})
     shown = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in str(error))
-    print(f"llmill: {''.join(shown)}", file=sys.stderr)
+    first, *more = "".join(shown).split("\n")
+    print("\n".join([*wrapped(first, "llmill: "), *map(folded, more)]), file=sys.stderr)
 
 
 def _check_current_folder() -> None:
@@ -107,7 +109,7 @@ def _interrupt(signal_number: int, frame: Any) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="llmill",
         description="From raw text to a tested, servable language model.",
         epilog="Everything is written under $LLMILL_HOME (default: .llmill in the current folder).",

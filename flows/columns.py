@@ -1,6 +1,8 @@
 """Text in 80 columns, for everything that is printed for a person."""
 
+import re
 import textwrap
+from typing import TextIO
 
 WIDTH = 80
 _TOGETHER = "\x1f"  # stands for a space at which no line ends
@@ -30,3 +32,33 @@ def wrapped(text: str, first: str = "", rest: str | None = None, *, most: int | 
 def unbroken(text: str) -> str:
     """A command, for `wrapped`: it stays on one line."""
     return text.replace(" ", _TOGETHER)
+
+
+def folded(text: str) -> str:
+    """A text whose lines fit 80 columns: what does not fit goes on under the last column of its line.
+
+    Columns are what two spaces or more set apart: `champion    none yet: this run trains from scratch`.
+    """
+    return "\n".join(told for line in text.split("\n") for told in _folded_line(line))
+
+
+def _folded_line(line: str) -> list[str]:
+    if len(line) <= WIDTH:
+        return [line]
+    gaps = [gap.end() for gap in re.finditer(r"^ +| {2,}", line) if gap.end() <= WIDTH // 2]
+    indent = gaps[-1] if gaps else 0
+    return wrapped(line[indent:], line[:indent], " " * (indent or 2))
+
+
+class Folding:
+    """A text stream that prints every line in 80 columns."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write whole lines, as `print` does."""
+        return self._stream.write(folded(text))
+
+    def flush(self) -> None:
+        self._stream.flush()

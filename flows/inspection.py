@@ -8,7 +8,7 @@ from typing import Any
 from flows.plan import STAGE_NAMES
 from flows.references import Found, resolve, transfer_line
 from flows.rows import file_rows, part_rows
-from flows.text import clipped, duration, figure, size, when
+from flows.text import clipped, digits_of, duration, figure, rough_duration, size, when
 from storage.artifacts import Part
 from storage.store import Store
 from tasks.losses import notices_of, without_notices
@@ -16,6 +16,7 @@ from tasks.losses import notices_of, without_notices
 PREVIEW_ROWS = 3
 PREVIEW_CHARACTERS = 400  # of one text in a row
 SHOWN_FILES = 10
+DATED_COLUMNS = 36  # of a tree of inputs; a wider one has no room for dates
 
 
 def describe(store: Store, reference: str) -> dict[str, Any]:
@@ -108,20 +109,30 @@ def lineage(store: Store, digest: str) -> dict[str, Any]:
     return node(digest)
 
 
-def _tree(node: Mapping[str, Any], first: str = "", rest: str = "") -> Iterator[str]:
-    label = first + node["stage"]
-    note = "" if node["there"] else "  data gone"
-    if node["repeated"]:
-        yield f"{label:<28}{node['artifact'][:8]}  as above{note}"
-        return
-    built = ""
-    if "run" in node:
-        built = f"{duration(node['seconds']):>11}  {node['run'] or when(node['finished'])}"
-    yield f"{label:<28}{node['artifact'][:8]}{built}{note}"
+def _tree(node: Mapping[str, Any], first: str = "", rest: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The nodes of a lineage, each behind its place as it is drawn."""
+    yield first + node["stage"], node
     inputs = node.get("inputs", [])
     for number, child in enumerate(inputs):
         last = number == len(inputs) - 1
         yield from _tree(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+
+
+def _tree_lines(lineage: Mapping[str, Any]) -> list[str]:
+    """Place, digest, seconds, the end of its build and the digits of its run; of a deep tree without the end."""
+    rows = list(_tree(lineage))
+    width = max(len(place) for place, _ in rows) + 2
+    return [f"{place:<{width}}{_made(node, dated=width <= DATED_COLUMNS)}" for place, node in rows]
+
+
+def _made(node: Mapping[str, Any], *, dated: bool) -> str:
+    told = str(node["artifact"][:8])
+    if node["repeated"]:
+        told += "  as above"
+    elif "run" in node:
+        finished = f"  {when(node['finished'])}" if dated else ""
+        told += f"{rough_duration(node['seconds']):>12}{finished}  {digits_of(node) if node['run'] else 'no run'}"
+    return told + ("" if node["there"] else "  data gone")
 
 
 # Text -----------------------------------------------------------------------------------------------------------
@@ -149,7 +160,7 @@ def inspect_text(description: Mapping[str, Any]) -> str:
     for name, part in parts.items():
         lines += _part_lines(name, part)
         lines += _preview_lines(part)
-    lines += ["", "made from", *_tree(description["lineage"])]
+    lines += ["", "made from", *_tree_lines(description["lineage"])]
     for build in description["builds"][-1:]:
         code = build["identity"]["code"]
         whole = [name for name in code if name.count(".") == 1]

@@ -5,6 +5,7 @@ import sys
 import traceback
 from typing import Any, TextIO
 
+from flows.columns import Folding
 from flows.commands.options import add_recipe_options, print_json, recipe_and_options
 from storage.errors import LlmillError
 
@@ -35,7 +36,7 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
     from flows.run import execute as build
     from flows.text import Unbroken
 
-    out: TextIO = sys.stderr if as_json else Unbroken(sys.stdout)  # type: ignore[assignment]
+    out: TextIO = Folding(sys.stderr if as_json else Unbroken(sys.stdout))  # type: ignore[assignment,arg-type]
     report, error = (execute or build)(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)

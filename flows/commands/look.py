@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from flows.commands.options import add_json_option, between, print_json
+from flows.commands.options import add_json_option, between, print_json, say
 from storage.runs import STATUSES
 
 REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after it names one part, /FILE one file."
@@ -112,12 +112,12 @@ def _runs(options: argparse.Namespace) -> int:
     open_store(home()).sync_runs()
     known = runs(home())
     for path in damaged_runs(home()):
-        print(f"{path}: not a run file that this llmill can read: passed over", file=sys.stderr)
+        say(f"{path}: not a run file that this llmill can read: passed over", sys.stderr)
     chosen = chosen_runs(known, options.status, options.recipe, options.limit)
     if options.json:
         print_json(chosen)
     elif chosen:
-        print(runs_text(chosen))
+        say(runs_text(chosen))
     else:
         print(f"none of {len(known)} runs is so" if known else "no run yet; start one with `llmill run`")
     return 0
@@ -150,7 +150,7 @@ def _diff(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print(difference_text(found))
+        say(difference_text(found))
     return 0
 
 
@@ -163,7 +163,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print_json(description)
     else:
-        print(inspect_text(description))
+        say(inspect_text(description))
     return 0
 
 
@@ -193,5 +193,5 @@ def _explain(options: argparse.Namespace) -> int:
     if options.json:
         print_json(journey)
     else:
-        print(journey_text(journey))
+        say(journey_text(journey))
     return 0

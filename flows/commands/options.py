@@ -2,8 +2,30 @@
 
 import argparse
 import json
+import shutil
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
+
+from flows.columns import WIDTH, folded
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help and errors fit 80 columns."""
+
+    def __init__(self, **options: Any) -> None:
+        width = min(WIDTH, shutil.get_terminal_size().columns) - 2
+        super().__init__(**{"formatter_class": partial(argparse.HelpFormatter, width=width), **options})
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, folded(f"{self.prog}: error: {message}") + "\n")
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text for a person in 80 columns."""
+    print(folded(text), file=file)
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from flows.commands.options import add_json_option, add_recipe_options, print_json, recipe_and_options
+from flows.commands.options import add_json_option, add_recipe_options, print_json, recipe_and_options, say
 
 
 def add_commands(commands: Any) -> None:
@@ -73,7 +73,7 @@ def _champion(options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print(standing_text(found))
+        say(standing_text(found))
     return 1 if found["damage"] or found["mlflow"]["disagreements"] else 0
 
 
@@ -108,5 +108,5 @@ def _tell_change(store: Any, changed: bool, options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print(standing_text(found) if changed else "it is the champion already\n" + standing_text(found))
+        say(standing_text(found) if changed else "it is the champion already\n" + standing_text(found))
     return 0

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.commands.options import add_json_option, between, print_json
+from flows.commands.options import add_json_option, between, print_json, say
 
 
 def add_commands(commands: Any) -> None:
@@ -51,7 +51,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print_json(result)
     else:
-        print(verify_text(result))
+        say(verify_text(result))
     return 1 if result["damaged"] else 0
 
 
@@ -76,7 +76,7 @@ def _gc(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report)
     else:
-        print(garbage_text(report))
+        say(garbage_text(report))
     return 0
 
 
@@ -88,5 +88,5 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report)
     else:
-        print(doctor_text(findings))
+        say(doctor_text(findings))
     return 1 if report["problems"] else 0
