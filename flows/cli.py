@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
-from flows.columns import folded, wrapped
+from flows.columns import for_stderr
 from flows.commands import build, look, operate, retrain, speak, upkeep
 from flows.commands.options import Parser, print_json
 from storage.addresses import keep_loopback_direct
@@ -93,8 +93,7 @@ def _tell(error: LlmillError, options: argparse.Namespace) -> None:
     if getattr(options, "json", False) and not error.reported and not isinstance(error, OutputError):
         print_json({"error": str(error)})
     shown = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in str(error))
-    first, *more = "".join(shown).split("\n")
-    print("\n".join([*wrapped(first, "llmill: "), *map(folded, more)]), file=sys.stderr)
+    print(for_stderr(f"llmill: {''.join(shown)}"), file=sys.stderr)
 
 
 def _check_current_folder() -> None:

@@ -1,6 +1,7 @@
 """Text in 80 columns, for everything that is printed for a person."""
 
 import re
+import sys
 import textwrap
 from typing import TextIO
 
@@ -48,6 +49,11 @@ def _folded_line(line: str) -> list[str]:
     gaps = [gap.end() for gap in re.finditer(r"^ +| {2,}", line) if gap.end() <= WIDTH // 2]
     indent = gaps[-1] if gaps else 0
     return wrapped(line[indent:], line[:indent], " " * (indent or 2))
+
+
+def for_stderr(message: str) -> str:
+    """A message folded for a terminal; elsewhere its lines stay whole, for those who search a log."""
+    return folded(message) if sys.stderr.isatty() else message
 
 
 class Folding:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from flows.columns import WIDTH, folded
+from flows.columns import WIDTH, folded, for_stderr
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(2, folded(f"{self.prog}: error: {message}") + "\n")
+        self.exit(2, for_stderr(f"{self.prog}: error: {message}") + "\n")
 
 
 def say(text: str, file: TextIO | None = None) -> None:
