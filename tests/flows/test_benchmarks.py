@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_files import write_benchmarks
 from hub_server import hub_server
-from support import digests, llmill, outcomes, report_of
+from support import digests, llmill, outcomes, report_of, unwrapped
 
 from flows.plan import STAGE_NAMES
 from flows.recipe import SHIPPED
@@ -50,7 +50,7 @@ def test_a_benchmark_that_is_none_is_refused_before_anything_runs(home: Path, tm
     (tmp_path / "recipe" / "benchmarks" / "sums.yaml").write_text("title: no task\n")
     result = llmill("run", str(recipe), "--plain", home=home)
     assert result.returncode == 2
-    assert "evaluate.tasks[1]" in result.stderr and "sums.yaml: no task file of lm-eval" in result.stderr
+    assert "evaluate.tasks[1]" in result.stderr and "sums.yaml: no task file of lm-eval" in unwrapped(result.stderr)
     assert "Traceback" not in result.stderr
 
 

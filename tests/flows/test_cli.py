@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from support import llmill_command
+from support import llmill_command, unwrapped
 
 
 def llmill(*arguments: str, cwd: Path | None = None, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
@@ -35,7 +35,7 @@ def test_a_folder_that_is_gone_and_a_terminal_without_letters(home: Path, tmp_pa
     result = subprocess.run(
         ["sh", "-c", script, gone, *llmill_command(), "plan", "smoke"], capture_output=True, text=True
     )
-    assert result.returncode == 2 and "the current folder is gone" in result.stderr
+    assert result.returncode == 2 and "the current folder is gone" in unwrapped(result.stderr)
     (home / "runs").mkdir()
     run = {"format": 1, "run": "é", "recipe_name": "é", "status": "completed", "started": "2026", "stages": []}
     (home / "runs" / "é.json").write_text(json.dumps(run))

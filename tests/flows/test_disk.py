@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from bad_input import published
 from operator_home import Operator
-from support import digests, llmill, llmill_command, outcomes, processes_of, report_of, wait_until
+from support import digests, llmill, llmill_command, outcomes, processes_of, report_of, unwrapped, wait_until
 
 MEBIBYTE = 2**20
 
@@ -53,7 +53,7 @@ def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     for piece in pieces:
-        assert piece in result.stderr[result.stderr.index("llmill: ") :]
+        assert unwrapped(piece) in unwrapped(result.stderr[result.stderr.index("llmill: ") :])
 
 
 FULL = ("no space left on the disk", "Make room and run the same command again")

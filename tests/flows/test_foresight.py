@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_files import write_benchmarks
-from support import Command
+from support import Command, unwrapped
 
 from storage.store import Store
 
@@ -18,7 +18,7 @@ def failed(command: Command, home: Path, *arguments: str) -> tuple[dict[str, str
     status, out, err = command("run", "smoke", "--plain", "--json", *arguments, home=home)
     assert status == 2, err
     report: dict[str, Any] = json.loads(out)
-    return {row["stage"]: row["outcome"] for row in report["stages"]}, err
+    return {row["stage"]: row["outcome"] for row in report["stages"]}, unwrapped(err)
 
 
 def test_a_run_whose_fine_tuning_cannot_work_fails_before_it_trains(smoke_home: Path, command: Command) -> None:

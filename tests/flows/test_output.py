@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import llmill_command
+from support import llmill_command, unwrapped
 
 from storage.runs import runs
 
@@ -18,12 +18,14 @@ def test_a_bad_recipe_is_an_object_with_json(home: Path, command: Any) -> None:
     for arguments in (("run", "smoke"), ("plan", "smoke")):
         status, out, err = command(*arguments, "--set", "filter.min_words=-3", "--json", home=home)
         assert status == 2
-        assert list(json.loads(out)) == ["error"] and json.loads(out)["error"] in err
+        assert list(json.loads(out)) == ["error"] and unwrapped(json.loads(out)["error"]) in unwrapped(err)
 
 
 def test_one_mistake_is_one_error(home: Path, command: Any) -> None:
     _, _, err = command("plan", "smoke", "--set", "filter.min_words=-3", home=home)
-    assert err.count("filter.") == 2 and "filter.min_words: input should be" in err  # the option, and what is wrong
+    assert err.count("filter.") == 2 and "filter.min_words: input should be" in unwrapped(
+        err
+    )  # the option, and what is wrong
 
 
 def test_a_failing_run_prints_one_object(home: Path, command: Any) -> None:

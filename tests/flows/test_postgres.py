@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bad_input import published
 from postgres import PASSWORD, Postgres, postgres
-from support import digests, llmill, llmill_command, processes_of, report_of, wait_until
+from support import digests, llmill, llmill_command, processes_of, report_of, unwrapped, wait_until
 
 from flows.plan import STAGE_NAMES
 
@@ -154,4 +154,4 @@ def test_the_driver_of_postgresql_is_asked_for_by_its_name(server: Postgres, hom
     environment = {MLFLOW: server.url("mlflow"), "PYTHONPATH": str(tmp_path)}
     result = llmill("run", "smoke", "--to", "collect", home=home, environment=environment)
     assert result.returncode == 2, result.stderr
-    assert "the package psycopg2 is missing" in result.stderr and "llmill[postgres]" in result.stderr
+    assert "the package psycopg2 is missing" in unwrapped(result.stderr) and "llmill[postgres]" in result.stderr

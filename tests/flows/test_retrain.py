@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Command, llmill, outcomes, report_of
+from support import Command, llmill, outcomes, report_of, unwrapped
 
 from storage.refs import Ref, changing_refs, read_refs
 from storage.runs import find_run
@@ -124,7 +124,7 @@ def test_worse_in_a_guard_keeps_the_champion_and_names_the_guard(champion_home: 
     before = read_refs(Store(champion_home))
     arguments = ("retrain", "smoke", "--plain", "--json", "--set", "finetune.steps=1")
     failed = llmill(*arguments, "--set", "retrain.gate.guards=[nosuch/accuracy]", home=champion_home)
-    assert failed.returncode == 2 and "nosuch/accuracy: no such figure" in failed.stderr
+    assert failed.returncode == 2 and "nosuch/accuracy: no such figure" in unwrapped(failed.stderr)
     assert read_refs(Store(champion_home)) == before
     report = report_of(llmill(*arguments, home=champion_home))
     built = [row["stage"] for row in report["stages"] if row["outcome"] == "built"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import llmill, llmill_command, report_of
+from support import llmill, llmill_command, report_of, unwrapped
 
 from storage.home import VARIABLE
 from storage.tracking import Tracker, tracking_uri
@@ -73,7 +73,7 @@ def test_a_run_behind_a_dead_proxy_in_an_odd_home_restores_its_experiment(
     client.delete_experiment(experiment(client).experiment_id)
     result = llmill("run", "smoke", "--to", "collect", "--json", home=home, environment=PROXY | NO_EXEMPTION)
     report = report_of(result)
-    assert "had been deleted, with its runs; it is restored" in result.stderr
+    assert "had been deleted, with its runs; it is restored" in unwrapped(result.stderr)
     assert recorded(home) == dict.fromkeys(("by hand", report["run"], "collect"), "FINISHED")
     assert (home / "prefect" / "prefect.db").stat().st_size > 100_000
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
