@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from tasks.collect.json_faults import json_fault
 from tasks.collect.readers import BadRecord, Record, TextFile, excerpt, too_long
 from tasks.collect.unpack import BrokenStream
 
@@ -110,8 +111,8 @@ def _element(window: _Window, limit: int) -> tuple[Record | BadRecord, bool]:
             value, end = _DECODE(window.text, window.position)
         except json.JSONDecodeError as error:
             if window.ended or window.ahead > limit:
-                reason = too_long(limit) if window.ahead > limit else f"malformed JSON ({error.msg})"
-                reason += ": nothing after it could be read"
+                reason = too_long(limit) if window.ahead > limit else f"malformed JSON: {json_fault(error)}"
+                reason += "; nothing after it could be read"
                 seen = excerpt(window.text[window.position :][:500])
                 return BadRecord(line, reason, seen, rest_lost=True), False
             window.fill(2 * window.ahead + 1)

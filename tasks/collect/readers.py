@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from tasks.collect.discover import TEXT_FORMATS, Kind
 from tasks.collect.encodings import AUTO, UTF8, beginning, decoded, guess
+from tasks.collect.json_faults import json_fault
 from tasks.collect.text_parts import split_parts
 from tasks.collect.unpack import MAX_WINDOW_BYTES, BrokenStream, is_packed, read_blocks
 
@@ -231,7 +232,7 @@ def _parse_line(number: int, raw: bytes, invalid: str) -> Record | BadRecord:
     except UnicodeDecodeError:
         return BadRecord(number, invalid, excerpt(raw))
     except json.JSONDecodeError as error:
-        return BadRecord(number, f"malformed JSON ({error.msg}, column {error.colno})", excerpt(raw))
+        return BadRecord(number, f"malformed JSON at column {error.colno}: {json_fault(error)}", excerpt(raw))
     except (ValueError, RecursionError) as error:
         return BadRecord(number, f"malformed JSON ({type(error).__name__})", excerpt(raw))
     if not isinstance(value, dict):

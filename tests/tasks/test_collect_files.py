@@ -80,7 +80,7 @@ def test_bad_records_are_set_aside_with_file_line_and_reason(home: Path, tmp_pat
         (9, "no field 'text'"),
         (10, "half a surrogate pair in the text"),
         (11, "200 bytes, max_document_bytes is 100"),
-        (12, "malformed JSON (Expecting property name enclosed in double quotes, column 2)"),
+        (12, 'malformed JSON at column 2: a name in double quotes is missing, or the closing "}"'),
     ]
     assert {row["file"] for row in rows_of(artifact, "quarantine")} == {"a.jsonl"}
     assert (summary["read"], summary["kept"], summary["quarantined"], summary["dropped"]) == (12, 5, 6, 1)

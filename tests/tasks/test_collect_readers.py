@@ -318,3 +318,21 @@ def test_a_line_longer_than_a_block_is_whole() -> None:
 )
 def test_a_name_says_the_kind(name: str, kind: Kind | None) -> None:
     assert kind_of(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"text": "a\x01b"}', "column 12: a control character (U+0001) stands in a text: write it as \\u0001"),
+        (b'{"text": "caf', "column 14: the line ends within a text: close the text, or write a line break in it"),
+        (b'{"text": "C:\\users"}', "column 14: \\u is not followed by four hexadecimal digits"),
+        (b'{"text": "C:\\temp\\go"}', "column 18: a backslash begins no escape: write it as"),
+        (b'{"text" "one"}', "column 9: a colon is missing behind the name"),
+        (b'{"text": "one" "a": 1}', "column 16: a comma or a closing bracket is missing"),
+        (b'{"text": }', "column 10: a value is missing"),
+        (b'{"text": "one"} {"text": "two"}', "column 17: there is more after the end of the value"),
+    ],
+)
+def test_a_malformed_line_is_told_in_a_sentence_with_its_column(line: bytes, said: str) -> None:
+    ((number, reason),) = bad(records(b'{"text": "good"}\n' + line + b"\n", "jsonl"))
+    assert number == 2 and reason.startswith(f"malformed JSON at {said}"), reason
