@@ -13,6 +13,7 @@ from flows.recipe import load_recipe
 from flows.text import about, duration, plan_text
 from storage.store import Store
 from tasks.engine import Options
+from tasks.unfinished import note_attempt, work_folder
 
 
 def plan(home: Path, *settings: str, recipe: str = "smoke") -> dict[str, PlannedStage]:
@@ -136,3 +137,22 @@ def test_a_run_has_its_estimates_beside_what_it_took(two_runs: Path) -> None:
     built = [row for row in second["stages"] if row["outcome"] == "built"]
     assert [row["stage"] for row in built] == ["finetune", "evaluate", "release"]
     assert all(row["estimate_seconds"] > 0 and row["seconds"] > 0 for row in built)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_training_that_goes_on_takes_the_rest_of_its_time(smoke_home: Path, stage: str) -> None:
+    """The work folder of an attempt that was killed at step 30 of 40; one of other settings tells nothing."""
+    setting = f"{stage}.seed=7"
+    line = plan(smoke_home, setting)[stage]
+    whole, identity = estimate(line), line.decision.identity
+    keep = work_folder(smoke_home / "work", stage, identity.key) / "keep"
+    (keep / "checkpoints" / "step-30").mkdir(parents=True)
+    (keep / "job.json").write_text(json.dumps({"schedule": {"steps": 40}}))
+    note_attempt(keep.parent, identity.record())
+    line = plan(smoke_home, setting)[stage]
+    rest = estimate(line)
+    assert line.decision.why[0] == "goes on from step 30 of 40"
+    for left, all_of_it in ((rest.seconds, whole.seconds), (rest.low, whole.low), (rest.high, whole.high)):
+        assert left == pytest.approx(all_of_it / 4, abs=0.11)
+    other = plan(smoke_home, f"{stage}.seed=8")[stage]
+    assert other.decision.why[0].startswith("abandons step 30") and estimate(other).seconds == whole.seconds
