@@ -14,7 +14,7 @@ import pytest
 from benchmark_files import write_benchmarks
 from browser import browser_page, chromium_path
 from operator_home import Operator
-from support import ROOT, digests, llmill, outcomes, report_of, unwrapped, wait_until
+from support import ROOT, digests, llmill, outcomes, report_of, wait_until
 
 from flows.build import BUILD
 from flows.deployments import SHIPPED
