@@ -97,6 +97,7 @@ def silence_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(REQUEST_RETRIES))
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # we say ourselves what was not recorded
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # stdout is ours: `--json`
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 

@@ -26,6 +26,12 @@ def add_commands(commands: Any) -> None:
         description="Take runs of deployments from the Prefect server that PREFECT_API_URL names (or that `llmill ui` "
         "serves on this home) and carry them out here, on this home.",
     )
+    worker.add_argument(
+        "--health-port",
+        type=between(1, 65535, int),
+        metavar="PORT",
+        help="answer GET /health there while it asks for runs (on the loopback, or on PREFECT_WORKER_WEBSERVER_HOST)",
+    )
     worker.set_defaults(command=_worker)
 
     deploy = commands.add_parser(
@@ -71,7 +77,13 @@ def _worker(options: argparse.Namespace) -> NoReturn:
         raise ConfigError("no Prefect server in reach: set PREFECT_API_URL, or start `llmill ui` (it has a worker)")
     print(f"worker for {server.pages}; Ctrl-C ends it", flush=True)
     os.chdir(worker_folder(home))
-    os.execve(sys.executable, [sys.executable, "-P", "-m", *WORKER], worker_environment(server.api))
+    environment = worker_environment(server.api)
+    command = [sys.executable, "-P", "-m", *WORKER]
+    if options.health_port is not None:
+        command.append("--with-healthcheck")
+        environment["PREFECT_WORKER_WEBSERVER_PORT"] = str(options.health_port)
+        environment.setdefault("PREFECT_WORKER_WEBSERVER_HOST", "127.0.0.1")  # Prefect's own is every interface
+    os.execve(sys.executable, command, environment)
 
 
 def _deploy(options: argparse.Namespace) -> int:
