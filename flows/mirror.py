@@ -4,7 +4,12 @@ import os
 from typing import Any
 
 from flows.champion import ALIASES
-from storage.refs import read_refs
+from flows.history import headline
+from flows.tracking import model_text
+from storage.artifacts import Artifact
+from storage.refs import Ref, read_refs
+from storage.registry import Model
+from storage.runs import runs
 from storage.store import Store
 from storage.tracking import VARIABLE, Tracker, check_tracking_uri
 
@@ -36,10 +41,19 @@ def compare_with_mlflow(store: Store, *, mend: bool) -> dict[str, Any]:
         for ref in read_refs(store).values():
             release = store.artifact(ref.artifact)
             if release is not None:
-                tracker.register(ref.note["model"], release["release"], {})
+                tracker.register(_model(store, ref, release))
         tracker.mirror(wanted, ALIASES)
         lines = tracker.disagreements(wanted, ALIASES)
     if tracker.failures:
         return {"disagreements": lines, "note": f"not all was answered: {tracker.failures[0]}"}
     note = "`llmill champion --mend` sets its aliases" if lines else MENDED if mend else AGREES
     return {"disagreements": lines, "note": note}
+
+
+def _model(store: Store, ref: Ref, release: Artifact) -> Model:
+    """A release as the run that made it would register it, as far as its run file is still there."""
+    known = [run for run in runs(store.home) if run["run"] == ref.note["run"]]
+    run: dict[str, Any] = known[0] if known else {"stages": []}
+    name, part = ref.note["model"], release["release"]
+    made_from = model_text(part, ref.note["run"], run.get("recipe_name", ""), headline(run))
+    return Model(name, part, run.get("recipe", {}).get("release", {}).get("description", ""), made_from)

@@ -13,14 +13,13 @@ from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
 from flows.text import Terminal, plan_text
-from flows.verdict import PROMOTED
-from storage.artifacts import Artifact, Part
+from flows.tracking import Tracking
+from storage.artifacts import Artifact
 from storage.errors import StoreError, refusal
 from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.shared import open_store
-from storage.store import Store
 from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
 from tasks.attempts import Retry
 from tasks.config import StageConfig
@@ -160,8 +159,8 @@ def _build_with_tracking(
             server.close_dead(home, open_run)
             if told:
                 mark_closed(home, open_run)
-        tracker.start()
-        tracking = _Tracking(tracker, recipe, run)
+        tracking = Tracking(tracker, recipe, run)
+        tracking.start()
         builder.listeners = [*builder.listeners, tracking]
         prefect_run = PrefectRun(server, builder, run, tracker)
         error: BaseException | None = None
@@ -174,6 +173,7 @@ def _build_with_tracking(
             tracking.register_release(builder.results)
             tracking.tell_verdict(builder.store)
             report = ending.conclude(error)
+            tracking.tell_figures(builder.results)
             if report is not None:
                 tracker.log_page(report, "report.html")
                 prefect_run.show_report(report)
@@ -211,63 +211,6 @@ class _RunFile(Listener):
             self.run.data.get("building", {}).pop(result.stage, None)
         done, plan = list(self._done.values()), self.run.data["plan"]
         self.run.data["stages"] = report_stages(done, plan, self.pipeline.stage_names)
-        self.run.save()
-
-
-class _Tracking(Listener):
-    """Hands what happens in the builder to MLflow."""
-
-    def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
-        self.tracker, self.recipe, self.run = tracker, recipe, run
-        self._parts: dict[str, Part] = {}  # by digest
-        self.note()
-
-    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
-        reads = [self._parts[digest] for digest in decision.identity.inputs.values() if digest in self._parts]
-        self.tracker.start_stage(stage.name, config.model_dump(mode="json"), decision.why, reads)
-        self.note()
-
-    def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
-        self.tracker.measure(stage, rows)
-
-    def retrying(self, retry: Retry) -> None:
-        self.tracker.finish_stage(retry.stage, "failed", {}, [])  # the next attempt has a nested run of its own
-
-    def finished(self, result: StageResult) -> None:
-        parts = list(result.artifact.parts.values()) if result.artifact else []
-        self._parts |= {part.digest: part for part in parts}
-        self.tracker.finish_stage(result.stage, result.outcome, result.summary, parts)
-        if result.outcome == "reused" and result.record:
-            built_by = result.record.get("mlflow_run", "an earlier run")
-            self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
-
-    def provenance(self, stage: str) -> dict[str, Any]:
-        return {"mlflow_run": self.tracker.stages.get(stage)}
-
-    def register_release(self, results: Sequence[StageResult]) -> None:
-        release = next((result for result in results if result.stage == "release" and result.artifact), None)
-        if release is not None and release.artifact is not None:
-            version = self.tracker.register(self.recipe.release.name, release.artifact["release"], release.summary)
-            self.run.data["model"] = {"name": self.recipe.release.name, "version": version}
-
-    def tell_verdict(self, store: Store) -> None:
-        """The verdict of a retraining as a tag; MLflow's aliases follow a new champion, else a difference is said."""
-        from flows.champion import ALIASES
-        from flows.mirror import wanted_aliases
-
-        if "verdict" not in self.run.data:
-            return
-        verdict, wanted = self.run.data["verdict"], wanted_aliases(store)
-        self.tracker.tag("llmill.verdict", f"{verdict['decision']}: {'; '.join(verdict['reasons'])}")
-        told = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
-        lines = [f"MLflow: {line}; `llmill champion --mend` sets its aliases" for line in told(wanted, ALIASES)]
-        self.run.data.setdefault("warnings", []).extend(lines)
-
-    def note(self) -> None:
-        """Keep in the run file what MLflow has of this run, and how much it has not."""
-        opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
-        told = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened, "unsent": self.tracker.unsent}
-        self.run.data["mlflow"] = told
         self.run.save()
 
 

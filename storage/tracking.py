@@ -12,8 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from storage.addresses import check_form, no_answer, redacted, without_credentials
@@ -24,6 +26,7 @@ from storage.errors import ConfigError
 from storage.files import locked, read_json
 from storage.home import pages_file, settle_user_home
 from storage.outbox import Outbox
+from storage.registry import Model, register
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # as `mlflow server` calls it
@@ -34,6 +37,7 @@ FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
 METRICS = 1000  # in one call: the server's limit
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # A server that goes away while a run is under way: a call is given up after this, not after MLflow's own minutes.
 REQUEST_SECONDS, REQUEST_RETRIES = 10, 1
 
@@ -107,6 +111,20 @@ def import_meanwhile() -> None:
     threading.Thread(target=importlib.import_module, args=("mlflow",), name="import-mlflow", daemon=True).start()
 
 
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What MLflow is told of data: a name, a digest, where they lie."""
+
+    name: str
+    digest: str
+    address: str
+
+
+def data_set(part: Part) -> DataSet:
+    """A part of an artifact as a data set: `filter-documents`."""
+    return DataSet(f"{part.path.parent.parent.name}-{part.name}", part.digest, part.path.as_uri())
+
+
 class Tracker:
     """Records one run in MLflow. Every method is safe to call when the server is gone."""
 
@@ -132,7 +150,9 @@ class Tracker:
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}
         self.restored: str | None = None  # what there is to say of an experiment that had been deleted
+        self._model_id: str | None = None  # the logged model that this run has made
         self._buffer: list[Any] = []
+        self._curves: dict[str, set[str]] = {}  # names with points of a chart, by stage
         self._flushed = time.monotonic()
 
     @property
@@ -145,14 +165,19 @@ class Tracker:
         """Records that still wait for the server."""
         return len(self._outbox)
 
-    def start(self) -> None:
-        """Open the parent run."""
-        self._safely(partial(self._start, _now()))
+    def start(self, settings: Mapping[str, str] = NOTHING, tags: Mapping[str, str] = NOTHING) -> None:
+        """Open the parent run, with the settings that runs are compared by, at most 100."""
+        from mlflow.entities import Param
+
+        self._safely(partial(self._start, _now(), dict(tags)))
+        parameters = [Param(name, value[:MAX_PARAMETER_CHARACTERS]) for name, value in settings.items()]
+        if parameters:
+            self._safely(lambda: self._client.log_batch(self._parent(), params=parameters))
         self._safely(lambda: self._client.log_dict(self._parent(), dict(self._recipe), "recipe.json"))
 
-    def _start(self, begun: int) -> None:
+    def _start(self, begun: int, tags: dict[str, str]) -> None:
         self.experiment_id = self._experiment()
-        tags = {"llmill.run": self._run_name, "llmill.recipe": str(self._recipe.get("name", ""))}
+        tags |= {"llmill.run": self._run_name, "llmill.recipe": str(self._recipe.get("name", ""))}
         run = self._client.create_run(self.experiment_id, begun, tags, self._run_name)
         self.run_id = run.info.run_id
 
@@ -180,6 +205,19 @@ class Tracker:
         """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
         self._safely(lambda: self._client.set_tag(self._parent(), name, value))
 
+    def use(self, data: Sequence[DataSet], context: str) -> None:
+        """Note data sets as inputs of the parent run."""
+        self._safely(lambda: self._log_datasets(self._parent(), data, context))
+
+    def tell(self, figures: Mapping[str, float]) -> None:
+        """Set figures of the parent run, and of the model that it has registered."""
+        from mlflow.entities import Metric
+
+        now = _now()
+        metrics = [Metric(name, float(one), now, 0, model_id=self._model_id) for name, one in figures.items()]
+        if metrics:
+            self._safely(lambda: self._client.log_batch(self._parent(), metrics=metrics))
+
     def log_page(self, path: Path, name: str) -> None:
         """Keep a text file as an artifact of the parent run."""
         self._safely(lambda: self._client.log_text(self._parent(), path.read_text(encoding="utf-8"), name))
@@ -193,7 +231,7 @@ class Tracker:
         for first in range(0, len(parameters), BATCH):
             chunk = parameters[first : first + BATCH]
             self._of_stage(stage, partial(self._client.log_batch, params=chunk))
-        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, reads, "input"))
+        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, [data_set(part) for part in reads], "input"))
 
     def _start_stage(self, stage: str, why: str, begun: int) -> None:
         self.stages.pop(stage, None)  # of an attempt before this one
@@ -203,6 +241,15 @@ class Tracker:
 
     def measure(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         """Buffer rows of `{"step": n, name: value}` for a stage's charts."""
+        self._keep(rows)
+        self._curves.setdefault(stage, set()).update(*rows)
+        due = time.monotonic() - self._flushed > FLUSH_SECONDS
+        if due and (not self.unsent or len(self._buffer) >= METRICS):
+            self._flush(stage)
+        elif due:
+            self._outbox.deliver()
+
+    def _keep(self, rows: Sequence[Mapping[str, float]]) -> None:
         from mlflow.entities import Metric
 
         now = _now()
@@ -212,11 +259,6 @@ class Tracker:
             for name, value in row.items()
             if name != "step" and isinstance(value, (int, float))
         ]
-        due = time.monotonic() - self._flushed > FLUSH_SECONDS
-        if due and (not self.unsent or len(self._buffer) >= METRICS):
-            self._flush(stage)
-        elif due:
-            self._outbox.deliver()
 
     def _flush(self, stage: str) -> None:
         buffer, self._buffer, self._flushed = self._buffer, [], time.monotonic()
@@ -224,14 +266,18 @@ class Tracker:
             self._of_stage(stage, partial(self._client.log_batch, metrics=buffer[first : first + METRICS]))
 
     def finish_stage(self, stage: str, outcome: str, summary: Mapping[str, Any], parts: Sequence[Part]) -> None:
-        """Close a stage's nested run with its figures and the data sets it made; one that was reused has none."""
+        """Close a stage's nested run with its figures and the data sets it made; one that was reused has none.
+
+        A figure that has the name of a chart is no point of it (a mean over held-out text, say): it is `final_NAME`.
+        """
         if outcome == "reused":
             return
+        curves = self._curves.pop(stage, set())
         figures = {name: value for name, value in flat(summary).items() if _is_number(value)}
-        self.measure(stage, [{"step": 0, **figures}])
+        self._keep([{f"final_{name}" if name in curves else name: value for name, value in figures.items()}])
         self._flush(stage)
         status, ended = "FINISHED" if outcome == "built" else "FAILED", _now()
-        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, parts, "output"))
+        self._of_stage(stage, lambda run_id: self._log_datasets(run_id, [data_set(part) for part in parts], "output"))
         self._of_stage(stage, lambda run_id: self._client.log_dict(run_id, dict(summary), "summary.json"))
         self._of_stage(stage, lambda run_id: self._client.set_terminated(run_id, status, ended))
 
@@ -239,42 +285,30 @@ class Tracker:
         """An action on the nested run of a stage, passed over where that could not be opened."""
         self._safely(lambda: action(self.stages[stage]) if stage in self.stages else None)
 
-    def _log_datasets(self, run_id: str, parts: Sequence[Part], context: str) -> None:
+    def _log_datasets(self, run_id: str, data: Sequence[DataSet], context: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        inputs = []
-        for part in parts:
-            name = f"{part.path.parent.parent.name}-{part.name}"
-            source = json.dumps({"uri": part.path.as_uri()})
-            dataset = Dataset(name=name, digest=part.digest[:16], source_type="local", source=source)
-            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.digest[:16], "local", json.dumps({"uri": one.address})),
+                [InputTag("mlflow.data.context", context)],
+            )
+            for one in data
+        ]
         if inputs:
             self._client.log_inputs(run_id, datasets=inputs)
 
-    def register(self, name: str, release: Part, summary: Mapping[str, Any]) -> str | None:
+    def register(self, model: Model) -> str | None:
         """Register a release as a model version, once for each digest; returns the version."""
-        return self._safely(lambda: self._register(name, release, summary))
+        return self._safely(lambda: self._register(model))
 
-    def _register(self, name: str, release: Part, summary: Mapping[str, Any]) -> str:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.create_registered_model(name)
-        except MlflowException:
-            for version in self._client.search_model_versions(f"name = '{name}'"):
-                if version.tags.get("llmill.release") == release.digest:
-                    return version.version
+    def _register(self, model: Model) -> str:
         self.experiment_id = self.experiment_id or self._experiment()
-        model = self._client.create_logged_model(
-            self.experiment_id, name=name, source_run_id=self.stages.get("release", self.run_id)
-        )
-        self._client.log_model_artifacts(model.model_id, str(release.path))
-        self._client.finalize_logged_model(model.model_id, "READY")
-        tags = {"llmill.release": release.digest, "llmill.run": self._run_name}
-        version = self._client.create_model_version(
-            name, f"models:/{model.model_id}", run_id=self.run_id, tags=tags, model_id=model.model_id
-        )
-        return version.version
+        runs = [run for run in (self.run_id, self.stages.get("release")) if run]
+        link = not self.uri.startswith("http")
+        found = register(self._client, self.experiment_id, model, runs, self._run_name, link=link)
+        self._model_id = found.model_id or self._model_id
+        return found.version
 
     def disagreements(self, wanted: Mapping[str, tuple[str, str]], aliases: tuple[str, ...]) -> list[str]:
         """Where MLflow's aliases say something else than the store (storage/aliases.py)."""

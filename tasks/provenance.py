@@ -2,10 +2,13 @@
 
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+GIT_SECONDS = 5.0
 
 
 def timestamp() -> str:
@@ -32,3 +35,15 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor()
+
+
+def source_commit(checkout: Path) -> str | None:
+    """The commit that a checkout of git is at; None for a folder that is none, or where git does not answer."""
+    if not (checkout / ".git").exists():  # a folder around it may be another project's
+        return None
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    try:
+        said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() if said.returncode == 0 else None

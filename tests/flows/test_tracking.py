@@ -104,6 +104,65 @@ def test_mlflow_holds_a_parent_a_nested_run_a_stage_and_the_model(
     assert version.tags["llmill.release"] == release["artifact"]["parts"]["release"]["digest"]
 
 
+def test_two_runs_can_be_compared_by_what_their_parents_say(tracked: tuple[Path, dict[str, Any], list[str]]) -> None:
+    import mlflow
+
+    home, report, _ = tracked
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+    (parent,) = client.search_runs(["1"], f"tags.llmill.run = '{report['run']}'")
+    assert 15 <= len(parent.data.params) <= 24
+    assert parent.data.params["recipe"] == "smoke" and parent.data.params["pretrain.size"] == "nano"
+    assert parent.data.params["collect.sources"] == "synthetic (400 documents)"
+    scores = next(stage for stage in report["stages"] if stage["stage"] == "evaluate")["artifact"]["summary"]
+    assert parent.data.metrics["tuned_bits_per_byte"] == scores["heldout_bits_per_byte_tuned"]
+    assert {"base_bits_per_byte", "answers_bits_per_byte", "parameters", "tokens"} <= parent.data.metrics.keys()
+    assert parent.data.metrics["seconds"] == pytest.approx(report["seconds"], abs=60)
+    used = {one.dataset.name: one.dataset.digest for one in parent.inputs.dataset_inputs}
+    assert set(used) == {"collect-documents", "filter-documents", "filter-pairs", "tokenize-tokens"}
+    (tokens,) = (stage["artifact"]["parts"]["tokens"] for stage in report["stages"] if stage["stage"] == "tokenize")
+    assert tokens["digest"].startswith(used["tokenize-tokens"])
+    tags = parent.data.tags
+    assert tags["mlflow.user"] and tags["mlflow.source.type"] == "LOCAL" and tags["mlflow.source.name"]
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert tags.get("mlflow.source.git.commit", "") == head.stdout.strip()
+    (pretrain,) = client.search_runs(["1"], "tags.llmill.stage = 'pretrain'")
+    for name in ("bits_per_byte", "tokens", "loss"):
+        steps = [metric.step for metric in client.get_metric_history(pretrain.info.run_id, name)]
+        assert min(steps) > 0, name
+
+
+LOAD = """
+import mlflow, sys
+model = mlflow.pyfunc.load_model("models:/llmill-smoke@champion")
+print(*model.predict(sys.argv[1]))
+pipeline = mlflow.transformers.load_model("models:/llmill-smoke@champion")
+(answered,) = pipeline([{"role": "user", "content": sys.argv[1]}])
+print(answered["generated_text"][-1]["content"])
+"""
+
+
+def test_the_champion_is_loaded_from_mlflow_and_nothing_is_written_into_the_store(
+    tracked: tuple[Path, dict[str, Any], list[str]],
+) -> None:
+    home, report, _ = tracked
+    promoted = json.loads(llmill("promote", report["run"], "--json", home=home).stdout)
+    assert promoted["mlflow"] == {"disagreements": [], "note": "its aliases are set"}
+    standing = json.loads(llmill("champion", "--json", home=home).stdout)
+    assert standing["mlflow"] == {"disagreements": [], "note": "its aliases say the same"}
+    release = next(stage for stage in report["stages"] if stage["stage"] == "release")
+    folder = Path(release["artifact"]["parts"]["release"]["uri"].removeprefix("file://"))
+    sample = next(one for one in json.loads((folder / "samples.json").read_bytes()) if one["form"] == "chat")
+    before = sorted(folder.rglob("*"))
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"}
+    said = subprocess.run(
+        [sys.executable, "-c", LOAD, sample["prompt"]], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.splitlines() == [sample["answer"]] * 2
+    assert sorted(folder.rglob("*")) == before
+    (weights,) = (home / "mlflow").rglob("model.safetensors")
+    assert weights.samefile(folder / "model.safetensors"), "no copy"
+
+
 @pytest.mark.slow
 def test_a_reused_stage_is_cached_in_prefect_and_opens_no_run_in_mlflow(
     tracked: tuple[Path, dict[str, Any], list[str]],

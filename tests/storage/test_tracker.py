@@ -13,7 +13,8 @@ import pytest
 from storage.artifacts import Part
 from storage.errors import ConfigError
 from storage.home import pages_file
-from storage.tracking import MAX_PARAMETER_CHARACTERS, Tracker, artifact_root, check_tracking_uri, flat
+from storage.registry import Model
+from storage.tracking import MAX_PARAMETER_CHARACTERS, DataSet, Tracker, artifact_root, check_tracking_uri, flat
 
 LONG = "x" * 1000
 
@@ -33,20 +34,26 @@ class Recorded:
 
         self.home, self.release = folder / "home", part(folder, "release", "release", 64 * "a")
         self.tracker = Tracker(self.home, "smoke-nano-1", {"name": "smoke", "pretrain": {"steps": 3}})
-        self.tracker.start()
+        settings = {"recipe": "smoke", "pretrain.size": "nano", "collect.sources": LONG}
+        self.tracker.start(settings, {"mlflow.user": "ada"})
+        self.tracker.use([DataSet("source-books", 64 * "9", "")], "source")
         documents = part(folder, "filter", "documents", 64 * "d")
         config = {"steps": 3, "optimizer": {"rate": 0.5, "name": LONG}} | {f"field{number}": 1 for number in range(150)}
         self.tracker.start_stage("pretrain", config, ["never built", "input changed"], [documents])
         self.tracker.measure("pretrain", [{"step": 1, "loss": 3.0, "note": "no number"}, {"step": 2, "loss": 2.0}])
         made = part(folder, "pretrain", "model", 64 * "e")
-        summary = {"tokens": 5, "resumed": True, "after": {"heldout": 1.5}, "best": "x"}
+        summary = {"tokens": 5, "loss": 1.9, "resumed": True, "after": {"heldout": 1.5}, "best": "x"}
         self.tracker.finish_stage("pretrain", "built", summary, [made])
         self.tracker.start_stage("finetune", {}, ["never built"], [])
         self.tracker.finish_stage("finetune", "failed", {}, [])
         self.tracker.finish_stage("evaluate", "reused", {"bits": 1.0}, [])
         self.tracker.log_page(documents.path / "file.txt", "page.html")
-        self.versions = [self.tracker.register("toy", self.release, {}) for _ in range(2)]
-        self.other = self.tracker.register("toy", part(folder, "release", "release", 64 * "b"), {})
+        self.tracker.start_stage("release", {}, ["never built"], [])
+        self.model = Model("toy", self.release, "A toy.", "Made by a test.")
+        self.versions = [self.tracker.register(self.model) for _ in range(2)]
+        self.tracker.tell({"tuned_bits_per_byte": 1.5, "seconds": 7})
+        self.tracker.finish_stage("release", "built", {}, [self.release])
+        self.other = self.tracker.register(Model("toy", part(folder, "release", "release", 64 * "b")))
         self.tracker.finish("completed")
         self.client = mlflow.MlflowClient(self.tracker.uri)
 
@@ -72,7 +79,8 @@ def test_a_run_and_its_stages_are_nested_named_and_closed_as_they_ended(recorded
     assert experiment.artifact_location == (recorded.home / "mlflow" / "artifacts").as_uri()
     runs = recorded.client.search_runs([experiment.experiment_id])
     status = {run.info.run_name: run.info.status for run in runs}
-    assert status == {"smoke-nano-1": "FINISHED", "pretrain": "FINISHED", "finetune": "FAILED"}
+    built = dict.fromkeys(("smoke-nano-1", "pretrain", "release"), "FINISHED")
+    assert status == built | {"finetune": "FAILED"}
     parent = recorded.run("smoke-nano-1")
     assert parent.data.tags["llmill.run"] == "smoke-nano-1" and parent.data.tags["llmill.recipe"] == "smoke"
     assert parent.data.tags["llmill.status"] == "completed"
@@ -89,7 +97,8 @@ def test_parameters_figures_and_data_sets_of_a_stage(recorded: Recorded) -> None
     assert len(stage.data.params) == 153
     assert (stage.data.params["steps"], stage.data.params["optimizer.rate"]) == ("3", "0.5")
     assert stage.data.params["optimizer.name"] == LONG[:MAX_PARAMETER_CHARACTERS]
-    assert stage.data.metrics == {"loss": 2.0, "tokens": 5, "after.heldout": 1.5}, "numbers, and a truth is none"
+    figures = {"loss": 2.0, "final_loss": 1.9, "tokens": 5, "after.heldout": 1.5}
+    assert stage.data.metrics == figures, "numbers, and a truth is none"
     history = recorded.client.get_metric_history(stage.info.run_id, "loss")
     assert sorted((metric.step, metric.value) for metric in history) == [(1, 3.0), (2, 2.0)]
     assert json.loads(recorded.text("pretrain", "summary.json"))["best"] == "x"
@@ -108,6 +117,42 @@ def test_a_release_is_registered_once_for_each_digest(recorded: Recorded) -> Non
     version = recorded.client.get_model_version("toy", "1")
     assert version.tags == {"llmill.release": 64 * "a", "llmill.run": "smoke-nano-1"}
     assert version.run_id == recorded.tracker.run_id
+    assert recorded.client.get_registered_model("toy").description == "A toy."
+    assert version.description.startswith("Made by a test.") and 'load_model("models:/toy/1")' in version.description
+
+
+def test_the_parent_run_tells_what_runs_are_compared_by(recorded: Recorded) -> None:
+    parent = recorded.run("smoke-nano-1")
+    assert parent.data.params == {
+        "recipe": "smoke",
+        "pretrain.size": "nano",
+        "collect.sources": LONG[:MAX_PARAMETER_CHARACTERS],
+    }
+    assert parent.data.metrics == {"tuned_bits_per_byte": 1.5, "seconds": 7}
+    assert parent.data.tags["mlflow.user"] == "ada"
+    (used,) = parent.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("source-books", 16 * "9", "source")
+
+
+def test_run_logged_model_and_version_lead_to_each_other(recorded: Recorded) -> None:
+    (logged,) = recorded.client.search_logged_models(
+        [str(recorded.tracker.experiment_id)], f"tags.`llmill.release` = '{64 * 'a'}'"
+    )
+    assert recorded.client.get_model_version("toy", "1").source == f"models:/{logged.model_id}"
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "toy", "version": 1}]
+    assert logged.source_run_id == recorded.tracker.run_id
+    for name in ("smoke-nano-1", "release"):
+        outputs = recorded.run(name).outputs.model_outputs
+        assert logged.model_id in [one.model_id for one in outputs], name
+    figures = {metric.key: metric.value for metric in recorded.client.get_logged_model(logged.model_id).metrics}
+    assert figures == {"tuned_bits_per_byte": 1.5, "seconds": 7}
+
+
+def test_files_of_a_release_are_those_of_the_store_not_a_copy(recorded: Recorded) -> None:
+    for version, letter in (("1", "a"), ("2", "b")):
+        location = recorded.client.get_model_version_download_uri("toy", version)
+        (file,) = Path(location.removeprefix("file://")).iterdir()
+        assert file.samefile(recorded.release.path.parent / (64 * letter) / "file.txt")
 
 
 def test_aliases_follow_the_store_from_model_to_model_and_back_to_none(recorded: Recorded) -> None:
@@ -121,7 +166,7 @@ def test_aliases_follow_the_store_from_model_to_model_and_back_to_none(recorded:
     found = [recorded.client.get_model_version_by_alias("toy", alias).version for alias in aliases]
     assert [str(version) for version in found] == ["1", "2"]
 
-    assert str(tracker.register("renamed", recorded.release, {})) == "1"
+    assert str(tracker.register(Model("renamed", recorded.release))) == "1"
     moved = {"champion": ("renamed", 64 * "a")}
     assert tracker.disagreements(moved, aliases) == [
         "champion: the store has renamed aaaaaaaa, MLflow toy version 1 (aaaaaaaa)",
