@@ -25,6 +25,7 @@ from storage.databases import check_database, check_driver, is_postgres, sqlite_
 from storage.errors import ConfigError
 from storage.files import locked, read_json
 from storage.home import pages_file, settle_user_home
+from storage.moved import ARTIFACTS, HOME_TAG, follow_home
 from storage.outbox import Outbox
 from storage.registry import Model, register
 
@@ -32,6 +33,8 @@ VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACTS_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # as `mlflow server` calls it
 PAGES_VARIABLE = "LLMILL_MLFLOW_PAGES"  # where a browser finds the pages of a server that has another name inside
 EXPERIMENT = "llmill"
+# What MLflow's pages open the experiment as: the table of its runs and their charts, not its traces.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
@@ -51,21 +54,29 @@ def _database(home: Path) -> Path:
     return home / "mlflow" / "mlflow.db"
 
 
+def _is_own(home: Path) -> bool:
+    """Whether records go to the database under the home."""
+    return tracking_uri(home) == sqlite_url(_database(home))
+
+
 def artifact_root(home: Path) -> str | None:
     """Where the artifacts of MLflow runs lie; None where its server decides."""
     if tracking_uri(home).startswith("http"):
         return None
-    return os.environ.get(ARTIFACTS_VARIABLE) or (home / "mlflow" / "artifacts").as_uri()
+    return os.environ.get(ARTIFACTS_VARIABLE) or (home / ARTIFACTS).as_uri()
 
 
 def prepare_database(home: Path) -> None:
-    """Make the database under the home, where records go there and there is none.
+    """Make the database under the home, where records go there and there is none; one that is there follows its home.
 
     MLflow makes its tables in a hundred steps that are no transaction: a process that is killed among them leaves a
     file that no later one can use. So the file gets its name when it is whole. Imports mlflow where there is work.
     """
     path = _database(home)
-    if tracking_uri(home) != sqlite_url(path) or path.exists():
+    if not _is_own(home):
+        return
+    if path.exists():
+        follow_home(path, home, EXPERIMENT)
         return
     silence_mlflow()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -187,7 +198,7 @@ class Tracker:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             try:
-                return self._client.create_experiment(EXPERIMENT, artifact_location=artifact_root(self._home))
+                return self._client.create_experiment(EXPERIMENT, artifact_root(self._home), self._experiment_tags())
             except MlflowException:  # another run was faster
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
@@ -199,7 +210,13 @@ class Tracker:
                 if self._client.get_experiment(found.experiment_id).lifecycle_stage == "deleted":
                     raise
             self.restored = f"MLflow: its experiment {EXPERIMENT!r} had been deleted, with its runs; it is restored"
+        for name, value in KIND.items():
+            if name not in found.tags:  # made before we said so
+                self._client.set_experiment_tag(found.experiment_id, name, value)
         return found.experiment_id
+
+    def _experiment_tags(self) -> dict[str, str]:
+        return KIND | ({HOME_TAG: self._home.as_uri()} if _is_own(self._home) else {})
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
