@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from flows.plan import PlannedStage
+from flows.reasons import reasons_text
 from flows.recipe import Recipe
 from flows.servers import TAG, Server
 from flows.text import about, effort, figure, progress_text
@@ -159,7 +160,7 @@ class PrefectRun(Listener):
 
         rows = ["| stage | will | about | why |", "|---|---|---|---|"]
         for line in plan:
-            why = "<br>".join(reason.replace("|", "\\|") for reason in line.decision.why)
+            why = reasons_text(line.decision).replace("|", "\\|")
             rows.append(f"| {line.stage} | {line.decision.will} | {about(line.estimate)} | {why} |")
         self._safely(
             lambda: create_markdown_artifact("\n".join(rows), key="plan", description=f"Plan of {self.run.name}")
