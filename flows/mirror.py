@@ -1,17 +1,21 @@
 """MLflow's aliases beside the store's names. The store decides; MLflow is asked only where it is in use."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from flows.champion import ALIASES
 from flows.history import headline
 from flows.tracking import model_text
+from storage.addresses import redacted
 from storage.artifacts import Artifact
+from storage.garbage import Garbage, freed_with
 from storage.refs import Ref, read_refs
-from storage.registry import Model
+from storage.registry import Model, forget, held_below
 from storage.runs import runs
 from storage.store import Store
-from storage.tracking import VARIABLE, Tracker, check_tracking_uri
+from storage.tracking import VARIABLE, Tracker, check_tracking_uri, own_client, own_models, prepare_database
+from tasks.engine import describe
 
 AGREES, MENDED = "its aliases say the same", "its aliases are set"
 
@@ -48,6 +52,33 @@ def compare_with_mlflow(store: Store, *, mend: bool) -> dict[str, Any]:
         return {"disagreements": lines, "note": f"not all was answered: {tracker.failures[0]}"}
     note = "`llmill champion --mend` sets its aliases" if lines else MENDED if mend else AGREES
     return {"disagreements": lines, "note": note}
+
+
+def forget_releases(store: Store, found: Sequence[Garbage], *, dry_run: bool) -> tuple[list[Garbage], str | None]:
+    """The versions under the home whose release is gone, or goes with `found`; and what went wrong, if anything.
+
+    A `dry_run` aside they are deleted, with their files. Where no model was ever registered mlflow is not imported.
+    """
+    root = own_models(store.home)
+    if root is None:
+        return [], None
+    going = [garbage.path for garbage in found if garbage.kind == "part"]
+    releases = store.root / "parts" / "release" / "release"
+    forgotten: list[Garbage] = []
+    try:
+        if not dry_run:
+            prepare_database(store.home)
+        client = own_client(store.home)
+        for held in list(held_below(client, root)):
+            if (releases / held.release).is_dir() and releases / held.release not in going:
+                continue
+            size = freed_with(held.folder, going)
+            if not dry_run:
+                forget(client, held)
+            forgotten.append(Garbage("model version", "release", held.folder, size))
+    except Exception as error:  # the store is clear; the next time finds what is left
+        return forgotten, f"MLflow: its versions were not all looked at ({redacted(describe(error))[:200]})"
+    return forgotten, None
 
 
 def _model(store: Store, ref: Ref, release: Artifact) -> Model:

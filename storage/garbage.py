@@ -17,7 +17,7 @@ import shutil
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,6 +240,14 @@ def _measured(dead: Iterator[tuple[str, str, Path]]) -> Iterator[Garbage]:
             if links_gone[inode] == links == counted[inode]:
                 freed += size
         yield Garbage(kind, stage, path, freed)
+
+
+def freed_with(path: Path, gone: Iterable[Path]) -> int:
+    """Bytes that the disk gets back with a folder, where all of `gone` goes too."""
+    links_gone = Counter(inode for other in gone for inode, _, _ in _files(other))
+    own = list(_files(path))
+    links_gone.update(inode for inode, _, _ in own)
+    return sum({inode: size for inode, links, size in own if links <= links_gone[inode]}.values())
 
 
 def _files(path: Path) -> Iterator[tuple[Inode, int, int]]:

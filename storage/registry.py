@@ -11,7 +11,7 @@ the store.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,3 +105,46 @@ def folder_of(location: str) -> Path | None:
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         return None
     return Path(unquote(parts.path) if parts.scheme else location)
+
+
+# Forgetting -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version of ours, and the folder of this machine in which its files lie."""
+
+    name: str
+    version: str
+    release: str  # digest
+    model_id: str
+    folder: Path
+
+
+def held_below(client: Any, root: Path) -> Iterator[Held]:
+    """The versions of releases whose logged models keep their files below a folder."""
+    token = None
+    while True:
+        page = client.search_model_versions(page_token=token)
+        for version in page:
+            model_id = version.source.removeprefix("models:/")
+            if RELEASE_TAG in version.tags and version.source.startswith("models:/m-"):
+                folder = folder_of(client.get_model_version_download_uri(version.name, str(version.version)))
+                if folder is not None and folder.is_relative_to(root):
+                    yield Held(version.name, str(version.version), version.tags[RELEASE_TAG], model_id, folder)
+        token = page.token
+        if not token:
+            return
+
+
+def forget(client: Any, held: Held) -> None:
+    """Delete a version, its logged model and their files; can be repeated after an error."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with suppress(MlflowException):  # it is gone: of a try before this one, or by MLflow's page
+        client.delete_logged_model(held.model_id)
+    get_artifact_repository(held.folder.as_uri()).delete_artifacts()
+    with suppress(OSError):
+        held.folder.parent.rmdir()  # the logged model's own, which holds nothing else
+    client.delete_model_version(held.name, held.version)

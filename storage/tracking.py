@@ -90,6 +90,20 @@ def prepare_database(home: Path) -> None:
         unfinished.rename(path)
 
 
+def own_models(home: Path) -> Path | None:
+    """The folder of the logged models under the home, where there are any and records go to the home's own database."""
+    folder = home / ARTIFACTS / "models"
+    return folder if _is_own(home) and _database(home).exists() and folder.is_dir() and any(folder.iterdir()) else None
+
+
+def own_client(home: Path) -> Any:
+    """A client of the database under the home. Imports mlflow."""
+    silence_mlflow()
+    import mlflow
+
+    return mlflow.MlflowClient(sqlite_url(_database(home)))
+
+
 def check_tracking_uri(home: Path) -> str | None:
     """Why nobody answers at the tracking address, None where it can be used.
 

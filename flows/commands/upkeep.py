@@ -22,7 +22,9 @@ def add_commands(commands: Any) -> None:
         help="delete what nothing reaches",
         description="Delete what nothing reaches. Kept are: all that the last runs have made or reused, the newest "
         "completed run, runs under way and what they may resume, every release, and named references (the champion). "
-        "Safe beside runs that go on. A shared store (LLMILL_STORE) is left as it is: only this home is cleared.",
+        "Versions in the home's MLflow whose "
+        "release is gone go too, with their files. Safe beside runs that go on. A shared store (LLMILL_STORE) is left "
+        "as it is: only this home is cleared.",
     )
     gc.add_argument(
         "--keep-runs", type=between(0, 1_000_000, int), default=5, metavar="N", help="keep the last N runs (default: 5)"
@@ -56,6 +58,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
+    from flows.mirror import forget_releases
     from flows.upkeep import garbage_report, garbage_text
     from flows.verdict import rejected_releases
     from storage.garbage import collect_garbage
@@ -72,11 +75,12 @@ def _gc(options: argparse.Namespace) -> int:
         lambda artifact: artifact.stage == "release" and artifact.digest not in rejected,
         dry_run=options.dry_run,
     )
-    report = garbage_report(found, dry_run=options.dry_run)
+    forgotten, fault = forget_releases(store, found, dry_run=options.dry_run)
+    report = garbage_report([*found, *forgotten], dry_run=options.dry_run) | ({"mlflow": fault} if fault else {})
     if options.json:
         print_json(report)
     else:
-        say(garbage_text(report))
+        say("\n".join([garbage_text(report), *filter(None, [fault])]))
     return 0
 
 

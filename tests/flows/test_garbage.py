@@ -4,16 +4,20 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import digests, llmill, llmill_command, outcomes, report_of
+from support import ROOT, digests, llmill, llmill_command, outcomes, report_of
 
+from storage.artifacts import Part
 from storage.files import locked
 from storage.garbage import collect_garbage
 from storage.refs import Ref, changing_refs
+from storage.registry import Model
 from storage.store import Store
+from storage.tracking import Tracker
 
 
 @pytest.fixture
@@ -158,3 +162,74 @@ def test_beside_a_run_again_and_again(copy: Path, two_runs: Path) -> None:
     assert made == {label: digest for label, digest in alone.items() if label in made}
     verified = report_of(llmill("verify", "--json", home=copy))
     assert verified["damaged"] == 0
+
+
+# In MLflow ------------------------------------------------------------------------------------------------------
+
+
+def state(home: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path.relative_to(home)): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in home.rglob("*")
+        if "cache" not in path.parts
+    }
+
+
+def released(home: Path, digest: str) -> Part:
+    return Part("release", digest, home / "store" / "parts" / "release" / "release" / digest, ())
+
+
+def test_versions_of_releases_that_go_are_forgotten_with_their_files_and_no_others(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", raising=False)
+    kept, dead = released(copy, digests(known_runs(copy)[0])["release/release"]), released(copy, "d" * 64)
+    dead.path.mkdir()
+    (dead.path / "model.safetensors").write_bytes(b"7" * 12345)
+    tracker = Tracker(copy, "run", {})
+    tracker.start()
+    assert [tracker.register(Model("toy", part)) for part in (kept, dead)] == ["1", "2"]
+    client = mlflow.MlflowClient(tracker.uri)
+    theirs = client.create_logged_model(str(tracker.experiment_id), "theirs")
+    client.log_model_artifacts(theirs.model_id, str(dead.path))
+    client.create_registered_model("theirs")
+    client.create_model_version("theirs", f"models:/{theirs.model_id}", model_id=theirs.model_id)
+    gone = Path(client.get_model_version_download_uri("toy", "2").removeprefix("file://"))
+    assert tracker.failures == [] and list(gone.iterdir())
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow has set it
+
+    before = state(copy)
+    planned = json.loads(llmill("gc", "--dry-run", "--json", home=copy).stdout)
+    assert state(copy) == before
+    assert [row for row in planned["paths"] if row["kind"] == "model version"] == [
+        {"kind": "model version", "stage": "release", "path": str(gone), "bytes": 12345}
+    ]
+    done = json.loads(llmill("gc", "--json", home=copy).stdout)
+    assert done["paths"] == planned["paths"] and "mlflow" not in done
+    assert [str(version.version) for version in client.search_model_versions("name = 'toy'")] == ["1"]
+    assert not gone.exists() and not gone.parent.exists()
+    models = client.search_logged_models([str(tracker.experiment_id)])
+    assert sorted(model.name for model in models) == ["theirs", "toy"]
+    for name, file in (("toy", "model.safetensors"), ("theirs", "model.safetensors")):
+        folder = client.get_model_version_download_uri(name, "1").removeprefix("file://")
+        assert (Path(folder) / file).is_file()
+    assert json.loads(llmill("gc", "--json", home=copy).stdout)["paths"] == []
+
+
+def test_a_database_of_mlflow_that_is_damaged_stops_no_clearing(copy: Path) -> None:
+    (copy / "mlflow" / "artifacts" / "models" / "m-1").mkdir(parents=True)
+    (copy / "mlflow" / "mlflow.db").write_text("no database at all")
+    result = llmill("gc", "--keep-runs", "1", home=copy)
+    assert result.returncode == 0 and "Traceback" not in result.stderr
+    assert "MLflow: its versions were not all looked at" in result.stdout and " freed" in result.stdout
+
+
+def test_mlflow_is_not_imported_where_nothing_was_registered(copy: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "flows.cli", "gc"]
+    environment = {**os.environ, "LLMILL_HOME": str(copy)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "storage.garbage" in imported and "mlflow" not in imported
