@@ -97,7 +97,7 @@ def served(home: Path) -> Iterator[tuple[str, str]]:
             assert process.stdout is not None
             lines = [process.stdout.readline().split() for _ in ports]
             assert all(len(line) == 2 for line in lines), "llmill ui has not started"
-            yield lines[0][1], lines[1][1]
+            yield lines[0][1], lines[1][1].partition("/#")[0]
         finally:
             process.terminate()  # it ends its servers
 

@@ -29,9 +29,9 @@ from storage.remote import VARIABLE as SHARED
 from storage.remote import remote_in_force
 from storage.runs import RUNNING, runs
 from storage.store import Store
-from storage.tracking import ARTIFACTS_VARIABLE as ARTIFACTS
-from storage.tracking import PAGES_VARIABLE as PAGES
-from storage.tracking import VARIABLE as MLFLOW
+from storage.tracking_place import ARTIFACTS_VARIABLE as ARTIFACTS
+from storage.tracking_place import PAGES_VARIABLE as PAGES
+from storage.tracking_place import VARIABLE as MLFLOW
 from tasks.training import COMPILER, missing_for_compiling, training_device
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml

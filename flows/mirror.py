@@ -14,7 +14,8 @@ from storage.refs import Ref, read_refs
 from storage.registry import Model, forget, held_below
 from storage.runs import runs
 from storage.store import Store
-from storage.tracking import VARIABLE, Tracker, check_tracking_uri, own_client, own_models, prepare_database
+from storage.tracking import Tracker
+from storage.tracking_place import VARIABLE, check_tracking_uri, own_client, own_models, prepare_database
 from tasks.engine import describe
 
 AGREES, MENDED = "its aliases say the same", "its aliases are set"

@@ -34,7 +34,15 @@ from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
 from storage.home import pages_file
 from storage.runs import mark_dead_runs
-from storage.tracking import VARIABLE, artifact_root, check_tracking_uri, prepare_database, silence_mlflow, tracking_uri
+from storage.tracking_place import (
+    VARIABLE,
+    artifact_root,
+    check_tracking_uri,
+    experiment_page,
+    prepare_database,
+    silence_mlflow,
+    tracking_uri,
+)
 
 WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
@@ -81,7 +89,8 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
         for crashed in mark_dead_runs(home):
             server.close_dead(home, crashed)
         worker = _Worker(server, worker_log, worker_folder(home))
-        print(f"Prefect  {prefect_url}\nMLflow   {mlflow_url}\nWorker   {worker_log}", flush=True)
+        runs_url = experiment_page(home, mlflow_url)
+        print(f"Prefect  {prefect_url}\nMLflow   {runs_url}\nWorker   {worker_log}", flush=True)
         print(f"For Prefect's own commands:  export PREFECT_API_URL={prefect_url}/api", flush=True)
         print("Forms and schedules come with `llmill deploy`, once. Ctrl-C ends all three", flush=True)
         while all(process.poll() is None for process in processes):

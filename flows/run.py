@@ -20,7 +20,8 @@ from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.shared import open_store
-from storage.tracking import Tracker, check_tracking_uri, import_meanwhile
+from storage.tracking import Tracker
+from storage.tracking_place import check_tracking_uri, import_meanwhile
 from tasks.attempts import Retry
 from tasks.config import StageConfig
 from tasks.engine import Builder, Listener, Options, StageResult, describe

@@ -130,7 +130,7 @@ def live_line(text: str) -> None:
         width = shutil.get_terminal_size().columns
         print("\r\x1b[2K" + text[: min(width - 1, WIDTH)], end="", file=sys.stderr, flush=True)
     elif text:
-        print("\n".join(wrapped(text, rest=" " * NAMES)), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def figure(value: Any) -> str:

@@ -6,10 +6,8 @@ does not fail the run: what could not be sent waits in an outbox (outbox.py), wi
 what is left there at the end is counted and said. Each record is one call, so that none is made twice.
 """
 
-import importlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,22 +16,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from storage.addresses import check_form, no_answer, redacted, without_credentials
+from storage.addresses import no_answer, redacted, without_credentials
 from storage.aliases import disagreements, mirror
 from storage.artifacts import Part
-from storage.databases import check_database, check_driver, is_postgres, sqlite_url
 from storage.errors import ConfigError
-from storage.files import locked, read_json
-from storage.home import pages_file, settle_user_home
-from storage.moved import ARTIFACTS, HOME_TAG, follow_home
+from storage.files import read_json
+from storage.home import pages_file
+from storage.moved import HOME_TAG
 from storage.outbox import Outbox
 from storage.registry import Model, register
+from storage.tracking_place import (
+    EXPERIMENT,
+    PAGES_VARIABLE,
+    TRAINING_VIEW,
+    VARIABLE,
+    artifact_root,
+    is_own,
+    prepare_database,
+    silence_mlflow,
+    tracking_uri,
+)
 
-VARIABLE = "MLFLOW_TRACKING_URI"
-ARTIFACTS_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # as `mlflow server` calls it
-PAGES_VARIABLE = "LLMILL_MLFLOW_PAGES"  # where a browser finds the pages of a server that has another name inside
-EXPERIMENT = "llmill"
-# What MLflow's pages open the experiment as: the table of its runs and their charts, not its traces.
+# What kind of experiment it is, in the words of MLflow's pages; which view they open is up to the link (TRAINING_VIEW).
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
@@ -41,99 +45,6 @@ MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
 METRICS = 1000  # in one call: the server's limit
 NOTHING: Mapping[str, str] = MappingProxyType({})
-# A server that goes away while a run is under way: a call is given up after this, not after MLflow's own minutes.
-REQUEST_SECONDS, REQUEST_RETRIES = 10, 1
-
-
-def tracking_uri(home: Path) -> str:
-    """The address that the user has set, or a database under the home."""
-    return os.environ.get(VARIABLE) or sqlite_url(_database(home))
-
-
-def _database(home: Path) -> Path:
-    return home / "mlflow" / "mlflow.db"
-
-
-def _is_own(home: Path) -> bool:
-    """Whether records go to the database under the home."""
-    return tracking_uri(home) == sqlite_url(_database(home))
-
-
-def artifact_root(home: Path) -> str | None:
-    """Where the artifacts of MLflow runs lie; None where its server decides."""
-    if tracking_uri(home).startswith("http"):
-        return None
-    return os.environ.get(ARTIFACTS_VARIABLE) or (home / ARTIFACTS).as_uri()
-
-
-def prepare_database(home: Path) -> None:
-    """Make the database under the home, where records go there and there is none; one that is there follows its home.
-
-    MLflow makes its tables in a hundred steps that are no transaction: a process that is killed among them leaves a
-    file that no later one can use. So the file gets its name when it is whole. Imports mlflow where there is work.
-    """
-    path = _database(home)
-    if not _is_own(home):
-        return
-    if path.exists():
-        follow_home(path, home, EXPERIMENT)
-        return
-    silence_mlflow()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    with locked(path.with_suffix(".lock")):
-        if path.exists():  # another run was faster
-            return
-        unfinished = path.with_suffix(".new")
-        unfinished.unlink(missing_ok=True)
-        SqlAlchemyStore(sqlite_url(unfinished), artifact_root(home)).engine.dispose()
-        unfinished.rename(path)
-
-
-def own_models(home: Path) -> Path | None:
-    """The folder of the logged models under the home, where there are any and records go to the home's own database."""
-    folder = home / ARTIFACTS / "models"
-    return folder if _is_own(home) and _database(home).exists() and folder.is_dir() and any(folder.iterdir()) else None
-
-
-def own_client(home: Path) -> Any:
-    """A client of the database under the home. Imports mlflow."""
-    silence_mlflow()
-    import mlflow
-
-    return mlflow.MlflowClient(sqlite_url(_database(home)))
-
-
-def check_tracking_uri(home: Path) -> str | None:
-    """Why nobody answers at the tracking address, None where it can be used.
-
-    Raises ConfigError for an address that is none, and for a database that is there and does not let us in.
-    """
-    uri = tracking_uri(home)
-    check_form(VARIABLE, uri)
-    if is_postgres(uri):
-        check_driver(VARIABLE, uri)
-    silence = no_answer(uri)
-    if silence is None and is_postgres(uri):
-        check_database(VARIABLE, uri)
-    return silence
-
-
-def silence_mlflow() -> None:
-    """No analytics leave the machine, no call hangs; must be called before mlflow is imported."""
-    settle_user_home()
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(REQUEST_RETRIES))
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # we say ourselves what was not recorded
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # stdout is ours: `--json`
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-
-def import_meanwhile() -> None:
-    """Begin to import mlflow, which takes seconds, while something else is waited for."""
-    silence_mlflow()
-    threading.Thread(target=importlib.import_module, args=("mlflow",), name="import-mlflow", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +141,7 @@ class Tracker:
         return found.experiment_id
 
     def _experiment_tags(self) -> dict[str, str]:
-        return KIND | ({HOME_TAG: self._home.as_uri()} if _is_own(self._home) else {})
+        return KIND | ({HOME_TAG: self._home.as_uri()} if is_own(self._home) else {})
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag of the parent run; `mlflow.note.content` is the Markdown that its page shows."""
@@ -383,7 +294,7 @@ class Tracker:
         base = os.environ.get(PAGES_VARIABLE) or (self.uri if self.uri.startswith("http") else pages)
         path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
         path += f"/artifacts/{artifact}" if artifact else ""
-        path += "?workflowType=machine_learning"
+        path += TRAINING_VIEW
         return f"{without_credentials(base).rstrip('/')}/{path}"
 
     def _safely(self, action: Callable[[], Any]) -> Any:

@@ -31,7 +31,7 @@ class Page:
     def __init__(self, address: str) -> None:
         from websockets.sync.client import connect
 
-        self._socket = connect(address, max_size=1 << 28, open_timeout=30)
+        self._socket = connect(address, max_size=1 << 28, open_timeout=30, ping_interval=None)
         self._number = 0
         self.events: list[dict[str, Any]] = []
         for domain in ("Page", "Runtime", "Network", "Log"):

@@ -124,9 +124,7 @@ def test_a_disk_that_fills_under_a_deployment_is_made_good_by_room_and_retry(dis
     disk.change("size=512m")
     home = disk.path / "home"
     with Operator(home) as operator:
-        form = operator.form() | {"to": "pretrain"}
-        form["recipe"]["pretrain"] |= {"steps": 1500, "tokens": None}
-        form["recipe"]["execution"]["checkpoint_interval"] = 20
+        form = {"to": "pretrain", "settings": "pretrain.steps=1500\nexecution.checkpoint_interval=20"}
         flow_run = operator.submit(form)
         wait_until(operator.training, "a checkpoint")
         kept = published(home)

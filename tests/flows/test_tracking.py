@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import browser_page, chromium_path
 from support import (
     PATIENCE_SECONDS,
     ROOT,
@@ -263,6 +264,13 @@ def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, di
         for port in ports:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
                 assert answer.status == 200
+        if how == "interrupt" and chromium_path():
+            with browser_page() as page:
+                page.visit(said.splitlines()[1].split()[1], width=1300)
+                page.wait_until("document.body.innerText.includes('Run Name')")
+                assert "/runs?workflowType=machine_learning" in page.evaluate("location.href"), (
+                    "not an overview of traces"
+                )
         process.terminate() if how == "interrupt" else process.kill()
         process.wait(PATIENCE_SECONDS)
         wait_until(lambda: processes_of(home) == [], "MLflow's own children look for their parent every few seconds")

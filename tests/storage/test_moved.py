@@ -11,7 +11,8 @@ import pytest
 from storage.artifacts import Part
 from storage.errors import StoreError
 from storage.registry import Model
-from storage.tracking import Tracker, prepare_database
+from storage.tracking import Tracker
+from storage.tracking_place import prepare_database
 
 FILES = {"README.md": "a card", "components/tokenizer/tokenizer.json": "{}"}
 

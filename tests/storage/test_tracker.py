@@ -14,7 +14,8 @@ from storage.artifacts import Part
 from storage.errors import ConfigError
 from storage.home import pages_file
 from storage.registry import Model
-from storage.tracking import MAX_PARAMETER_CHARACTERS, DataSet, Tracker, artifact_root, check_tracking_uri, flat
+from storage.tracking import MAX_PARAMETER_CHARACTERS, DataSet, Tracker, flat
+from storage.tracking_place import artifact_root, check_tracking_uri, experiment_page
 
 LONG = "x" * 1000
 
@@ -232,6 +233,24 @@ def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: p
     assert tracker.url("r") == f"http://127.0.0.1:7777/{rest}r?workflowType=machine_learning"
     monkeypatch.setenv("LLMILL_MLFLOW_PAGES", "https://me:secret@pages.example/mlflow/")
     assert tracker.url("r") == f"https://pages.example/mlflow/{rest}r?workflowType=machine_learning"
+
+
+def test_the_experiment_is_one_of_machine_learning_unless_the_user_says_otherwise(recorded: Recorded) -> None:
+    client, experiment = recorded.client, str(recorded.tracker.experiment_id)
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
+    for before, after in ((None, "custom_model_development"), ("genai_development", "genai_development")):
+        if before is None:  # made before it was said
+            client.delete_experiment_tag(experiment, "mlflow.experimentKind")
+        else:
+            client.set_experiment_tag(experiment, "mlflow.experimentKind", before)
+        Tracker(recorded.home, "smoke-nano-5", {}).start()
+        assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == after
+
+
+def test_the_page_of_all_runs_opens_where_training_is_shown(recorded: Recorded, tmp_path: Path) -> None:
+    page = experiment_page(recorded.home, "http://127.0.0.1:5000")
+    assert page == f"http://127.0.0.1:5000/#/experiments/{recorded.tracker.experiment_id}?workflowType=machine_learning"
+    assert experiment_page(tmp_path, "http://p") == "http://p/#/experiments?workflowType=machine_learning"
 
 
 def test_artifacts_lie_in_the_home_unless_a_server_or_the_user_decides(
