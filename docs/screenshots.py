@@ -25,7 +25,7 @@ from browser import Page, browser_page  # noqa: E402
 from storage.store import Store  # noqa: E402
 
 PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), ("report-dark", 1100, True, 1500))
-PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1200, 760, 985
+PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1740, 760, 985
 CURVES_SHOWN = """[...document.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getBoundingClientRect())
   .filter(place => place.width > 0 && place.top < innerHeight && place.bottom > 0).length >= 4"""
 SETTLE_SECONDS = 4  # for what fades in or is drawn after the last word has come
