@@ -7,7 +7,7 @@ from typing import TextIO
 
 WIDTH = 80
 _TOGETHER = "\x1f"  # stands for a space at which no line ends
-_WHOLE = ("/", "http://", "https://")  # a path or an address stays on its line, spaces or not
+_WHOLE = ("/", "http://", "https://")  # in a column: a path or an address stays on its line, spaces or not
 NAMES = 12  # columns of the names of stages and lines, in front of what is said of them
 
 
@@ -49,7 +49,7 @@ def _folded_line(line: str) -> list[str]:
         return [line]
     gaps = [gap.end() for gap in re.finditer(r"^ +| {2,}", line) if gap.end() <= WIDTH // 2]
     indent = gaps[-1] if gaps else 0
-    if line[indent:].startswith(_WHOLE):
+    if indent and line[indent:].startswith(_WHOLE):
         return [line]
     return wrapped(line[indent:], line[:indent], " " * (indent or 2))
 

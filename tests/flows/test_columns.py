@@ -103,3 +103,4 @@ def test_a_line_goes_on_under_its_last_column() -> None:
     path = "/" + "a" * 100
     assert folded(f"report      {path}") == f"report      {path}"
     assert folded(f"it lies in {path} now").splitlines() == ["it lies in", f"  {path}", "  now"]
+    assert folded(f"report      /my texts/{words}") == f"report      /my texts/{words}", "spaces or not"
