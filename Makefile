@@ -1,6 +1,6 @@
 # make run         install, then the quick recipe: from documents to a released model
 # make test        install, then the tests (under 10 minutes on 2 cores)
-# make test-slow   kill campaigns, servers (under 40 minutes)
+# make test-slow   kill campaigns, servers, browsers (under 40 minutes)
 # make lint        ruff, mypy, import arrows
 #
 # PYTHON=python3.12       another interpreter (3.11 or 3.12)
@@ -26,7 +26,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
