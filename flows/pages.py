@@ -49,7 +49,8 @@ WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
 def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None:
     """Start both servers and a worker, print the addresses, wait; raises ConfigError for a port that is in use."""
-    if host not in (LOOPBACK, "localhost") and credentials() is None:
+    host = LOOPBACK if host == "localhost" else host
+    if host != LOOPBACK and credentials() is None:
         raise ConfigError(
             f"--host {host}: whoever reaches these pages can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
             "default llmill), which both pages will ask for, or reach them through `ssh -L 4200:127.0.0.1:4200`"
@@ -79,7 +80,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
             processes.append(prefect)
             mlflow = _start_mlflow(home, host, mlflow_port, mlflow_log)
             processes.append(mlflow)
-            reached = LOOPBACK if host in ("0.0.0.0", "localhost") else host
+            reached = LOOPBACK if host == "0.0.0.0" else host
             prefect_url, mlflow_url = f"http://{reached}:{prefect_port}", f"http://{reached}:{mlflow_port}"
             wait_healthy(f"{prefect_url}/api/health", prefect, prefect_log, START_SECONDS)
             _say("Prefect answers; waiting for MLflow")

@@ -20,13 +20,13 @@ from flows.recipe import Recipe, validated_recipe
 from flows.retrain import retraining
 from flows.run import Result, execute
 from flows.text import when
-from flows.verdict import PROMOTED
+from flows.verdict import PROMOTED, decision_of, is_retraining
 from storage.artifacts import Artifact
 from storage.errors import LlmillError, StoreError
 from storage.files import locked
 from storage.home import prepare_home
 from storage.refs import Ref
-from storage.runs import find_run
+from storage.runs import find_run, runs
 from storage.shared import open_store
 from storage.store import Store
 from tasks.engine import Options, StageResult
@@ -57,7 +57,12 @@ def execute_retraining(
         ref = champion_ref(store)
         champion = _mended_champion(store, ref, recipe, out, plain=plain)
         pipeline = _settling(store, retraining(recipe, champion), ref, champion, approve)
-        if only_if_new and ref is not None and all_reused(make_plan(store, recipe, options, pipeline)):
+        if (
+            only_if_new
+            and ref is not None
+            and _has_decided(store)
+            and all_reused(make_plan(store, recipe, options, pipeline))
+        ):
             print(NOTHING_NEW, file=out)
             return {"run": None, "status": NOTHING_NEW, "stages": []}, None
         result, error = execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)
@@ -65,6 +70,13 @@ def execute_retraining(
         stays = "the champion stays as it is" if ref else "there is still no champion"
         print(f"verdict     none: the run did not come to one; {stays}", file=out)
     return result, error
+
+
+def _has_decided(store: Store) -> bool:
+    """Whether the last retraining came to its verdict: one that was ended before may have built all its stages."""
+    store.sync_runs()
+    last = next((run for run in reversed(runs(store.home)) if is_retraining(run)), None)
+    return last is not None and decision_of(last) not in ("", "none")
 
 
 def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:

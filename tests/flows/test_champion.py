@@ -46,6 +46,21 @@ def test_nothing_new_reuses_all_and_keeps_the_champion(with_champion: Path, comm
     assert "Champion kept." in page and "nothing new" in page
 
 
+def test_only_if_new_runs_until_a_retraining_has_come_to_its_verdict(with_champion: Path, command: Command) -> None:
+    """One that was ended before its verdict may have built all that the next one would."""
+    arguments = ("retrain", "smoke", "--plain", "--only-if-new")
+    decided = command.json(*arguments, home=with_champion)
+    assert decided["status"] == "reused" and decided["verdict"]["decision"] == "kept"
+    known = len(runs(with_champion))
+    again = command.json(*arguments, home=with_champion)
+    assert again["run"] is None and again["status"].startswith("nothing new") and len(runs(with_champion)) == known
+    path = with_champion / "runs" / f"{decided['run']}.json"
+    ended = json.loads(path.read_bytes())
+    del ended["verdict"]
+    path.write_text(json.dumps(ended | {"status": "interrupted"}))
+    assert command.json(*arguments, home=with_champion)["verdict"]["decision"] == "kept"
+
+
 def test_the_first_model_becomes_the_champion_if_it_is_sound(smoke_home: Path, command: Command) -> None:
     report = command.json("retrain", "smoke", "--plain", home=smoke_home)
     built = [row["stage"] for row in report["stages"] if row["outcome"] == "built"]
