@@ -1,10 +1,10 @@
 """How long a stage will take: from its build records, scaled by the work there is to do.
 
 The work of a stage is what its time grows with: documents read by the data stages, tokens times parameters by the
-trainer, held-out text and items by evaluation. A training that goes on from a checkpoint has the rest of its steps to
-do. Where the input is not there yet, its size is taken from the closest
-earlier build. Records of the same device and processor are preferred; builds that were resumed, or that found some of
-their shards done, tell only the time of the rest and are left out.
+trainer, held-out text and items by evaluation. What goes on after a kill has the rest to do: of a training the steps
+after its checkpoint, of shards what the finished ones have not taken. Where the input is not there yet, its size is
+taken from the closest earlier build. Records of the same device and processor are preferred; builds that were resumed,
+or that found some of their shards done, tell only the time of the rest and are left out.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from typing import Any
 from storage.store import Store
 from tasks.provenance import host_facts
 from tasks.stage import Decision, kept_attempt
-from tasks.unfinished import unfinished_attempts, work_folder
+from tasks.unfinished import finished_shards, unfinished_attempts, work_folder
 
 LAST_BUILDS = 5  # code and machine change: older ones tell little
 LEAST_SPREAD = 0.2  # of one build nobody knows how much its time varies
@@ -86,21 +86,25 @@ def _estimate(store: Store, decision: Decision, expected: Mapping[str, Record]) 
     spread = LEAST_SPREAD if here else FOREIGN_SPREAD
     far = [one for ratio, one in zip(ratios, took, strict=True) if not 0.5 <= ratio <= 2]  # a part of it is fixed
     bounds = (*seconds, *far, middle / (1 + spread), middle * (1 + spread))
-    left = _share_left(store, decision)
+    left = _share_left(store, decision, middle)
     return Estimate(*(round(left * one, 1) for one in (middle, min(bounds), max(bounds))))
 
 
-def _share_left(store: Store, decision: Decision) -> float:
-    """How much of a training is left where it goes on from a checkpoint; 1 for whatever begins anew."""
+def _share_left(store: Store, decision: Decision, seconds: float) -> float:
+    """How much is left of a stage that takes so long and goes on from an attempt; 1 for whatever begins anew.
+
+    Of a training the steps after its checkpoint, of shards the time beyond what the finished ones have taken.
+    """
     if not any(line.startswith("goes on from ") for line in decision.why):
         return 1.0
     identity = decision.identity
     own = work_folder(store.work, identity.stage, identity.key)
     attempts = unfinished_attempts(store.work, identity.stage)
     attempt = next((one for one in attempts if one.folder == own), None) or kept_attempt(store, identity)
-    if attempt is None or not attempt.steps:
-        return 1.0
-    return max(0.0, 1 - attempt.step / attempt.steps)
+    if attempt is not None and attempt.steps:
+        return max(0.0, 1 - attempt.step / attempt.steps)
+    shards = finished_shards(own)
+    return max(0.0, 1 - shards.seconds / seconds) if shards and seconds else 1.0
 
 
 def _tells(record: Record, decision: Decision) -> bool:

@@ -33,7 +33,7 @@ from storage.errors import ConfigError
 from storage.fingerprint import fingerprint
 from storage.store import Store
 from tasks.config import StageConfig
-from tasks.unfinished import Unfinished, unfinished_attempts, work_folder
+from tasks.unfinished import Unfinished, finished_shards, unfinished_attempts, work_folder
 
 SHOWN_DIGITS = 8
 SHOWN_NAMES = 3
@@ -270,13 +270,15 @@ def kept_attempt(store: Store, identity: Identity) -> Unfinished | None:
 
 
 def _left_over(store: Store, identity: Identity, force: bool, keep: bool) -> tuple[str, ...]:
-    """What a build would do with the newest checkpoint that an unfinished attempt has left, as a line for a person."""
+    """What a build would do with what an unfinished attempt has left, as a line for a person."""
     attempts = unfinished_attempts(store.work, identity.stage)
     if not identity.pending:
         own = work_folder(store.work, identity.stage, identity.key)
         for attempt in attempts:
             if attempt.folder == own and (attempt.forced or not force):
                 return (f"goes on from {attempt}",)
+        if not force and (shards := finished_shards(own)):
+            return (f"goes on from {shards}",)
     if force:
         return tuple(f"abandons {attempt}: forced" for attempt in attempts[:1])
     if keep and (kept := kept_attempt(store, identity)) is not None:

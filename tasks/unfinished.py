@@ -1,7 +1,8 @@
-"""What an attempt at a stage that did not end has left: checkpoints, from which the same key goes on.
+"""What an attempt at a stage that did not end has left: checkpoints or finished shards, from which its key goes on.
 
 ```
 work/<stage>-<key>/identity.json           what the attempt was to build
+work/<stage>-<key>/shards.json             how many of its shards were finished, and in what time
 work/<stage>-<key>/keep/checkpoints/step-N the trainer's checkpoints; `keep/job.json` says of how many steps
 work/<stage>-<key>/keep/forced             a forced attempt began it: nothing in it is older than that
 ```
@@ -10,13 +11,14 @@ work/<stage>-<key>/keep/forced             a forced attempt began it: nothing in
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.files import read_json, write_json
 
 IDENTITY_FILE = "identity.json"
+SHARDS_FILE = "shards.json"
 KEPT = "keep"
 FORCED_FILE = "forced"
 
@@ -38,6 +40,19 @@ class Unfinished:
         return f"step {self.step:,} of {self.steps:,}" if self.steps else f"step {self.step:,}"
 
 
+@dataclass(frozen=True, slots=True)
+class FinishedShards:
+    """Of an attempt's last pass over its shards; `seconds` were spent on all that was finished, in every pass."""
+
+    done: int
+    total: int
+    unit: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.done:,} of {self.total:,} {self.unit}"
+
+
 def work_folder(work: Path, stage: str, key: str) -> Path:
     """Where a key of a stage is built."""
     return work / f"{stage}-{key[:16]}"
@@ -54,6 +69,17 @@ def unfinished_attempts(work: Path, stage: str) -> list[Unfinished]:
             newest = max((folder / KEPT / "checkpoints" / name).stat().st_mtime_ns for name in checkpoints)
             found.append((newest, Unfinished(folder, identity, max(steps), _steps(folder / KEPT / "job.json"))))
     return [attempt for _, attempt in sorted(found, key=lambda pair: (pair[0], str(pair[1].folder)), reverse=True)]
+
+
+def finished_shards(folder: Path) -> FinishedShards | None:
+    """What the attempt of a work folder has finished; the shards themselves stay as long as the folder does."""
+    noted = read_json(folder / SHARDS_FILE)
+    return FinishedShards(**noted) if noted else None
+
+
+def note_shards(folder: Path, finished: FinishedShards) -> None:
+    """Say in a work folder how far its shards are."""
+    write_json(folder / SHARDS_FILE, asdict(finished))
 
 
 def note_attempt(folder: Path, identity: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 ```
 work/<stage>-<key>/parts/<part>/   what the stage writes; moved into the store on success
 work/<stage>-<key>/jobs/<key>/     what a shard's work writes
-work/<stage>-<key>/keep/           survives a kill: checkpoints (unfinished.py)
+work/<stage>-<key>/keep/           survives a kill: checkpoints; beside it what is known of shards (unfinished.py)
 ```
 """
 
@@ -26,9 +26,19 @@ from storage.store import JobRecord, Store
 from tasks.config import StageConfig
 from tasks.context import Execution, Job, JobResult, ShardFunction, Summary
 from tasks.stage import Identity
-from tasks.unfinished import FORCED_FILE, KEPT, note_attempt, work_folder
+from tasks.unfinished import (
+    FORCED_FILE,
+    KEPT,
+    SHARDS_FILE,
+    FinishedShards,
+    finished_shards,
+    note_attempt,
+    note_shards,
+    work_folder,
+)
 
 RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
+NOTED_SECONDS = 1.0  # so often at most it is noted how many shards are finished
 
 
 class Executor:
@@ -106,6 +116,9 @@ class Workspace:
         note_attempt(self._root, identity.record())
         if fresh and not (self._root / KEPT / FORCED_FILE).exists():
             remove_tree(self._root / KEPT)
+            (self._root / SHARDS_FILE).unlink(missing_ok=True)
+        before = finished_shards(self._root)
+        self._shard_seconds = before.seconds if before else 0.0  # spent on shards that are finished
         self.resumed = (self._root / KEPT).is_dir()  # a build that was cut off left something to go on with
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)
@@ -146,11 +159,19 @@ class Workspace:
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
+        begun, spent_before = time.monotonic(), self._shard_seconds
+        noted = begun
 
         def finish(key: str, summary: Summary) -> None:
+            nonlocal noted
             names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use to others
             results[key] = self._publish_job(key, names, alike[key], summary)
             self.progress(len(results), len(distinct), unit)
+            now = time.monotonic()
+            self._shard_seconds = spent_before + now - begun
+            if now - noted >= NOTED_SECONDS:
+                noted = now
+                note_shards(self._root, FinishedShards(len(results), len(distinct), unit, self._shard_seconds))
 
         if self.execution.workers == 1 or len(waiting) == 1:
             for key, job in waiting.items():

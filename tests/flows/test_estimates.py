@@ -13,7 +13,7 @@ from flows.recipe import load_recipe
 from flows.text import about, duration, plan_text
 from storage.store import Store
 from tasks.engine import Options
-from tasks.unfinished import note_attempt, work_folder
+from tasks.unfinished import FinishedShards, note_attempt, note_shards, work_folder
 
 
 def plan(home: Path, *settings: str, recipe: str = "smoke") -> dict[str, PlannedStage]:
@@ -156,3 +156,19 @@ def test_a_training_that_goes_on_takes_the_rest_of_its_time(smoke_home: Path, st
         assert left == pytest.approx(all_of_it / 4, abs=0.11)
     other = plan(smoke_home, f"{stage}.seed=8")[stage]
     assert other.decision.why[0].startswith("abandons step 30") and estimate(other).seconds == whole.seconds
+
+
+@pytest.mark.parametrize("stage", ["filter", "tokenize"])
+def test_a_data_stage_that_goes_on_takes_what_its_finished_shards_have_not(smoke_home: Path, stage: str) -> None:
+    setting = {"filter": "filter.min_words=20", "tokenize": "tokenize.seed=7"}[stage]
+    (path,) = (smoke_home / "builds" / stage).glob("*.json")
+    Store(smoke_home).record_build({**json.loads(path.read_text()), "seconds": 100.0})
+    line = plan(smoke_home, setting)[stage]
+    whole, identity = estimate(line), line.decision.identity
+    folder = work_folder(smoke_home / "work", stage, identity.key)
+    for seconds, share in ((0.25 * whole.seconds, 0.75), (2 * whole.seconds, 0.0)):
+        note_shards(folder, FinishedShards(3, 4, "shards", seconds))
+        line = plan(smoke_home, setting)[stage]
+        assert line.decision.why[0] == "goes on from 3 of 4 shards"
+        assert estimate(line).seconds == pytest.approx(share * whole.seconds, abs=0.11)
+        assert estimate(line).high == pytest.approx(share * whole.high, abs=0.11)

@@ -14,6 +14,7 @@ from tasks.config import StageConfig
 from tasks.context import Context, Execution, Job, Summary
 from tasks.engine import Builder, Options, Planner, StageResult
 from tasks.stage import Stage, engine_in_force, stage
+from tasks.unfinished import finished_shards
 
 SEEN: list[str] = []  # what the stage found when it began, and the shards that were worked on
 KILL = [True]
@@ -117,6 +118,39 @@ def test_the_same_goes_on_and_the_plan_says_from_where(killed: Path) -> None:
     assert why(killed) == ("goes on from step 20 of 40", "never built")
     assert run(killed).record["resumed"]  # type: ignore[index]
     assert SEEN == ["step-00000020"]
+
+
+def killed_at_the_third_shard(config: Any, inputs: dict[str, Path], out: Path) -> Summary:
+    if config["name"] == "c" and KILL[0]:
+        raise KeyboardInterrupt
+    return shard(config, inputs, out)
+
+
+@stage("train", parts=("model",))
+def count_words(config: TrainConfig, *, context: Context) -> Summary:
+    results = context.map(killed_at_the_third_shard, [Job(name, {"name": name}) for name in "abcd"], "files")
+    (context.part("model") / "model.txt").write_text("model")
+    return {"shards": len(results)}
+
+
+def test_the_plan_says_how_many_shards_are_finished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.workspace.NOTED_SECONDS", 0.0)
+    KILL[0] = True
+    with pytest.raises(KeyboardInterrupt):
+        run(home, count_words)
+    assert why(home, count_words) == ("goes on from 2 of 4 files", "never built")
+    first = finished_shards(next(home.glob("work/train-*")))
+    with pytest.raises(KeyboardInterrupt):
+        run(home, count_words)
+    assert finished_shards(next(home.glob("work/train-*"))) == first, "what was reused has cost no time"
+    assert why(home, count_words, seed=1) == ("never built",)
+    assert why(home, count_words, options=FORCE) == ("forced",)
+    with pytest.raises(KeyboardInterrupt):
+        run(home, count_words, options=FORCE)
+    assert SEEN == ["a", "b"], "a forced build counts anew"
+    KILL[0] = False
+    run(home, count_words)
+    assert SEEN == ["c", "d"] and why(home, count_words) == ("up to date",)
 
 
 def test_where_an_input_may_change_it_may_go_on(home: Path) -> None:
