@@ -56,11 +56,11 @@ def main() -> None:
         from lm_eval.evaluator import evaluate  # noqa: F401 (the import is not timed)
         from lm_eval.tasks import TaskManager
 
-        from tasks.evaluate.builtin import builtin_names
         from tasks.evaluate.config import BenchmarkConfig
-        from tasks.evaluate.hub import quiet_libraries
-        from tasks.evaluate.loading import load_benchmarks
-        from tasks.evaluate.taskfiles import observe_benchmarks
+        from tasks.evaluate.lm_eval.builtin import builtin_names
+        from tasks.evaluate.lm_eval.hub import quiet_libraries
+        from tasks.evaluate.lm_eval.loading import load_benchmarks
+        from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 
         benchmarks = [BenchmarkConfig(path=str(folder), limit=30)]
         timed("observe all files (llmill plan)", lambda: observe_benchmarks(benchmarks))

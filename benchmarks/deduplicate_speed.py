@@ -25,13 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: one core is measu
 import numpy as np
 
 from storage.documents import TRAIN, Document, document_id, read_rows, write_documents
-from tasks.config import StageConfig
-from tasks.context import Context, Execution, Summary
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.deduplicate.shingles import shingle_sets
 from tasks.deduplicate.similarity import jaccard
-from tasks.engine import builder
-from tasks.stage import engine_in_force, stage
+from tasks.engine.builder import builder
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Context, Execution, Summary
+from tasks.engine.stage import engine_in_force, stage
 
 WORDS_A_DOCUMENT = 480
 ROWS_A_SHARD = 2000

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from storage.store import Store
-from tasks.config import StageConfig
-from tasks.context import Context, Execution, Summary
-from tasks.engine import Builder
-from tasks.stage import engine_in_force, stage
+from storage.store.local import Store
+from tasks.engine.builder import Builder
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Context, Execution, Summary
+from tasks.engine.stage import engine_in_force, stage
 
 
 class NumberConfig(StageConfig):

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.inspect.references import find_artifact
 from flows.recipe import Recipe
-from flows.references import find_artifact
 from storage.home import home
 from storage.runs import find_run
-from storage.store import Store
-from tasks.context import Execution
+from storage.store.local import Store
+from tasks.engine.context import Execution
 from tasks.evaluate import stage
 
 MEASURES = (

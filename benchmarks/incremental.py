@@ -23,17 +23,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: one core is measu
 
 import numpy as np
 
-from storage.artifacts import Artifact
-from storage.store import Store
+from storage.store.artifacts import Artifact
+from storage.store.local import Store
 from tasks.collect.config import CollectConfig
 from tasks.collect.stage import collect
-from tasks.context import Execution
 from tasks.deduplicate import DeduplicateConfig, deduplicate
-from tasks.engine import Builder, StageResult
+from tasks.engine.builder import Builder, StageResult
+from tasks.engine.context import Execution
+from tasks.engine.stage import Stage, engine_in_force
 from tasks.filter import FilterConfig, filter_documents
-from tasks.stage import Stage, engine_in_force
-from tasks.tokenize import TokenizeConfig, tokenize
-from tasks.tokenizer import TokenizerConfig, train_tokenizer
+from tasks.tokenize.stage import TokenizeConfig, tokenize
+from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 
 FILES = 9
 DOCUMENT_WORDS = 450

@@ -35,8 +35,8 @@ def main() -> None:
 
 def quality(home: Path) -> None:
     """The formats of the newest release, and the loss of int8 weights when every product is that of decoding."""
-    from flows.references import find_artifact, find_part
-    from storage.store import Store
+    from flows.inspect.references import find_artifact, find_part
+    from storage.store.local import Store
     from tasks.release.config import ReleaseConfig
     from tasks.release.formats import bits_per_byte, loss_documents
 
@@ -85,10 +85,10 @@ def tokens_per_second(model: Transformer, tokens: int = 64) -> float:
 
 def llama_cpp_tokens_per_second(folder: Path, kind: str, shape: Shape) -> float | None:
     """The same weights as GGUF, under a vocabulary of bare bytes filled up to the model's."""
-    from tasks.chat import CHAT_TEMPLATE
+    from tasks.answer.chat_form import CHAT_TEMPLATE
     from tasks.release.config import ReleaseConfig
     from tasks.release.gguf import write_gguf
-    from tasks.tokenizer import SPECIAL_TOKENS
+    from tasks.tokenize.tokenizer import SPECIAL_TOKENS
 
     try:
         import xllamacpp

@@ -10,7 +10,7 @@ import time
 from flows.report.page import write_report
 from storage.home import home
 from storage.runs import find_run
-from storage.store import Store
+from storage.store.local import Store
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# As the trainer is started: see tasks/training.py. Must stand before torch is imported.
+# As the trainer is started: see tasks/train/trainer_process.py. Must stand before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
 
-    from tasks.tokenizer import TokenizerConfig, learn, save_tokenizer
+    from tasks.tokenize.tokenizer import TokenizerConfig, learn, save_tokenizer
 
     texts = corpus_texts(options.data / "corpus" / "wiki_en.jsonl.zst", 3_000_000)
     tokenizer = learn(TokenizerConfig(vocabulary_size=SHAPE.vocabulary_size), texts)

@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 from browser import Page, browser_page  # noqa: E402
 
-from storage.store import Store  # noqa: E402
+from storage.store.local import Store  # noqa: E402
 
 PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), ("report-dark", 1100, True, 1500))
 PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1740, 760, 985
@@ -59,7 +59,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
     pretraining = next(build["mlflow_run"] for build in reversed(builds) if build["run"] == run["run"])
     with served(home) as (prefect, mlflow):
         deployed = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "deploy", "--json"],
+            [sys.executable, "-m", "flows.cli.main", "deploy", "--json"],
             cwd=HERE.parent,
             env={**os.environ, "LLMILL_HOME": str(home)},
             check=True,
@@ -90,7 +90,16 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
 def served(home: Path) -> Iterator[tuple[str, str]]:
     """The addresses of Prefect's and MLflow's pages of a home, while the block lasts."""
     ports = free_port(), free_port()
-    command = [sys.executable, "-m", "flows.cli", "ui", "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1])]
+    command = [
+        sys.executable,
+        "-m",
+        "flows.cli.main",
+        "ui",
+        "--prefect-port",
+        str(ports[0]),
+        "--mlflow-port",
+        str(ports[1]),
+    ]
     environment = {**os.environ, "LLMILL_HOME": str(home)}
     with subprocess.Popen(command, cwd=HERE.parent, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:

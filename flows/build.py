@@ -8,14 +8,14 @@ from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
+from tasks.engine.stage import Output
 from tasks.evaluate import evaluate
 from tasks.filter import filter_documents
-from tasks.finetune import finetune
-from tasks.pretrain import pretrain
 from tasks.release import make_release
-from tasks.stage import Output
-from tasks.tokenize import tokenize
-from tasks.tokenizer import train_tokenizer
+from tasks.tokenize.stage import tokenize
+from tasks.tokenize.tokenizer import train_tokenizer
+from tasks.train.finetune import finetune
+from tasks.train.pretrain import pretrain
 
 STAGES = (
     collect,

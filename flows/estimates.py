@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage.store import Store
-from tasks.provenance import host_facts
-from tasks.stage import Decision, kept_attempt
-from tasks.unfinished import finished_shards, unfinished_attempts, work_folder
+from storage.store.local import Store
+from tasks.engine.decide import Decision, kept_attempt
+from tasks.engine.provenance import host_facts
+from tasks.engine.unfinished import finished_shards, unfinished_attempts, work_folder
 
 LAST_BUILDS = 5  # code and machine change: older ones tell little
 LEAST_SPREAD = 0.2  # of one build nobody knows how much its time varies

@@ -8,11 +8,12 @@ from contextlib import suppress
 
 from flows.pipeline import Pipeline
 from flows.recipe import Recipe
-from storage.artifacts import Artifact
-from storage.store import DamagedError, Store
-from tasks.config import StageConfig
-from tasks.engine import Listener, Options, StageResult
-from tasks.stage import Decision, Stage
+from storage.store.artifacts import Artifact
+from storage.store.local import DamagedError, Store
+from tasks.engine.builder import Listener, Options, StageResult
+from tasks.engine.config import StageConfig
+from tasks.engine.decide import Decision
+from tasks.engine.stage import Stage
 
 PAID = "pretrain"  # the kind of stage that is looked before
 

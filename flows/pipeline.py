@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.recipe import Recipe
-from storage.artifacts import Artifact
-from tasks.engine import ReachedTarget, StageResult
-from tasks.stage import Engine, Stage, engine_in_force
+from storage.store.artifacts import Artifact
+from tasks.engine.builder import ReachedTarget, StageResult
+from tasks.engine.stage import Engine, Stage, engine_in_force
 
 
 def nothing_to_settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:

@@ -7,11 +7,12 @@ from flows.build import BUILD
 from flows.estimates import Estimate, estimates
 from flows.pipeline import Pipeline
 from flows.recipe import Recipe
-from storage.store import Store
+from storage.store.local import Store
 from tasks.collect.discover import passed_over
-from tasks.engine import Options, Planner
-from tasks.losses import notices_of
-from tasks.stage import Decision, Stage
+from tasks.engine.builder import Options, Planner
+from tasks.engine.decide import Decision
+from tasks.engine.stage import Stage
+from tasks.notices import notices_of
 
 STAGE_NAMES = BUILD.stage_names
 COLLECT = "collect"  # the kind of stage that reads the user's own files

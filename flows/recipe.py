@@ -13,24 +13,25 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from flows.yaml_documents import Loader, explain, read_yaml
+from flows.validation import explain
 from storage.errors import ConfigError, did_you_mean
 from storage.files import is_utf8, write_atomic
 from storage.home import home
 from storage.snapshot import original
+from storage.yaml_files import Loader, read_yaml
 from tasks.collect.config import CollectConfig
-from tasks.config import StageConfig
-from tasks.context import Execution
 from tasks.deduplicate import DeduplicateConfig
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Execution
 from tasks.evaluate import EvaluateConfig
 from tasks.filter import FilterConfig
-from tasks.finetune import FinetuneConfig
-from tasks.pretrain import PretrainConfig
 from tasks.release import ReleaseConfig
 from tasks.retrain import ContinueConfig, RetrainConfig
 from tasks.retrain.config import is_own_figure
-from tasks.tokenize import TokenizeConfig
-from tasks.tokenizer import TokenizerConfig
+from tasks.tokenize.stage import TokenizeConfig
+from tasks.tokenize.tokenizer import TokenizerConfig
+from tasks.train.finetune import FinetuneConfig
+from tasks.train.pretrain import PretrainConfig
 
 SHIPPED = Path(__file__).parent / "recipes"
 DEFAULT = "quick"

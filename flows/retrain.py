@@ -5,20 +5,20 @@ champion's, frozen; both models answer the same items.
 """
 
 from flows.build import STAGES as BUILD_STAGES
-from flows.champion import Champion
+from flows.champion.champion import Champion
 from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
+from tasks.engine.stage import Output, is_same
 from tasks.evaluate import evaluate
 from tasks.filter import filter_documents
-from tasks.finetune import finetune
-from tasks.pretrain import pretrain
 from tasks.release import make_release
 from tasks.retrain import continue_pretraining, judge, judge_first
-from tasks.stage import Output, is_same
-from tasks.tokenize import tokenize
-from tasks.tokenizer import train_tokenizer
+from tasks.tokenize.stage import tokenize
+from tasks.tokenize.tokenizer import train_tokenizer
+from tasks.train.finetune import finetune
+from tasks.train.pretrain import pretrain
 
 evaluate_champion = evaluate.named("champion")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.build import BUILD
+from flows.champion.retraining import execute_retraining
 from flows.recipe import Recipe, validated_recipe
-from flows.retraining import execute_retraining
 from flows.run import Execute, execute
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
-from storage.shared import open_store
-from tasks.engine import Options
+from storage.store.shared import open_store
+from tasks.engine.builder import Options
 
 
 def unfinished_run(home: Path, reference: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def hand_over(home: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     prefect = run.get("prefect", {})
     if not prefect.get("deployment"):
         return None
-    from flows.servers import known_server
+    from flows.prefect.servers import known_server
 
     server = known_server(home)
     if server is None:

@@ -1,34 +1,30 @@
 """One run: plan, then build what the plan cannot reuse, recorded in the run file, in Prefect and in MLflow."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
 from flows.build import BUILD
-from flows.ending import ending_lines
 from flows.foresight import Foresight
+from flows.mlflow.listener import Tracking
+from flows.mlflow.place import check_tracking_uri, import_meanwhile
+from flows.mlflow.tracker import Tracker
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import Recipe
-from flows.text import Terminal, plan_text
-from flows.tracking import Tracking
-from storage.artifacts import Artifact
+from flows.run_record import RunFile, report_stages
+from flows.terminal.ending import ending_lines
+from flows.terminal.live import Terminal
+from flows.terminal.plan_text import plan_text
 from storage.errors import StoreError, refusal
 from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
-from storage.shared import open_store
-from storage.tracking import Tracker
-from storage.tracking_place import check_tracking_uri, import_meanwhile
-from tasks.attempts import Retry
-from tasks.config import StageConfig
-from tasks.engine import Builder, Listener, Options, StageResult, describe
-from tasks.losses import notices_of
-from tasks.stage import Decision, Engine, Stage
-
-SHARD_COUNTS = ("shards_built", "shards_reused")
+from storage.store.shared import open_store
+from tasks.engine.builder import Builder, Options, StageResult, describe
+from tasks.engine.stage import Engine
 
 Result = dict[str, Any]
 Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
@@ -64,7 +60,7 @@ def execute(
         print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
 
         terminal = Terminal(out)
-        listeners = [_RunFile(run, pipeline), terminal, Foresight(store, recipe, options, pipeline)]
+        listeners = [RunFile(run, pipeline), terminal, Foresight(store, recipe, options, pipeline)]
         builder = Builder(store, recipe.execution, options, listeners, run.name)
         stack.enter_context(builder)
         ending = _Ending(run, builder, pipeline, started)
@@ -147,8 +143,8 @@ def _build_with_tracking(
     ending: _Ending,
 ) -> None:
     """Build inside a Prefect flow run, recorded in MLflow; what an earlier run left open in either is closed."""
-    from flows.orchestration import PrefectRun
-    from flows.servers import prefect_server
+    from flows.prefect.flow_run import PrefectRun
+    from flows.prefect.servers import prefect_server
 
     home = builder.store.home
     unreachable = check_tracking_uri(home)
@@ -189,84 +185,6 @@ def _build_with_tracking(
                     run.data.setdefault("warnings", []).append(
                         f"{name}: not everything was recorded ({len(failures)} times): {failures[0]}"
                     )
-
-
-class _RunFile(Listener):
-    """Keeps the run file true while the run goes on."""
-
-    def __init__(self, run: Run, pipeline: Pipeline) -> None:
-        self.run, self.pipeline = run, pipeline
-        self._done: dict[str, StageResult] = {}
-
-    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
-        self.run.data.setdefault("building", {})[stage.name] = decision.identity.key
-        self.run.save()
-
-    def retrying(self, retry: Retry) -> None:
-        self.run.data.setdefault("retries", []).append(retry.record())
-        self.run.save()
-
-    def finished(self, result: StageResult) -> None:
-        self._done[result.stage] = result
-        if result.artifact is not None:
-            self.run.data.get("building", {}).pop(result.stage, None)
-        done, plan = list(self._done.values()), self.run.data["plan"]
-        self.run.data["stages"] = report_stages(done, plan, self.pipeline.stage_names)
-        self.run.save()
-
-
-def report_stages(
-    results: Sequence[StageResult], plan: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The stages of the `--json` object; those of `names` that the run did not come to are `skipped` after a failure.
-
-    What was built has its estimate beside the seconds that it took.
-    """
-    planned = {line["stage"]: line["estimate_seconds"] for line in plan}
-    rows = [_report_stage(result, planned.get(result.stage)) for result in results]
-    if results and results[-1].outcome == "failed":
-        met = {result.stage for result in results}
-        rows += [
-            {"stage": name, "outcome": "skipped", "why": [f"{results[-1].stage} failed"], "seconds": 0.0}
-            for name in names
-            if name not in met
-        ]
-    return rows
-
-
-def _report_stage(result: StageResult, estimate: float | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "stage": result.stage,
-        "outcome": result.outcome,
-        "why": list(result.why),
-        "seconds": round(result.seconds, 3),
-    }
-    if result.outcome == "built" and estimate is not None:
-        row["estimate_seconds"] = estimate
-    if result.outcome in ("built", "failed"):
-        row["attempts"] = result.attempts
-    if result.record is not None:
-        row["key"] = result.record["key"]
-        row |= {
-            name: result.record[name] for name in SHARD_COUNTS if name in result.record and row["outcome"] == "built"
-        }
-    if result.artifact is not None:
-        row["notices"] = notices_of(result.summary)
-        row["artifact"] = describe_artifact(result.artifact, result.summary)
-    if result.error is not None:
-        row["error"] = result.error
-    return row
-
-
-def describe_artifact(artifact: Artifact, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """An artifact as the JSON contract has it."""
-    parts = {name: {"digest": part.digest, "uri": part.path.as_uri()} for name, part in artifact.parts.items()}
-    return {
-        "digest": artifact.digest,
-        "uri": f"llmill://{artifact.stage}/{artifact.digest}",
-        "parts": parts,
-        "summary": dict(summary),
-    }
 
 
 def _status(results: Sequence[StageResult], error: BaseException | None) -> str:

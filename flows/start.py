@@ -16,7 +16,7 @@ def main() -> NoReturn:
     if sys.argv[1:2] and sys.argv[1] in BUILDING:
         enter_snapshot()
     try:
-        from flows.cli import main
+        from flows.cli.main import main
 
         main()
     except SyntaxError as error:  # a file that is being edited

@@ -6,6 +6,7 @@ object) raises: a permissive `str()` here would turn into silent cache misses or
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,13 @@ def digest_file(path: Path) -> str:
     """SHA-256 (hexadecimal) of a file's bytes, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level of dotted names."""
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    rows: dict[str, Any] = {}
+    for name, inner in value.items():
+        rows |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    return rows

@@ -14,14 +14,14 @@ pairs; lm-eval's import where the recipe has benchmarks.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from storage.artifacts import Artifact
 from storage.errors import DataError, LlmillError
+from storage.store.artifacts import Artifact
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import check_heldout
-from tasks.finetune import FinetuneConfig, check_pairs
-from tasks.pretrain import PretrainConfig
 from tasks.release.config import ReleaseConfig
-from tasks.tokenizer import load_tokenizer
+from tasks.tokenize.tokenizer import load_tokenizer
+from tasks.train.finetune import FinetuneConfig, check_pairs
+from tasks.train.pretrain import PretrainConfig
 
 READS = {"clean": ("documents", "pairs"), "tokenizer": ("tokenizer",)}  # the parts that are looked at
 
@@ -46,7 +46,7 @@ def check_needs(needs: Needs, stages: Collection[str], clean: Artifact, tokenize
 
     def benchmarks() -> None:
         if needs.evaluate.tasks:
-            from tasks.evaluate.loading import load_benchmarks
+            from tasks.evaluate.lm_eval.loading import load_benchmarks
 
             load_benchmarks(needs.evaluate.tasks, needs.evaluate.seed)
 

@@ -93,7 +93,7 @@ def postgres() -> Iterator[Postgres]:
     user = _unprivileged() if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="llmill-postgres-"))  # pytest's own folders are closed to other users
     try:
-        from flows.servers import free_port
+        from flows.prefect.servers import free_port
 
         (folder / "password").write_text(PASSWORD)
         if user:

@@ -116,7 +116,7 @@ class Command:
         self._capsys, self._monkeypatch = capsys, monkeypatch
 
     def __call__(self, *arguments: str, home: Path) -> tuple[int, str, str]:
-        from flows.cli import main
+        from flows.cli.main import main
 
         self._monkeypatch.setenv("LLMILL_HOME", str(home))
         self._capsys.readouterr()

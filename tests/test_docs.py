@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from flows.cli import _parser
+from flows.cli.main import _parser
 from flows.plan import STAGE_NAMES
 from flows.recipe import load_recipe
 
@@ -48,6 +48,28 @@ def test_files_that_are_named_exist(page: Path) -> None:
         pytest.skip("a diary names what was there on its day")
     for path in _PATH.findall(page.read_text()):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_that_docstrings_and_comments_name_exist(package: str) -> None:
+    known = {path.name for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+    for file in sorted((ROOT / package).rglob("*.py")):
+        text = file.read_text()
+        for name in re.findall(rf"(?<![\w/.])((?:{'|'.join(PACKAGES)})(?:/[a-z_0-9]+)+\.py)\b", text):
+            assert name == "tests/tasks/test_longest.py" or (ROOT / name).is_file(), f"{file} names {name}"
+        for name in re.findall(r"\(([a-z_0-9]+\.py)[),]", text):
+            assert name in known, f"{file} names {name}"
+
+
+@pytest.mark.parametrize("folder", ["flows", "tasks/evaluate"])
+def test_folders_named_after_a_library_do_not_hide_it(folder: str) -> None:
+    """Wherever the command is started: `llmill` imports from its environment, not from the current folder."""
+    code = "import importlib.util, flows.cli.main; [print(importlib.util.find_spec(name).origin) for name in {}]"
+    names = ("prefect", "mlflow", "lm_eval")
+    command = [sys.executable, "-P", "-c", code.format(names)]
+    done = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True, check=True)
+    assert [Path(line).parent.name for line in done.stdout.split()] == list(names)
+    assert str(ROOT / "flows") not in done.stdout and str(ROOT / "tasks") not in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -99,7 +121,7 @@ def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> Non
         return result.stdout
 
     assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", "tests/tasks/test_longest.py")
-    plan = json.loads(python("flows.cli", "plan", "smoke", "--set", "longest.documents=100", "--json"))
+    plan = json.loads(python("flows.cli.main", "plan", "smoke", "--set", "longest.documents=100", "--json"))
     stages = [line["stage"] for line in plan["stages"]]
     assert stages == [*STAGE_NAMES[:3], "longest", *STAGE_NAMES[3:]]
 

@@ -2,10 +2,10 @@
 
 | module | what it does |
 |---|---|
-| view.py | a run file with the artifacts and build records it names |
+| run_data.py | a run file with the artifacts and build records it names |
 | drops.py, signals.py, corpus.py, training.py, scores.py | figures of one section each, read from parts, streamed |
 | record.py | what the run file and the build records tell |
-| charts.py, drawings.py | SVG from figures; which chart each section has |
+| charts.py, section_charts.py | SVG from figures; which chart each section has |
 | wording.py | figures as words |
 | page.py | all of it as HTML through the templates beside it |
 | summary.py | the key figures as Markdown, for Prefect |

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from flows.report.view import Fact, RunView
+from flows.report.run_data import Fact, RunView
 from storage.documents import HELDOUT, TRAIN
 
 LONGEST_TOKENS = 24
@@ -104,7 +104,7 @@ def vocabulary_of(view: RunView) -> Vocabulary | None:
         return None
 
     def make() -> Vocabulary:
-        from tasks.tokenizer import load_tokenizer
+        from tasks.tokenize.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(part.path)
         vocabulary = json.loads((part / "tokenizer.json").read_bytes())["model"]["vocab"]

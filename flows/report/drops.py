@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.report.view import Fact, RunView
-from storage.artifacts import Part, StoredFile
+from flows.report.run_data import Fact, RunView
 from storage.documents import read_rows
+from storage.store.artifacts import Part, StoredFile
 from tasks.filter import FilterConfig
 from tasks.filter.edit import LINE_RULES
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
-from flows.report.drawings import calibration_chart, curve_charts, histogram_chart, panel_charts
 from flows.report.drops import document_flow
 from flows.report.record import (
     digest_rows,
@@ -21,11 +20,12 @@ from flows.report.record import (
     times_of,
     version_rows,
 )
+from flows.report.run_data import RunView
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
+from flows.report.section_charts import calibration_chart, curve_charts, histogram_chart, panel_charts
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
 from flows.report.verdict import judged, model_shown
-from flows.report.view import RunView
 from flows.report.wording import (
     MODEL_NAMES,
     baseline_name,
@@ -36,11 +36,11 @@ from flows.report.wording import (
     size,
     verdict_text,
 )
-from flows.text import duration, figure
+from flows.wording import duration, figure
 from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic
-from storage.store import Store
+from storage.store.local import Store
 
 FOLDER = Path(__file__).parent
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flows.report.view import RunView
-from flows.text import attempts_text, shards_text
+from flows.report.run_data import RunView
+from flows.wording import attempts_text, shards_text
 from storage.addresses import redacted
-from tasks.losses import notices_of
+from tasks.notices import notices_of
 
 
 def key_facts(view: RunView) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from flows.report.view import Fact, RunView
+from flows.report.run_data import Fact, RunView
 from storage.files import read_json
 
 MODELS = ("base", "tuned")

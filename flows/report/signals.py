@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from flows.report.drops import signal_text
-from flows.report.view import Fact, RunView
+from flows.report.run_data import Fact, RunView
 
 LENGTHS = ("bytes", "words")
 ALWAYS = (*LENGTHS, "mean_word_length", "language_score", "alphabetic_words")

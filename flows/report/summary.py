@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.report.record import key_facts, notices_in
+from flows.report.run_data import RunView
 from flows.report.scores import headlines, read_scores
 from flows.report.verdict import judged, model_shown
-from flows.report.view import RunView
 from flows.report.wording import MODEL_NAMES, score_figure, size, verdict_text
-from flows.text import duration, figure
-from storage.store import Store
+from flows.wording import duration, figure
+from storage.store.local import Store
 
 
 def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: str | None) -> str:

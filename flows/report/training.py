@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from flows.report.view import Fact, RunView
+from flows.report.run_data import Fact, RunView
 
 MOST_POINTS = 150  # of a drawn line
 FINAL = {"pretrain": "bits_per_byte", "finetune": "answer_bits_per_byte"}  # of the summary: held-out data, at the end

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flows.text import figure
-from flows.verdict import HEADS, is_retraining
+from flows.champion.verdict import HEADS, is_retraining
+from flows.wording import figure
 
 MISSING = "–"
 

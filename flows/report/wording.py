@@ -7,8 +7,8 @@ import yaml
 
 from flows.recipe import Recipe
 from flows.report.scores import Compared, Score
-from flows.text import figure
-from tasks.evaluate.statistics import LARGEST
+from flows.wording import figure
+from tasks.evaluate.statistics.intervals import LARGEST
 
 MODEL_NAMES = {"base": "base", "tuned": "fine-tuned"}
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}

@@ -20,7 +20,7 @@ from typing import Any
 
 from storage.code.names import Aspect, Imports, is_docstring
 
-ENGINE_DECORATOR = ("tasks.stage", "stage")  # it decides what is built, not what comes out
+ENGINE_DECORATOR = ("tasks.engine.stage", "stage")  # it decides what is built, not what comes out
 BYSTANDER = ("storage.bystander", "bystander")
 
 _NO_MEANING = {"ctx", "type_comment", "kind"}  # fields of nodes that tell nothing that others do not

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from tasks.collect.conversations import Kind
 from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.unpack import MAX_WINDOW_BYTES
-from tasks.config import LOCATION, StageConfig
+from tasks.engine.config import LOCATION, StageConfig
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]

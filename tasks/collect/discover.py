@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import DataError
-from storage.filehash import unreadable
 from storage.files import is_utf8
+from storage.source_hashes import unreadable
 from tasks.collect.config import CollectConfig
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file

@@ -20,14 +20,14 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field
 
 from storage.documents import HELDOUT, TRAIN, Document, document_id
-from storage.memory import many_small_objects
+from storage.fingerprint import many_small_objects
 from tasks.collect.config import STANDARD_LIBRARY
 from tasks.collect.output import JobOutput, Pair, Splits
 from tasks.collect.prose import first_sentence, plain_paragraphs, prose, reads_like_prose
-from tasks.collect.readers import BadRecord
+from tasks.collect.records import BadRecord
 from tasks.collect.signatures import signature_prompt
-from tasks.config import StageConfig
-from tasks.context import Summary
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Summary
 
 SOURCE = "docstrings"
 MIN_ANSWER_WORDS, MAX_ANSWER_WORDS = 3, 40

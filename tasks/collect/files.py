@@ -16,10 +16,11 @@ from tasks.collect.conversations import Refused
 from tasks.collect.discover import TEXT_FORMATS, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
 from tasks.collect.output import JobOutput, Pair, Splits, number_or_text
-from tasks.collect.readers import BadRecord, Reading, Record, excerpt, field_of, read_records
+from tasks.collect.readers import Reading, field_of, read_records
+from tasks.collect.records import BadRecord, Record, excerpt
 from tasks.collect.text_parts import marks_in
-from tasks.config import StageConfig
-from tasks.context import Summary
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Summary
 
 # Figures of a job that reads pairs, for the stage's notices; the first two go on with a field or kind.
 UNREAD, LEFT_OUT, GOES_ON = "unread", "left out", "goes on"

@@ -30,7 +30,7 @@ from tasks.collect.conversations import (
 )
 from tasks.collect.encodings import AUTO
 from tasks.collect.readers import field_of
-from tasks.config import StageConfig
+from tasks.engine.config import StageConfig
 
 NONE = "none"
 PROMPTS = ("prompt", "instruction", "question")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts import StoredFile
 from storage.documents import SCHEMA, read_rows, write_rows
 from storage.errors import DataError
+from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
 from tasks.collect.output import QUARANTINE_SCHEMA, REASONS_SHOWN
-from tasks.context import Context, JobResult, Summary
+from tasks.engine.context import Context, JobResult, Summary
 
 _COUNTS = ("read", "kept", "dropped", "quarantined")
 _SETTINGS = {  # by the second word of what was found out: what says otherwise

@@ -1,6 +1,6 @@
 """What the collect stage depends on outside the store, as named digests."""
 
-from storage.filehash import hash_files
+from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import RECORD_FORMATS, discover
 from tasks.collect.packages import observe_package

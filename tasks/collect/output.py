@@ -27,9 +27,9 @@ from storage.documents import (
     document_row,
     split_of,
 )
-from tasks.collect.readers import BadRecord
-from tasks.config import StageConfig
-from tasks.context import Summary
+from tasks.collect.records import BadRecord
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Summary
 
 SHARD_CHARACTERS = 64 * 2**20  # a shard of long documents ends here, however few they are
 REASONS_SHOWN = 5  # of a job's bad records, in messages; the ledger has all

@@ -14,10 +14,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.artifacts import StoredFile
 from storage.canonical import digest_of
 from storage.errors import DataError
-from storage.filehash import hash_files
+from storage.source_hashes import hash_files
+from storage.store.artifacts import StoredFile
 from tasks.collect.config import STANDARD_LIBRARY
 
 _FOREIGN_FOLDERS = frozenset(

@@ -14,7 +14,7 @@ from typing import Any
 from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, write_rows
 from tasks.collect.files import GOES_ON, LEFT_OUT, UNREAD
 from tasks.collect.gather import Collected, files_of, rows_in
-from tasks.collect.readers import excerpt
+from tasks.collect.records import excerpt
 
 PAIRS_PER_SHARD = 16_384
 FIELDS_SHOWN = 5

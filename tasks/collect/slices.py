@@ -11,7 +11,7 @@ neighbours, which are small files too.
 import hashlib
 from collections.abc import Sequence
 
-from storage.artifacts import StoredFile
+from storage.store.artifacts import StoredFile
 
 SLICE_BYTES = 4 * 2**20
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts import StoredFile
-from storage.filehash import hash_files
+from storage.source_hashes import hash_files
+from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
 from tasks.collect.discover import RECORD_FORMATS, discover, passed_over
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
@@ -41,9 +41,10 @@ from tasks.collect.pairs import pair_notices, write_pairs
 from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
-from tasks.context import Context, Job, JobResult, ShardFunction, Summary
-from tasks.losses import NOTICES
-from tasks.stage import UNICODE, stage
+from tasks.engine.context import Context, Job, JobResult, ShardFunction, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
+from tasks.notices import NOTICES
 
 
 @stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources, libraries=("pyarrow", UNICODE))

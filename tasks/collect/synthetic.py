@@ -13,8 +13,8 @@ from pydantic import Field
 
 from storage.documents import Document, document_id
 from tasks.collect.output import JobOutput, Pair, Splits
-from tasks.config import StageConfig
-from tasks.context import Summary
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Summary
 
 SOURCE = "synthetic"
 DOCUMENTS_PER_GROUP = 8

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from storage.filehash import unreadable
+from storage.source_hashes import unreadable
 
 BLOCK_BYTES = 64 * 1024
 # A packed file may grow to this multiple of its size, and to FREE_BYTES in any case: text packs 3 to 20 times, a

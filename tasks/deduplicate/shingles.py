@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.batches import batches
+from tasks.shards.text_batches import batches
 from tasks.words import is_unspaced, spaced
 
 BATCH_CHARACTERS = 192 << 10

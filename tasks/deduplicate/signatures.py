@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from storage.documents import HELDOUT, read_rows, write_table
-from tasks.batches import batches
-from tasks.context import Summary
 from tasks.deduplicate.shingles import BATCH_CHARACTERS, Shingles, UnsignedArray, digest, encode, fold, shingle
+from tasks.engine.context import Summary
+from tasks.shards.text_batches import batches
 
 INDEX_SCHEMA = pa.schema(
     [

@@ -26,25 +26,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.artifacts import Artifact
 from storage.documents import write_table
 from storage.errors import DataError
-from tasks.context import Context, Job, JobResult, Summary
-from tasks.deduplicate.clusters import (
-    Numbers,
-    candidate_pairs,
-    codes,
-    equal_groups,
-    ranking,
-    representatives,
-    without,
-)
+from storage.store.artifacts import Artifact
+from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_groups, ranking, representatives, without
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.shingles import UnsignedArray
 from tasks.deduplicate.signatures import INDEX_SCHEMA, sign_shard
 from tasks.deduplicate.similarity import exact_jaccards
-from tasks.kept_rows import copy_kept_rows
-from tasks.stage import UNICODE, stage
+from tasks.engine.context import Context, Job, JobResult, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
+from tasks.shards.drop_rows import copy_kept_rows
 
 LEDGER_SCHEMA = pa.schema(
     [

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from tasks.config import LOCATION, StageConfig
+from tasks.engine.config import LOCATION, StageConfig
 
 PACKS = Path(__file__).with_name("packs")  # task files that ship; the recipe brings the data
 Name = Annotated[str, StringConstraints(pattern=r"^[^\s/*?]{1,200}$")]

@@ -15,20 +15,30 @@ from contextlib import ExitStack
 from typing import Any
 
 from model.shape import Shape
-from storage.artifacts import Artifact
 from storage.canonical import canonical_json
 from storage.documents import HELDOUT, TRAIN
 from storage.errors import ConfigError
+from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
-from tasks.canaries import read_planted
-from tasks.context import Context, Summary
-from tasks.evaluate.benchmarks import measure_benchmarks
-from tasks.evaluate.calibration import token_calibration
+from tasks.engine.context import Context, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import check_heldout, index_documents, read_sample, with_identified_languages
-from tasks.evaluate.items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
-from tasks.evaluate.loading import load_benchmarks
-from tasks.evaluate.measures import (
+from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
+from tasks.evaluate.lm_eval.loading import load_benchmarks
+from tasks.evaluate.lm_eval.task_files import observe_benchmarks
+from tasks.evaluate.measures.calibration import token_calibration
+from tasks.evaluate.measures.memorisation import (
+    Recall,
+    canary_measures,
+    choose_spans,
+    memorisation_table,
+    span_measures,
+)
+from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
+from tasks.evaluate.measures.pairs import as_questions, heldout_pairs
+from tasks.evaluate.measures.text_and_answers import (
     LEAST_ITEMS,
     Question,
     answer_measures,
@@ -36,14 +46,19 @@ from tasks.evaluate.measures import (
     frequent_last_word,
     heldout_measures,
 )
-from tasks.evaluate.memorisation import Recall, canary_measures, choose_spans, memorisation_table, span_measures
-from tasks.evaluate.ngrams import NgramModel
-from tasks.evaluate.pairs import as_questions, heldout_pairs
-from tasks.evaluate.scorers import Scorers, model_scorers, ngram_scorers
-from tasks.evaluate.scores import MODELS, Measure, Score, missing_lines, score_lines, write_items, write_scores
-from tasks.evaluate.taskfiles import observe_benchmarks
-from tasks.stage import UNICODE, stage
-from tasks.training import training_device
+from tasks.evaluate.scorers.ngrams import NgramModel
+from tasks.evaluate.scorers.scorers import Scorers, model_scorers, ngram_scorers
+from tasks.evaluate.statistics.scores import (
+    MODELS,
+    Measure,
+    Score,
+    missing_lines,
+    score_lines,
+    write_items,
+    write_scores,
+)
+from tasks.tokenize.canaries import read_planted
+from tasks.train.device import training_device
 
 EXAMPLES = 16
 ITEM_BYTES = 4_000  # of held-out text read for each item asked for
@@ -87,8 +102,8 @@ def evaluate(
     context: Context,
 ) -> Summary:
     """Measure both models and write the scores."""
-    from tasks.chat import prompt_ids
-    from tasks.tokenizer import load_tokenizer, token_ids
+    from tasks.answer.chat_form import prompt_ids
+    from tasks.tokenize.tokenizer import load_tokenizer, token_ids
 
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)

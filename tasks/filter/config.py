@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from tasks.config import StageConfig
+from tasks.engine.config import StageConfig
 from tasks.filter.languages import language_code
 from tasks.filter.presets import PRESETS
 

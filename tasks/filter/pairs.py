@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts import Part
 from storage.documents import PAIRS_SCHEMA, RowWriter, read_rows
-from tasks.context import Context, Job, Summary
+from storage.store.artifacts import Part
+from tasks.engine.context import Context, Job, Summary
 from tasks.filter.redact import redact
 
 FILE = "pairs.parquet"

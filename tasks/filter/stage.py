@@ -1,13 +1,13 @@
 """The stage filter: documents in, those that pass every rule out, edited; a ledger and all signals beside them.
 
 1. Each shard by itself (cached): the text is edited (edit.py), its signals are computed (signals.py) and stored. Of a
-   shard that has changed only the new texts are (earlier.py).
+   shard that has changed only the new texts are (tasks/shards/reuse.py).
 2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
 3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
 4. Pairs are redacted (pairs.py), since what is learned from is redacted whatever road it takes.
 
-What a source or a language lost is counted, and said where it is much (`tasks/losses.py`).
+What a source or a language lost is counted, and said where it is much (`tasks/notices.py`).
 
 Cost: about .5 ms for the language, .3 ms for all other signals of a document of 2.8 kB.
 """
@@ -20,20 +20,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.artifacts import Artifact
 from storage.documents import read_rows, write_table
 from storage.errors import DataError
-from tasks.context import Context, Job, Summary
-from tasks.earlier import nearness
+from storage.store.artifacts import Artifact
+from tasks.engine.context import Context, Job, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
 from tasks.filter.languages import UNDETERMINED
 from tasks.filter.pairs import redact_pairs
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
-from tasks.kept_rows import copy_kept_rows
-from tasks.losses import NOTICES, Tally, check_nothing_lost, loss_notices
-from tasks.stage import UNICODE, stage
+from tasks.notices import NOTICES, Tally, check_nothing_lost, loss_notices
+from tasks.shards.drop_rows import copy_kept_rows
+from tasks.shards.reuse import nearness
 
 FIELDS = {rule: f"filter.{rule}" for rule in (*RULES, *LINE_RULES)} | {"min_language_score": "filter.languages"}
 LEAST_SHARE = 0.02  # of all documents: what is found of a rarer language is often a mistake of the identifier

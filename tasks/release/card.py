@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.shape import Shape
-from storage.artifacts import Artifact
+from storage.store.artifacts import Artifact
 from tasks.release.config import ReleaseConfig
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"

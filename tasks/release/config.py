@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from tasks.config import StageConfig
-from tasks.generation import MAX_BEAMS
+from tasks.answer.stream import MAX_BEAMS
+from tasks.engine.config import StageConfig
 
 Format = Literal["gguf-f16", "gguf-q8_0", "int8", "onnx"]
 

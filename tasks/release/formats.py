@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
-from storage.artifacts import Artifact
 from storage.documents import HELDOUT
+from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.evaluate.documents import index_documents, read_sample
 from tasks.release.config import Format, ReleaseConfig
-from tasks.training import training_device
+from tasks.train.device import training_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +103,7 @@ def loss_meter(
 
 def loss_documents(config: ReleaseConfig, release: Path, clean: Artifact) -> tuple[list[list[int]], int]:
     """Ids of the first `loss_bytes` of held-out documents in sampling order, and the bytes of their text."""
-    from tasks.tokenizer import encode, load_tokenizer
+    from tasks.tokenize.tokenizer import encode, load_tokenizer
 
     entries, _ = index_documents(clean["documents"].path, SEED)
     texts = [document.text for document in read_sample(entries[HELDOUT], config.loss_bytes)]

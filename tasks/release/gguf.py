@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from model.shape import Shape
 from storage.errors import DataError
 from tasks.release.config import ReleaseConfig
-from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
+from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
 
 if TYPE_CHECKING:
     import numpy as np

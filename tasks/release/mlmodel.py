@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from storage.files import clone_or_copy
-from tasks.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
+from tasks.tokenize.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
 
 MODEL_FILE = "MLmodel"
 TOKENIZER_FOLDER = "components/tokenizer"

@@ -25,20 +25,22 @@ from pathlib import Path
 from typing import Any
 
 from model.shape import Shape
-from storage.artifacts import Artifact
 from storage.canonical import digest_file
 from storage.errors import DataError
 from storage.files import clone_or_copy
-from tasks.chat import CHAT_TEMPLATE
-from tasks.context import Context, Summary
-from tasks.generation import GENERATION_CONFIG, SUMS
+from storage.store.artifacts import Artifact
+from tasks.answer.chat_form import CHAT_TEMPLATE
+from tasks.answer.stream import GENERATION_CONFIG, SUMS
+from tasks.engine.context import Context, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
 from tasks.release.mlmodel import write_mlmodel
-from tasks.stage import UNICODE, stage
-from tasks.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
-from tasks.training import TRAINING_FILE, training_device
+from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
+from tasks.train.device import training_device
+from tasks.train.trainer_process import TRAINING_FILE
 
 
 def observe_device(config: ReleaseConfig) -> dict[str, str]:
@@ -111,8 +113,8 @@ def _samples(
     """The likeliest answers to the first held-out examples that evaluation has left and that fit into the context."""
     from model.generate import load_model
     from model.parallel import one_thread
-    from tasks.generation import Answer, Sampling, starting_ids
-    from tasks.tokenizer import load_tokenizer
+    from tasks.answer.stream import Answer, Sampling, starting_ids
+    from tasks.tokenize.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
     model = load_model(model_folder, "cpu")

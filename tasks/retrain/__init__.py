@@ -2,6 +2,6 @@
 
 from tasks.retrain.config import ContinueConfig, GateConfig, RetrainConfig
 from tasks.retrain.continuing import continue_pretraining
-from tasks.retrain.judge import judge, judge_first
+from tasks.retrain.gate import judge, judge_first
 
 __all__ = ["ContinueConfig", "GateConfig", "RetrainConfig", "continue_pretraining", "judge", "judge_first"]

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from tasks.config import StageConfig
-from tasks.pretrain import PretrainConfig
+from tasks.engine.config import StageConfig
+from tasks.train.pretrain import PretrainConfig
 
 Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
 

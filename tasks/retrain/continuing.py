@@ -10,16 +10,16 @@ more than `new_passes` over the new text (up to four passes are worth nearly as 
 import json
 
 from model.shape import SIZES, Shape
-from storage.artifacts import Artifact
 from storage.canonical import digest_of
 from storage.errors import ConfigError
-from tasks.context import Context, Summary
-from tasks.losses import NOTICES
-from tasks.pretrain import observe_pretraining, training_job
+from storage.store.artifacts import Artifact
+from tasks.engine.context import Context, Summary
+from tasks.engine.stage import stage
+from tasks.notices import NOTICES
 from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
-from tasks.stage import stage
-from tasks.training import train, write_curve, write_training
+from tasks.train.pretrain import observe_pretraining, training_job
+from tasks.train.trainer_process import train, write_curve, write_training
 
 
 @stage(

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from storage.artifacts import Part
 from storage.documents import TRAIN
 from storage.files import remove_tree
+from storage.store.artifacts import Part
 from storage.tokens import TokenSet, TokenShard, read_token_meta, write_token_meta, write_token_shard
-from tasks.canaries import CANARY_SHARD
+from tasks.tokenize.canaries import CANARY_SHARD
 
 SHARD_TOKENS = 1 << 22
 Index = npt.NDArray[np.int64]

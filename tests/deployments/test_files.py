@@ -13,7 +13,7 @@ import pytest
 import yaml
 from support import ROOT
 
-from flows.cli import _parser
+from flows.cli.main import _parser
 
 FOLDER = ROOT / "deployments"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -18,7 +18,7 @@ from postgres import PASSWORD, USER, Postgres, postgres
 from s3_server import S3Server, s3_server
 from support import ROOT, llmill, llmill_command, report_of, wait_until
 
-from flows.servers import free_port
+from flows.prefect.servers import free_port
 
 pytestmark = pytest.mark.slow
 

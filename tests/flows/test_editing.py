@@ -30,15 +30,15 @@ REACHED = (  # file, text, another text: each changes what a stage makes, in thi
     ("tasks/collect/synthetic.py", '_COLOURS = "black', '_COLOURS = "amber'),
     ("tasks/deduplicate/stage.py", '"exact", "near"),', '"same", "near"),'),
     ("tasks/filter/quality.py", '"words": len(words),', '"words": len(words) + 1,'),
-    ("tasks/tokenizer.py", '"clean_up_tokenization_spaces": False', '"clean_up_tokenization_spaces": True'),
-    ("tasks/tokenize.py", 'description="Seed of the canaries.")', 'description="Seed of canaries.")'),
-    ("tasks/pretrain.py", "round(steps * config.warmup_share)", "round(steps * config.warmup_share) + 1"),
+    ("tasks/tokenize/tokenizer.py", '"clean_up_tokenization_spaces": False', '"clean_up_tokenization_spaces": True'),
+    ("tasks/tokenize/stage.py", 'description="Seed of the canaries.")', 'description="Seed of canaries.")'),
+    ("tasks/train/pretrain.py", "round(steps * config.warmup_share)", "round(steps * config.warmup_share) + 1"),
     ("model/transformer.py", "x.dtype), self.epsilon)", "x.dtype), 2 * self.epsilon)"),
-    ("tasks/training.py", '"seed": job.seed,', '"seed": job.seed + 1,'),
-    ("tasks/evaluate/items.py", "CLOZE_WORDS = 80", "CLOZE_WORDS = 40"),
+    ("tasks/train/trainer_process.py", '"seed": job.seed,', '"seed": job.seed + 1,'),
+    ("tasks/evaluate/measures/own_items.py", "CLOZE_WORDS = 80", "CLOZE_WORDS = 40"),
     ("tasks/release/model_card.md.jinja", "A causal language model", "A language model"),
 )
-UNREACHED = ("tasks/filter/stage.py", "tasks/finetune.py", "model/trainer.py", "tasks/deduplicate/shingles.py")
+UNREACHED = ("tasks/filter/stage.py", "tasks/train/finetune.py", "model/trainer.py", "tasks/deduplicate/shingles.py")
 
 
 class Checkout:
@@ -84,7 +84,7 @@ class Checkout:
     def start(self, home: Path) -> "subprocess.Popen[str]":
         settings = [word for setting in SMALL for word in ("--set", setting)]
         return subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", "flows.cli", "run", "smoke", "--plain", *settings],
+            [sys.executable, "-P", "-u", "-m", "flows.cli.main", "run", "smoke", "--plain", *settings],
             env={**os.environ, "LLMILL_HOME": str(home), "PYTHONPATH": str(self.folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

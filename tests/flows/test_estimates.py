@@ -10,10 +10,11 @@ import pytest
 from flows.estimates import Estimate
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import load_recipe
-from flows.text import about, duration, plan_text
-from storage.store import Store
-from tasks.engine import Options
-from tasks.unfinished import FinishedShards, note_attempt, note_shards, work_folder
+from flows.terminal.plan_text import about, plan_text
+from flows.wording import duration
+from storage.store.local import Store
+from tasks.engine.builder import Options
+from tasks.engine.unfinished import FinishedShards, note_attempt, note_shards, work_folder
 
 
 def plan(home: Path, *settings: str, recipe: str = "smoke") -> dict[str, PlannedStage]:

@@ -7,7 +7,7 @@ from typing import Any
 from benchmark_files import write_benchmarks
 from support import Command, unwrapped
 
-from storage.store import Store
+from storage.store.local import Store
 
 UNRELATED = ("--set", "finetune.shared_words=50")  # no answer shares so many words with its prompt
 ANEW = ("--set", "pretrain.seed=7", "--set", "pretrain.steps=1")

@@ -103,7 +103,7 @@ def test_ten_kills_with_and_ten_without_prefect(
 PREPARE = """
 import sys
 from pathlib import Path
-from storage.tracking import Tracker
+from flows.mlflow.tracker import Tracker
 tracker = Tracker(Path(sys.argv[1]), "run", {})
 print(tracker.disagreements({}, ()), tracker.failures)
 """

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from support import report_of
 
-from flows.references import resolve
-from storage.garbage import collect_garbage
+from flows.inspect.references import resolve
 from storage.runs import find_run, runs
-from storage.store import Store
+from storage.store.garbage import collect_garbage
+from storage.store.local import Store
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from flows.recipe import Recipe, load_recipe
 from flows.run import execute
 from storage.errors import ConfigError
 from storage.runs import find_run
-from storage.store import Store
+from storage.store.local import Store
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
-from tasks.engine import Options
+from tasks.engine.builder import Options
 
 
 def gather(recipe: Recipe) -> object:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flows.recipe import Recipe, load_recipe, shipped
 from storage.errors import ConfigError
-from tasks.config import StageConfig
+from tasks.engine.config import StageConfig
 
 
 def test_every_shipped_recipe_is_valid() -> None:

@@ -98,16 +98,16 @@ def test_training_that_runs_out_of_time_keeps_its_checkpoint_and_the_next_run_go
 FLAKY = """
     import sys, urllib.request
     from pathlib import Path
-    from flows.orchestration import PrefectRun
+    from flows.prefect.flow_run import PrefectRun
     from flows.recipe import load_recipe
-    from flows.servers import prefect_server
+    from flows.prefect.servers import prefect_server
     from storage.home import prepare_home
     from storage.runs import Run
-    from storage.store import Store
-    from storage.tracking import Tracker
-    from tasks.config import StageConfig
-    from tasks.engine import Builder
-    from tasks.stage import engine_in_force, stage
+    from storage.store.local import Store
+    from flows.mlflow.tracker import Tracker
+    from tasks.engine.config import StageConfig
+    from tasks.engine.builder import Builder
+    from tasks.engine.stage import engine_in_force, stage
 
     @stage("collect", parts=("out",))
     def collect(config, *, context):

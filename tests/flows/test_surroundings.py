@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support import llmill, llmill_command, report_of, unwrapped
 
+from flows.mlflow.place import tracking_uri
+from flows.mlflow.tracker import Tracker
 from storage.home import VARIABLE
-from storage.tracking import Tracker
-from storage.tracking_place import tracking_uri
 
 ODD = "my runs #1 100%25 ok? a&b"
 PROXY = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")

@@ -11,7 +11,7 @@ from model.scoring import score_continuations, score_documents
 from model.shape import Shape
 from model.transformer import Transformer, save_model
 from storage.tokens import END_OF_TEXT
-from tasks.tokenizer import TokenizerConfig, learn, save_tokenizer
+from tasks.tokenize.tokenizer import TokenizerConfig, learn, save_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ import shop.prices as prices
 from shop.helpers import area as surface, Scale
 from shop import registry
 from shop.config import StageSettings
-from tasks.stage import stage
+from tasks.engine.stage import stage
 
 LIMIT = 3
 

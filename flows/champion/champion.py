@@ -1,0 +1,152 @@
+"""The champion: the released model that a retraining has to beat, and the one before it, `previous`.
+
+Both are named references of the store (storage/store/refs.py), set in one step; what they keep is all that a later
+retraining needs: release, both models, tokenizer, token shards (they say which text is old) and scores. MLflow's
+aliases of the same names are a mirror (flows/mlflow/aliases.py); the store decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flows.inspect.references import resolve
+from storage.errors import DataError, StoreError
+from storage.store.artifacts import Artifact
+from storage.store.local import Store
+from storage.store.refs import Ref, changing_refs, read_refs
+from tasks.engine.provenance import timestamp
+
+CHAMPION, PREVIOUS = "champion", "previous"
+ALIASES = (CHAMPION, PREVIOUS)
+NEEDED = ("pretrain", "finetune", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
+KEPT = (*NEEDED, "evaluate", "release")
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The artifacts that a retraining goes on from, and what is told of the champion."""
+
+    digest: str  # of the release's artifact
+    base: Artifact
+    tuned: Artifact
+    tokenizer: Artifact
+    tokens: Artifact
+    note: Mapping[str, Any]
+
+
+def champion_ref(store: Store) -> Ref | None:
+    """The name `champion`, or None where there is none yet."""
+    ref = read_refs(store).get(CHAMPION)
+    if ref is not None and not set(KEPT) <= set(ref.note.get("stages", ())):
+        raise StoreError(f"the champion {ref.artifact[:8]} does not say what it was made from: `llmill promote RUN`")
+    return ref
+
+
+def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "release")) -> list[str]:
+    """What is missing or damaged of a champion, in words."""
+    wrong, stages = [], ref.note.get("stages", {})
+    for kind in kinds:
+        artifact = store.artifact(stages[kind]) if kind in stages else None
+        damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
+        wrong += [f"{kind}: {line}" for line in damage]
+    return wrong
+
+
+def load_champion(store: Store, ref: Ref) -> Champion:
+    """The artifacts of an intact champion."""
+    found = [store.artifact(ref.note["stages"][kind]) for kind in NEEDED]
+    base, tuned, tokenizer, tokens = (artifact for artifact in found if artifact is not None)
+    return Champion(ref.artifact, base, tuned, tokenizer, tokens, ref.note)
+
+
+# Changing it ----------------------------------------------------------------------------------------------------
+
+
+def promote(
+    store: Store, release: Artifact, *, run: str, by: str, reasons: Sequence[str], instead_of: str | None = ""
+) -> bool:
+    """Make a release the champion and the champion `previous`, in one step; False where it is the champion already.
+
+    A damaged champion is not worth going back to: `previous` stays as it is then.
+    `instead_of` is the release that it was compared with (None: there was no champion): raises StoreError where that
+    is not the champion any more. Empty: whatever the champion is.
+    """
+    ref = _ref(store, release, run, by, reasons)
+    with changing_refs(store) as names:
+        now = names.get(CHAMPION)
+        if now is not None and now.artifact == release.digest:
+            return False
+        if instead_of != "" and instead_of != (now.artifact if now else None):
+            raise StoreError("the champion was changed while this run compared with it: retrain again to compare anew")
+        if now is not None and not champion_damage(store, now):
+            names[PREVIOUS] = now
+        names[CHAMPION] = ref
+    return True
+
+
+def rollback(store: Store) -> tuple[Ref, Ref]:
+    """Let champion and previous change places; returns the new and the old champion."""
+    with changing_refs(store) as names:
+        if CHAMPION not in names:
+            raise DataError("no champion yet: there is nothing to roll back. `llmill promote RUN` names one")
+        if PREVIOUS not in names:
+            raise DataError("no previous champion: this one is the first. `llmill promote RUN` names another")
+        old, new = names[CHAMPION], names[PREVIOUS]
+        new = replace(new, note={**new.note, "since": timestamp(), "by": "rollback"})
+        names[CHAMPION], names[PREVIOUS] = new, old
+    return new, old
+
+
+def find_release(store: Store, reference: str) -> tuple[Artifact, str]:
+    """The intact release of a run, or of a digest's start; and the run that made it. DataError where there is none."""
+    try:
+        found = resolve(store, f"{reference}/release").artifact
+    except DataError as error:
+        if "no artifact of 'release'" in str(error):
+            raise DataError(f"{reference}: this run has no release, so there is nothing to promote") from None
+        found = resolve(store, reference).artifact
+    if found.stage != "release":
+        raise DataError(f"{reference}: is of the stage {found.stage}. Name a run, or the digest of a release")
+    damage = store.artifact_damage(found)
+    if damage:
+        raise DataError(f"{reference}: {damage[0]}; run its recipe again to rebuild it")
+    return found, _record(store, found.digest, "release")["run"]
+
+
+def _ref(store: Store, release: Artifact, run: str, by: str, reasons: Sequence[str]) -> Ref:
+    stages = _lineage(store, release)
+    record = _record(store, release.digest, "release")
+    note = {
+        "run": run,
+        "model": record["summary"].get("name", ""),
+        "since": timestamp(),
+        "by": by,
+        "reasons": list(reasons),
+        "stages": stages,
+    }
+    return Ref(release.digest, tuple(stages[kind] for kind in sorted(stages)), note)
+
+
+def _lineage(store: Store, release: Artifact) -> dict[str, str]:
+    """The digests of what the release was made from, by kind, as build records tell."""
+    stages = {"release": release.digest}
+    for kind in ("release", "finetune", "pretrain"):  # of each its nearest parents: a base may itself have a base
+        for parent in _record(store, stages[kind], kind).get("parents", ()):
+            artifact = store.artifact(parent)
+            if artifact is not None:
+                stages.setdefault(artifact.stage, parent)
+    missing = [kind for kind in KEPT if kind not in stages]
+    if missing:
+        raise DataError(
+            f"release {release.digest[:8]}: its {', '.join(missing)} are gone from the store, and a retraining could "
+            "not go on from it; run its recipe again to rebuild them"
+        )
+    return {kind: stages[kind] for kind in KEPT}
+
+
+def _record(store: Store, digest: str, kind: str) -> dict[str, Any]:
+    """The newest build record of an artifact."""
+    for record in reversed(store.builds_of(kind)):
+        if record["artifact"] == digest:
+            return record
+    raise DataError(f"{kind} {digest[:8]}: the record of its build is gone; run its recipe again to rebuild it")

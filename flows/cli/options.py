@@ -1,0 +1,91 @@
+"""What the commands share: options of a recipe, bounded numbers, JSON on stdout."""
+
+import argparse
+import json
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from flows.terminal.columns import WIDTH, folded, for_stderr
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose help and errors fit 80 columns."""
+
+    def __init__(self, **options: Any) -> None:
+        width = min(WIDTH, shutil.get_terminal_size().columns) - 2
+        super().__init__(**{"formatter_class": partial(argparse.HelpFormatter, width=width), **options})
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, for_stderr(f"{self.prog}: error: {message}") + "\n")
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a text for a person in 80 columns."""
+    print(folded(text), file=file)
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:
+    """`--json`, which every command has that tells something."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Which recipe, and what to override in it."""
+    from flows.recipe import DEFAULT, shipped
+
+    parser.add_argument(
+        "recipe", nargs="?", default=DEFAULT, metavar="RECIPE", help=f"{', '.join(shipped())}, or a YAML file"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override a field: filter.min_words=20"
+    )
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Which recipe, what to override, which stages."""
+    add_recipe(parser)
+    parser.add_argument("--to", metavar="STAGE", help="the last stage to run")
+    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="build though it could be reused")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="STAGE", help="keep a result whose code alone has changed"
+    )
+    add_json_option(parser, "one JSON object on stdout, all else on stderr")
+
+
+def recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The validated recipe, and what the engine is told beside it."""
+    from flows.recipe import load_recipe
+    from tasks.engine.builder import Options
+
+    recipe = load_recipe(options.recipe, options.set)
+    return recipe, Options(options.to, frozenset(options.force), frozenset(options.keep))
+
+
+def between(low: float, high: float, kind: type) -> Any:
+    """An argparse type: a number within bounds."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {kind.__name__}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return value
+
+    return parse
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")

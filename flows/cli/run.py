@@ -1,0 +1,68 @@
+"""`llmill run` and `llmill plan`."""
+
+import argparse
+import sys
+import traceback
+from typing import Any, TextIO
+
+from flows.cli.options import add_recipe_options, print_json, recipe_and_options
+from flows.terminal.columns import Folding
+from storage.errors import LlmillError
+
+
+def add_commands(commands: Any) -> None:
+    """Declare the commands of this module."""
+    run = commands.add_parser("run", help="build what cannot be reused, from sources to a released model")
+    add_recipe_options(run)
+    run.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
+    run.set_defaults(command=_run)
+
+    plan = commands.add_parser("plan", help="what a run would do, why and how long; runs nothing")
+    add_recipe_options(plan)
+    plan.add_argument("--retrain", action="store_true", help="what `llmill retrain` would do")
+    plan.set_defaults(command=_plan)
+
+
+def _run(options: argparse.Namespace) -> int:
+    recipe, run_options = recipe_and_options(options)
+    return carry_out(recipe, run_options, plain=options.plain, as_json=options.json)
+
+
+def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute: Any = None) -> int:
+    """A run in this process; returns the exit status, and raises what the user can mend.
+
+    `execute` carries it out; by default `flows.run.execute`, which builds.
+    """
+    from flows.run import execute as build
+    from flows.terminal.live import Unbroken
+
+    out: TextIO = Folding(sys.stderr if as_json else Unbroken(sys.stdout))  # type: ignore[assignment,arg-type]
+    report, error = (execute or build)(recipe, options, out, plain=plain)
+    if as_json:
+        print_json(report)
+        if isinstance(error, LlmillError):
+            error.reported = True
+    if isinstance(error, LlmillError | KeyboardInterrupt | SyntaxError):
+        raise error
+    if error is not None:
+        traceback.print_exception(error)
+        return 1
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from flows.terminal.plan_text import notice_lines, plan_text
+    from storage.home import home
+    from storage.store.shared import open_store
+
+    recipe, run_options = recipe_and_options(options)
+    if options.retrain:
+        from flows.champion.retraining import plan_retraining as make_plan
+    else:
+        from flows.plan import make_plan
+    plan = make_plan(open_store(home()), recipe, run_options)
+    if options.json:
+        print_json({"stages": [line.record() for line in plan]})
+    else:
+        print("\n".join([plan_text(plan), *notice_lines(plan)]))
+    return 0

@@ -1,0 +1,199 @@
+"""What a run tells MLflow: each stage as it goes, and of the whole run what tells it from others at first sight."""
+
+import getpass
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.champion.verdict import PROMOTED
+from flows.inspect.runs import headline
+from flows.mlflow.registry import Model
+from flows.mlflow.tracker import DataSet, Tracker, data_set
+from flows.recipe import Recipe
+from storage.addresses import redacted
+from storage.canonical import digest_of
+from storage.files import read_json
+from storage.runs import Run
+from storage.snapshot import original
+from storage.store.artifacts import Artifact, Part
+from storage.store.local import Store
+from tasks.engine.attempts import Retry
+from tasks.engine.builder import Listener, StageResult
+from tasks.engine.config import StageConfig
+from tasks.engine.decide import Decision
+from tasks.engine.provenance import source_commit
+from tasks.engine.stage import Stage
+from tasks.retrain.config import is_own_figure
+
+COMPARED = (  # settings of a recipe that people compare runs by
+    *("collect.heldout_fraction", "deduplicate.threshold", "filter.preset", "filter.languages"),
+    *("tokenizer.vocabulary_size", "pretrain.size", "pretrain.context_length", "pretrain.tokens", "pretrain.steps"),
+    *("pretrain.batch_tokens", "pretrain.matrix_rate", "pretrain.seed", "finetune.pairs", "finetune.epochs"),
+    *("finetune.steps", "finetune.matrix_rate", "finetune.seed", "release.name", "release.beams"),
+)
+USED = {"collect": ("documents",), "filter": ("documents", "pairs"), "tokenize": ("tokens",)}  # parts of the data
+FIGURES = {"documents": ("filter", "kept"), "parameters": ("pretrain", "parameters"), "tokens": ("pretrain", "tokens")}
+
+_NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
+
+
+class Tracking(Listener):
+    """Hands what happens in the builder to MLflow."""
+
+    def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
+        self.tracker, self.recipe, self.run = tracker, recipe, run
+        self._parts: dict[str, Part] = {}  # by digest
+        self.note()
+
+    def start(self) -> None:
+        """Open the run, with what it was told to do."""
+        self.tracker.start(settings(self.recipe, self.run.data), origin_tags())
+        self.note()
+
+    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
+        reads = [self._parts[digest] for digest in decision.identity.inputs.values() if digest in self._parts]
+        self.tracker.start_stage(stage.name, config.model_dump(mode="json"), decision.why, reads)
+        self.note()
+
+    def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
+        self.tracker.measure(stage, rows)
+
+    def retrying(self, retry: Retry) -> None:
+        self.tracker.finish_stage(retry.stage, "failed", {}, [])  # the next attempt has a nested run of its own
+
+    def finished(self, result: StageResult) -> None:
+        parts = list(result.artifact.parts.values()) if result.artifact else []
+        self._parts |= {part.digest: part for part in parts}
+        self.tracker.finish_stage(result.stage, result.outcome, result.summary, parts)
+        if result.outcome == "reused" and result.record:
+            built_by = result.record.get("mlflow_run", "an earlier run")
+            self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
+        if result.stage == "collect" and result.record:
+            self.tracker.use(list(_sources(result.record)), "source")
+        if result.artifact is not None and result.stage in USED:
+            used = [result.artifact[name] for name in USED[result.stage] if name in result.artifact.parts]
+            self.tracker.use([data_set(part) for part in used], "training")
+
+    def provenance(self, stage: str) -> dict[str, Any]:
+        return {"mlflow_run": self.tracker.stages.get(stage)}
+
+    def register_release(self, results: Sequence[StageResult]) -> None:
+        """Register what was released, with what it was made from."""
+        release = next((result for result in results if result.stage == "release" and result.artifact), None)
+        if release is None or release.artifact is None:
+            return
+        name, part = self.recipe.release.name, release.artifact["release"]
+        made_from = model_text(part, self.run.name, self.recipe.name, headline(self.run.data))
+        version = self.tracker.register(Model(name, part, self.recipe.release.description, made_from))
+        self.run.data["model"] = {"name": name, "version": version}
+
+    def tell_verdict(self, store: Store) -> None:
+        """The verdict of a retraining as a tag; MLflow's aliases follow a new champion, else a difference is said."""
+        from flows.champion.champion import ALIASES
+        from flows.mlflow.champion_aliases import wanted_aliases
+
+        if "verdict" not in self.run.data:
+            return
+        verdict, wanted = self.run.data["verdict"], wanted_aliases(store)
+        self.tracker.tag("llmill.verdict", f"{verdict['decision']}: {'; '.join(verdict['reasons'])}")
+        told = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
+        lines = [f"MLflow: {line}; `llmill champion --mend` sets its aliases" for line in told(wanted, ALIASES)]
+        self.run.data.setdefault("warnings", []).extend(lines)
+
+    def tell_figures(self, results: Sequence[StageResult]) -> None:
+        """What came out, once the run's data say so."""
+        self.tracker.tell(figures(self.run.data, results))
+
+    def note(self) -> None:
+        """Keep in the run file what MLflow has of this run, and how much it has not."""
+        opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
+        told = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened, "unsent": self.tracker.unsent}
+        self.run.data["mlflow"] = told
+        self.run.save()
+
+
+# The whole run --------------------------------------------------------------------------------------------------
+
+
+def settings(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, str]:
+    """What a run was told to do, as far as people compare runs by it. Without secrets."""
+    told: dict[str, Any] = {"recipe": recipe.name, "pipeline": data["pipeline"], "to": data["options"]["to"]}
+    told["collect.sources"] = ", ".join(_source_names(recipe))
+    for path in COMPARED:
+        section, _, field = path.partition(".")
+        told[path] = getattr(getattr(recipe, section), field)
+    return {
+        name: redacted(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
+        for name, value in told.items()
+        if value is not None
+    }
+
+
+def _source_names(recipe: Recipe) -> Iterator[str]:
+    collect = recipe.collect
+    for source in (*collect.files, *collect.pairs):
+        yield f"{source.name} ({source.path})"
+    if collect.docstrings:
+        yield f"docstrings ({len(collect.docstrings.packages)} packages)"
+    if collect.synthetic:
+        yield f"synthetic ({collect.synthetic.documents} documents)"
+
+
+def origin_tags() -> dict[str, str]:
+    """Who started what, and of which commit, as MLflow's own clients say it."""
+    tags = {
+        "mlflow.user": _user(),
+        "mlflow.source.name": sys.argv[0] or "<console>",
+        "mlflow.source.type": "LOCAL",
+    }
+    commit = source_commit(original(Path(__file__).resolve()).parents[2])
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _user() -> str:
+    try:
+        return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a number that no user has
+        return "unknown"
+
+
+def _sources(record: Mapping[str, Any]) -> Iterator[DataSet]:
+    """What collect has read, a data set for each source: its digest is that of the digests of its files."""
+    observed: dict[str, str] = record["identity"]["observed"]
+    for name in sorted({path.partition("/")[0] for path in observed}):
+        files = {path: digest for path, digest in observed.items() if path.partition("/")[0] == name}
+        yield DataSet(f"source-{name}", digest_of(files), "")
+
+
+def figures(data: Mapping[str, Any], results: Sequence[StageResult]) -> dict[str, float]:
+    """What a run came to: scores in bits per byte, benchmarks, sizes, seconds."""
+    told: dict[str, float] = {f"{name}_bits_per_byte": value for name, value in headline(data).items()}
+    made = {result.stage: result for result in results if result.artifact is not None}
+    for name, (stage, figure) in FIGURES.items():
+        if stage in made and figure in made[stage].summary:
+            told[name] = made[stage].summary[figure]
+    if "evaluate" in made and made["evaluate"].artifact is not None:
+        told |= _benchmarks(made["evaluate"].artifact)
+    return told | {"seconds": data["seconds"]}
+
+
+def _benchmarks(scores: Artifact) -> dict[str, float]:
+    lines = read_json(scores["scores"] / "scores.json") or []
+    return {
+        _NOT_IN_A_NAME.sub("_", f"{line['name']}/{line['metric']}/{line['model']}"): line["value"]
+        for line in lines
+        if line["value"] is not None and not is_own_figure(f"{line['name']}/{line['metric']}")
+    }
+
+
+def model_text(release: Part, run: str, recipe: str, scores: Mapping[str, float]) -> str:
+    """What a version was made from, as Markdown."""
+    lines = [f"Made by run `{run}` of the recipe `{recipe}`. Files: `{release.digest}`."]
+    if scores:
+        told = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
+        lines.append(f"Held-out text, in bits per byte: {told}.")
+    lines.append("The model card is `README.md` among the artifacts of its logged model.")
+    return "\n\n".join(lines)

@@ -1,0 +1,145 @@
+"""Prefect's server as llmill starts it: asked again where its SQLite was busy, and told what a form lacks.
+
+Two things that its pages can't do for themselves. SQLite answers `database is locked` when a transaction that began by
+reading meets another writer: the server rolls back and says 503, which clients ask again and pages do not. And a form
+is held against its JSON schema only, which knows nothing of a line `path=value`: what our forms ask for is checked
+here, when Submit is pressed, by the code that will carry it out.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from flows.prefect.form import refusal_of_form
+from storage.errors import LlmillError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+VALIDATION = "/ui/schemas/validate"
+BUSY = 503
+WAITS = (0.1, 0.3, 1.0, 3.0)  # seconds before a request is handed in again
+MAX_BODY_BYTES = 4 << 20  # of a request that is kept to be handed in again; larger ones go through once
+
+
+def create_app() -> Application:
+    """The application for uvicorn, with the settings of the environment."""
+    from prefect.server.api.server import create_app
+
+    return Patient(create_app())
+
+
+class Patient:
+    """An ASGI application around Prefect's."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _length(scope) > MAX_BODY_BYTES:
+            await self._application(scope, receive, send)
+            return
+        body = await _body(receive)
+        if body is None:  # the client has gone
+            return
+        checked = scope["path"].endswith(VALIDATION)
+        for wait in (*WAITS, None):
+            answer = _Answer(send, hold=checked)
+            try:
+                await self._application(dict(scope), _again(body, receive), answer)
+            except Exception:  # it has sent its 503 first
+                if not answer.busy:
+                    raise
+            if not answer.busy:
+                break
+            if wait is None:
+                await answer.release()
+                return
+            await asyncio.sleep(wait)
+        if checked:
+            await answer.release(_with_our_refusal(body, answer.body) if answer.status == 200 else None)
+
+
+class _Answer:
+    """What the application sends: handed on as it comes, but for an answer that is held back."""
+
+    def __init__(self, send: Send, *, hold: bool) -> None:
+        self._send, self._hold = send, hold
+        self._messages: list[Message] = []
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        if self._hold or self.busy:
+            self._messages.append(message)
+        else:
+            await self._send(message)
+
+    @property
+    def busy(self) -> bool:
+        return self.status == BUSY
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self._messages)
+
+    async def release(self, body: bytes | None = None) -> None:
+        """Send what was held back, with another body where one is given."""
+        if body is not None:
+            start = self._messages[0]
+            kept = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            start["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+            self._messages = [start, {"type": "http.response.body", "body": body}]
+        for message in self._messages:
+            await self._send(message)
+
+
+def _with_our_refusal(request: bytes, answer: bytes) -> bytes:
+    """Prefect's answer about a form, with what we have against it beside the field."""
+    try:
+        asked, found = json.loads(request), json.loads(answer)
+        refused = refusal_of_form(asked["schema"].get("properties", {}), asked["values"])
+    except (ValueError, KeyError, TypeError, AttributeError, LlmillError):
+        return answer  # no form of ours: Prefect's answer stands
+    if refused is None or not found.get("valid", False):
+        return answer
+    field, message = refused
+    return json.dumps({"errors": [{"property": field, "errors": [message]}], "valid": False}).encode()
+
+
+async def _body(receive: Receive) -> bytes | None:
+    pieces = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        pieces += message.get("body", b"")
+        if not message.get("more_body", False):
+            return pieces
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A request whose body is known already; after it what comes on the wire, which is the end of the client."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _length(scope: MutableMapping[str, Any]) -> int:
+    """Bytes of a request's body as it says itself; too many where it does not say and may have one."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:
+        return MAX_BODY_BYTES + 1
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() else MAX_BODY_BYTES + 1

@@ -1,0 +1,68 @@
+"""The reasons of a decision as a person wants to read them: what was set first, what only follows from it counted.
+
+Run files and `--json` hold all of them.
+"""
+
+from collections.abc import Sequence
+
+from flows.terminal.columns import wrapped
+from tasks.engine.decide import Decision
+from tasks.filter.presets import PRESETS
+
+SHOWN_REASONS = 3  # in one line
+SHOWN_LINES = 4  # in a table
+LINES_OF_ONE = 2
+DIALS = ("preset", "size")  # settings that set many others
+
+
+def reason_lines(decision: Decision, head: str) -> list[str]:
+    """The reasons in a table, under each other behind `head`: about four lines, then how many more there are."""
+    told, indent = _in_order(decision), " " * len(head)
+    if decision.will == "maybe" and len(told) > 1:
+        told = [f"{told[0]}, and {len(told) - 1} more"]
+    lines: list[str] = []
+    for number, reason in enumerate(told):
+        more = wrapped(reason, indent if lines else head, indent, most=LINES_OF_ONE)
+        if lines and len(lines) + len(more) > SHOWN_LINES:
+            return [*lines, f"{indent}and {len(told) - number} more"]
+        lines += more
+    return lines
+
+
+def reasons_text(decision: Decision) -> str:
+    """The first reasons in one line."""
+    told = _in_order(decision)
+    return "; ".join([*told[:SHOWN_REASONS], *[f"and {len(told) - SHOWN_REASONS} more"] * (len(told) > SHOWN_REASONS)])
+
+
+def _in_order(decision: Decision) -> Sequence[str]:
+    """The dial of a stage before its other settings; those that follow from it are counted behind them."""
+    following = _following(decision)
+    settings = [line for line in decision.why if line.startswith("config ") and _setting(line) not in following]
+    settings.sort(key=lambda line: _setting(line) not in DIALS)
+    if following:
+        settings.append(f"and {len(following)} more settings that follow")
+    first = next((number for number, line in enumerate(decision.why) if line.startswith("config ")), 0)
+    others = [line for line in decision.why if not line.startswith("config ")]
+    return [*others[:first], *settings, *others[first:]]
+
+
+def _following(decision: Decision) -> set[str]:
+    """The settings of the filter that differ from those of the closest build because the preset does."""
+    if decision.identity.stage != "filter" or decision.record is None:
+        return set()
+    old, new = decision.record["identity"]["config"], decision.identity.config
+    if old.get("preset") == new["preset"]:
+        return set()
+    given = PRESETS[new["preset"]]
+    changed = {_setting(line) for line in decision.why}
+    return {name for name in changed if name in given and new[name] == _plain(given[name])}
+
+
+def _setting(line: str) -> str:
+    """The name of the setting that a reason is about, without its stage: `config filter.preset: none -> books`."""
+    return line.removeprefix("config ").partition(":")[0].partition(".")[2]
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,55 @@
+"""Documents that a person writes: YAML read with care, and what pydantic finds wrong in them, said for that person."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from storage.errors import did_you_mean
+
+
+def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """All that is wrong with a document, a line each, with the nearest known name for an unknown one."""
+    errors = error.errors(include_url=False)
+    own = [details for details in errors if details["type"] != "default_factory_not_called"]  # follows from another
+    lines = [_explain_one(details, model) for details in own or errors]
+    return f"{where}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
+
+
+_MESSAGES = {  # where pydantic speaks of Python's types
+    "model_type": "input should be a mapping of fields",
+    "dict_type": "input should be a mapping of fields",
+    "tuple_type": "input should be a list",
+}
+
+
+def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> str:
+    location = list(details["loc"])
+    where = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        known = _fields_at(model, location[:-1])
+        return f"{where}: unknown key{did_you_mean(str(location[-1]), known)}. Known: {', '.join(known)}"
+    if details["type"] == "missing":
+        return f"{where}: is required"
+    if details["type"] == "value_error":  # raised by a model of ours, about several fields
+        return f"{where}: {details['ctx']['error']}".removeprefix(": ")
+    shown = repr(details["input"])
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    message = _MESSAGES.get(details["type"], details["msg"][0].lower() + details["msg"][1:])
+    return f"{where}: {message} (it is {shown})"
+
+
+def _fields_at(document: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """The field names of the model at a place in a document."""
+    model: Any = document
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+        candidates = [annotation, *get_args(annotation), *(b for a in get_args(annotation) for b in get_args(a))]
+        models = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)

@@ -1,0 +1,124 @@
+"""An attempt at a stage: how long it may take, and what follows when it fails.
+
+An error that a retry can cure (storage/retryable.py) is waited out: each wait is twice the one before, give or take
+half, so that many runs that one outage has stopped do not come back at once. An attempt that ran out of time is not
+repeated: the next one has the same work and the same time, and the limit was set to end it.
+"""
+
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+from pydantic import Field
+
+from storage.errors import ConfigError, TimeLimitError
+from tasks.engine.config import StageConfig
+
+MAX_WAIT_SECONDS = 3600.0
+JITTER = 0.5  # a wait is this share shorter or longer, at most
+AGAIN_SECONDS = 30.0  # longer than any clean-up; then the end is said again, should somebody have swallowed it
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A failed attempt that will be repeated: the retry's number, of how many, after how long, and the error."""
+
+    stage: str
+    number: int
+    of: int
+    seconds: float
+    error: str
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def draw_waits(retries: int, delay_seconds: float) -> list[float]:
+    """Seconds to wait before each retry."""
+    return [
+        round(min(MAX_WAIT_SECONDS, delay_seconds * 2.0**number) * random.uniform(1 - JITTER, 1 + JITTER), 3)
+        for number in range(retries)
+    ]
+
+
+class _TimeIsUp(BaseException):
+    """Passes through `except Exception`, as a cancellation does."""
+
+
+@contextmanager
+def time_limit(minutes: float | None, message: str) -> Iterator[None]:
+    """End the block with TimeLimitError when its time is up, wherever it is; the block's clean-up runs.
+
+    By SIGALRM, which reaches Python code, sleeps, locks and reads, in the main thread only.
+    """
+    if minutes is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("a stage's timeout holds in the main thread only: call the stage there, or set no timeout")
+    armed, rang = True, False
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        nonlocal rang
+        if armed:
+            rang = True
+            raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, minutes * 60.0, AGAIN_SECONDS)
+        try:
+            yield
+        finally:
+            armed = False
+    except (_TimeIsUp, Exception) as error:
+        if not rang:
+            raise
+        raise TimeLimitError(message) from error  # whatever the clean-up came to
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+MAX_RETRIES = 20
+
+MAX_MINUTES = 525_600.0  # a year
+
+
+class StageLimits(StageConfig):
+    """The limits of one stage."""
+
+    retries: int | None = Field(
+        None, ge=0, le=MAX_RETRIES, description="Retries after an error of network or database; empty: as for all."
+    )
+    timeout_minutes: float | None = Field(
+        None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt may take; empty: as for all stages."
+    )
+
+
+class LimitsByStage(StageConfig):
+    """The stages that need limits of their own; a stage that is not named here has those for all."""
+
+    collect: StageLimits = Field(StageLimits(), title="Collect", description="Limits of its own.")
+    deduplicate: StageLimits = Field(StageLimits(), title="Deduplicate", description="Limits of its own.")
+    filter: StageLimits = Field(StageLimits(), title="Filter", description="Limits of its own.")
+    tokenizer: StageLimits = Field(StageLimits(), title="Tokenizer", description="Limits of its own.")
+    tokenize: StageLimits = Field(StageLimits(), title="Tokenize", description="Limits of its own.")
+    pretrain: StageLimits = Field(StageLimits(), title="Pretrain", description="Limits of its own.")
+    finetune: StageLimits = Field(StageLimits(), title="Fine-tune", description="Limits of its own.")
+    evaluate: StageLimits = Field(StageLimits(), title="Evaluate", description="Limits of its own.")
+    release: StageLimits = Field(StageLimits(), title="Release", description="Limits of its own.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for one stage, and the field that says how long it may take."""
+
+    retries: int
+    timeout_minutes: float | None
+    timeout_field: str

@@ -1,0 +1,117 @@
+"""What the engine gives a stage while it builds.
+
+A stage is a plain function `stage(config, *input artifacts, context) -> summary`. It reads parts of its inputs,
+writes files into `context.part(NAME)` folders and returns a summary: a flat JSON-able mapping of figures that a
+person wants to see (counts first). It never sees keys, locks, caches, Prefect or MLflow.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from storage.store.artifacts import StoredFile
+from tasks.engine.attempts import MAX_MINUTES, MAX_RETRIES, Limits, LimitsByStage, StageLimits
+from tasks.engine.config import StageConfig
+
+Summary = dict[str, Any]
+
+
+class Execution(StageConfig):
+    """How a run is carried out: nothing here changes what comes out, so nothing here enters a key."""
+
+    workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
+    checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
+    log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
+    retries: int = Field(
+        2, ge=0, le=MAX_RETRIES, description="Retries of a stage after an error of network or database."
+    )
+    retry_delay_seconds: float = Field(
+        2.0, ge=0, le=3600, description="Wait before the first retry, give or take half; doubles with each."
+    )
+    timeout_minutes: float | None = Field(
+        None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt at a stage may take; empty: no limit."
+    )
+    stages: LimitsByStage = Field(
+        LimitsByStage(), title="Limits by stage", description="Retries and timeouts of single stages."
+    )
+    lease_seconds: float = Field(
+        60.0, ge=2, le=3600, description="A worker of a shared store that is silent for so long is taken for dead."
+    )
+    price_per_hour: float = Field(
+        0.0, ge=0, le=100_000, description="What an hour of this machine costs, in your currency; 0: not shown."
+    )
+
+    def limits(self, stage: str) -> Limits:
+        """What holds for a stage: its own limits, else those for all."""
+        own = getattr(self.stages, stage, None) or StageLimits()
+        retries = self.retries if own.retries is None else own.retries
+        if own.timeout_minutes is None:
+            return Limits(retries, self.timeout_minutes, "execution.timeout_minutes")
+        return Limits(retries, own.timeout_minutes, f"execution.stages.{stage}.timeout_minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A shard's work: a name, a JSON-able config, and the files it reads by role.
+
+    Jobs of one function and config that have a value of `near` in common are likely to share documents: the function
+    finds what the last of them has left as inputs `earlier/NAME`, and may take results over from there
+    (tasks/shards/reuse.py).
+    """
+
+    name: str
+    config: Any
+    inputs: Mapping[str, StoredFile] = field(default_factory=dict)
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a shard's work left in the store: its files by name, and its own summary."""
+
+    name: str
+    files: Mapping[str, StoredFile]
+    summary: Summary
+
+
+ShardFunction = Callable[[Any, dict[str, Path], Path], Summary]
+
+
+class Context(Protocol):
+    """The engine as a stage sees it."""
+
+    execution: Execution
+
+    @property
+    def work(self) -> Path:
+        """A private folder of this very build that survives a kill: checkpoints. Removed after success."""
+        ...
+
+    def part(self, name: str) -> Path:
+        """The private folder in which the files of one declared part are written."""
+        ...
+
+    def link(self, part: str, name: str, file: StoredFile) -> None:
+        """Put a file that the store already holds into a part, without copying it."""
+        ...
+
+    def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
+        """Run `function(job.config, {role: path}, output folder) -> summary` for each job, in order of the jobs.
+
+        The function stands at the top level of its module. Each job is cached by its own key (the function's
+        fingerprint, its config, the digests of its inputs), so that new data costs new shards and a killed stage
+        goes on with what is missing. Every file the function writes into its output folder is published.
+        What an earlier job near to it has left may save work and must never change what comes out.
+        """
+        ...
+
+    def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
+        """Show how far the stage is; rate and time left are worked out from the calls."""
+        ...
+
+    def metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Forward rows of `{"step": n, name: value, ...}` to the tracking server."""
+        ...

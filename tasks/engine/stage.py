@@ -1,0 +1,112 @@
+"""What a stage is: a named function from a config and input artifacts to one output artifact.
+
+```python
+@stage("deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)})
+def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary: ...
+```
+
+Calling `deduplicate(config, collected)` hands the call to the engine in force: a planner, a builder, or a builder
+inside a Prefect task. `deduplicate.function` is the plain function.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from storage.store.artifacts import Artifact
+from tasks.engine.config import StageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An artifact that is not there yet: what the planner passes on for a stage that will or may be built."""
+
+    stage: str
+
+
+Output = Artifact | Pending
+
+
+def is_same(one: Output, other: Output) -> bool:
+    """Whether two outputs are there and equal; of a pending one nobody knows."""
+    return isinstance(one, Artifact) and isinstance(other, Artifact) and one.digest == other.digest
+
+
+class Engine(Protocol):
+    """Whoever answers a stage call."""
+
+    def call(self, stage: "Stage", config: StageConfig, inputs: Mapping[str, Output]) -> Output: ...
+
+
+_engine: ContextVar[Engine] = ContextVar("engine")
+
+
+@contextmanager
+def engine_in_force(engine: Engine) -> Iterator[None]:
+    """Stage calls inside the block go to this engine."""
+    token = _engine.set(engine)
+    try:
+        yield
+    finally:
+        _engine.reset(token)
+
+
+@dataclass(eq=False)
+class Stage:
+    """A named stage around a plain function; calling it asks the engine in force.
+
+    `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind.
+    `declared` is when its module was imported: what was saved later is not what this process executes.
+    """
+
+    name: str
+    function: Callable[..., dict[str, Any]]
+    parts: tuple[str, ...]
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    observe: Callable[[Any], dict[str, str]] | None = None
+    programs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    version: int = 1
+    kind: str = ""
+    declared: int = field(default_factory=time.time_ns)
+
+    def __post_init__(self) -> None:
+        self.kind = self.kind or self.name
+
+    def named(self, name: str) -> "Stage":
+        """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""
+        return dataclasses.replace(self, name=name)
+
+    def __call__(self, config: StageConfig, *inputs: Output) -> Output:
+        if len(inputs) != len(self.reads):
+            raise TypeError(f"stage {self.name} takes {len(self.reads)} artifacts, not {len(inputs)}")
+        try:
+            engine = _engine.get()
+        except LookupError:
+            raise RuntimeError(f"stage {self.name}: no engine; use `with engine_in_force(Builder(home)):`") from None
+        return engine.call(self, config, dict(zip(self.reads, inputs, strict=True)))
+
+
+def stage(
+    name: str,
+    *,
+    parts: tuple[str, ...],
+    reads: Mapping[str, tuple[str, ...]] | None = None,
+    observe: Callable[[Any], dict[str, str]] | None = None,
+    programs: tuple[str, ...] = (),
+    libraries: tuple[str, ...] = (),
+    version: int = 1,
+) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
+    """Declare a stage. `reads` names the parts read of each artifact parameter; only these enter the key."""
+
+    def declare(function: Callable[..., dict[str, Any]]) -> Stage:
+        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version)
+        functools.update_wrapper(made, function)
+        return made
+
+    return declare

@@ -1,0 +1,269 @@
+"""Where one build of a stage happens: private folders, the shard executor, progress.
+
+```
+work/<stage>-<key>/parts/<part>/   what the stage writes; moved into the store on success
+work/<stage>-<key>/jobs/<key>/     what a shard's work writes
+work/<stage>-<key>/keep/           survives a kill: checkpoints; beside it what is known of shards (unfinished.py)
+```
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from storage.canonical import digest_of
+from storage.files import link_or_copy, remove_tree
+from storage.fingerprint import fingerprint
+from storage.processes import watch_parent
+from storage.store.artifacts import Part, StoredFile
+from storage.store.local import JobRecord, Store
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Execution, Job, JobResult, ShardFunction, Summary
+from tasks.engine.decide import Identity
+from tasks.engine.unfinished import (
+    FORCED_FILE,
+    KEPT,
+    SHARDS_FILE,
+    FinishedShards,
+    finished_shards,
+    note_attempt,
+    note_shards,
+    work_folder,
+)
+
+RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
+NOTED_SECONDS = 1.0  # so often at most it is noted how many shards are finished
+
+
+class Executor:
+    """Runs shard jobs: in this process, or in worker processes that are started once and die with their parent."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
+            )
+        return self._pool.submit(function, *arguments)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def kill(self) -> None:
+        """End the workers at once, whatever they are doing; new ones are started when they are needed."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):  # public from Python 3.14 on: kill_workers
+                process.kill()
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(parent: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the shards are the unit of parallelism
+    watch_parent(parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is. `rate` is units per second, `seconds_left` an estimate; None at the start."""
+
+    done: float
+    total: float
+    unit: str
+    rate: float | None
+    seconds_left: float | None
+    figures: Mapping[str, Any]
+
+
+class Workspace:
+    """The `Context` of one build."""
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Identity,
+        parts: tuple[str, ...],
+        fresh: bool,
+        kept: bool,
+        execution: Execution,
+        executor: Executor,
+        on_progress: Callable[[Progress], None],
+        on_metrics: Callable[[Sequence[Mapping[str, float]]], None],
+    ) -> None:
+        self.execution = execution
+        self._store, self._stage, self._names, self._executor = store, identity.stage, parts, executor
+        self._on_progress, self._on_metrics = on_progress, on_metrics
+        self._fresh = fresh  # a forced build works on every shard anew, and goes on from its own checkpoints alone
+        self._kept = kept  # takes over what other code has made of the same shards
+        self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
+        self._root = work_folder(store.work, identity.stage, identity.key)
+        self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
+        self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
+        self.jobs: set[str] = set()  # keys of the jobs that this build has used
+        self._shards: dict[str, bool] = {}  # by name, whether a job of the shard was worked on
+        self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
+        note_attempt(self._root, identity.record())
+        if fresh and not (self._root / KEPT / FORCED_FILE).exists():
+            remove_tree(self._root / KEPT)
+            (self._root / SHARDS_FILE).unlink(missing_ok=True)
+        before = finished_shards(self._root)
+        self._shard_seconds = before.seconds if before else 0.0  # spent on shards that are finished
+        self.resumed = (self._root / KEPT).is_dir()  # a build that was cut off left something to go on with
+        for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
+            remove_tree(self._root / leftover)
+
+    @property
+    def work(self) -> Path:
+        path = self._root / KEPT
+        if not path.is_dir():
+            path.mkdir(parents=True)
+            if self._fresh:
+                (path / FORCED_FILE).touch()
+        return path
+
+    def part(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(f"stage {self._stage} declares no part {name!r}")
+        path = self._root / "parts" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def link(self, part: str, name: str, file: StoredFile) -> None:
+        target = self.part(part) / name
+        link_or_copy(file.path, target)
+        self._linked[part][name] = file
+
+    def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
+        reach = fingerprint(function.__module__, function.__qualname__)
+        code = reach.code
+        keys = [_job_key(self._basis, code, job) for job in jobs]
+        distinct = dict(zip(keys, jobs, strict=True))  # equal shards are worked on once
+        self.jobs.update(distinct)
+        alike = {key: _job_key({**self._basis, "near": "in all but code"}, {}, job) for key, job in distinct.items()}
+        known = {} if self._fresh else self._known(alike)
+        results = {key: (job.files, job.summary) for key, job in known.items()}
+        near = {key: [_near_key(self._basis, code, job, one) for one in job.near] for key, job in distinct.items()}
+        self.jobs.update(*near.values())
+        waiting = {key: self._with_earlier(job, near[key]) for key, job in distinct.items() if key not in results}
+        for job, key in zip(jobs, keys, strict=True):
+            self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
+        self.progress(len(results), len(distinct), unit)
+        begun, spent_before = time.monotonic(), self._shard_seconds
+        noted = begun
+
+        def finish(key: str, summary: Summary) -> None:
+            nonlocal noted
+            names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use to others
+            results[key] = self._publish_job(key, names, alike[key], summary)
+            self.progress(len(results), len(distinct), unit)
+            now = time.monotonic()
+            self._shard_seconds = spent_before + now - begun
+            if now - noted >= NOTED_SECONDS:
+                noted = now
+                note_shards(self._root, FinishedShards(len(results), len(distinct), unit, self._shard_seconds))
+
+        if self.execution.workers == 1 or len(waiting) == 1:
+            for key, job in waiting.items():
+                finish(key, _run_job(function, job, self._job_folder(key)))
+        else:
+            futures = {
+                self._executor.submit(_run_job, function, job, self._job_folder(key)): key
+                for key, job in waiting.items()
+            }
+            try:
+                for future in as_completed(futures):
+                    finish(futures[future], future.result())
+            except BaseException:
+                self._executor.kill()  # what they are at would be thrown away, and may never end
+                raise
+        return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
+
+    def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
+        now = time.monotonic()
+        if self._recent and done < self._recent[-1][1]:
+            self._recent.clear()
+        while len(self._recent) > 1 and now - self._recent[1][0] > RATE_SECONDS:
+            self._recent.popleft()
+        since, first = self._recent[0] if self._recent else (now, done)
+        self._recent.append((now, done))
+        rate = (done - first) / (now - since) if now > since and done > first else None
+        left = (total - done) / rate if rate else None
+        self._on_progress(Progress(done, total, unit, rate, left, figures))
+
+    def metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
+        self._on_metrics(rows)
+
+    # The engine's side ------------------------------------------------------------------------------------------
+
+    def shards(self) -> dict[str, int]:
+        """How many shards were worked on and how many came out of earlier builds; empty for a stage without any."""
+        built = sum(self._shards.values())
+        return {"shards_built": built, "shards_reused": len(self._shards) - built} if self._shards else {}
+
+    def publish(self) -> dict[str, Part]:
+        """Move every declared part into the store."""
+        parts = {}
+        for name in self._names:
+            folder = self._root / "parts" / name
+            if not folder.is_dir():
+                raise RuntimeError(f"stage {self._stage} wrote no part {name!r}")
+            parts[name] = self._store.publish_part(self._stage, name, folder, self._linked[name])
+        return parts
+
+    def remove(self) -> None:
+        """Forget everything, checkpoints too: the build is published."""
+        remove_tree(self._root)
+
+    def _job_folder(self, key: str) -> Path:
+        folder = self._root / "jobs" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _with_earlier(self, job: Job, near: Sequence[str]) -> Job:
+        """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
+        found = {} if self._fresh or not near else self._store.jobs(near)
+        files = next((found[key].files for key in near if key in found), {})
+        return replace(job, inputs={**job.inputs, **{f"earlier/{name}": file for name, file in files.items()}})
+
+    def _known(self, alike: Mapping[str, str]) -> dict[str, JobRecord]:
+        """The results of jobs that are there, by key; under `--keep` also what other code has made of the same."""
+        known = self._store.jobs(alike)
+        missing = {one: key for key, one in alike.items() if key not in known}
+        if self._kept and missing:
+            known |= {missing[one]: job for one, job in self._store.jobs_alike(self._stage, missing).items()}
+        return known
+
+    def _publish_job(
+        self, key: str, names: Sequence[str], alike: str, summary: Summary
+    ) -> tuple[dict[str, StoredFile], Summary]:
+        folder = self._job_folder(key)
+        files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
+        for name in names:
+            self._store.record_job(self._stage, name, files, summary, alike if name == key else "")
+        folder.rmdir()
+        return {file.name: file for file in files}, summary
+
+
+def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str:
+    config = job.config.identity() if isinstance(job.config, StageConfig) else job.config
+    inputs = {role: file.digest for role, file in job.inputs.items()}
+    return digest_of({**basis, "code": dict(code), "config": config, "inputs": inputs})
+
+
+def _near_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job, near: str) -> str:
+    return _job_key({**basis, "near": near}, code, replace(job, inputs={}))
+
+
+def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:
+    return function(job.config, {role: file.path for role, file in job.inputs.items()}, folder)

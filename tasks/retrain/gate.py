@@ -1,0 +1,123 @@
+"""The verdict: candidate and champion on the same items in, whether the candidate takes the champion's place out.
+
+Promoted is what is better in bits per byte beyond the paired interval and worse beyond its own in no guard. Everything
+else keeps the champion, and the reasons say why. A first model has no rival: it must do better than token frequencies.
+Part `verdict`: verdict.json, `{"promote", "reasons", "figure", "guards", "confidence"}`; a figure has old, new,
+difference, interval, items and what is to be said of it. Cost: a second for each hundred thousand items.
+"""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from storage.canonical import canonical_json
+from storage.errors import ConfigError, DataError
+from storage.store.artifacts import Artifact
+from tasks.engine.context import Context, Summary
+from tasks.engine.stage import stage
+from tasks.retrain.config import GateConfig, is_own_figure
+
+if TYPE_CHECKING:
+    from tasks.evaluate.statistics.paired import PairedScore
+
+MODEL = "tuned"  # the one that is released
+METRIC = "bits_per_byte"
+
+_TITLES = {"heldout": "held-out text", "answers": "answers to held-out prompts"}
+
+
+@stage("verdict", parts=("verdict",), reads={"candidate": ("scores", "items"), "champion": ("scores", "items")})
+def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, context: Context) -> Summary:
+    """Compare two evaluations; see the module. Raises ConfigError for a guard that is no figure."""
+    from tasks.evaluate.statistics.paired import compare_evaluations
+
+    lines = compare_evaluations(champion, candidate, MODEL, MODEL, config.confidence)
+    scores = {f"{line.name}/{line.metric}": _told(line) for line in lines}
+    known = {f"{line['name']}/{line['metric']}" for line in [*_scores(candidate), *_scores(champion)]}
+    for guard in config.guards:
+        if guard not in known and not is_own_figure(guard):
+            raise ConfigError(f"retrain.gate.guards: {guard}: no such figure. Figures: {', '.join(sorted(known))}")
+    main = f"{config.figure}/{METRIC}"
+    figure = scores.get(main, {"verdict": "not measured"})
+    guards = {guard: scores.get(guard, {"verdict": "not measured"}) for guard in config.guards if guard != main}
+    worse = [guard for guard, found in guards.items() if found["verdict"] == "worse"]
+    promote = figure["verdict"] == "better" and not worse
+    reasons = [_reason(_TITLES[config.figure], METRIC, figure)]
+    told = [guard for guard, found in guards.items() if found["verdict"] in ("worse", "not measured")]
+    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in told]
+    record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **figure}}
+    record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
+    _write(context, record | {"confidence": config.confidence})
+    return _summary(promote, figure, worse)
+
+
+@stage("verdict", parts=("verdict",), reads={"candidate": ("scores",)})
+def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) -> Summary:
+    """Whether a model without a rival is sound: measured, and better than the frequencies of tokens."""
+    main = f"{config.figure}/{METRIC}"
+    line = next((line for line in _scores(candidate) if _is_main(line, config)), None)
+    value = line["value"] if line else None
+    unigram = line["baselines"].get("unigram") if line else None
+    figure: dict[str, Any] = {"name": main, "new": value, "unigram": unigram}
+    if value is None or unigram is None:
+        sound, reason = False, f"without a rival, and the {main} of this model was not measured"
+    else:
+        sound = value < unigram
+        told = f"{_TITLES[config.figure]} takes {value:.4g} bits per byte, token frequencies alone {unigram:.4g}"
+        reason = f"without a rival, and {'sound' if sound else 'not sound'}: {told}"
+    _write(context, {"promote": sound, "reasons": [reason], "figure": figure, "guards": []})
+    return {"promote": sound, "new": value, "unigram": unigram}
+
+
+def _is_main(line: dict[str, Any], config: GateConfig) -> bool:
+    return (line["name"], line["metric"], line["model"]) == (config.figure, METRIC, MODEL)
+
+
+def _scores(evaluation: Artifact) -> list[dict[str, Any]]:
+    path = evaluation["scores"] / "scores.json"
+    try:
+        return list(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not the scores of an evaluation ({error}); run the stage evaluate again") from error
+
+
+def _told(line: "PairedScore") -> dict[str, Any]:
+    """A compared figure, and what is to be said of it."""
+    from tasks.evaluate.statistics.compare import is_inferior, is_superior
+
+    if line.comparison is None:
+        return {"verdict": "not measured"}
+    verdict = (
+        "better" if is_superior(line.comparison) else "worse" if is_inferior(line.comparison) else "not told apart"
+    )
+    names = ("items", "documents", "old", "new", "difference", "low", "high")
+    found = asdict(line.comparison)
+    return {"verdict": verdict, **{name: found[name] for name in names}}
+
+
+def _named(guard: str) -> tuple[str, str]:
+    name, _, metric = guard.rpartition("/")
+    return name, metric
+
+
+def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = False) -> str:
+    """A sentence with its figures: `held-out text: bits per byte 1.912 -> 1.871, -0.041 [-0.048, -0.034]: better`."""
+    words = f"{'guard ' if guard else ''}{name}: {metric.replace('_', ' ')}"
+    if found["verdict"] == "not measured":
+        return f"{words}: not measured on items that both have answered{', so it blocks nothing' if guard else ''}"
+    told = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
+    if found["low"] is not None:
+        told += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
+    verdict = {"not told apart": "not told apart from no change"}.get(found["verdict"], found["verdict"])
+    if found["low"] is None:
+        verdict = "all items are of one document, so nobody knows"
+    return f"{told}: {verdict}"
+
+
+def _summary(promote: bool, figure: dict[str, Any], worse: list[str]) -> Summary:
+    names = ("difference", "low", "high", "old", "new", "items")
+    return {"promote": promote, **{name: figure.get(name) for name in names}, "worse": ", ".join(worse)}
+
+
+def _write(context: Context, record: dict[str, Any]) -> None:
+    (context.part("verdict") / "verdict.json").write_bytes(canonical_json(record) + b"\n")

@@ -1,0 +1,249 @@
+"""The stage tokenizer: clean documents in, a byte-level BPE tokenizer out.
+
+Byte-level BPE, trained by the library `tokenizers` on the training split only. Text is split into words first, by a
+rule that llama.cpp knows by name: DeepSeek's keeps the marks of Hindi, Thai and their like inside words and makes runs
+of at most three digits; GPT-2's cuts a word at each mark. The special tokens have the first ids. Text that a user
+writes never becomes one of them: `load_tokenizer` switches that off, and special tokens are put in by id.
+
+Files: `tokenizer.json`, and `tokenizer_config.json` with which transformers loads it as a fast tokenizer.
+Cost: about .3 s for a megabyte of text, and memory for the distinct words only. A run of letters without a break (DNA,
+a key) would cost the square of its length in training; there it is cut into pieces.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from storage.documents import HELDOUT, TRAIN, read_rows
+from storage.errors import DataError
+from storage.store.artifacts import Artifact
+from storage.tokens import TokenIds
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Context, Summary
+from tasks.engine.stage import stage
+from tasks.shards.text_batches import batches
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
+END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
+
+SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
+PROGRESS_SECONDS = 0.5  # between two looks at how much was read
+PIECE_CHARACTERS = 1 << 18  # a longer text is encoded in pieces of so many: 8 MiB at once take 1.1 GB
+BREAK_CHARACTERS = 1 << 12  # so far before its end a piece may be cut at a break
+TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
+SPLITS = {  # by the names that llama.cpp has for them: patterns applied one after another
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
+}
+
+_BREAK = re.compile(r"\S(?= [^\W\d_])")
+
+
+class TokenizerConfig(StageConfig):
+    """What decides the vocabulary."""
+
+    vocabulary_size: int = Field(
+        4096, ge=SMALLEST_VOCABULARY, le=1 << 20, description="Tokens in the vocabulary, the special ones included."
+    )
+    split: Literal["deepseek-v3", "gpt-2"] = Field(
+        "deepseek-v3",
+        description="How text is split into words: with the marks of all scripts inside them, or as GPT-2 does.",
+    )
+    longest_word_bytes: int = Field(
+        1024, ge=16, le=1 << 16, description="Bytes of a word in training; a longer run without a break is cut."
+    )
+    min_frequency: int = Field(2, ge=1, description="Occurrences that a pair of tokens needs to be merged.")
+    training_bytes: int | None = Field(
+        None, ge=1, description="Bytes of training text to learn from, a fixed sample of documents; null: all."
+    )
+
+
+@stage("tokenizer", parts=("tokenizer",), reads={"clean": ("documents",)}, libraries=("tokenizers",))
+def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Context) -> Summary:
+    """Learn the merges. Summary: vocabulary, text learned from, bytes per token on held-out text."""
+    shards = [file.path for file in clean["documents"].files]
+    documents, total_bytes, learned_bytes = 0, 0, 0
+    for row in _rows(shards, ["text", "split"]):
+        documents += 1
+        total_bytes += len(row["text"].encode()) if row["split"] == TRAIN else 0
+    fraction = 1.0 if config.training_bytes is None else min(config.training_bytes / max(total_bytes, 1), 1.0)
+
+    def sample() -> Iterator[str]:
+        nonlocal learned_bytes
+        for row in _rows(shards, ["id", "text", "split"]):
+            if row["split"] == TRAIN and _position(row["id"]) < fraction:
+                for piece in pieces(row["text"], TRAINING_CHARACTERS):
+                    learned_bytes += len(piece.encode())
+                    yield piece
+
+    with ThreadPoolExecutor(1) as pool:  # the library reads texts in threads of its own: Prefect knows this one alone
+        learning = pool.submit(learn, config, sample())
+        while wait((learning,), PROGRESS_SECONDS).not_done:
+            context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
+        tokenizer = learning.result()
+    folder = context.part("tokenizer")
+    save_tokenizer(tokenizer, folder)
+    heldout = (row["text"] for row in _rows(shards, ["text", "split"]) if row["split"] == HELDOUT)
+    return {
+        "read": documents,
+        "kept": documents,
+        "dropped": 0,
+        "quarantined": 0,
+        "vocabulary_size": tokenizer.get_vocab_size(),
+        "training_bytes": learned_bytes,
+        "heldout_bytes_per_token": bytes_per_token(tokenizer, heldout),
+    }
+
+
+def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
+    """Train on texts; DataError where they do not hold enough different words for the vocabulary."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in SPLITS[config.split]]
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.FixedLength(config.longest_word_bytes)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes, cut])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.encode_special_tokens = True
+    tokenizer.train_from_iterator(batches(texts, BATCH_CHARACTERS), trainer)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes])  # what is encoded is not cut
+    reached = tokenizer.get_vocab_size()
+    if reached < config.vocabulary_size:
+        raise DataError(
+            f"tokenizer: the training text gives a vocabulary of {reached} tokens at most, not "
+            f"{config.vocabulary_size}; collect more text or set tokenizer.vocabulary_size={reached}"
+        )
+    return tokenizer
+
+
+def split_name(tokenizer: dict[str, Any]) -> str:
+    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is none of SPLITS."""
+    steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", ())
+    found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
+    for name, patterns in SPLITS.items():
+        if found == patterns:
+            return name
+    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(SPLITS)}")
+
+
+def pieces(text: str, characters: int) -> Iterator[str]:
+    """A text in pieces of so many characters at most, cut before a single space that stands before a letter.
+
+    Every split in SPLITS has a border there, so the pieces have the tokens of the whole. Only where no such place is
+    near the end of a piece (a run of letters, of digits, of spaces) it is cut anywhere.
+    """
+    start = 0
+    while len(text) - start > characters:
+        end = start + characters
+        breaks = [found.end() for found in _BREAK.finditer(text, max(start, end - BREAK_CHARACTERS), end + 2)]
+        end = breaks[-1] if breaks else end
+        yield text[start:end]
+        start = end
+    if text[start:]:
+        yield text[start:]
+
+
+def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
+    """Write `tokenizer.json` and the `tokenizer_config.json` that transformers wants beside it."""
+    end_of_text = SPECIAL_TOKENS[END_OF_TEXT]
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end_of_text,
+        "eos_token": end_of_text,
+        "pad_token": end_of_text,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """The tokenizer of a folder. Text encodes to ordinary tokens only, whatever it says."""
+    path = folder / "tokenizer.json"
+    return _parsed(path, path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(path: Path, text: str) -> "Tokenizer":
+    """A tokenizer, made once in a row: the library keeps some megabytes of each that was ever made."""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises a bare Exception for a file that it cannot read
+        raise DataError(f"{path}: not a tokenizer ({error})") from error
+    special = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if special != list(range(len(SPECIAL_TOKENS))):
+        raise DataError(f"{path}: the special tokens {', '.join(SPECIAL_TOKENS)} must have the ids 0 to 3")
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def encode(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator[tuple[TokenIds, int]]:
+    """The ids of each text, without special tokens, and its UTF-8 bytes."""
+    for batch in batches(texts, BATCH_CHARACTERS):
+        if len(batch) == 1 and len(batch[0]) > PIECE_CHARACTERS:
+            yield _encode_long(tokenizer, batch[0]), len(batch[0].encode())
+            continue
+        for text, encoding in zip(batch, tokenizer.encode_batch_fast(batch, add_special_tokens=False), strict=True):
+            yield encoding.ids, len(text.encode())
+
+
+def _encode_long(tokenizer: "Tokenizer", text: str) -> TokenIds:
+    """The ids of a text that is encoded in pieces: memory for one, and four bytes a token."""
+    import numpy as np
+
+    ids = []
+    for piece in pieces(text, PIECE_CHARACTERS):
+        (encoding,) = tokenizer.encode_batch_fast([piece], add_special_tokens=False)
+        ids.append(np.asarray(encoding.ids, np.uint32))
+    return np.concatenate(ids)
+
+
+def token_ids(tokenizer: "Tokenizer", text: str) -> list[int]:
+    """The ids of one text, without special tokens, however long it is."""
+    ((ids, _),) = encode(tokenizer, [text])
+    return list(map(int, ids))
+
+
+def bytes_per_token(tokenizer: "Tokenizer", texts: Iterable[str]) -> float:
+    """UTF-8 bytes for each token, three decimals; 0 where there is no text."""
+    tokens = total = 0
+    for ids, size in encode(tokenizer, texts):
+        tokens += len(ids)
+        total += size
+    return round(total / tokens, 3) if tokens else 0.0
+
+
+def _rows(shards: list[Path], columns: list[str]) -> Iterator[dict[str, str]]:
+    for shard in shards:
+        yield from read_rows(shard, columns)
+
+
+def _position(identity: str) -> float:
+    """A fixed position of a document in [0, 1): a sample of equal size has equal documents on every machine."""
+    return int.from_bytes(hashlib.sha256(b"tokenizer\0" + identity.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,193 @@
+"""Fine-tune a pretrained model on prompt and answer pairs, in chat form, the prompt masked.
+
+In: base model, tokenizer, and of the filter the redacted pairs, or clean documents to make pairs from. Out: `model`
+and `curve`. Each pair is a row of its own, so that an answer sees its prompt and nothing else, as it will when the
+model is used; rows of like length go together, which leaves a few percent of padding.
+
+Three figures on one fixed sample of held-out pairs tell what was learned, in bits per byte of the answers' text: the
+base model's (prompt and answer as plain text), the tuned model's, and the tuned model's with another pair's prompt.
+Only where the last is clearly worse does the model read its prompt.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from model.shape import Shape
+from storage.canonical import digest_of
+from storage.errors import DataError
+from storage.store.artifacts import Artifact
+from tasks.engine.context import Context, Summary
+from tasks.engine.decide import UNICODE
+from tasks.engine.stage import stage
+from tasks.notices import NOTICES, check_nothing_lost, loss_notices
+from tasks.tokenize.tokenizer import load_tokenizer
+from tasks.train.pairs import (
+    FIELDS,
+    LEAKING,
+    UNRELATED,
+    Chosen,
+    Origin,
+    Pair,
+    choose_pairs,
+    encode_training,
+    heldout_sets,
+    read_pairs,
+)
+from tasks.train.pretrain import TrainerConfig, observe_device, training_job
+from tasks.train.trainer_process import train, write_curve, write_training
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from model.batches import Example
+
+
+class FinetuneConfig(TrainerConfig):
+    """Which pairs, how long, and at what rates."""
+
+    pairs: Origin = Field(
+        "collected", description="Pairs that collect found, or sentences of documents and those that follow them."
+    )
+    epochs: float = Field(1.0, gt=0, le=100, description="Passes over the training pairs.")
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
+    pairs_per_step: int = Field(64, ge=1, le=65_536, description="Pairs of one optimizer step.")
+    shared_words: int = Field(
+        0, ge=0, le=100, description="Least words that a training answer shares with its prompt; others are left out."
+    )
+    heldout_pairs: int = Field(500, ge=1, le=100_000, description="Held-out pairs in the sample that is scored.")
+    matrix_rate: float = Field(0.01, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
+    embedding_rate: float = Field(
+        0.004, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
+    )
+
+
+@stage(
+    "finetune",
+    parts=("model", "curve"),
+    reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("pairs", "documents")},
+    observe=observe_device,
+    programs=("model.trainer",),
+    libraries=("torch", "tokenizers", UNICODE),
+)
+def finetune(
+    config: FinetuneConfig,
+    base: Artifact,
+    tokenizer: Artifact,
+    clean: Artifact,
+    *,
+    context: Context,
+) -> Summary:
+    """Supervised fine-tuning of `base`; see the module."""
+    from model.batches import ExampleSet
+    from model.job import Source
+
+    shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
+    encoder = load_tokenizer(tokenizer["tokenizer"].path)
+    pairs = read_pairs(config.pairs, clean["pairs"], clean["documents"])
+    chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
+    shorten = config.pairs == "continuations"
+    learned: list[Pair] = []
+    examples: list[Example] = []
+    too_long: Counter[str] = Counter()
+    for pair, example in encode_training(encoder, chosen.training, shape.context_length, shorten=shorten):
+        if example is None:
+            too_long[pair.source] += 1
+        else:
+            learned.append(pair)
+            examples.append(example)
+    sets = heldout_sets(encoder, chosen.heldout, shape.context_length, shorten=shorten)
+    _demand(config, chosen, too_long, sets)
+    sets["train"] = examples
+    sources = {}
+    for name, members in sets.items():
+        ExampleSet.write(context.work / "examples" / name, members)
+        sources[name] = Source("examples", str(context.work / "examples" / name))
+    job = training_job(
+        config,
+        shape,
+        context,
+        steps=config.steps or max(1, round(config.epochs * len(examples) / config.pairs_per_step)),
+        rates=(config.matrix_rate, config.embedding_rate),
+        data=sources["train"],
+        data_digest=digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(learned)]),
+        rows_per_step=config.pairs_per_step,
+        validation={name: sources[name] for name in ("heldout", "other_prompt")},
+        validation_before={"plain": sources["plain"]},
+        initial=str(base["model"].path),
+    )
+    result = train(job, context)
+    last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    write_training("finetune", job, result, last, before=base["model"])
+    notices = loss_notices("finetune", {"source": chosen.tallies(too_long)}, FIELDS, "pairs")
+    return {
+        "pairs": chosen.read,
+        "training_pairs": len(examples),
+        "heldout_pairs": chosen.heldout_total,
+        "dropped_leaking": chosen.total(LEAKING),
+        "dropped_unrelated": chosen.total(UNRELATED),
+        "dropped_too_long": too_long.total(),
+        "scored_pairs": len(sets["heldout"]),
+        "steps": result["steps"],
+        "tokens": result["tokens"],
+        "training_loss": last["loss"],
+        "base_answer_bits_per_byte": result["before"]["plain"],
+        "answer_bits_per_byte": result["after"]["heldout"],
+        "other_prompt_bits_per_byte": result["after"]["other_prompt"],
+        "skipped_updates": result["skipped"],
+        **({NOTICES: notices} if notices else {}),
+    }
+
+
+def check_pairs(config: FinetuneConfig, clean: Artifact, tokenizer: "Tokenizer", context_length: int) -> None:
+    """Raise the error that fine-tuning would end with: no pair, or none of a source. Needs no model; encodes only
+    until each source has a pair that fits."""
+    pairs = read_pairs(config.pairs, clean["pairs"], clean["documents"])
+    chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
+    shorten = config.pairs == "continuations"
+    too_long: Counter[str] = Counter()
+    lacking = {pair.source for pair in chosen.training}
+    for pair, example in encode_training(tokenizer, chosen.training, context_length, shorten=shorten):
+        if example is None:
+            too_long[pair.source] += 1
+        else:
+            lacking.discard(pair.source)
+        if not lacking:
+            break
+    _demand(config, chosen, too_long, heldout_sets(tokenizer, chosen.heldout, context_length, shorten=shorten))
+
+
+def _demand(
+    config: FinetuneConfig, chosen: Chosen, too_long: Counter[str], sets: Mapping[str, Sequence["Example"]]
+) -> None:
+    """There is something to learn from of each source, and something to score."""
+    if not chosen.training_read:
+        raise _no_pairs(config, "training")
+    check_nothing_lost("finetune", chosen.tallies(too_long), FIELDS, "pairs")
+    if not chosen.heldout:
+        raise _no_pairs(config, "held-out")
+    if not sets["heldout"]:
+        raise DataError(
+            f"finetune: none of {len(chosen.heldout)} held-out pairs fits the model's context, with its own prompt "
+            "and with another's: raise pretrain.context_length, or give shorter pairs"
+        )
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    return digest_of([[pair.prompt, pair.answer] for pair in pairs])
+
+
+def _no_pairs(config: FinetuneConfig, which: str) -> DataError:
+    if config.pairs == "continuations":
+        return DataError(
+            f"finetune: no {which} pair could be made: finetune.pairs=continuations needs documents of two sentences "
+            "or more in that split; give more documents or another collect.heldout_fraction"
+        )
+    return DataError(
+        f"finetune: there is no {which} pair: finetune.pairs=collected takes what collect has found. Name a source of "
+        "pairs in collect.pairs or collect.docstrings, hold out another share of them (collect.heldout_fraction), or "
+        "set finetune.pairs=continuations to make pairs from the documents"
+    )

@@ -1,0 +1,247 @@
+"""Prompts and answers for fine-tuning: where they come from, which are learned from, and their form as token ids.
+
+A training pair leaks where a held-out pair has its prompt, whatever the answer: the model would be asked a question
+that it has learned. An answer alone is no leak: labels, yes and no, and refusals stand in both splits by their nature,
+and a model that says them without reading is found out by its figure with another pair's prompt.
+
+What is dropped is counted by source and rule (`Chosen.dropped`). Cost: about 15 us a pair and rule, and as much again
+for its ids. Memory: all pairs.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+from storage.documents import HELDOUT, TRAIN, read_documents, read_rows
+from storage.store.artifacts import Part
+from tasks.answer.chat_form import answer_form, prompt_form, text_ids
+from tasks.collect.prose import STOP_WORDS
+from tasks.notices import Tally
+from tasks.tokenize.tokenizer import END_OF_TEXT
+from tasks.words import is_unspaced, length_in_words, letters, sentences, words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from model.batches import Example
+
+Origin = Literal["collected", "continuations"]
+
+PROMPT_WORDS = 12  # least words of a continuation's prompt, by script: a shorter one says too little
+LEAST_PROMPT_WORDS = 4  # of a prompt that is cut to fit a small model
+SHARED_LETTERS = 3  # least letters of a word that prompt and answer may share
+_NO_LETTER = re.compile("[^a-z]")
+PAIRS_AT_ONCE = 1024  # encoded together
+
+LEAKING, UNRELATED, TOO_LONG = "leaking", "unrelated", "too_long"
+FIELDS = {  # what loosens each rule, for the sentences about losses
+    LEAKING: "held-out pairs have their prompts: collect.pairs.group_field, collect.heldout_fraction",
+    UNRELATED: "finetune.shared_words",
+    TOO_LONG: "pretrain.context_length",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt, its answer, its source, and the split of its group."""
+
+    id: str
+    split: str
+    prompt: str
+    answer: str
+    source: str
+
+
+def read_pairs(origin: Origin, pairs: Part, documents: Part) -> Iterator[Pair]:
+    """The pairs that the recipe names, in order of the shards."""
+    if origin == "collected":
+        for file in pairs.files:
+            for row in read_rows(file.path, ["id", "split", "prompt", "answer", "source"]):
+                yield Pair(**row)
+        return
+    for file in documents.files:
+        for document in read_documents(file.path):
+            made = continuation(document.text)
+            if made is not None:
+                yield Pair(document.id, document.split, *made, document.source)
+
+
+def continuation(text: str) -> tuple[str, str] | None:
+    """The first sentences of a document, at least PROMPT_WORDS words of them, and the one that follows."""
+    first: int | None = None
+    prompt_end, length = 0, 0.0
+    for start, end in sentences(text):
+        first = start if first is None else first
+        if length >= PROMPT_WORDS:
+            return text[first:prompt_end], text[start:end]
+        prompt_end = end
+        length += length_in_words(text[start:end])
+    return None
+
+
+# Which of them --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Training pairs, a fixed sample of the held-out ones, and what was counted.
+
+    `training_read` is the number of each source's training pairs; `dropped` counts by source and rule.
+    """
+
+    training: list[Pair]
+    heldout: list[Pair]
+    read: int
+    heldout_total: int
+    training_read: dict[str, int]
+    dropped: dict[str, Counter[str]]
+
+    def total(self, rule: str) -> int:
+        """How many pairs a rule has dropped."""
+        return sum(counts[rule] for counts in self.dropped.values())
+
+    def tallies(self, too_long: Counter[str]) -> dict[str, Tally]:
+        """What became of each source, where so many of its chosen pairs do not fit the model."""
+        tallies = {}
+        for source, read in self.training_read.items():
+            dropped = {**self.dropped[source], **({TOO_LONG: too_long[source]} if too_long[source] else {})}
+            tallies[source] = Tally(read, read - sum(dropped.values()), dropped)
+        return tallies
+
+
+def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> Chosen:
+    """Drop training pairs whose prompt a held-out one has, and those whose answer shares fewer than `least_shared`
+    words with its prompt; sample the held-out ones, which are never chosen by their words.
+
+    The sample is the first of the held-out pairs in order of their ids, which are digests: it stays the same when
+    others come or go elsewhere. Prompts compare without regard to case and spacing.
+    """
+    everything = list(pairs)
+    heldout = [pair for pair in everything if pair.split == HELDOUT]
+    prompts = {_normal(pair.prompt) for pair in heldout}
+    training: list[Pair] = []
+    read: Counter[str] = Counter()
+    dropped: dict[str, Counter[str]] = defaultdict(Counter)
+    for pair in everything:
+        if pair.split != TRAIN:
+            continue
+        read[pair.source] += 1
+        if _normal(pair.prompt) in prompts:
+            dropped[pair.source][LEAKING] += 1
+        elif least_shared and shared_words(pair) < least_shared:
+            dropped[pair.source][UNRELATED] += 1
+        else:
+            training.append(pair)
+    chosen = sorted(heldout, key=lambda pair: pair.id)[:sample]
+    return Chosen(training, chosen, len(everything), len(heldout), dict(sorted(read.items())), dropped)
+
+
+def shared_words(pair: Pair) -> int:
+    """Words of the answer that its prompt holds too, as far as their beginnings tell: `removes` meets `remove`."""
+    return len(_beginnings(pair.prompt) & _beginnings(pair.answer))
+
+
+def _beginnings(text: str) -> set[str]:
+    text = text.lower()
+    spaced = "".join(one if letters(one) else " " for one in text) if not text.isascii() else _NO_LETTER.sub(" ", text)
+    found = (word for word in words(spaced) if len(word) >= SHARED_LETTERS or is_unspaced(word))
+    return {word.removesuffix("s")[:4] for word in found if word not in STOP_WORDS}
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+# As token ids ---------------------------------------------------------------------------------------------------
+
+
+def encode_training(
+    tokenizer: "Tokenizer", pairs: Iterable[Pair], context_length: int, *, shorten: bool = False
+) -> Iterator[tuple[Pair, "Example | None"]]:
+    """Each pair with its example; None where the model does not see the whole of it at once.
+
+    `shorten`: a prompt that does not fit loses its beginning, as a continuation's may: it is text like any other.
+    """
+    rest = iter(pairs)
+    while batch := list(islice(rest, PAIRS_AT_ONCE)):
+        examples = encode_chat(tokenizer, batch)
+        for pair, example in zip(batch, examples, strict=True):
+            if fits(example, context_length):
+                yield pair, example
+            elif shorten and (shorter := _shortened(tokenizer, pair, example, context_length)) is not None:
+                yield shorter, encode_chat(tokenizer, [shorter])[0]
+            else:
+                yield pair, None
+
+
+def _shortened(tokenizer: "Tokenizer", pair: Pair, example: "Example", context_length: int) -> Pair | None:
+    """The pair with as much of its prompt's end as fits; None where that is not LEAST_PROMPT_WORDS words."""
+    room = len(example.prompt) - (len(example.prompt) + len(example.answer) - context_length - 1)
+    starts = [len(pair.prompt)]
+    for word in reversed(words(pair.prompt)):
+        starts.append(pair.prompt.rindex(word, 0, starts[-1]))
+    low, high = 0, len(starts) - 1  # the first `low` starts from the end fit
+    while low < high:
+        middle = (low + high + 1) // 2
+        tokens = len(prompt_form(text_ids(tokenizer, [pair.prompt[starts[middle] :]])[0]))
+        low, high = (middle, high) if tokens <= room else (low, middle - 1)
+    prompt = pair.prompt[starts[low] :]
+    return replace(pair, prompt=prompt) if length_in_words(prompt) >= LEAST_PROMPT_WORDS else None
+
+
+def encode_chat(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list["Example"]:
+    """Examples in chat form: the answer and its end are learned."""
+    from model.batches import Example
+
+    prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
+    answers = text_ids(tokenizer, [pair.answer for pair in pairs])
+    return [
+        Example(prompt_form(prompt), answer_form(answer), len(pair.answer.encode()))
+        for pair, prompt, answer in zip(pairs, prompts, answers, strict=True)
+    ]
+
+
+def heldout_sets(
+    tokenizer: "Tokenizer", pairs: Sequence[Pair], context_length: int, *, shorten: bool = False
+) -> dict[str, list["Example"]]:
+    """The three sets that are scored, over the same answers: `heldout` in chat form, `other_prompt` the same with
+    the prompt of the next pair in the sample, `plain` as text with a line break, the form that a base model knows.
+
+    Only the answer's text is scored, not the mark that ends it: a base model has never seen that.
+    """
+    from model.batches import Example
+
+    if shorten:
+        pairs = [pair for pair, _ in encode_training(tokenizer, pairs, context_length, shorten=True)]
+    prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
+    answers = text_ids(tokenizer, [pair.answer for pair in pairs])
+    line_break = text_ids(tokenizer, ["\n"])[0]
+    sets: dict[str, list[Example]] = {"heldout": [], "other_prompt": [], "plain": []}
+    for index, (pair, answer) in enumerate(zip(pairs, answers, strict=True)):
+        other = _next_different(prompts, index)
+        forms = {
+            "heldout": prompt_form(prompts[index]),
+            "other_prompt": prompt_form(other),
+            "plain": [END_OF_TEXT, *prompts[index], *line_break],
+        }
+        rows = {name: Example(form, answer, len(pair.answer.encode())) for name, form in forms.items()}
+        if answer and all(fits(row, context_length) for row in rows.values()):
+            for name, row in rows.items():
+                sets[name].append(row)
+    return sets
+
+
+def fits(example: "Example", context_length: int) -> bool:
+    """Whether the model sees the whole of an example at once."""
+    return len(example.prompt) + len(example.answer) <= context_length + 1
+
+
+def _next_different(prompts: Sequence[list[int]], index: int) -> list[int]:
+    for step in range(1, len(prompts)):
+        other = prompts[(index + step) % len(prompts)]
+        if other != prompts[index]:
+            return other
+    return prompts[index]

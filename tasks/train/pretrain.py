@@ -1,0 +1,261 @@
+"""Pretrain a language model on packed documents.
+
+In: token shards and their canaries. Out: `model` (Hugging Face form, and `training.json`: how it was trained), `curve`
+(one row a step, thinned) and `canaries` (with how often training met each). The size is one dial; what follows from
+it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size makes about
+10,000 tokens per CPU-second.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from model.shape import SIZES, Shape
+from storage.errors import ConfigError
+from storage.store.artifacts import Artifact
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Context, Summary
+from tasks.engine.stage import stage
+from tasks.notices import NOTICES
+from tasks.tokenize.canaries import Planted, count_seen, read_planted, write_planted
+from tasks.train.device import (
+    missing_for_compiling,
+    slower_than_compiled,
+    training_compiles,
+    training_device,
+    training_dtype,
+)
+from tasks.train.trainer_process import train, write_curve, write_training
+
+if TYPE_CHECKING:
+    from model.job import TrainingJob
+
+
+class TrainerConfig(StageConfig):
+    """What pretraining and fine-tuning share. None of the rates: take that of the size."""
+
+    matrix_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
+    embedding_rate: float | None = Field(
+        None, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
+    )
+    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="Decoupled weight decay of matrices, per unit of rate.")
+    clip_norm: float = Field(1.0, gt=0, le=1e6, description="Largest norm of the whole gradient.")
+    warmup_share: float = Field(0.02, ge=0, le=0.5, description="Share of the steps over which the rate rises.")
+    decay_share: float = Field(0.4, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0.")
+    micro_batch_tokens: int = Field(
+        65_536, ge=64, le=4_194_304, description="Most tokens forwarded at once; larger batches are accumulated."
+    )
+    seed: int = Field(1, ge=0, lt=2**32, description="Seed of first weights and of the order of the data.")
+    threads: int = Field(2, ge=1, le=1024, description="CPU threads of the trainer; sums depend on it.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it trains; auto takes a GPU if there.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Numbers of activations and products; auto: bfloat16 where the device is faster in it."
+    )
+    validation_interval: int = Field(500, ge=1, description="Optimizer steps between two validations.")
+    validation_tokens: int = Field(65_536, ge=256, description="Tokens of held-out documents scored each time.")
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "TrainerConfig":
+        if self.warmup_share + self.decay_share > 1:
+            raise ValueError("warmup_share + decay_share must not exceed 1: they are shares of the same steps")
+        return self
+
+
+class PretrainConfig(TrainerConfig):
+    """Shape, schedule and budget of pretraining. What is not set follows from the size."""
+
+    size: Literal["nano", "micro", "mini", "124m", "350m", "1b"] = Field("nano", description="The size of the model.")
+    layers: int | None = Field(None, ge=1, le=256, description="Number of blocks.")
+    width: int | None = Field(None, ge=16, le=32_768, description="Numbers of the residual stream.")
+    heads: int | None = Field(None, ge=1, le=512, description="Query heads.")
+    key_value_heads: int | None = Field(None, ge=1, le=512, description="Key and value heads; divides heads.")
+    head_dim: int | None = Field(None, ge=4, le=512, description="Numbers of a head; even.")
+    feed_forward: int | None = Field(None, ge=16, le=131_072, description="Inner numbers of the feed-forward part.")
+    context_length: int | None = Field(None, ge=8, le=131_072, description="Tokens that the model sees at once.")
+    tied_embeddings: bool | None = Field(None, description="Whether the head is the embedding matrix.")
+    rope_theta: float = Field(10_000.0, ge=1, le=1e9, description="Base of the rotary positions' wavelengths.")
+    batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether a GPU's operations are fused by torch.compile; auto: in runs long enough to gain."
+    )
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
+    tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _word_of(cls, value: object) -> object:
+        """YAML reads `on` and `off` as true and false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "PretrainConfig":
+        if self.steps is not None and self.tokens is not None:
+            raise ValueError("give steps or tokens, not both: each decides how long training is")
+        return self
+
+    @model_validator(mode="after")
+    def _shape_fits(self) -> "PretrainConfig":
+        try:
+            self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
+        except ConfigError as error:  # as a ValueError the place in the recipe is said too
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def chosen_context_length(self) -> int:
+        """Tokens that the model will see at once."""
+        return self.context_length or SIZES[self.size].context_length
+
+    def shape(self, vocabulary_size: int) -> Shape:
+        """The size's shape with what was set by hand."""
+        names = ("layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
+        size = SIZES[self.size]
+        chosen = {
+            name: getattr(size, name) if getattr(self, name) is None else getattr(self, name)
+            for name in (*names, "tied_embeddings")
+        }
+        return Shape(vocabulary_size=vocabulary_size, rope_theta=self.rope_theta, **chosen)
+
+    def rows_and_steps(self, context_length: int) -> tuple[int, int]:
+        """Rows of one optimizer step, and the number of steps."""
+        size = SIZES[self.size]
+        batch_tokens = self.batch_tokens or size.batch_tokens
+        if batch_tokens < context_length:
+            raise ConfigError(
+                f"batch_tokens ({batch_tokens}) is less than one row of context_length {context_length}: "
+                "raise the first or lower the second"
+            )
+        rows = batch_tokens // context_length
+        steps = self.steps or -(-(self.tokens or size.tokens) // (rows * context_length))
+        return rows, steps
+
+    def tokens_trained_on(self, context_length: int) -> int:
+        """The budget in whole steps, repeats counted."""
+        rows, steps = self.rows_and_steps(context_length)
+        return rows * steps * context_length
+
+    def is_compiled(self, shape: Shape, tokens: int) -> bool:
+        """Whether a run over so many tokens compiles its model; ConfigError where it must and cannot."""
+        return training_compiles(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+
+    def notices(self, shape: Shape, tokens: int) -> list[str]:
+        """What is to be said of a run over so many tokens on this machine."""
+        slower = slower_than_compiled(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+        return [slower] if slower else []
+
+
+def observe_device(config: TrainerConfig) -> dict[str, str]:
+    """What `auto` stands for on this machine: weights of another device are other weights."""
+    device = training_device(config.device)
+    return {"device": device, "dtype": training_dtype(config.dtype, device)}
+
+
+def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
+    """The device, and whether `compile: auto` may compile there: fused operations round otherwise."""
+    observed = observe_device(config)
+    if observed["device"] == "cpu" or config.compile != "auto":
+        return observed
+    return {**observed, "c_compiler": "missing" if missing_for_compiling() else "there"}
+
+
+@stage(
+    "pretrain",
+    parts=("model", "curve", "canaries"),
+    reads={"tokens": ("tokens", "canaries")},
+    observe=observe_pretraining,
+    programs=("model.trainer",),
+    libraries=("torch",),
+)
+def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> Summary:
+    """Train from random weights. bits per byte is that of held-out documents at the end."""
+    from storage.tokens import read_token_meta
+
+    folder = tokens["tokens"].path
+    shape = config.shape(read_token_meta(folder).vocabulary_size)
+    notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
+    job = pretraining_job(config, shape, folder, tokens["tokens"].digest, context)
+    result = train(job, context)
+    last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
+    write_training("pretrain", job, result, last)
+    write_planted(context.part("canaries"), canaries_seen(job, read_planted(tokens["canaries"])))
+    return {
+        "parameters": result["parameters"],
+        "tokens": result["tokens"],
+        "steps": result["steps"],
+        "training_loss": last["loss"],
+        "training_bits_per_byte": last["bits_per_byte"],
+        "bits_per_byte": result["after"]["heldout"],
+        "skipped_updates": result["skipped"],
+        **({NOTICES: notices} if notices else {}),
+    }
+
+
+def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
+    """The canaries with how often the rows that this job trains on hold each."""
+    from model.batches import PackedBatches
+    from storage.documents import TRAIN
+    from storage.tokens import TokenSet
+
+    tokens, context_length = TokenSet(Path(job.data.folder), TRAIN), job.shape.context_length
+    times = PackedBatches(tokens, context_length, job.rows_per_step, job.seed).times_seen(job.schedule.steps)
+    return count_seen(planted, tokens, times, context_length)
+
+
+def pretraining_job(
+    config: PretrainConfig, shape: Shape, folder: Path, data_digest: str, context: Context
+) -> "TrainingJob":
+    """The trainer's orders."""
+    from model.job import Source
+
+    rows, steps = config.rows_and_steps(shape.context_length)
+    size = SIZES[config.size]
+    source = Source("packed", str(folder))
+    return training_job(
+        config,
+        shape,
+        context,
+        steps=steps,
+        rates=(config.matrix_rate or size.matrix_rate, config.embedding_rate or size.embedding_rate),
+        data=source,
+        data_digest=data_digest,
+        rows_per_step=rows,
+        compiled=config.is_compiled(shape, steps * rows * shape.context_length),
+        validation={"heldout": source},
+    )
+
+
+def training_job(
+    config: TrainerConfig, shape: Shape, context: Context, *, steps: int, rates: tuple[float, float], **given: object
+) -> "TrainingJob":
+    """A job from what pretraining and fine-tuning share; `given` are its other fields."""
+    from model.job import TrainingJob
+    from model.optimizer import OptimizerSettings
+    from model.schedule import Schedule
+
+    device = training_device(config.device)
+    return TrainingJob(
+        shape=shape,
+        optimizer=OptimizerSettings(
+            matrix_rate=rates[0],
+            embedding_rate=rates[1],
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+        ),
+        schedule=Schedule(steps, round(steps * config.warmup_share), round(steps * config.decay_share)),
+        micro_batch_tokens=config.micro_batch_tokens,
+        seed=config.seed,
+        dtype=training_dtype(config.dtype, device),  # type: ignore[arg-type]
+        device=device,
+        threads=config.threads,
+        validation_interval=config.validation_interval,
+        validation_tokens=config.validation_tokens,
+        work=str(context.work),
+        output=str(context.part("model")),
+        checkpoint_interval=context.execution.checkpoint_interval,
+        parent_pid=os.getpid(),
+        **given,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,209 @@
+"""Owns the trainer's process: starts it, watches it, and never leaves it behind.
+
+The trainer runs apart from the flow: a crash of it is an error message here, not the end of Prefect's process; its
+threads and its allocator's settings are its own; and so is its session, so that Ctrl-C reaches it through us, as
+SIGTERM, and it has time to save. It ends itself when we are gone (storage.processes.watch_parent).
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.bystander import bystander
+from storage.errors import DataError, refusal
+from storage.processes import REFUSED
+from storage.store.artifacts import Part
+from tasks.engine.context import Context
+
+if TYPE_CHECKING:
+    from model.job import TrainingJob
+
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 10.0  # for the trainer to finish its step and save
+LOG_TAIL_CHARACTERS = 2000
+
+TRAINING_FILE = "training.json"
+CURVE_POINTS = 1000
+VARYING = ("tokens_per_second", "step_tokens")  # of a row of metrics.jsonl: not for an artifact
+
+
+def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
+    """Carry out a job in a child process; returns its result. Forwards metrics and progress while it runs."""
+    work = Path(job.work)
+    (work / "result.json").unlink(missing_ok=True)
+    job.write(work / "job.json")
+    metrics = MetricsTail(work / "metrics.jsonl", job.schedule.steps, context)
+    with (work / "trainer.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "model.trainer", str(work / "job.json")],
+            env=trainer_environment(),
+            cwd=work,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            _watch(process, metrics.forward)
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode != 0:
+        raise _failure(process.returncode, work / "trainer.log")
+    result: dict[str, Any] = json.loads((work / "result.json").read_bytes())
+    return result
+
+
+def trainer_environment() -> dict[str, str]:
+    """The child's environment: its imports cannot be taken over by a user's own `model/` or `tasks.py`."""
+    environment = dict(os.environ)
+    environment["PYTHONSAFEPATH"] = "1"
+    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"  # model.parallel has its own threads
+    environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on a GPU
+    # glibc gives large freed blocks back to the kernel and asks for them anew: a seventh of a small model's step.
+    environment["MALLOC_MMAP_THRESHOLD_"] = environment["MALLOC_TRIM_THRESHOLD_"] = str(2**32 - 1)
+    root = Path(__file__).resolve().parents[2]
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    if root not in installed:  # a checkout, installed as editable or not at all: the child must run its very code
+        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
+
+
+@bystander
+class MetricsTail:
+    """Follows `metrics.jsonl` while it grows and hands its new rows on."""
+
+    def __init__(self, path: Path, steps: int, context: Context) -> None:
+        self.path, self.steps, self.context = path, steps, context
+        self._offset = self._last_step = 0
+        self._validation: dict[str, float] = {}
+
+    def forward(self) -> None:
+        """Send what was written since the last call: rows at the log interval, and where training is."""
+        rows = self._new_rows()
+        if not rows:
+            return
+        interval = self.context.execution.log_interval
+        chosen = [row for row in rows if row["step"] % interval == 0 or "validation_bits_per_byte" in row]
+        if chosen:
+            self.context.metrics([{k: v for k, v in row.items() if v is not None} for row in chosen])
+        for row in rows:
+            if "validation_bits_per_byte" in row:
+                self._validation = {"validation_bits_per_byte": row["validation_bits_per_byte"]}
+        newest = rows[-1]
+        speed = sum(row["tokens_per_second"] for row in rows) / len(rows)
+        shown = {"loss": newest["loss"], "bits_per_byte": newest["bits_per_byte"], "tokens_per_second": speed}
+        self.context.progress(newest["step"], self.steps, "steps", **shown, **self._validation)
+
+    def _new_rows(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        if self.path.stat().st_size < self._offset:  # cut back by a resumed trainer
+            self._offset = 0
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            whole = file.read().rpartition(b"\n")[0]
+        if not whole:
+            return []
+        self._offset += len(whole) + 1
+        rows = [row for row in _parse(whole.splitlines()) if row["step"] > self._last_step]
+        if rows:
+            self._last_step = rows[-1]["step"]
+        return rows
+
+
+def write_curve(metrics: Path, target: Path) -> dict[str, Any]:
+    """Write the training curve without what varies, thinned to a thousand points; returns the last row."""
+    rows = _parse(metrics.read_bytes().splitlines())
+    every = -(-len(rows) // CURVE_POINTS)
+    with target.open("w", encoding="utf-8") as file:
+        for index, row in enumerate(rows):
+            if index % every == 0 or index == len(rows) - 1 or "validation_bits_per_byte" in row:
+                kept = {name: value for name, value in row.items() if name not in VARYING}
+                file.write(json.dumps(kept, sort_keys=True) + "\n")
+    return rows[-1]
+
+
+def write_training(
+    stage: str, job: "TrainingJob", result: dict[str, Any], last: dict[str, Any], before: Part | None = None
+) -> None:
+    """Put `training.json` beside the weights: how they were trained, one object a stage, the earlier stages first.
+
+    It tells what decided the weights and what training measured, never when or how fast: equal weights, equal bytes.
+    `before` is the part that holds the weights which training began with.
+    """
+    earlier = json.loads((before / TRAINING_FILE).read_bytes()) if before else []
+    record = {
+        "stage": stage,
+        "tokens": result["tokens"],
+        "steps": result["steps"],
+        "rows_per_step": job.rows_per_step,
+        "context_length": job.shape.context_length,
+        "optimizer": dataclasses.asdict(job.optimizer),
+        "schedule": dataclasses.asdict(job.schedule),
+        "seed": job.seed,
+        "device": job.device,
+        "dtype": job.dtype,
+        "compiled": job.compiled,
+        "data": job.data_digest,
+        "training_loss": last["loss"],
+        "bits_per_byte_before": result["before"],
+        "bits_per_byte": result["after"],
+        "skipped_updates": result["skipped"],
+    }
+    text = json.dumps([*earlier, record], indent=2, sort_keys=True)
+    (Path(job.output) / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+@bystander
+def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> None:
+    while process.poll() is None:
+        forward()
+        time.sleep(POLL_SECONDS)
+    forward()
+
+
+@bystander
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM to the trainer's group, time to save, then SIGKILL. Nothing is left behind whatever interrupts us."""
+    try:
+        _signal(process, signal.SIGTERM)
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+@bystander
+def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+
+@bystander
+def _failure(status: int, log: Path) -> Exception:
+    tail = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip()
+    if status == DataError.exit_status:
+        return DataError(tail)
+    refused = refusal(OSError(status - REFUSED, ""), log.parent)
+    if refused is not None:
+        return refused
+    what = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    return RuntimeError(f"the trainer ended with {what}; the end of its log:\n{tail}")
+
+
+def _parse(lines: list[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines]

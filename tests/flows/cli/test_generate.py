@@ -1,0 +1,192 @@
+"""`llmill generate` and `llmill chat` as a user meets them, on the release of the smoke recipe."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import PATIENCE_SECONDS, llmill_command, unwrapped
+
+from flows.cli.generate import as_typed
+
+Smoke = tuple[Path, dict[str, Any]]
+QUESTION = "Where is the river?"
+
+
+@pytest.fixture(scope="module")
+def released(smoke: Smoke) -> tuple[Path, Path]:
+    """The home, only read, and the folder of its release."""
+    home, report = smoke
+    uri = next(stage for stage in report["stages"] if stage["stage"] == "release")["artifact"]["parts"]["release"][
+        "uri"
+    ]
+    return home, Path(uri.removeprefix("file://"))
+
+
+def speak(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.CompletedProcess[str]":
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    environment = {**os.environ, "LLMILL_HOME": str(home)}
+    done = subprocess.run(
+        [*llmill_command(), *arguments], input=data, capture_output=True, env=environment, timeout=PATIENCE_SECONDS
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture(scope="module")
+def told(released: tuple[Path, Path]) -> dict[str, Any]:
+    """What `--json` says of one answer, asked through stdin and from the release's folder."""
+    home, folder = released
+    done = speak(home, "generate", "-", "--json", "--release", str(folder), stdin=QUESTION + "\n")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    for piece in pieces:
+        assert unwrapped(piece) in unwrapped(result.stderr)
+
+
+def test_generate_streams_what_json_tells_from_a_reference_as_from_a_folder(
+    released: tuple[Path, Path], told: dict[str, Any]
+) -> None:
+    plain = speak(released[0], "generate", QUESTION)
+    assert plain.returncode == 0 and plain.stderr == ""
+    assert plain.stdout == told["text"] + "\n" and told["text"]
+    assert set(told) == {"text", "prompt_tokens", "tokens", "finish_reason", "seconds", "tokens_per_second"}
+    assert told["finish_reason"] in ("stop", "length") and told["tokens"] > 0 and told["seconds"] > 0
+
+
+def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, Path], told: dict[str, Any]) -> None:
+    home, _ = released
+    for prompt, stdin in (("-", b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n"), (QUESTION + "\r", b"")):
+        done = json.loads(speak(home, "generate", prompt, "--json", stdin=stdin).stdout)
+        assert (done["prompt_tokens"], done["text"]) == (told["prompt_tokens"], told["text"])
+    chat = speak(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
+    assert chat.stdout == told["text"] + "\n"
+
+
+def test_lines_within_a_prompt_end_as_typed() -> None:
+    assert as_typed("\ufeffone\r\ntwo\r\n") == "one\ntwo\n"
+
+
+def test_a_stop_string_ends_an_answer_of_the_int8_model_too(released: tuple[Path, Path], told: dict[str, Any]) -> None:
+    stop = told["text"][1:3]
+    arguments = ("--stop", "never so", "--stop", stop, "--int8")
+    ended = json.loads(speak(released[0], "generate", QUESTION, "--json", *arguments).stdout)
+    assert ended["finish_reason"] == "stop" and stop not in ended["text"] and ended["tokens"] > 0
+
+
+@pytest.mark.slow
+def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Path) -> None:
+    home, folder = released
+    refused(speak(home, "generate", "word " * 90), "the prompt has", "shorten it")
+    refused(speak(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
+    refused(speak(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
+    refused(speak(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
+    refused(speak(home, "generate", "x", "--release", str(tmp_path)), "is no release", "config.json")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = copy / "model.safetensors"
+    weights.chmod(0o644)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    refused(speak(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
+    assert speak(tmp_path, "generate", "x").returncode == 2, "no run yet"
+
+
+def test_a_chat_in_a_pipe_answers_each_line_and_keeps_within_the_context(
+    released: tuple[Path, Path], told: dict[str, Any]
+) -> None:
+    lines = [QUESTION, "", "/reset", QUESTION, *["And <|end|> the castle?"] * 3, "word " * 90, "/exit", "never read"]
+    heard = speak(released[0], "chat", "--max-new-tokens", "30", stdin="\n".join(lines))
+    assert heard.returncode == 0, heard.stderr
+    answers = heard.stdout.splitlines()
+    assert answers[0] == answers[1] and told["text"].startswith(answers[0]), "a conversation that is reset begins anew"
+    assert len(answers) == 5
+    assert "the conversation is forgotten" in unwrapped(heard.stderr)
+    assert "the context of 64 tokens is full: forgot the oldest" in unwrapped(heard.stderr)
+    assert "this message has" in unwrapped(heard.stderr) and "shorten it" in unwrapped(heard.stderr)
+
+
+class Terminal:
+    """`llmill chat` on a terminal of its own."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.master, slave = pty.openpty()
+        environment = {**os.environ, "LLMILL_HOME": str(home), "TERM": "dumb"}
+        command = [*llmill_command(), "chat", *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def send(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def interrupt_until(self, pattern: str) -> None:
+        """Ctrl-C, and again where one came just before the terminal was read: it is met with the next key only."""
+        for _ in range(6):
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.until(pattern, seconds=20)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError(f"no {pattern!r} in {self.seen!r}")
+
+    def until(self, pattern: str, seconds: float = PATIENCE_SECONDS) -> str:
+        """Everything up to the pattern, which must come."""
+        deadline = time.monotonic() + seconds
+        while not (match := re.search(pattern, self.seen)):
+            assert time.monotonic() < deadline, f"no {pattern!r} in {self.seen!r}"
+            if select.select([self.master], [], [], 1.0)[0]:
+                self.seen += os.read(self.master, 4096).decode(errors="replace")
+        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
+        return text
+
+
+def test_ctrl_c_stops_an_answer_but_not_the_chat_and_ctrl_d_ends_it(
+    released: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """With a model that says one letter for ever, in a context that is long enough for that."""
+    from model.transformer import load_model, save_model
+    from tasks.tokenize.tokenizer import load_tokenizer
+
+    home, folder = released
+    shutil.copytree(folder, tmp_path / "endless")
+    for name in ("SHA256SUMS", "model.safetensors", "config.json"):
+        (tmp_path / "endless" / name).unlink()
+    (letter,) = load_tokenizer(folder).encode("h").ids
+    model = load_model(folder)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            parameter.zero_()
+    model.model.embed_tokens.weight.fill_(-1.0)
+    model.model.embed_tokens.weight[letter] = -3.0
+    save_model(model, tmp_path / "endless")
+    config = json.loads((tmp_path / "endless" / "config.json").read_bytes())
+    (tmp_path / "endless" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 100_000}))
+    chat = Terminal(home, "--release", str(tmp_path / "endless"), "--max-new-tokens", "90000")
+    try:
+        assert "/exit" in chat.until(r"> ")
+        chat.send("hello\r")
+        chat.until(r"\nh{20}")
+        chat.process.send_signal(signal.SIGINT)
+        chat.until(r"\(stopped\)[^>]*> ")
+        chat.interrupt_until(r"Ctrl-D or /exit ends[^>]*> ")
+        chat.send("\x04")
+        assert chat.process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        chat.process.kill()
+        os.close(chat.master)

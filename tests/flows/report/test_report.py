@@ -1,0 +1,411 @@
+"""The report of a run: it says what the store says, loads nothing, and bears any text."""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import browser_page, chromium_path
+from flows_html import Checked
+from hypothesis import given
+from hypothesis import strategies as st
+from support import ROOT, digests, llmill, report_of
+
+from flows.report.charts import Scale, ticks
+from flows.report.corpus import sources_of
+from flows.report.drops import document_flow
+from flows.report.page import render, write_report
+from flows.report.run_data import RunView
+from flows.report.scores import Score, read_scores
+from flows.report.signals import signal_histograms
+from flows.report.summary import markdown_summary
+from flows.wording import duration, figure
+from storage.runs import find_run
+from storage.store.local import Store
+
+Smoke = tuple[Path, dict[str, Any]]
+HOSTILE = "<script>alert('it ran')</script><img src=x onerror=alert(1)>"
+NOWHERE = "2026-01-01T00:00:00.000000+00:00"
+
+
+def page_of(home: Path, run: str = "latest") -> Checked:
+    """The report of a run, read strictly."""
+    name = find_run(home, run)["run"]
+    return Checked((home / "runs" / f"{name}.html").read_text(encoding="utf-8"))
+
+
+def view_of(home: Path) -> RunView:
+    return RunView(Store(home), find_run(home, "latest"))
+
+
+@pytest.fixture(scope="module")
+def page(smoke: Smoke) -> Checked:
+    return page_of(smoke[0])
+
+
+def test_a_run_says_where_its_report_lies(smoke: Smoke) -> None:
+    home, result = smoke
+    assert result["report"] == str(home / "runs" / f"{result['run']}.html")
+    assert 20_000 < Path(result["report"]).stat().st_size < 500_000
+
+
+def test_every_section_is_there(page: Checked) -> None:
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert ids == ["plan", "documents", "quality", "tokenizer", "training", "scores", "samples", "time", "record"]
+    for heading in ("Why deduplicate dropped", "Sources and licences", "Longest tokens", "Fine-tuning", "Recipe"):
+        assert heading in page.text
+    page.check_structure()
+
+
+def test_nothing_is_loaded_and_the_policy_forbids_it(page: Checked, smoke: Smoke) -> None:
+    page.check_nothing_is_loaded()
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    style = "".join(text for element, text in page.texts if element == "style")
+    assert "url(" not in style and "@import" not in style
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'") and f"style-src 'sha256-{digest}'" in policy
+    assert "script-src" not in policy and "unsafe" not in policy
+
+
+def test_every_score_stands_there_with_its_interval_and_baselines(page: Checked, smoke: Smoke) -> None:
+    home, result = smoke
+    folder = home / "store/parts/evaluate/scores" / digests(result)["evaluate/scores"]
+    scores = json.loads((folder / "scores.json").read_bytes())
+    assert len(scores) > 20
+    for score in scores:
+        assert figure(score["value"]) in page.text, score
+        assert f"{figure(score['low'])} to {figure(score['high'])}" in page.text, score
+        for value in score["baselines"].values():
+            assert figure(value) in page.text, score
+    base = next(score for score in scores if score["name"] == "heldout")
+    tile = page.text.index("Text it has never seen base")
+    assert figure(base["value"]) in page.text[tile : tile + 60]
+    assert "not better than trigram" in page.text  # smoke's text is made by a grammar
+
+
+def test_counts_digests_and_times_are_those_of_the_run(page: Checked, smoke: Smoke) -> None:
+    for stage in smoke[1]["stages"]:
+        assert duration(stage["seconds"]) in page.text
+        for part in stage["artifact"]["parts"].values():
+            assert part["digest"] in page.text
+        if stage["stage"] in ("collect", "deduplicate", "filter"):
+            summary = stage["artifact"]["summary"]
+            assert f"{figure(summary['kept'])} kept, {figure(summary['dropped'])} dropped" in page.text
+    assert f"Time {duration(smoke[1]['seconds'])} 9 stages built" in page.text
+
+
+def test_reasons_add_up_and_their_examples_are_dropped_documents(smoke: Smoke) -> None:
+    flow = {stage.stage: stage for stage in document_flow(view_of(smoke[0])).stages}
+    for stage in flow.values():
+        assert sum(reason.count for reason in stage.reasons) == stage.dropped + stage.quarantined
+    assert [reason.name for reason in flow["deduplicate"].reasons] == ["exact", "near"]
+    for reason in (*flow["deduplicate"].reasons, *flow["filter"].reasons):
+        assert 0 < len(reason.examples) <= min(2, reason.count)
+        assert all(example.text and example.note for example in reason.examples)
+    assert all(example.twin for example in flow["deduplicate"].reasons[1].examples)
+
+
+def test_histograms_hold_every_document_that_the_filter_read(smoke: Smoke) -> None:
+    view = view_of(smoke[0])
+    histograms = signal_histograms(view).histograms
+    assert {"bytes", "words", "language_score"} <= {one.signal for one in histograms}
+    for one in histograms:
+        assert sum(one.counts) + one.zeros == one.documents == view.summary("filter")["read"]
+        assert one.edges[0] <= one.median <= one.edges[-1] or one.zeros
+
+
+def test_sources_hold_every_token_and_byte(smoke: Smoke) -> None:
+    view = view_of(smoke[0])
+    (source,) = sources_of(view).sources
+    tokens = view.summary("tokenize")
+    marks = tokens["train_documents"] + tokens["heldout_documents"]
+    assert source.tokens == tokens["train_tokens"] + tokens["heldout_tokens"] - marks
+    assert source.bytes == tokens["train_bytes"] + tokens["heldout_bytes"]
+    assert sum(count for _, count in source.licenses) == marks
+
+
+def test_the_command_writes_the_same_bytes_again(smoke_home: Path, smoke: Smoke) -> None:
+    path = smoke_home / "runs" / f"{smoke[1]['run']}.html"
+    before = path.read_bytes()
+    path.unlink()
+    result = llmill("report", home=smoke_home)
+    assert result.stdout.strip() == str(path), result.stderr
+    assert path.read_bytes() == before
+    assert llmill("report", "no-such-run", home=smoke_home).returncode == 2
+
+
+def test_a_run_that_reuses_all_has_a_report_too(smoke_home: Path) -> None:
+    result = report_of(llmill("run", "smoke", "--json", home=smoke_home))
+    page = page_of(smoke_home, result["run"])
+    assert result["status"] == "reused" and "0 stages built, 9 reused" in page.text
+    assert "built in" in page.text  # the time that each stage took then
+
+
+def test_a_part_that_is_gone_leaves_its_section_out(smoke_home: Path) -> None:
+    for folder in (smoke_home / "store/parts/evaluate/scores", smoke_home / "store/parts/filter/signals"):
+        folder.rename(folder.with_name("gone"))
+    page = Checked(render(view_of(smoke_home)))
+    assert "All 28 scores" not in page.text and "Length and quality" not in page.text
+    assert "Pretraining" in page.text
+
+
+def test_hostile_text_comes_out_as_text_and_a_failed_run_has_a_report(home: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(12):
+        (texts / f"{number}.txt").write_text(f"{HOSTILE} {number}\n")
+    recipe = tmp_path / "hostile.yaml"
+    description = json.dumps("</style></p>" + HOSTILE)
+    recipe.write_text(
+        f"collect: {{heldout_fraction: 0, files: [{{path: texts, license: {json.dumps(HOSTILE)}}}]}}\n"
+        f"release: {{name: hostile, description: {description}}}\n"
+    )
+    result = llmill("run", str(recipe), "--plain", "--set", "filter.min_words=9", home=home)
+    assert result.returncode == 2
+    path = Path(re.search(r"^report +(.+)$", result.stdout, re.MULTILINE)[1])  # type: ignore[index]
+    page = Checked(path.read_text(encoding="utf-8"))
+    page.check_nothing_is_loaded()
+    page.check_structure()
+    assert "Why it failed filter: no document is left" in page.text
+    assert "This run did not come to a model" in page.text
+    assert f"{HOSTILE} 1" in page.text  # a document, among the examples of deduplicate
+    assert page.text.count("not reached") + page.text.count("skipped") >= 6
+
+
+def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: str = "scores") -> RunView:
+    """A run of one stage whose part holds the files given."""
+    store, folder = Store(home), home / "work" / "made"
+    folder.mkdir(parents=True)
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value))
+    published = store.publish_part(stage, part, folder, {})
+    artifact = store.publish_artifact(stage, {part: published})
+    row = {"stage": stage, "outcome": "built", "why": ["never built"], "seconds": 1.0}
+    row["artifact"] = {"digest": artifact.digest, "summary": {}}
+    run = {"run": "made", "recipe_name": "made", "status": "completed", "started": NOWHERE, "stages": [row]}
+    return RunView(store, run)
+
+
+def score(name: str, metric: str, model: str, value: float | None, **others: Any) -> dict[str, Any]:
+    low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
+    line = {"name": name, "model": model, "metric": metric, "value": value, "low": low, "high": high, "items": 100}
+    return {**line, "baselines": {"chance": 0.25}, "below_baseline": False, "rule": "a rule", "note": "", **others}
+
+
+def test_many_benchmarks_references_calibration_and_memorisation(home: Path) -> None:
+    lines = [
+        score(f"blimp/part_{number:02}", "acc", model, 0.5 + number / 100)
+        for number in range(30)
+        for model in ("base", "tuned")
+    ]
+    reference = [{"model": "GPT-2 124M", "value": 0.412, "source": HOSTILE}]
+    lines += [score("arc_easy", "acc", model, 0.3, references=reference, unknown=1) for model in ("base", "tuned")]
+    lines += [score("lambada", "acc", model, None, note="the file is not there") for model in ("base", "tuned")]
+    lines += [{"no": "score"}]
+    bins = [
+        {
+            "model": model,
+            "low": low / 4,
+            "high": (low + 1) / 4,
+            "confidence": low / 4 + 0.1,
+            "accuracy": low / 4,
+            "tokens": 9,
+        }
+        for model in ("base", "tuned")
+        for low in range(4)
+    ]
+    canary = {"model": "base", "repeats": 8, "count": 5, "reproduced": 3, "exposure_mean": 7.25, "exposure_chance": 1.4}
+    span = {"model": "base", "split": "train", "spans": 200, "reproduced": 2, "low": 0.003, "high": 0.036}
+    files = {
+        "scores.json": lines,
+        "calibration.json": {"bins": bins, "expected_calibration_error": {"base": 0.0437, "tuned": 0.0512}},
+        "memorisation.json": {"canaries": [canary], "spans": [span], "more": 1},
+    }
+    page = Checked(render(made_run(home, files)))
+    page.check_structure()
+    page.check_nothing_is_loaded()
+    assert "All 64 scores" in page.text and "the file is not there" in page.text
+    assert "GPT-2 124M" in page.text and "41.2 %" in page.text
+    assert "0.0437" in page.text and "7.25" in page.text and "0.3 to 3.6 %" in page.text
+    shown = page.text[page.text.index("Share of right answers") : page.text.index("Base against")]
+    assert "arc_easy" in shown and shown.count("blimp/part_") < 10
+
+
+@pytest.mark.parametrize("broken", ["[1, 2", {"a": 1}, [{"name": 3}], None])
+def test_scores_of_another_form_do_no_harm(home: Path, broken: Any) -> None:
+    files = {"scores.json": broken, "calibration.json": broken, "memorisation.json": broken}
+    assert 'id="scores"' not in render(made_run(home, files))
+
+
+def test_the_verdict_follows_the_interval(home: Path) -> None:
+    values = {"arc": (0.40, "better than chance"), "boolq": (0.26, "not clearly better"), "piqa": (0.2, "not better")}
+    headline = {"name": "choice", "metric": "accuracy_mutual_information"}
+    for number, (value, verdict) in enumerate(values.values()):
+        lines = [{**score("x", "y", "tuned", value), **headline}]
+        view = made_run(home / str(number), {"scores.json": lines})
+        text = markdown_summary(view.store, view.run, Path("report.html"), None)
+        assert verdict in text and f"{100 * value:.1f}" in text
+
+
+def test_a_finding_has_no_verdict() -> None:
+    """`null` says that neither way is better; an older line that says nothing is judged by its metric."""
+    line = {"name": "canaries/repeats=4", "model": "base", "metric": "exposure", "value": 7, "low": 6, "high": 8}
+    line["baselines"] = {"chance": 1.4}
+    assert Score.model_validate(line | {"higher_is_better": None}).verdict == "alone"
+    assert Score.model_validate(line).verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "decision", "whose"),
+    [
+        ("1", "promoted", "the candidate"),
+        ("1", "kept", "the candidate"),
+        ("2", "kept", "the candidate, which is the champion itself"),
+    ],
+)
+def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
+    candidate: str, decision: str, whose: str, smoke: Smoke
+) -> None:
+    view = view_of(smoke[0])
+    verdict = {"decision": decision, "reasons": ["so it is"], "candidate": candidate, "champion": "2"}
+    retraining = RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})
+    page = Checked(render(retraining))
+    page.check_structure()
+    assert f"completed {decision} 2026-" in page.text
+    assert f"The scores are those of {whose}." in page.text and f"All figures are those of {whose}." in page.text
+    assert "Text it has never seen candidate, base" in page.text
+    assert "candidate, base" in markdown_summary(view.store, retraining.run, Path("report.html"), None)
+    assert "candidate" not in Checked(render(view)).text.replace("exposure_candidates", "")
+
+
+def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
+    view = view_of(smoke[0])
+    assert "Time and cost" not in render(view)
+    recipe = {**view.recipe, "execution": {**view.recipe["execution"], "price_per_hour": 3600.0}}
+    page = Checked(render(RunView(view.store, {**view.run, "recipe": recipe})))
+    assert f"{view.run['seconds']:.2f} at a price of 3600 an hour" in page.text
+
+
+def test_a_url_in_the_recipe_shows_no_password(smoke: Smoke) -> None:
+    view = view_of(smoke[0])
+    text = render(RunView(view.store, {**view.run, "error": "cannot reach https://ada:secret@example.org/data"}))
+    assert "secret" not in text and "https://example.org/data" in text
+
+
+def test_colours_are_told_apart_by_weak_eyes() -> None:
+    """WCAG 2: 4.5 for text, 3 for signs, on both grounds, light and dark."""
+    style = (ROOT / "flows/report/style.css").read_text()
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in style.split(":root {")[1:3])
+    assert light.keys() == dark.keys() and len(light) > 15
+    for colours in (light, dark):
+        for ground in ("page", "panel"):
+            for text in ("ink", "soft", "base", "tuned", "train", "heldout", "good-ink", "bad-ink", "warn-ink"):
+                needed = 4.5 if text != "train" else 3.0  # a label beside its line, 13 px and bold
+                assert contrast(colours[text], colours[ground]) >= needed, (text, ground)
+        for sign in ("kept", "dropped", "bad", "baseline"):
+            assert contrast(colours[sign], colours["page"]) >= 2.8, sign
+        for name in ("good", "bad", "warn"):
+            assert contrast(colours[f"{name}-ink"], colours[f"{name}-back"]) >= 4.5, name
+
+
+def contrast(one: str, other: str) -> float:
+    """Ratio of the relative luminances of two colours, as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[first : first + 2], 16) / 255 for first in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 9))
+def test_ticks_are_few_and_round_and_within(low: float, span: float, count: int) -> None:
+    found = ticks(low, low + span, count)
+    assert len(found) <= count + 1 and found == sorted(set(found))
+    assert all(low - 1e-6 * span - 1e-6 <= value <= low + span * (1 + 1e-6) + 1e-6 for value in found)
+
+
+@given(st.floats(0.01, 1e6), st.floats(0.01, 1e6), st.booleans())
+def test_a_scale_keeps_order_and_ends(low: float, span: float, logarithmic: bool) -> None:
+    scale = Scale(low, low + span, logarithmic)
+    assert abs(scale(low)) < 1e-9 and (abs(scale(low + span) - 1) < 1e-9 or low + span == low)
+    assert -1e-9 <= scale(low + span / 2) <= 1 + 1e-9
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_without_an_error_a_request_or_a_sideways_scroll(smoke: Smoke, tmp_path: Path) -> None:
+    if chromium_path() is None:
+        pytest.skip("no chromium in PATH")
+    path = write_report(Store(smoke[0]), find_run(smoke[0], "latest"))
+    with browser_page() as tab:
+        for width in (360, 800, 1280):
+            for dark in (False, True):
+                tab.open(path, width=width, dark=dark)
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        asked = [
+            event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"
+        ]
+        assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
+        said = [event for event in tab.events if event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
+        assert not said, said
+
+
+OUT_OF_REACH = """(() => {
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  const inside = (one) => one.getBoundingClientRect().right <= innerWidth + 1 && one.getBoundingClientRect().left >= -1;
+  const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+  const reached = (one, sideways) => {
+    if (inside(one)) return true;
+    for (let above = one.parentElement; sideways && above; above = above.parentElement)
+      if (scrolls(above) && inside(above)) return true;
+    return false;
+  };
+  const cut = [...document.querySelectorAll("main *")].filter((one) => {
+    const drawn = one.closest("svg") || one.closest(".hidden") || !one.getClientRects().length;
+    return !drawn && !reached(one, one.closest("details") !== null);
+  });
+  return JSON.stringify(cut.map((one) => `${one.tagName} ${one.innerText.slice(0, 40)}`));
+})()"""
+TABLES = (
+    *("Candidate and champion compared", "Stages of this run", "Both models", "Reference figures", "Canaries"),
+    *("Passages of the corpus", "All scores", "Parts and their digests", "Where and with what each stage"),
+)
+
+
+@pytest.mark.slow
+def test_on_a_phone_every_cell_of_every_table_is_reached(
+    smoke: Smoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reading on; in what is folded away also by scrolling a table sideways by itself."""
+    if chromium_path() is None:
+        pytest.skip("no chromium in PATH")
+    guard = {"name": "choice/accuracy_mutual_information", "verdict": "not told apart", "items": 40, "old": 0.275}
+    guard |= {"new": 0.3, "difference": 0.025, "low": -0.125, "high": 0.2}
+    verdict = {
+        "decision": "promoted",
+        "reasons": ["better"],
+        "candidate": "1",
+        "champion": "2",
+        "champion_run": "x" * 50,
+    }
+    verdict |= {"confidence": 0.95, "figure": {**guard, "name": "heldout/bits_per_byte"}, "guards": [guard]}
+    reference = [
+        {"model": "a-model-with-a-name-of-some-length-124M", "value": 0.412, "source": "https://example.org/" * 9}
+    ]
+    known = Score.model_validate(score("arc_easy", "acc", "base", 0.3, references=reference))
+    monkeypatch.setattr("flows.report.page.read_scores", lambda view: (*read_scores(view), known))
+    view = view_of(smoke[0])
+    path = tmp_path / "report.html"
+    path.write_text(render(RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})))
+    with browser_page() as tab:
+        for dark in (False, True):
+            tab.open(path, width=360, dark=dark)
+            assert json.loads(tab.evaluate(OUT_OF_REACH)) == []
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        captions = tab.evaluate("[...document.querySelectorAll('caption')].map((one) => one.textContent).join()")
+        assert all(table in captions for table in TABLES), captions
