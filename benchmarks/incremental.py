@@ -28,8 +28,9 @@ from storage.store.local import Store
 from tasks.collect.config import CollectConfig
 from tasks.collect.stage import collect
 from tasks.deduplicate import DeduplicateConfig, deduplicate
-from tasks.engine.builder import Builder, StageResult
+from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
+from tasks.engine.listener import StageResult
 from tasks.engine.stage import Stage, engine_in_force
 from tasks.filter import FilterConfig, filter_documents
 from tasks.tokenize.stage import TokenizeConfig, tokenize

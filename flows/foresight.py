@@ -10,9 +10,10 @@ from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from storage.store.artifacts import Artifact
 from storage.store.local import DamagedError, Store
-from tasks.engine.builder import Listener, Options, StageResult
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
+from tasks.engine.listener import Listener, StageResult
+from tasks.engine.planner import Options
 from tasks.engine.stage import Stage
 
 PAID = "pretrain"  # the kind of stage that is looked before

@@ -7,7 +7,8 @@ from typing import Any
 
 from flows.recipe import Recipe
 from storage.store.artifacts import Artifact
-from tasks.engine.builder import ReachedTarget, StageResult
+from tasks.engine.listener import StageResult
+from tasks.engine.planner import ReachedTarget
 from tasks.engine.stage import Engine, Stage, engine_in_force
 
 

@@ -9,8 +9,8 @@ from flows.pipeline import Pipeline
 from flows.recipe import Recipe
 from storage.store.local import Store
 from tasks.collect.discover import passed_over
-from tasks.engine.builder import Options, Planner
 from tasks.engine.decide import Decision
+from tasks.engine.planner import Options, Planner
 from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 

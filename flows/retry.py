@@ -11,7 +11,7 @@ from flows.run import Execute, execute
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
 from storage.store.shared import open_store
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 
 
 def unfinished_run(home: Path, reference: str) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
 from storage.store.shared import open_store
-from tasks.engine.builder import Builder, Options, StageResult, describe
+from tasks.engine.builder import Builder, describe
+from tasks.engine.listener import StageResult
+from tasks.engine.planner import Options
 from tasks.engine.stage import Engine
 
 Result = dict[str, Any]

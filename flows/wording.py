@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.terminal.columns import unbroken
-from tasks.engine.builder import StageResult
+from tasks.engine.listener import StageResult
 from tasks.engine.workspace import Progress
 
 SHOWN_COLUMNS = 70  # of a stage's figures

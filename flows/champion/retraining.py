@@ -29,7 +29,8 @@ from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from storage.store.refs import Ref
 from storage.store.shared import open_store
-from tasks.engine.builder import Options, StageResult
+from tasks.engine.listener import StageResult
+from tasks.engine.planner import Options
 from tasks.retrain.continuing import champion_shape
 
 LOCK = "retrain"

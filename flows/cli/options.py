@@ -59,7 +59,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 def recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
     """The validated recipe, and what the engine is told beside it."""
     from flows.recipe import load_recipe
-    from tasks.engine.builder import Options
+    from tasks.engine.planner import Options
 
     recipe = load_recipe(options.recipe, options.set)
     return recipe, Options(options.to, frozenset(options.force), frozenset(options.keep))

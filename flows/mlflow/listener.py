@@ -21,9 +21,9 @@ from storage.snapshot import original
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
 from tasks.engine.attempts import Retry
-from tasks.engine.builder import Listener, StageResult
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
+from tasks.engine.listener import Listener, StageResult
 from tasks.engine.provenance import source_commit
 from tasks.engine.stage import Stage
 from tasks.retrain.config import is_own_figure

@@ -29,7 +29,7 @@ from storage.home import VARIABLE, home, prepare_home
 from storage.processes import watch_parent
 from storage.runs import attempts_of
 from storage.store.shared import open_store
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 
 StageName: Any = Literal[BUILD.stage_names]
 APPROVAL_HOURS = 72  # that a run waits for a person's yes; the champion stays if nobody answers

@@ -24,8 +24,10 @@ from storage.canonical import flat
 from storage.errors import LlmillError, StoreError
 from storage.runs import Run, attempts_of
 from storage.store.artifacts import Artifact
-from tasks.engine.builder import Builder, Listener, ReachedTarget, StageResult
+from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
+from tasks.engine.listener import Listener, StageResult
+from tasks.engine.planner import ReachedTarget
 from tasks.engine.stage import Output, Stage
 from tasks.engine.workspace import Progress
 from tasks.notices import notices_of, without_notices

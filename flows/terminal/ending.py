@@ -9,7 +9,7 @@ from flows.terminal.columns import NAMES, unbroken, wrapped
 from flows.wording import digits_of, duration
 from storage.errors import LlmillError
 from storage.runs import FAILED, INTERRUPTED
-from tasks.engine.builder import StageResult
+from tasks.engine.listener import StageResult
 from tasks.notices import notices_of
 
 NOTICES = 5  # said again at the end

@@ -12,9 +12,9 @@ from flows.terminal.reasons import reasons_text
 from flows.wording import SHOWN_COLUMNS, duration, effort, figures, progress_text
 from storage.errors import OutputError
 from tasks.engine.attempts import Retry
-from tasks.engine.builder import Listener, StageResult
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
+from tasks.engine.listener import Listener, StageResult
 from tasks.engine.stage import Stage
 from tasks.engine.workspace import Progress
 from tasks.notices import notices_of

@@ -1,19 +1,17 @@
-"""The engines: the planner, which only decides, and the builder, which carries decisions out.
+"""The builder: carries decisions out, walking the same flow function that the planner walks.
 
-Both walk the same flow function. The builder knows nothing of Prefect or MLflow: it tells listeners what happens,
-and the flows layer listens.
+It knows nothing of Prefect or MLflow: it tells listeners what happens, and the flows layer listens.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from storage.addresses import redacted
-from storage.errors import ConfigError, did_you_mean, refusal
+from storage.errors import refusal
 from storage.fingerprint import read_code_anew
 from storage.retryable import is_transient
 from storage.store.artifacts import Artifact
@@ -23,6 +21,8 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution, Summary
 from tasks.engine.decide import Decision, decide, kept_attempt
 from tasks.engine.edited import check_loaded, doubts, saved_meanwhile
+from tasks.engine.listener import Listener, StageResult
+from tasks.engine.planner import Options, ReachedTarget
 from tasks.engine.provenance import host_facts, timestamp
 from tasks.engine.stage import Output, Pending, Stage
 from tasks.engine.unfinished import take_over, work_folder
@@ -31,94 +31,6 @@ from tasks.engine.workspace import Executor, Progress, Workspace
 SHOWN_TRANSFER_BYTES = 32 << 20
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
 ERROR_CHARACTERS = 500  # of the error that led to a retry, in records
-
-Outcome = Literal["built", "reused", "failed", "skipped"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run is told beside its recipe."""
-
-    to: str | None = None  # the last stage to run
-    force: frozenset[str] = frozenset()  # build even if it could be reused
-    keep: frozenset[str] = frozenset()  # adopt results whose code alone has changed
-
-    def check(self, stages: Sequence[str]) -> None:
-        """Raise ConfigError for a name that is no stage."""
-        named = [("--to", self.to)] if self.to is not None else []
-        named += [("--force", name) for name in sorted(self.force)] + [("--keep", name) for name in sorted(self.keep)]
-        for option, name in named:
-            if name not in stages:
-                near = did_you_mean(name, stages)
-                raise ConfigError(f"{option} {name}: no such stage{near}. Stages: {', '.join(stages)}")
-        for name in sorted(self.force & self.keep):
-            raise ConfigError(f"--force {name} and --keep {name} exclude each other: name the stage in one of them")
-        for option, name in named[1:] if self.to else []:
-            if stages.index(name) > stages.index(self.to or ""):
-                raise ConfigError(f"--to {self.to} and {option} {name} exclude each other: the run ends before {name}")
-
-
-class ReachedTarget(Exception):
-    """The stage named by `--to` is done: the flow ends here."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageResult:
-    """What became of one stage in a run."""
-
-    stage: str
-    outcome: Outcome
-    why: tuple[str, ...]
-    seconds: float = 0.0
-    artifact: Artifact | None = None
-    summary: Summary = field(default_factory=dict)
-    record: Mapping[str, Any] | None = None
-    error: str | None = None
-    attempts: int = 1
-
-
-class Listener:
-    """Told what the builder does; every method may be left as it is."""
-
-    def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
-        """A stage is about to be built."""
-
-    def waits(self, stage: str, holder: str) -> None:
-        """A stage waits for a run that builds the same; told at once and again each minute."""
-
-    def progressed(self, stage: str, progress: Progress) -> None:
-        """A stage tells how far it is."""
-
-    def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
-        """A stage hands over rows of metrics."""
-
-    def retrying(self, retry: Retry) -> None:
-        """An attempt at a stage has failed and will be repeated."""
-
-    def finished(self, result: StageResult) -> None:
-        """A stage was built, reused or has failed."""
-
-    def provenance(self, stage: str) -> dict[str, Any]:
-        """What a listener wants to see in the build record: the id of its own record of the build."""
-        return {}
-
-
-class Planner:
-    """Answers every stage call with a decision; nothing runs."""
-
-    def __init__(self, store: Store, options: Options) -> None:
-        read_code_anew()
-        self.store = store
-        self.options = options
-        self.decisions: list[tuple[Stage, Decision]] = []
-
-    def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Output:
-        force, keep = stage.name in self.options.force, stage.name in self.options.keep
-        decision = decide(self.store, stage, config, inputs, force=force, keep=keep)
-        self.decisions.append((stage, decision))
-        if stage.name == self.options.to:
-            raise ReachedTarget
-        return decision.artifact or Pending(stage.kind)
 
 
 class Builder:
@@ -134,7 +46,7 @@ class Builder:
     ) -> None:
         read_code_anew()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
-        self.listeners, self.run = listeners, run
+        self.listeners, self.run = list(listeners), run
         self._executor = Executor(execution.workers)
         self._retries: dict[str, list[Retry]] = {}  # of each stage, those that were needed so far
         self._waits: dict[str, list[float]] = {}

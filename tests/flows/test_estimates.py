@@ -13,7 +13,7 @@ from flows.recipe import load_recipe
 from flows.terminal.plan_text import about, plan_text
 from flows.wording import duration
 from storage.store.local import Store
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 from tasks.engine.unfinished import FinishedShards, note_attempt, note_shards, work_folder
 
 

@@ -18,9 +18,9 @@ from flows.terminal.plan_text import notice_lines
 from storage.errors import ConfigError
 from storage.runs import find_run
 from storage.store.local import Store
-from tasks.engine.builder import Options
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
+from tasks.engine.planner import Options
 from tasks.engine.stage import stage
 
 NOTICE = "sift kept 1 of 9 documents of source <old>: 8 dropped by min_words (sift.min_words)"

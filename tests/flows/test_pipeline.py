@@ -15,7 +15,7 @@ from storage.runs import find_run
 from storage.store.local import Store
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 
 
 def gather(recipe: Recipe) -> object:

@@ -20,7 +20,7 @@ from storage.store.artifacts import Artifact
 from storage.store.garbage import collect_garbage
 from storage.store.local import Store
 from storage.store.refs import Ref, changing_refs, read_refs
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 
 
 @pytest.fixture

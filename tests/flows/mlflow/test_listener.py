@@ -10,7 +10,7 @@ import pytest
 from flows.mlflow.listener import figures, origin_tags, settings
 from flows.recipe import load_recipe
 from storage.store.artifacts import Artifact, Part
-from tasks.engine.builder import StageResult
+from tasks.engine.listener import StageResult
 from tasks.engine.provenance import source_commit
 
 RUN = {"pipeline": "build", "options": {"to": "evaluate"}, "stages": [], "seconds": 2.5}

@@ -12,9 +12,9 @@ from flows.recipe import Recipe, load_recipe
 from flows.run import execute
 from storage.errors import DataError
 from storage.runs import runs
-from tasks.engine.builder import Options
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
+from tasks.engine.planner import Options
 from tasks.engine.stage import stage
 
 FAILING = ("--plain", "--to", "filter", "--set", "filter.min_words=100000")

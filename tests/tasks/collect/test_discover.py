@@ -16,7 +16,7 @@ from flows.recipe import load_recipe
 from storage.errors import DataError, LlmillError
 from storage.store.local import Store
 from tasks.collect.discover import PACKINGS
-from tasks.engine.builder import Options
+from tasks.engine.planner import Options
 
 ROW = {"text": "The mill by the lake was sold to a family from the next village."}
 

@@ -17,9 +17,11 @@ from support import PATIENCE_SECONDS, wait_until
 from storage.canonical import digest_file
 from storage.store.artifacts import Artifact, StoredFile
 from storage.store.local import Store
-from tasks.engine.builder import Builder, Options, Planner, StageResult
+from tasks.engine.builder import Builder
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
+from tasks.engine.listener import StageResult
+from tasks.engine.planner import Options, Planner
 from tasks.engine.stage import Output, engine_in_force, stage
 
 CALLS: Counter[str] = Counter()

@@ -15,9 +15,10 @@ from storage.store.local import Store
 from storage.store.refs import Ref, changing_refs, read_refs
 from storage.store.remote import Remote
 from storage.store.shared import SharedStore
-from tasks.engine.builder import Builder, StageResult
+from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
+from tasks.engine.listener import StageResult
 from tasks.engine.stage import engine_in_force, stage
 
 

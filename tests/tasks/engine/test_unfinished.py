@@ -10,9 +10,11 @@ from pydantic import Field
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
-from tasks.engine.builder import Builder, Options, Planner, StageResult
+from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
+from tasks.engine.listener import StageResult
+from tasks.engine.planner import Options, Planner
 from tasks.engine.stage import Stage, engine_in_force, stage
 from tasks.engine.unfinished import finished_shards
 

@@ -10,9 +10,10 @@ from support import Clock
 from storage.canonical import digest_file
 from storage.store.artifacts import StoredFile
 from storage.store.local import Store
-from tasks.engine.builder import Builder, Listener
+from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
+from tasks.engine.listener import Listener
 from tasks.engine.stage import engine_in_force, stage
 from tasks.engine.workspace import RATE_SECONDS, Progress
 

@@ -216,7 +216,7 @@ def test_a_new_document_that_replaces_an_old_copy_costs_itself_alone(corpus: Cor
 
 @pytest.mark.slow
 def test_a_forced_build_takes_nothing_over(corpus: Corpus) -> None:
-    from tasks.engine.builder import Options
+    from tasks.engine.planner import Options
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMILL_HOME", str(corpus.home))
