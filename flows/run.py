@@ -160,7 +160,7 @@ def _build_with_tracking(
                 mark_closed(home, open_run)
         tracking = Tracking(tracker, recipe, run)
         tracking.start()
-        builder.listeners = [*builder.listeners, tracking]
+        builder.listen(tracking)
         prefect_run = PrefectRun(server, builder, run, tracker)
         error: BaseException | None = None
         try:

@@ -47,7 +47,7 @@ class PrefectRun(Listener):
         self._bars: dict[str, tuple[UUID, float]] = {}
         self._logged = 0.0
         self._states: dict[str, Any] = {}  # of the stages that have ended, by the digest of what they made
-        builder.listeners = [*builder.listeners, self]
+        builder.listen(self)
 
     def execute(self, recipe: Recipe, plan: Sequence[PlannedStage], walk: Callable[[Any], None]) -> None:
         """Run `walk(engine)` as a flow run; an error of a stage passes through as it is.

@@ -46,7 +46,7 @@ class Builder:
     ) -> None:
         read_code_anew()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
-        self.listeners, self.run = list(listeners), run
+        self._listeners, self.run = list(listeners), run
         self._executor = Executor(execution.workers)
         self._retries: dict[str, list[Retry]] = {}  # of each stage, those that were needed so far
         self._waits: dict[str, list[float]] = {}
@@ -61,6 +61,10 @@ class Builder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._executor.close()
+
+    def listen(self, listener: Listener) -> None:
+        """One more listener, told after those before it."""
+        self._listeners.append(listener)
 
     def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Artifact:
         """The stage's artifact, reused or built, after as many retries as its limits allow."""
@@ -195,7 +199,7 @@ class Builder:
             kept = stage.name in self.options.keep
             if kept and (attempt := kept_attempt(self.store, decision.identity)) is not None:
                 take_over(attempt, work_folder(self.store.work, stage.kind, decision.identity.key))
-            for listener in self.listeners:
+            for listener in self._listeners:
                 listener.started(stage, config, decision)
             workspace = Workspace(
                 self.store,
@@ -261,7 +265,7 @@ class Builder:
                 record["doubtful"] = doubtful
             if changed := [*doubtful, *saved_meanwhile(stage, config, identity)]:
                 record["changed_meanwhile"] = changed
-            for listener in self.listeners:
+            for listener in self._listeners:
                 record |= listener.provenance(stage.name)
             self.store.record_jobs(stage.kind, identity.key, workspace.jobs)
             self.store.record_build(record)
@@ -283,7 +287,7 @@ class Builder:
         self._tell("retrying", self.retry)
 
     def _tell(self, method: str, *arguments: Any) -> None:
-        for listener in self.listeners:
+        for listener in self._listeners:
             getattr(listener, method)(*arguments)
 
     def _note(self, result: StageResult) -> StageResult:
