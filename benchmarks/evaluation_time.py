@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.build import Recipe
 from flows.inspect.references import find_artifact
-from flows.recipe import Recipe
 from storage.home import home
 from storage.runs import find_run
 from storage.store.local import Store

@@ -1,33 +1,82 @@
-"""The pipeline: from sources of text to a released language model.
+"""The pipeline: from sources of text to a released language model, and the recipe that a run of it follows.
 
-This function is the one definition of the DAG. Under the planner each line answers what would happen; under the
-builder it happens; inside a Prefect flow each line is a task.
+`build` is the one definition of the DAG. Under the planner each line answers what would happen; under the builder it
+happens; inside a Prefect flow each line is a task. A new stage is a line of it and a section of the recipe.
 """
 
-from flows.pipeline import Pipeline
-from flows.recipe import Recipe
-from tasks.collect.stage import collect
-from tasks.deduplicate import deduplicate
-from tasks.engine.stage import Output
-from tasks.evaluate import evaluate
-from tasks.filter import filter_documents
-from tasks.release import make_release
-from tasks.tokenize.stage import tokenize
-from tasks.tokenize.tokenizer import train_tokenizer
-from tasks.train.finetune import finetune
-from tasks.train.pretrain import pretrain
+from typing import Any, Self
 
-STAGES = (
-    collect,
-    deduplicate,
-    filter_documents,
-    train_tokenizer,
-    tokenize,
-    pretrain,
-    finetune,
-    evaluate,
-    make_release,
-)
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
+
+from flows.pipeline import Pipeline, stages_called
+from flows.validation import with_named_fields
+from storage.errors import did_you_mean
+from tasks.collect.config import CollectConfig
+from tasks.collect.stage import collect
+from tasks.deduplicate import DeduplicateConfig, deduplicate
+from tasks.engine.config import StageConfig
+from tasks.engine.context import Execution
+from tasks.engine.stage import Output
+from tasks.evaluate import EvaluateConfig, evaluate
+from tasks.filter import FilterConfig, filter_documents
+from tasks.release import ReleaseConfig, make_release
+from tasks.retrain import ContinueConfig, RetrainConfig
+from tasks.retrain.config import is_own_figure
+from tasks.tokenize.stage import TokenizeConfig, tokenize
+from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from tasks.train.finetune import FinetuneConfig, finetune
+from tasks.train.pretrain import PretrainConfig, pretrain
+
+
+class Recipe(StageConfig):
+    """Everything that a run can be told: a section a stage; `execution` says how, and enters no key."""
+
+    name: str = Field(
+        "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the recipe; runs are named after it."
+    )
+    collect: CollectConfig = Field(title="Collect", description="Where the text comes from.")
+    deduplicate: DeduplicateConfig = Field(
+        DeduplicateConfig(), title="Deduplicate", description="Exact and near duplicates."
+    )
+    filter: FilterConfig = Field(FilterConfig(), title="Filter", description="Quality rules and redaction.")
+    tokenizer: TokenizerConfig = Field(TokenizerConfig(), title="Tokenizer", description="The BPE vocabulary.")
+    tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
+    pretrain: PretrainConfig = Field(PretrainConfig(), title="Pretrain", description="The base model.")
+    finetune: FinetuneConfig = Field(FinetuneConfig(), title="Fine-tune", description="Supervised on pairs.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="Scores on held-out data.")
+    release: ReleaseConfig = Field(ReleaseConfig(), title="Release", description="The folder that is served.")
+    retrain: RetrainConfig = Field(
+        RetrainConfig(), title="Retrain", description="Going on from the champion, and what it takes to replace it."
+    )
+    execution: Execution = Field(
+        Execution(), title="Execution", description="How the run is carried out; changes no result."
+    )
+
+    @property
+    def continuing(self) -> ContinueConfig:
+        """The config of pretraining that goes on from a champion."""
+        return self.retrain.continuing(self.pretrain)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """With a field for each stage's limits, so that a form can draw them."""
+        return with_named_fields(schema, handler, ("execution", "stages"), BUILD.stage_names)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        for guard in self.retrain.gate.guards:
+            if not is_own_figure(guard) and not self.evaluate.tasks:
+                raise ValueError(f"retrain.gate.guards: {guard}: no such figure, and evaluate.tasks is empty")
+        context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
+        if stride is not None and stride > context:
+            raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")
+        for name in self.execution.stages:
+            if name not in BUILD.stage_names:
+                known = ", ".join(BUILD.stage_names)
+                near = did_you_mean(name, BUILD.stage_names)
+                raise ValueError(f"execution.stages.{name}: unknown key{near}. Known: {known}")
+        return self
 
 
 def build(recipe: Recipe) -> Output:
@@ -43,4 +92,4 @@ def build(recipe: Recipe) -> Output:
     return make_release(recipe.release, tuned, tokenizer, scores, clean)
 
 
-BUILD = Pipeline("build", build, STAGES)
+BUILD = Pipeline("build", build, stages_called(build))

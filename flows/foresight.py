@@ -6,8 +6,8 @@ reused.
 
 from contextlib import suppress
 
+from flows.build import Recipe
 from flows.pipeline import Pipeline
-from flows.recipe import Recipe
 from storage.store.artifacts import Artifact
 from storage.store.local import DamagedError, Store
 from tasks.engine.config import StageConfig

@@ -3,20 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flows.build import BUILD
+from flows.build import BUILD, Recipe
 from flows.estimates import Estimate, estimates
 from flows.pipeline import Pipeline
-from flows.recipe import Recipe
 from storage.store.local import Store
-from tasks.collect.discover import passed_over
 from tasks.engine.decide import Decision
 from tasks.engine.planner import Options, Planner
 from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 
 STAGE_NAMES = BUILD.stage_names
-COLLECT = "collect"  # the kind of stage that reads the user's own files
-PRETRAIN = "pretrain"  # the kind of stage that may be compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +56,11 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
     options.check(pipeline.stage_names)
     planner = Planner(store, options)
     pipeline.walk(recipe, planner)
-    found = estimates(store, [decision for _, decision in planner.decisions])
+    found = estimates(store, planner.decisions)
     return [
-        PlannedStage(stage, decision, estimate, tuple(_seen(recipe, stage, decision)))
+        PlannedStage(stage, decision, estimate, tuple(stage.about.look(recipe, decision.will)))
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
-
-
-def _seen(recipe: Recipe, stage: Stage, decision: Decision) -> list[str]:
-    if stage.kind == COLLECT:
-        return passed_over(recipe.collect)
-    if stage.kind != PRETRAIN or decision.will == "reuse":
-        return []
-    shape = recipe.pretrain.shape(recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
-    tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
-    if decision.will == "build":
-        recipe.pretrain.is_compiled(shape, tokens)
-    return recipe.pretrain.notices(shape, tokens)
 
 
 def all_reused(plan: list[PlannedStage]) -> bool:

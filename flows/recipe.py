@@ -1,6 +1,6 @@
-"""The recipe: one typed document that says everything a run can be told.
+"""Recipe files: found by name or path, overridden, validated. `flows/build.py` has the recipe itself.
 
-A section a stage; `execution` says how a run is carried out and enters no key. Recipes are YAML files; those that
+Recipes are YAML files; those that
 ship stand in `flows/recipes/`, those that `llmill deploy` has saved in `recipes/` of the home: both go by their names.
 `--set path=value` overrides single fields before validation.
 """
@@ -8,77 +8,21 @@ ship stand in `flows/recipes/`, those that `llmill deploy` has saved in `recipes
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
+from flows.build import Recipe
 from flows.validation import explain
 from storage.errors import ConfigError, did_you_mean
 from storage.files import is_utf8, write_atomic
 from storage.home import home
 from storage.snapshot import original
 from storage.yaml_files import Loader, read_yaml
-from tasks.collect.config import CollectConfig
-from tasks.deduplicate import DeduplicateConfig
-from tasks.engine.config import StageConfig
-from tasks.engine.context import Execution
-from tasks.evaluate import EvaluateConfig
-from tasks.filter import FilterConfig
-from tasks.release import ReleaseConfig
-from tasks.retrain import ContinueConfig, RetrainConfig
-from tasks.retrain.config import is_own_figure
-from tasks.tokenize.stage import TokenizeConfig
-from tasks.tokenize.tokenizer import TokenizerConfig
-from tasks.train.finetune import FinetuneConfig
-from tasks.train.pretrain import PretrainConfig
 
 SHIPPED = Path(__file__).parent / "recipes"
 DEFAULT = "quick"
-
-
-class Recipe(StageConfig):
-    """Everything that a run can be told."""
-
-    name: str = Field(
-        "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the recipe; runs are named after it."
-    )
-    collect: CollectConfig = Field(title="Collect", description="Where the text comes from.")
-    deduplicate: DeduplicateConfig = Field(
-        DeduplicateConfig(), title="Deduplicate", description="Exact and near duplicates."
-    )
-    filter: FilterConfig = Field(FilterConfig(), title="Filter", description="Quality rules and redaction.")
-    tokenizer: TokenizerConfig = Field(TokenizerConfig(), title="Tokenizer", description="The BPE vocabulary.")
-    tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
-    pretrain: PretrainConfig = Field(PretrainConfig(), title="Pretrain", description="The base model.")
-    finetune: FinetuneConfig = Field(FinetuneConfig(), title="Fine-tune", description="Supervised on pairs.")
-    evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="Scores on held-out data.")
-    release: ReleaseConfig = Field(ReleaseConfig(), title="Release", description="The folder that is served.")
-    retrain: RetrainConfig = Field(
-        RetrainConfig(), title="Retrain", description="Going on from the champion, and what it takes to replace it."
-    )
-    execution: Execution = Field(
-        Execution(), title="Execution", description="How the run is carried out; changes no result."
-    )
-
-    @model_validator(mode="after")
-    def _guards_are_measured(self) -> Self:
-        for guard in self.retrain.gate.guards:
-            if not is_own_figure(guard) and not self.evaluate.tasks:
-                raise ValueError(f"retrain.gate.guards: {guard}: no such figure, and evaluate.tasks is empty")
-        return self
-
-    @property
-    def continuing(self) -> ContinueConfig:
-        """The config of pretraining that goes on from a champion."""
-        return self.retrain.continuing(self.pretrain)
-
-    @model_validator(mode="after")
-    def _stride_fits(self) -> Self:
-        context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
-        if stride is not None and stride > context:
-            raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")
-        return self
 
 
 def shipped() -> list[str]:

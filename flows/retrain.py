@@ -4,10 +4,9 @@ Like `flows/build.py` this is the one definition of its DAG. What did not change
 champion's, frozen; both models answer the same items.
 """
 
-from flows.build import STAGES as BUILD_STAGES
+from flows.build import Recipe
 from flows.champion.champion import Champion
-from flows.pipeline import Pipeline
-from flows.recipe import Recipe
+from flows.pipeline import Pipeline, stages_called
 from tasks.collect.stage import collect
 from tasks.deduplicate import deduplicate
 from tasks.engine.stage import Output, is_same
@@ -21,8 +20,6 @@ from tasks.train.finetune import finetune
 from tasks.train.pretrain import pretrain
 
 evaluate_champion = evaluate.named("champion")
-
-STAGES = (*BUILD_STAGES[:-1], evaluate_champion, judge, make_release)
 
 
 def retrain(recipe: Recipe, champion: Champion | None) -> Output:
@@ -51,7 +48,9 @@ def retrain(recipe: Recipe, champion: Champion | None) -> Output:
 
 def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:
     """The pipeline for the champion of the moment, with the stages that it may come to."""
-    absent = {"champion"} if champion is None else {"tokenizer"} if recipe.retrain.start == "champion" else set()
-    stages = tuple(stage for stage in STAGES if stage.name not in absent)
-    given = {"tokenizer": champion.tokenizer} if champion is not None and "tokenizer" in absent else {}
-    return Pipeline("retrain", lambda recipe: retrain(recipe, champion), stages, given=given)
+    given = {"tokenizer": champion.tokenizer} if champion is not None and recipe.retrain.start == "champion" else {}
+
+    def follow(recipe: Recipe) -> Output:
+        return retrain(recipe, champion)
+
+    return Pipeline("retrain", follow, stages_called(follow, recipe), given=given)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.build import BUILD
+from flows.build import BUILD, Recipe
 from flows.champion.retraining import execute_retraining
-from flows.recipe import Recipe, validated_recipe
+from flows.recipe import validated_recipe
 from flows.run import Execute, execute
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs

@@ -6,14 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows.build import BUILD
+from flows.build import BUILD, Recipe
 from flows.foresight import Foresight
 from flows.mlflow.listener import Tracking
 from flows.mlflow.place import check_tracking_uri, import_meanwhile
 from flows.mlflow.tracker import Tracker
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
-from flows.recipe import Recipe
 from flows.run_record import RunFile, report_stages
 from flows.terminal.ending import ending_lines
 from flows.terminal.live import Terminal
@@ -158,7 +157,7 @@ def _build_with_tracking(
             server.close_dead(home, open_run)
             if told:
                 mark_closed(home, open_run)
-        tracking = Tracking(tracker, recipe, run)
+        tracking = Tracking(tracker, recipe, run, pipeline)
         tracking.start()
         builder.listen(tracking)
         prefect_run = PrefectRun(server, builder, run, tracker)

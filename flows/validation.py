@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails
 
 from storage.errors import did_you_mean
 
@@ -53,3 +53,18 @@ def _fields_at(document: type[BaseModel], location: Sequence[int | str]) -> list
             return []
         model = models[0]
     return list(model.model_fields)
+
+
+def with_named_fields(
+    schema: CoreSchema, handler: GetJsonSchemaHandler, path: Sequence[str], names: Sequence[str]
+) -> dict[str, Any]:
+    """A model's JSON schema in which the mapping at `path` has a field for each name: a form draws no others."""
+    made = handler(schema)
+    field = handler.resolve_ref_schema(made)
+    for name in path:
+        field = handler.resolve_ref_schema(field)["properties"][name]
+        field = field["allOf"][0] if "allOf" in field else field
+    value = field.pop("additionalProperties", None)
+    if value is not None:  # None: another form of the same model has it already
+        field["properties"] = {name: {**value, "description": f"Of the stage {name}."} for name in names}
+    return made

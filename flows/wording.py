@@ -6,67 +6,14 @@ from typing import Any
 from flows.terminal.columns import unbroken
 from tasks.engine.listener import StageResult
 from tasks.engine.workspace import Progress
+from tasks.wording import duration, figure
 
 SHOWN_COLUMNS = 70  # of a stage's figures
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`; `unknown` for None."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def rough_duration(seconds: float) -> str:
-    """A duration in at most ten columns: from ten minutes on without seconds, from ten hours on without minutes."""
-    if round(seconds) < 600:
-        return duration(seconds)
-    if round(seconds) < 3600:
-        return f"{round(seconds / 60)} min"
-    return duration(seconds) if seconds < 36_000 else f"{round(seconds / 3600)} h"
-
-
-def size(count: float) -> str:
-    """Bytes for people: `812 B`, `4.0 MB`, `1.3 GB` (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
-
-
-def when(timestamp: str) -> str:
-    """A time stamp of a run file or build record for people: `2026-11-25 01:20`, UTC."""
-    return timestamp[:16].replace("T", " ")
 
 
 def digits_of(run: Mapping[str, Any]) -> str:
     """The four digits that name a run to the commands."""
     return str(run["run"].rpartition("-")[2])
-
-
-def clipped(value: Any, columns: int) -> str:
-    """A value on one line of at most so many columns."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= columns else text[: columns - 3] + "..."
-
-
-def figure(value: Any) -> str:
-    """A figure for people: thousands separated, four significant digits."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
-    return str(value)
 
 
 def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:

@@ -20,7 +20,7 @@ Readers stream row batches; nothing here holds a data set in memory.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,3 +172,12 @@ def document_row(document: Document) -> dict[str, Any]:
     row = {name: getattr(document, name) for name in SCHEMA.names}
     row["metadata"] = canonical_json(document.metadata).decode()
     return row
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """What people know a document by: title, URL, the id of its record, or its place in a file."""
+    metadata = row["metadata"]
+    known = json.loads(metadata) if isinstance(metadata, str) else metadata
+    place = f"{known['file']}, line {known['line']}" if "line" in known else known.get("file", "")
+    name: str = row["title"] or row["url"] or known.get("id", "") or place
+    return name

@@ -96,11 +96,17 @@ def test_the_stages_page_has_every_stage_in_order() -> None:
     assert tuple(title for title in titles if title in STAGE_NAMES) == STAGE_NAMES
 
 
+def test_the_page_of_settings_is_that_of_the_code() -> None:
+    made = subprocess.run([sys.executable, "-m", "docs.settings"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert made.stdout == (ROOT / "docs" / "settings.md").read_text(), "python -m docs.settings > docs/settings.md"
+
+
 def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> None:
     copy = tmp_path / "llmill"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", copy)
+    shutil.copytree(ROOT / "docs", copy / "docs")
     for language, block in _FENCE.findall((ROOT / "docs" / "add-a-stage.md").read_text()):
         header, _, body = block.partition("\n")
         file = copy / header.removeprefix("# ")
@@ -115,15 +121,29 @@ def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> Non
     environment = {**os.environ, "PYTHONPATH": str(copy), "LLMILL_HOME": str(tmp_path / "home")}
 
     def python(*arguments: str) -> str:
-        command = [sys.executable, "-m", *arguments]
+        command = [sys.executable, *(["-m"] if arguments[0] != "-c" else []), *arguments]
         result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
     assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", "tests/tasks/test_longest.py")
-    plan = json.loads(python("flows.cli.main", "plan", "smoke", "--set", "longest.documents=100", "--json"))
-    stages = [line["stage"] for line in plan["stages"]]
-    assert stages == [*STAGE_NAMES[:3], "longest", *STAGE_NAMES[3:]]
+    stages = [*STAGE_NAMES[:3], "longest", *STAGE_NAMES[3:]]
+    command = ("flows.cli.main", "run", "smoke", "--plain", "--to", "tokenize")
+    python(*command)  # builds that the estimate of the next one is made from
+    changed = ("--set", "longest.documents=100", "--set", "execution.stages.longest.retries=1")
+    plan = json.loads(python("flows.cli.main", "plan", "smoke", *changed, "--json"))["stages"]
+    assert [line["stage"] for line in plan] == stages
+    assert plan[3]["why"] == ["config longest.documents: 1000000 -> 100"] and plan[3]["estimate_seconds"] > 0
+    made = json.loads(python(*command, *changed, "--json"))
+    assert [row["outcome"] for row in made["stages"]] == ["reused"] * 3 + ["built"] * 3
+    report = Path(made["report"]).read_text()
+    assert "Dropped by longest" in report and "shortest words" in report
+    (dropped,) = python("flows.cli.main", "cat", "latest/longest/ledger", "--limit", "1").splitlines()
+    said = python("flows.cli.main", "explain", "latest", json.loads(dropped)["id"]).splitlines()
+    assert said[-1].split()[:3] == ["longest", "dropped", "words"]
+    form = python("-c", "from flows.build import Recipe; print(Recipe.model_json_schema()['properties'].keys())")
+    assert "'longest'" in form
+    assert "| `longest.documents` | 1,000,000 |" in python("docs.settings")
 
 
 def _side(diff: str, sign: str) -> Iterator[str]:

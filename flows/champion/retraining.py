@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TextIO
 
-from flows.build import BUILD
+from flows.build import BUILD, Recipe
 from flows.champion.champion import NEEDED, Champion, champion_damage, champion_ref, load_champion, promote
 from flows.champion.verdict import PROMOTED, decision_of, is_retraining
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
-from flows.recipe import Recipe, validated_recipe
+from flows.recipe import validated_recipe
 from flows.retrain import retraining
 from flows.run import Result, execute
-from flows.wording import when
 from storage.errors import LlmillError, StoreError
 from storage.files import locked
 from storage.home import prepare_home
@@ -32,6 +31,7 @@ from storage.store.shared import open_store
 from tasks.engine.listener import StageResult
 from tasks.engine.planner import Options
 from tasks.retrain.continuing import champion_shape
+from tasks.wording import when
 
 LOCK = "retrain"
 NOTHING_NEW = "nothing new: sources, settings, code and champion are as the last retraining has seen them"

@@ -5,9 +5,9 @@ from typing import Any
 
 from flows.champion.champion import ALIASES, CHAMPION, PREVIOUS, champion_damage, champion_ref
 from flows.champion.verdict import indented
-from flows.wording import when
 from storage.store.local import Store
 from storage.store.refs import Ref, read_refs
+from tasks.wording import when
 
 
 def standing(store: Store) -> dict[str, Any]:

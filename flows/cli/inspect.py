@@ -185,13 +185,13 @@ def _cat(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from flows.inspect.explain import explain
-    from flows.inspect.explain_text import journey_text
+    from flows.inspect.explain_text import explain_text
     from storage.home import home
     from storage.store.shared import open_store
 
-    journey = explain(open_store(home()), options.run, options.document)
+    found = explain(open_store(home()), options.run, options.document)
     if options.json:
-        print_json(journey)
+        print_json(found)
     else:
-        say(journey_text(journey))
+        say(explain_text(found))
     return 0

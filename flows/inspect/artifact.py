@@ -8,10 +8,11 @@ from typing import Any
 from flows.inspect.references import Found, resolve, transfer_line
 from flows.inspect.rows import file_rows, part_rows
 from flows.plan import STAGE_NAMES
-from flows.wording import clipped, digits_of, duration, figure, rough_duration, size, when
+from flows.wording import digits_of
 from storage.store.artifacts import Part
 from storage.store.local import Store
 from tasks.notices import notices_of, without_notices
+from tasks.wording import clipped, duration, figure, rough_duration, size, when
 
 PREVIEW_ROWS = 3
 PREVIEW_CHARACTERS = 400  # of one text in a row

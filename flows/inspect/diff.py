@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows.inspect.references import build_of, transfer_line
 from flows.plan import STAGE_NAMES
-from flows.wording import clipped, figure, when
 from storage.canonical import canonical_json, flat
 from storage.runs import find_run
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.decide import Identity, differences_between
 from tasks.notices import without_notices
+from tasks.wording import clipped, figure, when
 
 if TYPE_CHECKING:
     from tasks.evaluate.statistics.paired import PairedScore

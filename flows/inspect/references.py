@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.terminal.live import live_line
-from flows.wording import size
 from storage.errors import DataError, did_you_mean
 from storage.runs import find_run, runs
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store
 from tasks.engine.builder import SHOWN_TRANSFER_BYTES
+from tasks.wording import size
 
 _DIGEST = re.compile(r"[0-9a-f]{4,64}")
 SHOWN_FILES = 10

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.build import STAGES
+from flows.build import BUILD
 from flows.inspect.references import intact, resolve
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store
@@ -25,7 +25,7 @@ _TEXT = (".md", ".txt", ".jinja", ".yaml", ".html")
 def referenced_rows(store: Store, reference: str, *, ids: bool = False) -> Iterator[Any]:
     """The rows of what a reference means: of an artifact those of its first part, as its stage declares them."""
     found = resolve(store, reference)
-    declared = {stage.name: stage.parts for stage in STAGES}.get(found.artifact.stage, ())
+    declared = {stage.name: stage.parts for stage in BUILD.stages}.get(found.artifact.stage, ())
     part = found.part or found.artifact[next((name for name in declared), next(iter(found.artifact.parts)))]
     intact(store, found.artifact.only((part.name,)), reference)
     if found.file is not None:

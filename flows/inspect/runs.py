@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.champion.verdict import decision_of, is_retraining
-from flows.wording import clipped, digits_of, rough_duration, when
+from flows.wording import digits_of
 from storage.errors import ConfigError, DataError, did_you_mean
 from storage.runs import STATUSES
+from tasks.evaluate import evaluate
+from tasks.wording import clipped, rough_duration, when
 
 LEGEND = """new: stages built of those reached. Scores in bits per byte: base and tuned
 on held-out text, and the answers of tuned. Name a run by its digits:"""
@@ -99,4 +101,4 @@ def headline(run: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_evaluation(row: Mapping[str, Any]) -> bool:
-    return row["stage"] == "evaluate" and "artifact" in row
+    return row["stage"] == evaluate.name and "artifact" in row

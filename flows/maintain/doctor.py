@@ -22,7 +22,6 @@ from flows.mlflow.place import VARIABLE as MLFLOW
 from flows.prefect.database import VARIABLES as DATABASES
 from flows.prefect.database import check_scheme
 from flows.prefect.servers import VARIABLE as PREFECT
-from flows.wording import size
 from storage.addresses import check_form, proxies, redacted
 from storage.errors import ConfigError, LlmillError
 from storage.files import locked
@@ -33,6 +32,7 @@ from storage.store.local import Store
 from storage.store.remote import VARIABLE as SHARED
 from storage.store.remote import remote_in_force
 from tasks.train.device import COMPILER, missing_for_compiling, training_device
+from tasks.wording import size
 
 PYTHONS = ((3, 11), (3, 13))  # from the first, below the second: pyproject.toml
 NEEDED_BYTES = 1 << 30  # the quick recipe writes about a tenth of it

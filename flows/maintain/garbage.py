@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.plan import STAGE_NAMES
-from flows.wording import figure, size
 from storage.store.garbage import Garbage
+from tasks.wording import figure, size
 
 
 def garbage_report(found: Sequence[Garbage], *, dry_run: bool) -> dict[str, Any]:

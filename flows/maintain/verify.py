@@ -10,9 +10,9 @@ from typing import Any
 
 from flows.plan import STAGE_NAMES
 from flows.terminal.live import live_line
-from flows.wording import duration, size
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store, is_intact
+from tasks.wording import duration, size
 
 TELL_SECONDS = 15.0  # between two lines of progress in a pipe
 DRAW_SECONDS = 0.2  # on a terminal

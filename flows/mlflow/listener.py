@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.build import Recipe
 from flows.champion.verdict import PROMOTED
 from flows.inspect.runs import headline
 from flows.mlflow.registry import Model
 from flows.mlflow.tracker import DataSet, Tracker, data_set
-from flows.recipe import Recipe
+from flows.pipeline import Pipeline
 from storage.addresses import redacted
 from storage.canonical import digest_of
 from storage.files import read_json
@@ -20,12 +21,15 @@ from storage.runs import Run
 from storage.snapshot import original
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
+from tasks.engine.about import About
 from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
 from tasks.engine.listener import Listener, StageResult
 from tasks.engine.provenance import source_commit
 from tasks.engine.stage import Stage
+from tasks.evaluate import evaluate
+from tasks.release import make_release
 from tasks.retrain.config import is_own_figure
 
 COMPARED = (  # settings of a recipe that people compare runs by
@@ -34,8 +38,6 @@ COMPARED = (  # settings of a recipe that people compare runs by
     *("pretrain.batch_tokens", "pretrain.matrix_rate", "pretrain.seed", "finetune.pairs", "finetune.epochs"),
     *("finetune.steps", "finetune.matrix_rate", "finetune.seed", "release.name", "release.beams"),
 )
-USED = {"collect": ("documents",), "filter": ("documents", "pairs"), "tokenize": ("tokens",)}  # parts of the data
-FIGURES = {"documents": ("filter", "kept"), "parameters": ("pretrain", "parameters"), "tokens": ("pretrain", "tokens")}
 
 _NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
 
@@ -43,8 +45,9 @@ _NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
 class Tracking(Listener):
     """Hands what happens in the builder to MLflow."""
 
-    def __init__(self, tracker: Tracker, recipe: Recipe, run: Run) -> None:
+    def __init__(self, tracker: Tracker, recipe: Recipe, run: Run, pipeline: Pipeline) -> None:
         self.tracker, self.recipe, self.run = tracker, recipe, run
+        self._about = {stage.name: stage.about for stage in pipeline.stages}
         self._parts: dict[str, Part] = {}  # by digest
         self.note()
 
@@ -71,10 +74,11 @@ class Tracking(Listener):
         if result.outcome == "reused" and result.record:
             built_by = result.record.get("mlflow_run", "an earlier run")
             self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
-        if result.stage == "collect" and result.record:
+        about = self._about[result.stage]
+        if about.reads_sources and result.record:
             self.tracker.use(list(_sources(result.record)), "source")
-        if result.artifact is not None and result.stage in USED:
-            used = [result.artifact[name] for name in USED[result.stage] if name in result.artifact.parts]
+        used = [part for name, part in result.artifact.parts.items() if name in about.data] if result.artifact else []
+        if used:
             self.tracker.use([data_set(part) for part in used], "training")
 
     def provenance(self, stage: str) -> dict[str, Any]:
@@ -82,7 +86,7 @@ class Tracking(Listener):
 
     def register_release(self, results: Sequence[StageResult]) -> None:
         """Register what was released, with what it was made from."""
-        release = next((result for result in results if result.stage == "release" and result.artifact), None)
+        release = next((result for result in results if result.stage == make_release.name and result.artifact), None)
         if release is None or release.artifact is None:
             return
         name, part = self.recipe.release.name, release.artifact["release"]
@@ -105,7 +109,7 @@ class Tracking(Listener):
 
     def tell_figures(self, results: Sequence[StageResult]) -> None:
         """What came out, once the run's data say so."""
-        self.tracker.tell(figures(self.run.data, results))
+        self.tracker.tell(figures(self.run.data, results, self._about))
 
     def note(self) -> None:
         """Keep in the run file what MLflow has of this run, and how much it has not."""
@@ -168,16 +172,15 @@ def _sources(record: Mapping[str, Any]) -> Iterator[DataSet]:
         yield DataSet(f"source-{name}", digest_of(files), "")
 
 
-def figures(data: Mapping[str, Any], results: Sequence[StageResult]) -> dict[str, float]:
-    """What a run came to: scores in bits per byte, benchmarks, sizes, seconds."""
-    told: dict[str, float] = {f"{name}_bits_per_byte": value for name, value in headline(data).items()}
-    made = {result.stage: result for result in results if result.artifact is not None}
-    for name, (stage, figure) in FIGURES.items():
-        if stage in made and figure in made[stage].summary:
-            told[name] = made[stage].summary[figure]
-    if "evaluate" in made and made["evaluate"].artifact is not None:
-        told |= _benchmarks(made["evaluate"].artifact)
-    return told | {"seconds": data["seconds"]}
+def figures(data: Mapping[str, Any], results: Sequence[StageResult], about: Mapping[str, About]) -> dict[str, float]:
+    """What a run came to: scores in bits per byte, benchmarks, sizes, seconds; `about` by stage."""
+    found: dict[str, float] = {f"{name}_bits_per_byte": value for name, value in headline(data).items()}
+    for result in results:
+        if result.artifact is not None:
+            named = about[result.stage].headline.items()
+            found |= {name: result.summary[figure] for name, figure in named if figure in result.summary}
+            found |= _benchmarks(result.artifact) if result.stage == evaluate.name else {}
+    return found | {"seconds": data["seconds"]}
 
 
 def _benchmarks(scores: Artifact) -> dict[str, float]:

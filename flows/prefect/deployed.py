@@ -16,11 +16,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.build import BUILD
+from flows.build import BUILD, Recipe
 from flows.champion.retraining import execute_retraining
 from flows.champion.verdict import verdict_sentence
 from flows.prefect.form import form_recipe
-from flows.recipe import DEFAULT, Recipe, validated_recipe
+from flows.recipe import DEFAULT, validated_recipe
 from flows.retry import options_left
 from flows.run import Execute, execute
 from storage.addresses import keep_loopback_direct

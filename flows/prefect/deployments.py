@@ -15,9 +15,9 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from flows.build import Recipe
 from flows.prefect.form import BUILD_FIELDS, RETRAIN_FIELDS, form_schema
 from flows.prefect.servers import HEARTBEAT, HEARTBEAT_SECONDS, POOL, TAG, Server
-from flows.recipe import Recipe
 from flows.validation import explain
 from storage.errors import ConfigError
 from storage.yaml_files import read_yaml

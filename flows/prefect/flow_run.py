@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from flows.build import Recipe
 from flows.champion.verdict import verdict_sentence
 from flows.mlflow.tracker import Tracker
 from flows.plan import PlannedStage
 from flows.prefect.servers import TAG, Server
-from flows.recipe import Recipe
 from flows.terminal.plan_text import about
 from flows.terminal.reasons import reasons_text
-from flows.wording import effort, figure, progress_text
+from flows.wording import effort, progress_text
 from storage.addresses import redacted
 from storage.canonical import flat
 from storage.errors import LlmillError, StoreError
@@ -31,6 +31,7 @@ from tasks.engine.planner import ReachedTarget
 from tasks.engine.stage import Output, Stage
 from tasks.engine.workspace import Progress
 from tasks.notices import notices_of, without_notices
+from tasks.wording import figure
 
 PROGRESS_SECONDS = 3.0
 LOG_SECONDS = 15.0  # between two lines of progress in the log of a run

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flows.build import BUILD
-from flows.recipe import Recipe, known_recipes, named_recipe
+from flows.build import BUILD, Recipe
+from flows.recipe import known_recipes, named_recipe
 from storage.errors import ConfigError
 
 Schema = dict[str, Any]

@@ -2,7 +2,8 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +13,10 @@ import pyarrow.parquet as pq
 from flows.report.run_data import Fact, RunView
 from storage.documents import read_rows
 from storage.store.artifacts import Part, StoredFile
+from tasks.engine.about import DOCUMENTS
 from tasks.filter import FilterConfig
 from tasks.filter.edit import LINE_RULES
 
-DATA_STAGES = ("collect", "deduplicate", "filter")
 EXAMPLES = 2  # of each reason
 EXAMPLE_CHARACTERS = 320
 MOST_REASONS = 200  # told apart; a reader may word its reasons freely
@@ -60,24 +61,43 @@ class Drops(Fact):
 
 def document_flow(view: RunView) -> Drops:
     """Counts and reasons of the data stages, from their summaries and ledgers."""
-    reached = {stage: view.summary(stage) for stage in DATA_STAGES if "read" in view.summary(stage)}
+    reached = {stage: view.summary(stage) for stage in view.rows if _is_data_stage(view, stage)}
     parts = [view.artifacts[stage].digest for stage in reached if stage in view.artifacts]
     key = {"artifacts": parts, "summaries": {stage: dict(summary) for stage, summary in reached.items()}}
 
     def make() -> Drops:
-        makers = {"collect": _collected, "deduplicate": _duplicates, "filter": _filtered}
+        makers: dict[str, Callable[[RunView], Iterator[Reason]]] = {
+            "collect": _collected,
+            "deduplicate": _duplicates,
+            "filter": _filtered,
+        }
         return Drops(
             stages=tuple(
                 StageDrops(
                     stage=stage,
                     **{name: summary[name] for name in ("read", "kept", "dropped", "quarantined")},
-                    reasons=tuple(sorted(makers[stage](view), key=lambda reason: (-reason.count, reason.name))),
+                    reasons=tuple(
+                        sorted(
+                            makers.get(stage, partial(_dropped, stage=stage))(view),
+                            key=lambda reason: (-reason.count, reason.name),
+                        )
+                    ),
                 )
                 for stage, summary in reached.items()
             )
         )
 
     return view.remembered(Drops, key, make)
+
+
+def _is_data_stage(view: RunView, stage: str) -> bool:
+    return "read" in view.summary(stage) and DOCUMENTS in view.rows[stage].get("artifact", {}).get("parts", {})
+
+
+def _dropped(view: RunView, stage: str) -> Iterator[Reason]:
+    """Of a stage that the report has no words for: how many it dropped."""
+    if count := view.summary(stage)["dropped"]:
+        yield Reason(name=stage, what=f"Dropped by {stage}", count=count)
 
 
 def _collected(view: RunView) -> Iterator[Reason]:

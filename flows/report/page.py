@@ -12,6 +12,7 @@ from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.drops import document_flow
 from flows.report.record import (
     digest_rows,
+    figure_rows,
     key_facts,
     notices_in,
     pair_flow,
@@ -33,14 +34,13 @@ from flows.report.wording import (
     recipe_text,
     rough,
     score_figure,
-    size,
     verdict_text,
 )
-from flows.wording import duration, figure
 from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store.local import Store
+from tasks.wording import amount, duration, figure
 
 FOLDER = Path(__file__).parent
 
@@ -69,7 +69,7 @@ def render(view: RunView) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "duration": duration, "size": size}
+    environment.filters |= {"figure": figure, "duration": duration, "amount": amount}
     environment.filters |= {"rough": rough, "score": score_figure, "baseline": baseline_name, "redacted": redacted}
     environment.globals |= {"stacked_bar": charts.stacked_bar, "sign": charts.sign, "models": MODEL_NAMES}
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
@@ -112,6 +112,7 @@ def _sections(view: RunView) -> dict[str, Any]:
         "memorisation": read_fact(view, Memorisation, "memorisation.json"),
         "samples": read_samples(view),
         "times": times_of(view),
+        "figures": figure_rows(view),
         "digests": digest_rows(view),
         "recipe": redacted(recipe_text(view.recipe)),
         "versions": version_rows(view),

@@ -103,6 +103,16 @@ def times_of(view: RunView) -> dict[str, Any]:
     return {"rows": rows, "total": total, "price": price, "cost": total / 3600 * price}
 
 
+def figure_rows(view: RunView) -> list[tuple[str, str, Any]]:
+    """(stage, figure, value) of every stage's summary; nested ones have tables of their own."""
+    return [
+        (stage, name.replace("_", " "), value)
+        for stage in view.rows
+        for name, value in view.summary(stage).items()
+        if not isinstance(value, (dict, list))
+    ]
+
+
 def digest_rows(view: RunView) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "part": name, "digest": part.digest, "bytes": part.bytes, "files": len(part.files)}

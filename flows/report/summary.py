@@ -8,9 +8,9 @@ from flows.report.record import key_facts, notices_in
 from flows.report.run_data import RunView
 from flows.report.scores import headlines, read_scores
 from flows.report.verdict import judged, model_shown
-from flows.report.wording import MODEL_NAMES, score_figure, size, verdict_text
-from flows.wording import duration, figure
+from flows.report.wording import MODEL_NAMES, score_figure, verdict_text
 from storage.store.local import Store
+from tasks.wording import amount, duration, figure
 
 
 def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: str | None) -> str:
@@ -19,8 +19,8 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
     facts = key_facts(view)
     lines = [f"**{run['run']}**: {run['status']} in {duration(run.get('seconds'))}"]
     made = [
-        ("parameters", size(facts["parameters"]) if facts["parameters"] else None),
-        ("training tokens", size(facts["tokens"]) if facts["tokens"] else None),
+        ("parameters", amount(facts["parameters"]) if facts["parameters"] else None),
+        ("training tokens", amount(facts["tokens"]) if facts["tokens"] else None),
         ("training documents", figure(facts["training_documents"]) if facts["training_documents"] else None),
         ("pairs", figure(facts["pairs"]) if facts["pairs"] else None),
     ]

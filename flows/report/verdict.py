@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.champion.verdict import HEADS, is_retraining
-from flows.wording import figure
+from tasks.wording import figure
 
 MISSING = "–"
 

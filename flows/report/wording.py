@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from flows.recipe import Recipe
+from flows.build import Recipe
 from flows.report.scores import Compared, Score
-from flows.wording import figure
 from tasks.evaluate.statistics.intervals import LARGEST
+from tasks.wording import figure
 
 MODEL_NAMES = {"base": "base", "tuned": "fine-tuned"}
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
@@ -42,14 +42,6 @@ def difference_text(row: Compared) -> str:
     """Fine-tuned less base, with its sign: shares in points, others as they are."""
     difference = row.difference or 0.0
     return f"{100 * difference:+.1f} points" if row.scores[0].is_share else f"{difference:+.4g}"
-
-
-def size(count: float | None) -> str:
-    """Bytes, tokens or parameters for people: `8.58 million`."""
-    for unit, name in ((1e9, "billion"), (1e6, "million")):
-        if count is not None and count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return figure(count)
 
 
 def rough(value: float) -> str:

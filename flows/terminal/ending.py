@@ -6,11 +6,12 @@ from typing import Any
 
 from flows.champion.verdict import verdict_lines
 from flows.terminal.columns import NAMES, unbroken, wrapped
-from flows.wording import digits_of, duration
+from flows.wording import digits_of
 from storage.errors import LlmillError
 from storage.runs import FAILED, INTERRUPTED
 from tasks.engine.listener import StageResult
 from tasks.notices import notices_of
+from tasks.wording import duration
 
 NOTICES = 5  # said again at the end
 

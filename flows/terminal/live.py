@@ -9,7 +9,7 @@ from typing import TextIO
 
 from flows.terminal.columns import NAMES, WIDTH, wrapped
 from flows.terminal.reasons import reasons_text
-from flows.wording import SHOWN_COLUMNS, duration, effort, figures, progress_text
+from flows.wording import SHOWN_COLUMNS, effort, figures, progress_text
 from storage.errors import OutputError
 from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
@@ -18,6 +18,7 @@ from tasks.engine.listener import Listener, StageResult
 from tasks.engine.stage import Stage
 from tasks.engine.workspace import Progress
 from tasks.notices import notices_of
+from tasks.wording import duration
 
 LIVE_SECONDS = 0.2  # between two redraws of the live line on a terminal
 

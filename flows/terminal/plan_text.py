@@ -6,7 +6,7 @@ from flows.estimates import MOST_SPREAD, Estimate, total
 from flows.plan import PlannedStage
 from flows.terminal.columns import NAMES, wrapped
 from flows.terminal.reasons import reason_lines
-from flows.wording import duration, rough_duration
+from tasks.wording import duration, rough_duration
 
 
 def plan_text(plan: Sequence[PlannedStage]) -> str:

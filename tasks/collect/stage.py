@@ -47,7 +47,13 @@ from tasks.engine.stage import stage
 from tasks.notices import NOTICES
 
 
-@stage("collect", parts=("documents", "pairs", "quarantine"), observe=observe_sources, libraries=("pyarrow", UNICODE))
+@stage(
+    "collect",
+    parts=("documents", "pairs", "quarantine"),
+    observe=observe_sources,
+    libraries=("pyarrow", UNICODE),
+    about="tasks.collect.about.COLLECT",
+)
 def collect(config: CollectConfig, *, context: Context) -> Summary:
     """Collect every source of the recipe."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)

@@ -85,7 +85,11 @@ class Similar:
 
 
 @stage(
-    "deduplicate", parts=("documents", "ledger"), reads={"collected": ("documents",)}, libraries=("pyarrow", UNICODE)
+    "deduplicate",
+    parts=("documents", "ledger"),
+    reads={"collected": ("documents",)},
+    libraries=("pyarrow", UNICODE),
+    about="tasks.deduplicate.about.DEDUPLICATE",
 )
 def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary:
     """Drop exact and near duplicates. Summary: counts by reason, candidates, the S-curve of the banding."""

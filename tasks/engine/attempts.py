@@ -101,20 +101,6 @@ class StageLimits(StageConfig):
     )
 
 
-class LimitsByStage(StageConfig):
-    """The stages that need limits of their own; a stage that is not named here has those for all."""
-
-    collect: StageLimits = Field(StageLimits(), title="Collect", description="Limits of its own.")
-    deduplicate: StageLimits = Field(StageLimits(), title="Deduplicate", description="Limits of its own.")
-    filter: StageLimits = Field(StageLimits(), title="Filter", description="Limits of its own.")
-    tokenizer: StageLimits = Field(StageLimits(), title="Tokenizer", description="Limits of its own.")
-    tokenize: StageLimits = Field(StageLimits(), title="Tokenize", description="Limits of its own.")
-    pretrain: StageLimits = Field(StageLimits(), title="Pretrain", description="Limits of its own.")
-    finetune: StageLimits = Field(StageLimits(), title="Fine-tune", description="Limits of its own.")
-    evaluate: StageLimits = Field(StageLimits(), title="Evaluate", description="Limits of its own.")
-    release: StageLimits = Field(StageLimits(), title="Release", description="Limits of its own.")
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What holds for one stage, and the field that says how long it may take."""

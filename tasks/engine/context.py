@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from storage.store.artifacts import StoredFile
-from tasks.engine.attempts import MAX_MINUTES, MAX_RETRIES, Limits, LimitsByStage, StageLimits
+from tasks.engine.attempts import MAX_MINUTES, MAX_RETRIES, Limits, StageLimits
 from tasks.engine.config import StageConfig
 
 Summary = dict[str, Any]
@@ -34,8 +34,8 @@ class Execution(StageConfig):
     timeout_minutes: float | None = Field(
         None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt at a stage may take; empty: no limit."
     )
-    stages: LimitsByStage = Field(
-        LimitsByStage(), title="Limits by stage", description="Retries and timeouts of single stages."
+    stages: dict[str, StageLimits] = Field(
+        {}, title="Limits by stage", description="Retries and timeouts of single stages, by their names."
     )
     lease_seconds: float = Field(
         60.0, ge=2, le=3600, description="A worker of a shared store that is silent for so long is taken for dead."
@@ -46,7 +46,7 @@ class Execution(StageConfig):
 
     def limits(self, stage: str) -> Limits:
         """What holds for a stage: its own limits, else those for all."""
-        own = getattr(self.stages, stage, None) or StageLimits()
+        own = self.stages.get(stage) or StageLimits()
         retries = self.retries if own.retries is None else own.retries
         if own.timeout_minutes is None:
             return Limits(retries, self.timeout_minutes, "execution.timeout_minutes")

@@ -11,15 +11,19 @@ inside a Prefect task. `deduplicate.function` is the plain function.
 
 import dataclasses
 import functools
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.store.artifacts import Artifact
 from tasks.engine.config import StageConfig
+
+if TYPE_CHECKING:
+    from tasks.engine.about import About
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Stage:
     """A named stage around a plain function; calling it asks the engine in force.
 
     `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind.
-    `declared` is when its module was imported: what was saved later is not what this process executes.
+    `described` names an `About`; `declared` is when its module was imported: what was saved later is not what this
+    process executes.
     """
 
     name: str
@@ -73,10 +78,22 @@ class Stage:
     libraries: tuple[str, ...] = ()
     version: int = 1
     kind: str = ""
+    described: str = ""
     declared: int = field(default_factory=time.time_ns)
 
     def __post_init__(self) -> None:
         self.kind = self.kind or self.name
+
+    @property
+    def about(self) -> "About":
+        """What the stage says about itself; imported when somebody asks, since an import would enter the key."""
+        from tasks.engine.about import About
+
+        if not self.described:
+            return About(title=self.name.capitalize())
+        module, _, name = self.described.rpartition(".")
+        about: About = getattr(importlib.import_module(module), name)
+        return about
 
     def named(self, name: str) -> "Stage":
         """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""
@@ -101,11 +118,16 @@ def stage(
     programs: tuple[str, ...] = (),
     libraries: tuple[str, ...] = (),
     version: int = 1,
+    about: str = "",
 ) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
-    """Declare a stage. `reads` names the parts read of each artifact parameter; only these enter the key."""
+    """Declare a stage. `reads` names the parts read of each artifact parameter; only these enter the key.
+
+    `about` names what it says about itself (`tasks.filter.about.FILTER`): by name, since importing it would let it
+    enter the key.
+    """
 
     def declare(function: Callable[..., dict[str, Any]]) -> Stage:
-        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version)
+        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version, described=about)
         functools.update_wrapper(made, function)
         return made
 

@@ -91,6 +91,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
     },
     observe=observe_outside,
     libraries=("torch", "lm_eval", "tokenizers", "pyarrow", UNICODE),
+    about="tasks.evaluate.about.EVALUATE",
 )
 def evaluate(
     config: EvaluateConfig,

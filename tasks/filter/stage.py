@@ -55,6 +55,7 @@ LEDGER_SCHEMA = pa.schema(
     parts=("documents", "ledger", "signals", "pairs"),
     reads={"unique": ("documents",), "collected": ("pairs",)},
     libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
+    about="tasks.filter.about.FILTER",
 )
 def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact, *, context: Context) -> Summary:
     """Drop documents by rule and edit the others. Summary: counts, also by rule (`dropped_RULE`) and of edits."""

@@ -12,6 +12,7 @@ from typing import Any
 from model.shape import Shape
 from storage.store.artifacts import Artifact
 from tasks.release.config import ReleaseConfig
+from tasks.wording import amount, figure
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 
@@ -37,7 +38,7 @@ def model_card(
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters |= {"figure": figure, "cell": cell, "fenced": fenced, "size": size}
+    environment.filters |= {"figure": measured, "cell": cell, "fenced": fenced, "amount": amount}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=config,
         shape=shape,
@@ -51,19 +52,9 @@ def model_card(
     )
 
 
-def figure(value: float | None) -> str:
-    """Four significant digits, without an exponent."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e15 else f"{value:.4g}"
-
-
-def size(count: int) -> str:
-    """A number of bytes or parameters for people: `1.26 million`."""
-    for unit, name in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
-        if count >= unit:
-            return f"{count / unit:.3g} {name}"
-    return str(count)
+def measured(value: float | None) -> str:
+    """A figure of a table; a dash where nothing was measured."""
+    return "–" if value is None else figure(value)
 
 
 def cell(text: str) -> str:

@@ -54,6 +54,7 @@ def observe_device(config: ReleaseConfig) -> dict[str, str]:
     reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
     observe=observe_device,
     libraries=("torch", "tokenizers", "gguf", UNICODE),
+    about="tasks.release.about.RELEASE",
 )
 def make_release(
     config: ReleaseConfig,

@@ -29,6 +29,7 @@ from tasks.train.trainer_process import train, write_curve, write_training
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
+    about="tasks.train.about.PRETRAIN",
 )
 def continue_pretraining(
     config: ContinueConfig, tokens: Artifact, base: Artifact, learned: Artifact, *, context: Context

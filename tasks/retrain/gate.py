@@ -26,7 +26,12 @@ METRIC = "bits_per_byte"
 _TITLES = {"heldout": "held-out text", "answers": "answers to held-out prompts"}
 
 
-@stage("verdict", parts=("verdict",), reads={"candidate": ("scores", "items"), "champion": ("scores", "items")})
+@stage(
+    "verdict",
+    parts=("verdict",),
+    reads={"candidate": ("scores", "items"), "champion": ("scores", "items")},
+    about="tasks.retrain.about.VERDICT",
+)
 def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, context: Context) -> Summary:
     """Compare two evaluations; see the module. Raises ConfigError for a guard that is no figure."""
     from tasks.evaluate.statistics.paired import compare_evaluations
@@ -51,7 +56,7 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
     return _summary(promote, figure, worse)
 
 
-@stage("verdict", parts=("verdict",), reads={"candidate": ("scores",)})
+@stage("verdict", parts=("verdict",), reads={"candidate": ("scores",)}, about="tasks.retrain.about.VERDICT")
 def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) -> Summary:
     """Whether a model without a rival is sound: measured, and better than the frequencies of tokens."""
     main = f"{config.figure}/{METRIC}"

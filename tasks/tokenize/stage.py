@@ -63,6 +63,7 @@ class TokenizeConfig(StageConfig):
     parts=("tokens", "canaries"),
     reads={"clean": ("documents",), "tokenizer": ("tokenizer",)},
     libraries=("tokenizers",),
+    about="tasks.tokenize.about.TOKENIZE",
 )
 def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
     """Encode every document. Summary: documents, tokens, bytes and bytes per token of each split."""

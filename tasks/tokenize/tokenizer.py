@@ -74,7 +74,13 @@ class TokenizerConfig(StageConfig):
     )
 
 
-@stage("tokenizer", parts=("tokenizer",), reads={"clean": ("documents",)}, libraries=("tokenizers",))
+@stage(
+    "tokenizer",
+    parts=("tokenizer",),
+    reads={"clean": ("documents",)},
+    libraries=("tokenizers",),
+    about="tasks.tokenize.about.TOKENIZER",
+)
 def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Context) -> Summary:
     """Learn the merges. Summary: vocabulary, text learned from, bytes per token on held-out text."""
     shards = [file.path for file in clean["documents"].files]

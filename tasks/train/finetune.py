@@ -72,6 +72,7 @@ class FinetuneConfig(TrainerConfig):
     observe=observe_device,
     programs=("model.trainer",),
     libraries=("torch", "tokenizers", UNICODE),
+    about="tasks.train.about.FINETUNE",
 )
 def finetune(
     config: FinetuneConfig,
@@ -131,6 +132,7 @@ def finetune(
         "dropped_unrelated": chosen.total(UNRELATED),
         "dropped_too_long": too_long.total(),
         "scored_pairs": len(sets["heldout"]),
+        "parameters": result["parameters"],
         "steps": result["steps"],
         "tokens": result["tokens"],
         "training_loss": last["loss"],

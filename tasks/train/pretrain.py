@@ -168,6 +168,7 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
+    about="tasks.train.about.PRETRAIN",
 )
 def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> Summary:
     """Train from random weights. bits per byte is that of held-out documents at the end."""

@@ -11,10 +11,10 @@ from flows.estimates import Estimate
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import load_recipe
 from flows.terminal.plan_text import about, plan_text
-from flows.wording import duration
 from storage.store.local import Store
 from tasks.engine.planner import Options
 from tasks.engine.unfinished import FinishedShards, note_attempt, note_shards, work_folder
+from tasks.wording import duration
 
 
 def plan(home: Path, *settings: str, recipe: str = "smoke") -> dict[str, PlannedStage]:

@@ -7,11 +7,12 @@ import pytest
 from pydantic import Field
 from support import unwrapped
 
+from flows.build import Recipe
 from flows.inspect.artifact import describe, inspect_text
 from flows.inspect.diff import compare_runs
 from flows.pipeline import Pipeline
 from flows.plan import make_plan
-from flows.recipe import Recipe, load_recipe
+from flows.recipe import load_recipe
 from flows.report.summary import markdown_summary
 from flows.run import execute
 from flows.terminal.plan_text import notice_lines

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.build import STAGES
+from flows.build import BUILD, Recipe
 from flows.pipeline import Pipeline
 from flows.plan import make_plan
-from flows.recipe import Recipe, load_recipe
+from flows.recipe import load_recipe
 from flows.run import execute
 from storage.errors import ConfigError
 from storage.runs import find_run
@@ -22,7 +22,7 @@ def gather(recipe: Recipe) -> object:
     return deduplicate(recipe.deduplicate, collect(recipe.collect))
 
 
-GATHER = Pipeline("gather", gather, STAGES[:2])
+GATHER = Pipeline("gather", gather, BUILD.stages[:2])
 
 
 def test_a_run_walks_the_pipeline_that_it_is_given(home: Path) -> None:

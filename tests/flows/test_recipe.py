@@ -8,7 +8,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.recipe import Recipe, load_recipe, shipped
+from flows.build import Recipe
+from flows.recipe import load_recipe, shipped
 from storage.errors import ConfigError
 from tasks.engine.config import StageConfig
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.build import BUILD
 from flows.mlflow.listener import figures, origin_tags, settings
 from flows.recipe import load_recipe
 from storage.store.artifacts import Artifact, Part
@@ -30,7 +31,10 @@ def test_benchmarks_are_figures_of_the_run_under_names_that_mlflow_takes(tmp_pat
     (tmp_path / "scores.json").write_text(json.dumps(lines))
     scores = Artifact("evaluate", "d", {"scores": Part("scores", "d", tmp_path, ())})
     result = StageResult("evaluate", "reused", (), artifact=scores)
-    assert figures(RUN, [result]) == {"arc_easy/acc/tuned": 0.25, "seconds": 2.5}
+    assert figures(RUN, [result], {stage.name: stage.about for stage in BUILD.stages}) == {
+        "arc_easy/acc/tuned": 0.25,
+        "seconds": 2.5,
+    }
 
 
 def test_the_commit_is_that_of_the_checkout_itself(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from flows.report.run_data import RunView
 from flows.report.scores import Score, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
-from flows.wording import duration, figure
 from storage.runs import find_run
 from storage.store.local import Store
+from tasks.wording import duration, figure
 
 Smoke = tuple[Path, dict[str, Any]]
 HOSTILE = "<script>alert('it ran')</script><img src=x onerror=alert(1)>"
@@ -286,7 +286,7 @@ def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
     assert "Time and cost" not in render(view)
     recipe = {**view.recipe, "execution": {**view.recipe["execution"], "price_per_hour": 3600.0}}
     page = Checked(render(RunView(view.store, {**view.run, "recipe": recipe})))
-    assert f"{view.run['seconds']:.2f} at a price of 3600 an hour" in page.text
+    assert f"{view.run['seconds']:.2f} at a price of 3,600 an hour" in page.text
 
 
 def test_a_url_in_the_recipe_shows_no_password(smoke: Smoke) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from support import Command
 
+from flows.build import Recipe
 from flows.pipeline import Pipeline
-from flows.recipe import Recipe, load_recipe
+from flows.recipe import load_recipe
 from flows.run import execute
 from storage.errors import DataError
 from storage.runs import runs

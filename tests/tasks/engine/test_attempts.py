@@ -19,7 +19,7 @@ from storage.canonical import digest_file
 from storage.errors import ConfigError, DataError, LlmillError, TimeLimitError
 from storage.store.artifacts import StoredFile
 from storage.store.local import Store
-from tasks.engine.attempts import MAX_WAIT_SECONDS, LimitsByStage, Retry, StageLimits, draw_waits, time_limit
+from tasks.engine.attempts import MAX_WAIT_SECONDS, Retry, StageLimits, draw_waits, time_limit
 from tasks.engine.builder import Builder
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
@@ -151,8 +151,10 @@ def test_no_limit_enters_a_key(home: Path, server: tuple[str, list[int]]) -> Non
 
 def test_every_stage_of_the_flow_can_have_limits_of_its_own() -> None:
     from flows.plan import STAGE_NAMES
+    from flows.recipe import load_recipe
 
-    assert tuple(LimitsByStage.model_fields) == STAGE_NAMES
+    recipe = load_recipe("smoke", [f"execution.stages.{name}.retries=7" for name in STAGE_NAMES])
+    assert {recipe.execution.limits(name).retries for name in STAGE_NAMES} == {7}
 
 
 @given(st.integers(0, 20), st.floats(0, 3600))
@@ -216,7 +218,7 @@ def hanging(config: ShardsConfig, *, context: Context) -> Summary:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_stage_that_runs_out_of_time_ends_with_its_workers_and_goes_on_later(home: Path, workers: int) -> None:
-    limits = LimitsByStage(tokenize=StageLimits(timeout_minutes=(5 if workers > 1 else 1) * SECOND))
+    limits = {"tokenize": StageLimits(timeout_minutes=(5 if workers > 1 else 1) * SECOND)}
     children = set(multiprocessing.active_children())
     with (
         Builder(Store(home), Execution(workers=workers, retries=3, stages=limits)) as builder,

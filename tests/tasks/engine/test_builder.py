@@ -382,7 +382,8 @@ SLOW_STAGE = """
     from storage.store.local import Store
     from tasks.engine.config import StageConfig
     from tasks.engine.context import Execution
-    from tasks.engine.builder import Builder, Listener
+    from tasks.engine.builder import Builder
+    from tasks.engine.listener import Listener
     from tasks.engine.stage import engine_in_force, stage
 
     class Told(Listener):

@@ -117,7 +117,7 @@ def test_an_edit_after_the_import_and_before_the_build_is_refused(tmp_path: Path
 
 
 PLAN_AFTER_AN_EDIT = """
-    from tasks.engine.builder import Options, Planner
+    from tasks.engine.planner import Options, Planner
     Path("helpers.py").write_text(Path("helpers.py").read_text().replace("2", "7"))
     planner = Planner(Store(Path(sys.argv[1])), Options())
     with engine_in_force(planner):

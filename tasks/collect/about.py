@@ -1,0 +1,37 @@
+"""What the stage collect says about itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage.lookup import place_of
+from tasks.collect.discover import passed_over
+from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
+from tasks.wording import clipped
+
+
+def _files_passed_over(recipe: Any, will: str) -> list[str]:
+    return passed_over(recipe.collect)
+
+
+def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    documents = run.part(stage, DOCUMENTS)
+    place = place_of(documents, document["id"]) if documents else None
+    return {"verdict": "collected", "shard": place.shard, "row": place.row} if place else None
+
+
+def _words(step: Step) -> list[str]:
+    if step["verdict"] == "quarantined":
+        return [f"{step['file']}, line {step['line']}: {step['reason']}", clipped(step["excerpt"], 54)]
+    return [f"shard {step['shard']}, row {step['row']}"]
+
+
+COLLECT = About(
+    title="Collect",
+    work=None,
+    told_apart_by=("files", "docstrings", "synthetic"),
+    look=_files_passed_over,
+    data=(DOCUMENTS,),
+    reads_sources=True,
+    explain=_explain,
+    words=_words,
+)

@@ -1,0 +1,54 @@
+"""What the stage filter says about itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage.lookup import rows_where
+from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step
+from tasks.filter.rules import RULES, threshold
+from tasks.filter.signals import EDITS
+from tasks.wording import figure
+
+
+def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    """Every rule that is in force with the document's value, in the order in which they judge."""
+    signals, ledger = run.part(stage, "signals"), run.part(stage, LEDGER)
+    if signals is None or ledger is None:
+        return None
+    measured = rows_where(signals, "id", document["id"])[0]
+    config = run.config(stage)
+    rules = []
+    for rule in RULES:
+        side, _, signal = rule.partition("_")
+        value = measured[signal]
+        if config.get(rule) is None or value is None:  # null: the rule does not judge this document
+            continue
+        limit = threshold(rule, config[rule], measured["language"])
+        passed = value >= limit if side == "min" else value <= limit
+        rules.append({"rule": rule, "value": value, "threshold": limit, "passed": passed})
+    step: Step = {"verdict": "kept", "rules": rules}
+    step["edits"] = {name: measured[name] for name in EDITS if measured[name]}
+    step["language"] = measured["language"]
+    dropped = rows_where(ledger, "id", document["id"])
+    if dropped:
+        step |= {"verdict": "dropped", "reason": dropped[0]["rule"]}
+        step |= {name: dropped[0][name] for name in ("value", "threshold")}
+    return step
+
+
+def _words(step: Step) -> list[str]:
+    edits = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in step["edits"].items())
+    passed = sum(rule["passed"] for rule in step["rules"])
+    first = f"{passed} of {len(step['rules'])} rules passed" + (f"; {edits}" if edits else "; nothing edited")
+    if step["verdict"] == "dropped":
+        first = f"by {step['reason']}: {figure(step['value'])}, threshold {figure(step['threshold'])}"
+    lines = [first, f"  {'rule':<34}{'value':>8}{'threshold':>10}"[:55]]
+    for rule in step["rules"]:
+        mark = " " if rule["passed"] else "x"
+        lines.append(f"{mark} {rule['rule']:<34}{figure(rule['value']):>8}{figure(rule['threshold']):>9}")
+    return lines
+
+
+FILTER = About(
+    title="Filter", data=(DOCUMENTS, "pairs"), headline={"documents": "kept"}, explain=_explain, words=_words
+)

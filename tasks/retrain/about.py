@@ -1,0 +1,5 @@
+"""What the stage verdict says about itself."""
+
+from tasks.engine.about import About, not_about_documents
+
+VERDICT = About(title="Verdict", work=None, explain=not_about_documents)

@@ -1,0 +1,45 @@
+"""What the stages tokenizer and tokenize say about themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage.documents import TRAIN
+from storage.lookup import place_of
+from storage.tokens import TokenSet
+from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries
+
+
+def _vocabulary(config: Figures, summaries: Summaries) -> dict[str, Any]:
+    return {"vocabulary_size": config["vocabulary_size"]}
+
+
+def _explain_tokenizer(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    if run.part(stage, "tokenizer") is None:
+        return None
+    if document["split"] != TRAIN:
+        return {"verdict": "not read"}
+    return {"verdict": "learned from" if run.config(stage).get("training_bytes") is None else "may be in the sample"}
+
+
+def _explain_tokenize(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    """Where the document's tokens lie: output shard i comes from input shard i, a file a split."""
+    tokens, documents = run.part(stage, "tokens"), run.read(stage, DOCUMENTS)
+    place = place_of(documents, document["id"]) if documents else None
+    if tokens is None or place is None:
+        return None
+    split = document["split"]
+    file = f"{split}-{place.shard:05d}.tokens.npy"
+    names = sorted(name.name for name in tokens.files if name.name.startswith(f"{split}-") and ".tokens." in name.name)
+    shard = TokenSet(tokens.path, split).shards[names.index(file)]
+    start = int(shard.documents[place.number - 1, 0]) if place.number else 0
+    end = int(shard.documents[place.number, 0])
+    found = {"file": file, "document": place.number, "start": start, "end": end, "tokens": end - start}
+    return {"verdict": "tokenized", **found}
+
+
+def _words_of_tokens(step: Step) -> list[str]:
+    return [f"{step['tokens']:,} tokens: {step['file']}", f"from {step['start']:,} to {step['end']:,}"]
+
+
+TOKENIZER = About(title="Tokenizer", follows=_vocabulary, explain=_explain_tokenizer)
+TOKENIZE = About(title="Tokenize", data=("tokens",), explain=_explain_tokenize, words=_words_of_tokens)

@@ -1,0 +1,122 @@
+"""What the stages pretrain and finetune say about themselves. The time of a training grows with tokens (pairs) times
+parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.shape import SIZES
+from storage.documents import TRAIN
+from storage.lookup import tables_of
+from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work
+
+
+def _training_tokens(config: Figures) -> int:
+    size = SIZES[config["size"]]
+    context = config["context_length"] or size.context_length
+    rows = max(1, (config["batch_tokens"] or size.batch_tokens) // context)
+    tokens: int = config["steps"] * rows * context if config["steps"] else config["tokens"] or size.tokens
+    return tokens
+
+
+def _parameters(config: Figures, summaries: Summaries) -> dict[str, Any]:
+    """Numbers of a model's matrices; norms are left out."""
+    size = SIZES[config["size"]]
+
+    def chosen(name: str) -> int:
+        value: int = getattr(size, name) if config[name] is None else config[name]
+        return value
+
+    width, head = chosen("width"), chosen("head_dim")
+    vocabulary = summaries.get("tokenizer", {}).get("vocabulary_size", 0)
+    attention = 2 * width * head * (chosen("heads") + chosen("key_value_heads"))
+    layer = attention + 3 * width * chosen("feed_forward")
+    return {"parameters": chosen("layers") * layer + vocabulary * width * (1 if chosen("tied_embeddings") else 2)}
+
+
+def _pretraining_ahead(build: Upcoming) -> float:
+    return _training_tokens(build.config) * float(_parameters(build.config, build.summaries)["parameters"])
+
+
+def _tokens_done(record: Figures) -> float:
+    summary = record["summary"]
+    return float(summary["tokens"] * summary["parameters"])
+
+
+def _look(recipe: Any, will: str) -> list[str]:
+    """What a training will lack; raises ConfigError where one that will be built cannot be compiled as it must."""
+    if will == "reuse":
+        return []
+    shape = recipe.pretrain.shape(recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
+    tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
+    if will == "build":
+        recipe.pretrain.is_compiled(shape, tokens)
+    notices: list[str] = recipe.pretrain.notices(shape, tokens)
+    return notices
+
+
+def _explain_pretrain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    if run.part(stage, "model") is None:
+        return None
+    if document["split"] != TRAIN:
+        return {"verdict": "held out"}
+    seen, there = run.summary(stage).get("tokens", 0), run.summary("tokenize").get("train_tokens", 0)
+    return {"verdict": "trained on", "passes": round(seen / there, 2) if there else None}
+
+
+def _words_of_passes(step: Step) -> list[str]:
+    return [f"{step['passes']} passes over the training text" if step.get("passes") else ""]
+
+
+PRETRAIN = About(
+    title="Pretrain",
+    work=Work("tokens times parameters", _pretraining_ahead, _tokens_done),
+    follows=_parameters,
+    look=_look,
+    headline={"parameters": "parameters", "tokens": "tokens"},
+    explain=_explain_pretrain,
+    words=_words_of_passes,
+)
+
+
+def _pairs_ahead(build: Upcoming) -> float | None:
+    config = build.config
+    pairs = (config["steps"] or 0) * config["pairs_per_step"]
+    collected = build.summaries.get("collect", {}).get("pairs_train", 0)
+    pairs = pairs or config["epochs"] * collected * _trained_share(config, build.like)
+    return pairs * build.before("model").get("parameters", 0) or None
+
+
+def _trained_share(config: Figures, record: Figures) -> float:
+    """How much of the collected pairs fine-tuning trains on: as in a build that chose them alike; else all."""
+    before, summary = record["identity"]["config"], record["summary"]
+    collected = summary["pairs"] - summary["heldout_pairs"]
+    alike = all(before[name] == config[name] for name in ("pairs", "shared_words"))
+    return summary["training_pairs"] / collected if alike and collected else 1.0
+
+
+def _pairs_done(record: Figures) -> float:
+    summary, config = record["summary"], record["identity"]["config"]
+    return float(summary["steps"] * config["pairs_per_step"] * summary["parameters"])
+
+
+def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
+    """How many pairs of the document's group there are: pairs are split as their group is."""
+    pairs = run.part("collect", "pairs")
+    if run.part(stage, "model") is None or pairs is None:
+        return None
+    groups = (table["group"].to_pylist().count(document["group"]) for table in tables_of(pairs, ["group"]))
+    count = sum(groups)
+    verdict = "trained on" if document["split"] == TRAIN else "held out"
+    return {"verdict": verdict if count else "no pairs", "pairs_of_its_group": count}
+
+
+def _words_of_pairs(step: Step) -> list[str]:
+    return [f"{step['pairs_of_its_group']:,} pairs of its group"]
+
+
+FINETUNE = About(
+    title="Fine-tune",
+    work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
+    explain=_explain_finetune,
+    words=_words_of_pairs,
+)
