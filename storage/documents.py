@@ -64,6 +64,24 @@ class Document:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt, its answer, and where the two come from."""
+
+    id: str
+    group: str
+    split: str
+    prompt: str
+    answer: str
+    source: str
+
+    @classmethod
+    def of(cls, prompt: str, answer: str, group: str, split: str, source: str) -> "Pair":
+        """A pair with the identity that follows from its contents and origin."""
+        identity = document_id(source, group, f"{prompt}\0{answer}")
+        return cls(identity, group, split, prompt, answer, source)
+
+
 def document_id(source: str, group: str, text: str) -> str:
     """Identity from contents and origin, never from a position: 128 bits, hexadecimal."""
     digest = hashlib.sha256()
@@ -165,6 +183,16 @@ def read_documents(path: Path) -> Iterator[Document]:
     """Stream the documents of one shard."""
     for row in read_rows(path):
         yield Document(**{**row, "metadata": json.loads(row["metadata"])})
+
+
+def read_pairs(path: Path) -> Iterator[Pair]:
+    """Stream the pairs of one file."""
+    return (Pair(**row) for row in read_rows(path, PAIRS_SCHEMA.names))
+
+
+def pair_row(pair: Pair) -> dict[str, Any]:
+    """A pair as a row of `PAIRS_SCHEMA`."""
+    return {name: getattr(pair, name) for name in PAIRS_SCHEMA.names}
 
 
 def document_row(document: Document) -> dict[str, Any]:

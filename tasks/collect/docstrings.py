@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
-from storage.documents import HELDOUT, TRAIN, Document, document_id
+from storage.documents import HELDOUT, TRAIN, Document, Pair, document_id
 from storage.fingerprint import many_small_objects
 from tasks.collect.config import STANDARD_LIBRARY
-from tasks.collect.output import JobOutput, Pair, Splits
+from tasks.collect.output import JobOutput, Splits
 from tasks.collect.prose import first_sentence, plain_paragraphs, prose, reads_like_prose
 from tasks.collect.records import BadRecord
 from tasks.collect.signatures import signature_prompt
@@ -84,7 +84,7 @@ def _read_module(
                 seen.add(text)
                 kept.append(text)
         if prompt and (answer := first_sentence(plain)) and _answers(answer):
-            output.pair(Pair(prompt, answer, group, split, SOURCE))
+            output.pair(Pair.of(prompt, answer, group, split, SOURCE))
     if not kept:
         output.counts["dropped"] += 1
         return

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import Field
 
-from storage.documents import Document, document_id
+from storage.documents import Document, Pair, document_id
 from tasks.collect.conversations import Refused
 from tasks.collect.discover import TEXT_FORMATS, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
-from tasks.collect.output import JobOutput, Pair, Splits, number_or_text
+from tasks.collect.output import JobOutput, Splits, number_or_text
 from tasks.collect.readers import Reading, field_of, read_records
 from tasks.collect.records import BadRecord, Record, excerpt
 from tasks.collect.text_parts import marks_in
@@ -180,7 +180,7 @@ def _pair(job: ReadJob, record: Record, output: JobOutput) -> Pair | BadRecord |
             return _without_field(record, job.group_field)
     else:
         group = f"{job.source}#{hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
-    return Pair(prompt, answer, group, job.splits.of(group), job.source)
+    return Pair.of(prompt, answer, group, job.splits.of(group), job.source)
 
 
 def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:

@@ -8,7 +8,6 @@ quarantine.parquet            QUARANTINE_SCHEMA: file, line, reason and beginnin
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,10 +20,11 @@ from storage.documents import (
     SCHEMA,
     TRAIN,
     Document,
+    Pair,
     RowWriter,
     copy_id,
-    document_id,
     document_row,
+    pair_row,
     split_of,
 )
 from tasks.collect.records import BadRecord
@@ -54,28 +54,6 @@ class Splits(StageConfig):
     def of(self, group: str, file: str = "") -> str:
         """`train` or `heldout`; `file` is the name of the file that a record without a group stands in."""
         return HELDOUT if file in self.heldout_groups else split_of(group, self.heldout_fraction, self.heldout_groups)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A prompt and its answer."""
-
-    prompt: str
-    answer: str
-    group: str
-    split: str
-    source: str
-
-    def row(self) -> dict[str, str]:
-        identity = document_id(self.source, self.group, f"{self.prompt}\0{self.answer}")
-        return {
-            "id": identity,
-            "group": self.group,
-            "split": self.split,
-            "prompt": self.prompt,
-            "answer": self.answer,
-            "source": self.source,
-        }
 
 
 class JobOutput:
@@ -124,7 +102,7 @@ class JobOutput:
 
     def pair(self, pair: Pair) -> None:
         """Keep a pair."""
-        self._pairs.add(pair.row())
+        self._pairs.add(pair_row(pair))
         self.counts["pairs"] += 1
 
     def empty(self) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from storage.documents import Document, document_id
-from tasks.collect.output import JobOutput, Pair, Splits
+from storage.documents import Document, Pair, document_id
+from tasks.collect.output import JobOutput, Splits
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
@@ -99,7 +99,7 @@ def make_synthetic(job: SyntheticJob, inputs: dict[str, Path], out: Path) -> Sum
             output.document(Document(identity, text, SOURCE, group, split, title=f"{number:06d}", lang="en"))
             if facts["name"] in text:
                 for question, answer in _QUESTIONS:
-                    output.pair(Pair(question.format(**facts), answer.format(**facts), group, split, SOURCE))
+                    output.pair(Pair.of(question.format(**facts), answer.format(**facts), group, split, SOURCE))
     return output.summary()
 
 

@@ -1,4 +1,4 @@
-"""Which documents are measured: a sample fixed by their identities, whatever the shards they lie in.
+"""Which documents and pairs are measured: a sample fixed by their identities, whatever the shards they lie in.
 
 Documents are ordered by a hash of the seed and their id; a sample is the first of them up to a budget in bytes. So
 a corpus that grows keeps most of its sample, and no order of files decides a score. One pass reads lengths, a second
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.documents import HELDOUT, TRAIN
+from storage.documents import HELDOUT, TRAIN, Pair, read_pairs
 from storage.errors import DataError
 
 WHOLE_BYTES = 10_000  # documents up to this length are always read whole
@@ -128,6 +128,13 @@ def with_identified_languages(documents: list[Sampled], signals: Path) -> list[S
         replace(document, language=identified.get(document.id) or UNKNOWN) if document.language == UNKNOWN else document
         for document in documents
     ]
+
+
+def heldout_pairs(folder: Path, most: int, seed: int) -> list[Pair]:
+    """At most `most` held-out pairs, in an order given by their identities."""
+    pairs = (pair for path in sorted(folder.glob("*.parquet")) for pair in read_pairs(path))
+    heldout = [pair for pair in pairs if pair.split == HELDOUT]
+    return sorted(heldout, key=lambda pair: (rank(seed, pair.id), pair.id))[:most]
 
 
 def _primary(language: str) -> str:

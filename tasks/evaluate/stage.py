@@ -10,7 +10,7 @@ some 7,000 short requests a model.
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,11 +20,18 @@ from storage.documents import HELDOUT, TRAIN
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
+from tasks.answer.pair_ids import questions
 from tasks.engine.context import Context, Summary
 from tasks.engine.decide import UNICODE
 from tasks.engine.stage import stage
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.documents import check_heldout, index_documents, read_sample, with_identified_languages
+from tasks.evaluate.documents import (
+    check_heldout,
+    heldout_pairs,
+    index_documents,
+    read_sample,
+    with_identified_languages,
+)
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.loading import load_benchmarks
 from tasks.evaluate.lm_eval.task_files import observe_benchmarks
@@ -37,10 +44,8 @@ from tasks.evaluate.measures.memorisation import (
     span_measures,
 )
 from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
-from tasks.evaluate.measures.pairs import as_questions, heldout_pairs
 from tasks.evaluate.measures.text_and_answers import (
     LEAST_ITEMS,
-    Question,
     answer_measures,
     benchmark_measures,
     frequent_last_word,
@@ -103,7 +108,6 @@ def evaluate(
     context: Context,
 ) -> Summary:
     """Measure both models and write the scores."""
-    from tasks.answer.chat_form import prompt_ids
     from tasks.tokenize.tokenizer import load_tokenizer, token_ids
 
     check_heldout(clean["documents"].path)
@@ -129,7 +133,7 @@ def evaluate(
     stride = context_length // 2 if config.stride is None else config.stride
     if stride > context_length:
         raise ConfigError(f"evaluate.stride: {stride} is more than the models' context of {context_length} tokens")
-    questions = as_questions(pairs, lambda prompt: prompt_ids(encoder, prompt), encode, context_length)
+    asked_pairs = [one for one in questions(encoder, pairs, context_length) if one.other_prompt != one.prompt]
     cloze = [
         item for item in cloze_items(documents, config.items, config.seed) if len(encode(item.target)) < context_length
     ]
@@ -157,7 +161,7 @@ def evaluate(
                 model_scorers(folder, stride, config, device, meter.within, chat=name == "tuned")
             )
 
-        def ask(question: Question) -> dict[str, Any]:
+        def ask(question: Callable[[Scorers], Any]) -> dict[str, Any]:
             return {name: meter.counted(question, scorer) for name, scorer in scorers.items()}
 
         def predict(ids: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -168,8 +172,8 @@ def evaluate(
             return {name: meter.counted(confidences, scorers[name]) for name in MODELS}
 
         measures = heldout_measures(ask, scored, scored_ids, stride)
-        if len(questions) >= LEAST_ITEMS:
-            measures += answer_measures(ask, questions)
+        if len(asked_pairs) >= LEAST_ITEMS:
+            measures += answer_measures(ask, asked_pairs)
         word = frequent_last_word(training_texts)
         measures += benchmark_measures(ask, cloze, choice, word, encode, context.work / "lm-eval")
         measures += span_measures(ask, known_spans, other_spans, encoder.decode, planted.epochs)
@@ -182,7 +186,7 @@ def evaluate(
     lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
     lines += whole
     found = {
-        "answers": len(questions),
+        "answers": len(asked_pairs),
         "cloze": len(cloze),
         "choice": len(choice),
         "memorisation": min(len(known_spans), len(other_spans)),
@@ -206,7 +210,7 @@ class Meter:
     def __init__(self, context: Context, total: int) -> None:
         self._context, self._total, self._done = context, total, 0
 
-    def counted(self, question: Question, scorers: Scorers) -> Any:
+    def counted(self, question: Callable[[Scorers], Any], scorers: Scorers) -> Any:
         """The scorer's answer to a question, which counts as one measurement."""
         answer = question(scorers)
         self._done += 1

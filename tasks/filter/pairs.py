@@ -6,10 +6,11 @@ The rules that drop documents are no rules for pairs: an answer of two words is 
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from storage.documents import PAIRS_SCHEMA, RowWriter, read_rows
+from storage.documents import PAIRS_SCHEMA, RowWriter, pair_row, read_pairs
 from storage.store.artifacts import Part
 from tasks.engine.context import Context, Job, Summary
 from tasks.filter.redact import redact
@@ -38,14 +39,15 @@ def redact_pair_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out
     kinds, regions = tuple(config["redact"]), tuple(config["phone_regions"])
     counts: Counter[str] = Counter()
     with RowWriter(out / FILE, PAIRS_SCHEMA) as writer:
-        for row in read_rows(inputs["pairs"]):
-            for field in ("prompt", "answer"):
-                text, found = redact(row[field], kinds, regions)
+        for pair in read_pairs(inputs["pairs"]):
+            (prompt, in_prompt), (answer, in_answer) = (
+                redact(text, kinds, regions) for text in (pair.prompt, pair.answer)
+            )
+            for found in (in_prompt, in_answer):
                 counts.update({f"pairs_{kind}s_redacted": count for kind, count in found.items()})
-                if text != row[field]:
-                    row = {**row, field: text, "changed": True}
-            counts["pairs_redacted"] += row.pop("changed", False)
-            writer.add(row)
+            redacted = replace(pair, prompt=prompt, answer=answer)
+            counts["pairs_redacted"] += redacted != pair
+            writer.add(pair_row(redacted))
     if not counts["pairs_redacted"]:
         (out / FILE).unlink()
     return dict(counts)

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from model.shape import Shape
 from storage.canonical import digest_of
+from storage.documents import Pair
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
@@ -31,11 +32,10 @@ from tasks.train.pairs import (
     UNRELATED,
     Chosen,
     Origin,
-    Pair,
     choose_pairs,
     encode_training,
     heldout_sets,
-    read_pairs,
+    pairs_of,
 )
 from tasks.train.pretrain import TrainerConfig, observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
@@ -88,7 +88,7 @@ def finetune(
 
     shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
-    pairs = read_pairs(config.pairs, clean["pairs"], clean["documents"])
+    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
     learned: list[Pair] = []
@@ -147,7 +147,7 @@ def finetune(
 def check_pairs(config: FinetuneConfig, clean: Artifact, tokenizer: "Tokenizer", context_length: int) -> None:
     """Raise the error that fine-tuning would end with: no pair, or none of a source. Needs no model; encodes only
     until each source has a pair that fits."""
-    pairs = read_pairs(config.pairs, clean["pairs"], clean["documents"])
+    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
     too_long: Counter[str] = Counter()

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from storage.documents import HELDOUT, TRAIN, read_documents, read_rows
+from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
-from tasks.answer.chat_form import answer_form, prompt_form, text_ids
+from tasks.answer.chat_form import answer_form, prompt_ids
+from tasks.answer.pair_ids import fits, pair_ids, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally
-from tasks.tokenize.tokenizer import END_OF_TEXT
 from tasks.words import is_unspaced, length_in_words, letters, sentences, words
 
 if TYPE_CHECKING:
@@ -44,29 +44,17 @@ FIELDS = {  # what loosens each rule, for the sentences about losses
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A prompt, its answer, its source, and the split of its group."""
-
-    id: str
-    split: str
-    prompt: str
-    answer: str
-    source: str
-
-
-def read_pairs(origin: Origin, pairs: Part, documents: Part) -> Iterator[Pair]:
+def pairs_of(origin: Origin, pairs: Part, documents: Part) -> Iterator[Pair]:
     """The pairs that the recipe names, in order of the shards."""
     if origin == "collected":
         for file in pairs.files:
-            for row in read_rows(file.path, ["id", "split", "prompt", "answer", "source"]):
-                yield Pair(**row)
+            yield from read_pairs(file.path)
         return
     for file in documents.files:
         for document in read_documents(file.path):
             made = continuation(document.text)
             if made is not None:
-                yield Pair(document.id, document.split, *made, document.source)
+                yield Pair(document.id, document.group, document.split, *made, document.source)
 
 
 def continuation(text: str) -> tuple[str, str] | None:
@@ -169,7 +157,7 @@ def encode_training(
     while batch := list(islice(rest, PAIRS_AT_ONCE)):
         examples = encode_chat(tokenizer, batch)
         for pair, example in zip(batch, examples, strict=True):
-            if fits(example, context_length):
+            if _fits(example, context_length):
                 yield pair, example
             elif shorten and (shorter := _shortened(tokenizer, pair, example, context_length)) is not None:
                 yield shorter, encode_chat(tokenizer, [shorter])[0]
@@ -186,7 +174,7 @@ def _shortened(tokenizer: "Tokenizer", pair: Pair, example: "Example", context_l
     low, high = 0, len(starts) - 1  # the first `low` starts from the end fit
     while low < high:
         middle = (low + high + 1) // 2
-        tokens = len(prompt_form(text_ids(tokenizer, [pair.prompt[starts[middle] :]])[0]))
+        tokens = len(prompt_ids(tokenizer, pair.prompt[starts[middle] :]))
         low, high = (middle, high) if tokens <= room else (low, middle - 1)
     prompt = pair.prompt[starts[low] :]
     return replace(pair, prompt=prompt) if length_in_words(prompt) >= LEAST_PROMPT_WORDS else None
@@ -196,11 +184,9 @@ def encode_chat(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list["Example"
     """Examples in chat form: the answer and its end are learned."""
     from model.batches import Example
 
-    prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
-    answers = text_ids(tokenizer, [pair.answer for pair in pairs])
     return [
-        Example(prompt_form(prompt), answer_form(answer), len(pair.answer.encode()))
-        for pair, prompt, answer in zip(pairs, prompts, answers, strict=True)
+        Example(ids.prompt, answer_form(ids.answer), len(ids.pair.answer.encode()))
+        for ids in pair_ids(tokenizer, pairs)
     ]
 
 
@@ -208,7 +194,7 @@ def heldout_sets(
     tokenizer: "Tokenizer", pairs: Sequence[Pair], context_length: int, *, shorten: bool = False
 ) -> dict[str, list["Example"]]:
     """The three sets that are scored, over the same answers: `heldout` in chat form, `other_prompt` the same with
-    the prompt of the next pair in the sample, `plain` as text with a line break, the form that a base model knows.
+    another pair's prompt (its own where there is no other), `plain` as text, the form that a base model knows.
 
     Only the answer's text is scored, not the mark that ends it: a base model has never seen that.
     """
@@ -216,32 +202,14 @@ def heldout_sets(
 
     if shorten:
         pairs = [pair for pair, _ in encode_training(tokenizer, pairs, context_length, shorten=True)]
-    prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
-    answers = text_ids(tokenizer, [pair.answer for pair in pairs])
-    line_break = text_ids(tokenizer, ["\n"])[0]
     sets: dict[str, list[Example]] = {"heldout": [], "other_prompt": [], "plain": []}
-    for index, (pair, answer) in enumerate(zip(pairs, answers, strict=True)):
-        other = _next_different(prompts, index)
-        forms = {
-            "heldout": prompt_form(prompts[index]),
-            "other_prompt": prompt_form(other),
-            "plain": [END_OF_TEXT, *prompts[index], *line_break],
-        }
-        rows = {name: Example(form, answer, len(pair.answer.encode())) for name, form in forms.items()}
-        if answer and all(fits(row, context_length) for row in rows.values()):
-            for name, row in rows.items():
-                sets[name].append(row)
+    for asked in questions(tokenizer, pairs, context_length):
+        size = len(asked.pair.answer.encode())
+        sets["heldout"].append(Example(asked.prompt, asked.answer, size))
+        sets["other_prompt"].append(Example(asked.other_prompt, asked.answer, size))
+        sets["plain"].append(Example(asked.plain_prompt, asked.answer, size))
     return sets
 
 
-def fits(example: "Example", context_length: int) -> bool:
-    """Whether the model sees the whole of an example at once."""
-    return len(example.prompt) + len(example.answer) <= context_length + 1
-
-
-def _next_different(prompts: Sequence[list[int]], index: int) -> list[int]:
-    for step in range(1, len(prompts)):
-        other = prompts[(index + step) % len(prompts)]
-        if other != prompts[index]:
-            return other
-    return prompts[index]
+def _fits(example: "Example", context_length: int) -> bool:
+    return fits(example.prompt, example.answer, context_length)

@@ -10,12 +10,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.answer.pair_ids import Question
 from tasks.evaluate.documents import Sampled
 from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.lm_eval.own_tasks import CHOICE_TASK, CLOZE_TASK, Harness
@@ -31,23 +32,7 @@ LAST_WORD_CHARACTERS = 2_000_000
 WORD_RULE = "by white space; a letter in scripts that have none between words"
 
 Encode = Callable[[str], list[int]]
-Question = Callable[[Scorers], Any]
-Ask = Callable[[Question], dict[str, Any]]  # the answers by scorer
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerPair:
-    """A held-out pair as ids: the chat form up to the answer, the answer, another pair's chat form, and the prompt as
-    plain text with a line break, the form that a base model knows."""
-
-    id: str
-    source: str
-    prompt: str
-    answer: str
-    context: list[int]
-    continuation: list[int]
-    other_context: list[int]
-    plain_context: list[int]
+Ask = Callable[[Callable[[Scorers], Any]], dict[str, Any]]  # the answers by scorer
 
 
 def heldout_measures(
@@ -85,17 +70,17 @@ def heldout_measures(
     return whole + apart
 
 
-def answer_measures(ask: Ask, pairs: Sequence[AnswerPair]) -> list[Measure]:
+def answer_measures(ask: Ask, asked: Sequence[Question]) -> list[Measure]:
     """Bits per byte of answers given their prompt, given another's, and the gap between the two."""
-    own: list[Request] = [(pair.context, pair.continuation) for pair in pairs]
-    other: list[Request] = [(pair.other_context, pair.continuation) for pair in pairs]
-
-    as_text: list[Request] = [(pair.plain_context, pair.continuation) for pair in pairs]
+    own: list[Request] = [(one.prompt, one.answer) for one in asked]
+    other: list[Request] = [(one.other_prompt, one.answer) for one in asked]
+    as_text: list[Request] = [(one.plain_prompt, one.answer) for one in asked]
 
     def bits(requests: list[Request]) -> dict[str, Floats]:
         answers = ask(lambda scorers: scorers.continuations(requests))
         return {who: np.array([-nats / math.log(2) for nats, _ in found]) for who, found in answers.items()}
 
+    pairs = [one.pair for one in asked]
     items = [Item(pair.id, pair.source, pair.prompt, pair.answer) for pair in pairs]
     sizes = np.array([len(pair.answer.encode()) for pair in pairs], np.float64)
     given, control, plain = bits(own), bits(other), bits(as_text)

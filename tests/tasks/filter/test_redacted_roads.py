@@ -15,11 +15,11 @@ from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
 from tasks.engine.stage import engine_in_force
-from tasks.evaluate.measures.pairs import heldout_pairs
+from tasks.evaluate.documents import heldout_pairs
 from tasks.filter import FilterConfig, filter_documents
 from tasks.tokenize.stage import TokenizeConfig, tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, load_tokenizer, train_tokenizer
-from tasks.train.pairs import read_pairs
+from tasks.train.pairs import pairs_of
 
 PLANTED = "@firma.test-mail.de"  # of an address; what stands before it differs from record to record
 ROWS = 60
@@ -76,8 +76,8 @@ def learned(built: dict[str, Artifact], road: str) -> str:
         ]
         return "\n".join(encoder.decode(shard.tokens.tolist()) for shard in shards)
     if road == "evaluate":
-        return "\n".join(f"{row['prompt']} {row['answer']}" for row in heldout_pairs(clean["pairs"].path, ROWS, 0))
-    pairs = read_pairs(road, clean["pairs"], clean["documents"])  # type: ignore[arg-type]
+        return "\n".join(f"{pair.prompt} {pair.answer}" for pair in heldout_pairs(clean["pairs"].path, ROWS, 0))
+    pairs = pairs_of(road, clean["pairs"], clean["documents"])  # type: ignore[arg-type]
     return "\n".join(f"{pair.prompt} {pair.answer}" for pair in pairs)
 
 
