@@ -58,6 +58,14 @@ class Recipe(StageConfig):
         """The config of pretraining that goes on from a champion."""
         return self.retrain.continuing(self.pretrain)
 
+    @property
+    def releasing(self) -> ReleaseConfig:
+        """The config of the release, which is asked in the form that fine-tuning has taught."""
+        collect = self.collect
+        others = collect.pairs or collect.synthetic or self.finetune.pairs != "collected"
+        taught = "docstrings" if collect.docstrings and not others else "chat"
+        return self.release.model_copy(update={"prompt_form": self.release.prompt_form or taught})
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """With a field for each stage's limits, so that a form can draw them."""
@@ -89,7 +97,7 @@ def build(recipe: Recipe) -> Output:
     base = pretrain(recipe.pretrain, tokens)
     tuned = finetune(recipe.finetune, base, tokenizer, clean)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
-    return make_release(recipe.release, tuned, tokenizer, scores, clean)
+    return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
 
 
 BUILD = Pipeline("build", build, stages_called(build))

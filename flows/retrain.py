@@ -43,7 +43,7 @@ def retrain(recipe: Recipe, champion: Champion | None) -> Output:
     elif not is_same(tuned, champion.tuned):  # else the candidate is the champion
         known = champion.base, champion.tuned, champion.tokenizer
         judge(recipe.retrain.gate, scores, evaluate_champion(recipe.evaluate, *known, clean))
-    return make_release(recipe.release, tuned, tokenizer, scores, clean)
+    return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
 
 
 def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from flows.cli.options import add_json_option, between, print_json
 from storage.errors import ConfigError, DataError
 from storage.files import is_utf8
-from tasks.answer.stream import MAX_BEAMS
+from tasks.answer.release import MAX_BEAMS
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from model.transformer import Transformer
+    from tasks.answer.release import ReleaseSettings
     from tasks.answer.stream import Answer, Sampling
 
 EXAMPLE_PROMPT = "def add_edge(graph, source, target)"
 MAX_PROMPT_BYTES = 1 << 20
-SMALL_MODEL = 100_000_000  # parameters; a smaller one gains nothing from threads that meet at each operation
 CHAT_HELP = "/reset forgets the conversation, /exit or Ctrl-D ends, Ctrl-C stops an answer"
 
 # A model may have learned the codes that move a cursor or rename a window: on a terminal they are shown as a mark.
@@ -33,7 +30,7 @@ def add_commands(commands: Any) -> None:
     generate = commands.add_parser("generate", help="ask the newest release")
     generate.add_argument("prompt", metavar="PROMPT", help=f'such as "{EXAMPLE_PROMPT}"; - reads it from stdin')
     _add_release_options(generate)
-    generate.add_argument("--raw", action="store_true", help="continue the text as it is: no chat form")
+    generate.add_argument("--raw", action="store_true", help="continue the text, whatever the model was taught")
     add_json_option(generate)
     generate.set_defaults(command=_generate)
 
@@ -60,16 +57,18 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from tasks.answer.stream import Answer, starting_ids
-    from tasks.collect.signatures import prompt_from_signature
+    from tasks.answer.prompt_form import starting_ids
+    from tasks.answer.release import open_release, release_settings
+    from tasks.answer.stream import Answer
 
     folder = _folder(options)
-    sampling = _sampling(options, folder)
+    settings = release_settings(folder)
+    sampling = _sampling(options, settings)
     prompt = _prompt(options.prompt)
-    model, tokenizer = _load(options, folder)
+    release = open_release(folder, int8=options.int8)
     started = time.perf_counter()
-    ids = starting_ids(tokenizer, prompt if options.raw else prompt_from_signature(prompt), raw=options.raw)
-    answer = Answer(model, tokenizer, ids, sampling)
+    ids = starting_ids(release.tokenizer, prompt, "plain" if options.raw else settings.prompt_form)
+    answer = Answer(release.model, release.tokenizer, ids, sampling)
     if not options.json:
         _show(answer)
         return 0
@@ -90,21 +89,25 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _chat(options: argparse.Namespace) -> int:
     from tasks.answer.chat_form import Conversation, text_ids
+    from tasks.answer.prompt_form import prompt_text
+    from tasks.answer.release import open_release, release_settings
     from tasks.answer.stream import Answer
-    from tasks.collect.signatures import prompt_from_signature
 
     signal.signal(signal.SIGTERM, _end)  # Ctrl-C stops an answer only; SIGTERM still ends
     folder = _folder(options)
-    sampling = _sampling(options, folder)
-    model, tokenizer = _load(options, folder)
-    context_length = model.shape.context_length
-    talk = Conversation(context_length, min(sampling.max_new_tokens, context_length // 2))
+    settings = release_settings(folder)
+    sampling, form = _sampling(options, settings), settings.prompt_form
+    release = open_release(folder, int8=options.int8)
+    context_length = release.context_length
+    talk = Conversation(context_length, min(sampling.max_new_tokens, context_length // 2), plain=form == "plain")
+    if talk.plain:
+        _say("this model was not taught to chat: it goes on with each text that you give")
     for line in _lines():
         if line == "/reset":
             talk.turns.clear()
             _say("the conversation is forgotten")
             continue
-        (prompt,) = text_ids(tokenizer, [prompt_from_signature(line)])
+        (prompt,) = text_ids(release.tokenizer, [prompt_text(line, form)])
         try:
             ids, forgotten = talk.ask(prompt)
         except DataError as error:
@@ -112,7 +115,7 @@ def _chat(options: argparse.Namespace) -> int:
             continue
         if forgotten:
             _say(f"the context of {context_length} tokens is full: forgot the oldest {_turns(forgotten)}")
-        answer = Answer(model, tokenizer, ids, sampling)
+        answer = Answer(release.model, release.tokenizer, ids, sampling)
         try:
             _show(answer)
         except KeyboardInterrupt:
@@ -164,33 +167,21 @@ def _folder(options: argparse.Namespace) -> Path:
     return folder if folder.is_dir() else find_part(open_store(home()), options.release, "release").path
 
 
-def _load(options: argparse.Namespace, folder: Path) -> tuple["Transformer", "Tokenizer"]:
-    from tasks.answer.stream import load_release
-
-    model, tokenizer = load_release(folder, int8=options.int8)
-    if model.shape.parameters < SMALL_MODEL:
-        import torch
-
-        torch.set_num_threads(1)
-    return model, tokenizer
-
-
-def _sampling(options: argparse.Namespace, folder: Path) -> "Sampling":
-    from tasks.answer.stream import Sampling, release_search
+def _sampling(options: argparse.Namespace, settings: "ReleaseSettings") -> "Sampling":
+    from tasks.answer.stream import Sampling
 
     if "" in options.stop:
         raise ConfigError("--stop: an empty text would end every answer before it begins; leave it out")
     if options.temperature and (options.beams or 1) > 1:
         raise ConfigError("--beams looks for the likeliest answer, --temperature draws one: leave one of them out")
-    search = release_search(folder)
     return Sampling(
         options.max_new_tokens,
         options.temperature,
         options.top_p,
         options.seed,
         tuple(map(_utf8, options.stop)),
-        beams=1 if options.temperature else options.beams or search.num_beams,
-        no_repeat=search.no_repeat_in_answer,
+        beams=1 if options.temperature else options.beams or settings.num_beams,
+        no_repeat=settings.no_repeat_in_answer,
     )
 
 

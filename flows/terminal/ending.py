@@ -76,7 +76,7 @@ def _places(data: Mapping[str, Any], results: Sequence[StageResult], report: Pat
     release = next((result for result in results if result.stage == "release" and result.artifact), None)
     if release is not None and release.artifact is not None:
         yield f"{'release':<{NAMES}}{release.artifact['release'].path}"
-        prompt = "delete_user(user_id)" if data["recipe"]["collect"]["docstrings"] else "PROMPT"
+        prompt = "delete_user(user_id)" if release.summary.get("prompt_form") == "docstrings" else "PROMPT"
         yield f'{"try":<{NAMES}}llmill generate "{prompt}"'
     if report is not None:
         yield f"{'report':<{NAMES}}{report}"

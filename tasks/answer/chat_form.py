@@ -19,20 +19,24 @@ CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> list[int]:
     """A prompt up to where the answer begins."""
-    return prompt_form(text_ids(tokenizer, [prompt])[0])
+    return chat_prompt(text_ids(tokenizer, [prompt])[0])
 
 
-def prompt_form(ids: list[int]) -> list[int]:
+def chat_prompt(ids: list[int]) -> list[int]:
     """The ids of a prompt's text between their marks."""
     return [END_OF_TEXT, USER, *ids, ASSISTANT]
 
 
 @dataclass
 class Conversation:
-    """Turns of a chat that fit into a model's context together with an answer of `room` tokens."""
+    """Turns of a chat that fit into a model's context together with an answer of `room` tokens.
+
+    With a `plain` model, which knows no turns, each message is the beginning of a text by itself.
+    """
 
     context_length: int
     room: int
+    plain: bool = False
     turns: list[list[int]] = field(default_factory=list)  # each from <|user|> to <|end|>
 
     def ask(self, prompt: list[int]) -> tuple[list[int], int]:
@@ -40,8 +44,8 @@ class Conversation:
 
         A prompt that fits but leaves less than `room` is taken alone; DataError for one that does not fit.
         """
-        begin, *asked = prompt_form(prompt)
-        most = self.context_length - 1 - len(prompt_form([]))
+        begin, *asked = self._begun(prompt)
+        most = self.context_length - 1 - len(self._begun([]))
         if len(prompt) > most:
             raise DataError(f"this message has {len(prompt)} tokens; the model takes {most} at most: shorten it")
         forgotten = 0
@@ -52,10 +56,14 @@ class Conversation:
 
     def answered(self, prompt: list[int], answer: list[int]) -> None:
         """Keep a turn: the prompt's ids and what was answered."""
-        self.turns.append([*prompt_form(prompt)[1:], *answer_form(answer)])
+        if not self.plain:
+            self.turns.append([*chat_prompt(prompt)[1:], *chat_answer(answer)])
+
+    def _begun(self, prompt: list[int]) -> list[int]:
+        return [END_OF_TEXT, *prompt] if self.plain else chat_prompt(prompt)
 
 
-def answer_form(ids: list[int]) -> list[int]:
+def chat_answer(ids: list[int]) -> list[int]:
     """The ids of an answer's text and the mark that ends it."""
     return [*ids, END]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from storage.documents import Pair
-from tasks.answer.chat_form import prompt_form, text_ids
+from tasks.answer.chat_form import chat_prompt, text_ids
 from tasks.tokenize.tokenizer import END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def pair_ids(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list[PairIds]:
     prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
     answers = text_ids(tokenizer, [pair.answer for pair in pairs])
     return [
-        PairIds(pair, prompt_form(prompt), answer) for pair, prompt, answer in zip(pairs, prompts, answers, strict=True)
+        PairIds(pair, chat_prompt(prompt), answer) for pair, prompt, answer in zip(pairs, prompts, answers, strict=True)
     ]
 
 

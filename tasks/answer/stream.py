@@ -6,24 +6,14 @@ ends the answer and is never shown, not even in part, however tokens cut it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, ValidationError
-
-from model.shape import INT8_WEIGHTS, WEIGHTS
-from storage.canonical import digest_file
-from storage.errors import DataError
-from tasks.tokenize.tokenizer import END, END_OF_TEXT, token_ids
+from tasks.tokenize.tokenizer import END, END_OF_TEXT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from model.transformer import Transformer
-
-SUMS = "SHA256SUMS"
-GENERATION_CONFIG = "generation_config.json"
-MAX_BEAMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,66 +126,3 @@ class StopStrings:
             if any(stop.startswith(self._held[-length:]) for stop in self._stops):
                 return length
         return 0
-
-
-def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "Tokenizer"]:
-    """Model and tokenizer of a release, or of any folder with `config.json`, `tokenizer.json` and weights.
-
-    Raises DataError where a file is missing, damaged (by the folder's SHA256SUMS), or does not fit the others.
-    """
-    if int8 and not (folder / INT8_WEIGHTS).is_file():
-        raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
-    names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: is no release: it has no {', '.join(missing)}")
-    check_sums(folder, names)
-
-    from model.int8 import load_int8
-    from model.transformer import load_model
-    from tasks.tokenize.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer(folder)
-    model = load_int8(folder) if int8 else load_model(folder)
-    if tokenizer.get_vocab_size() > model.shape.vocabulary_size:
-        raise DataError(
-            f"{folder}: its tokenizer has {tokenizer.get_vocab_size():,} tokens, its model "
-            f"{model.shape.vocabulary_size:,}; they do not belong together"
-        )
-    return model, tokenizer
-
-
-class Search(BaseModel):
-    """How a release looks for an answer where nobody says otherwise: two fields of its generation_config.json."""
-
-    num_beams: int = Field(1, ge=1, le=MAX_BEAMS, strict=True)
-    no_repeat_in_answer: int = Field(0, ge=0, strict=True)  # a name of ours: transformers' counts the prompt too
-
-
-def release_search(folder: Path) -> Search:
-    """What generation_config.json says of it; DataError where that makes no sense."""
-    path = folder / GENERATION_CONFIG
-    check_sums(folder, [GENERATION_CONFIG])
-    try:
-        return Search.model_validate_json(path.read_bytes()) if path.is_file() else Search()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{path}: {'.'.join(map(str, first['loc'])) or 'not JSON'}: {first['msg']}") from None
-
-
-def check_sums(folder: Path, names: Sequence[str]) -> None:
-    """Raise DataError if a file is not what the folder's SHA256SUMS says; a folder without one is taken as it is."""
-    path = folder / SUMS
-    if not path.is_file():
-        return
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())}
-    for name in names:
-        if name in sums and digest_file(folder / name) != sums[name]:
-            raise DataError(f"{folder / name}: damaged, or changed since the release was made ({SUMS}); copy it again")
-
-
-def starting_ids(tokenizer: "Tokenizer", prompt: str, *, raw: bool) -> list[int]:
-    """The ids that a model goes on from: the chat form up to the answer, or the beginning of a text."""
-    from tasks.answer.chat_form import prompt_ids
-
-    return [END_OF_TEXT, *token_ids(tokenizer, prompt)] if raw else prompt_ids(tokenizer, prompt)

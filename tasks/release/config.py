@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from tasks.answer.stream import MAX_BEAMS
+from tasks.answer.prompt_form import PromptForm
+from tasks.answer.release import MAX_BEAMS
 from tasks.engine.config import StageConfig
 
 Format = Literal["gguf-f16", "gguf-q8_0", "int8", "onnx"]
@@ -37,6 +38,11 @@ class ReleaseConfig(StageConfig):
     )
     no_repeat: int = Field(
         0, ge=0, le=64, description="Tokens in a row that a searched answer never says twice; 0: it may."
+    )
+    prompt_form: PromptForm | None = Field(
+        None,
+        description="How the model is asked: docstrings (signatures are said in words), chat, or plain (the text goes "
+        "on); empty: docstrings where all pairs are made of docstrings, else chat.",
     )
     formats: Annotated[tuple[Format, ...], AfterValidator(_once_each)] = Field(
         ("gguf-f16", "gguf-q8_0", "int8"),

@@ -1,8 +1,8 @@
 """The release as a model of MLflow: `mlflow.pyfunc.load_model` and `mlflow.transformers.load_model` take the folder.
 
-`MLmodel` says what MLflow's own `save_model` would: the flavors, a signature (text in, text out), and the chat form as
-the template that `predict` puts around a prompt. Weights and config are the release's own files. The tokenizer MLflow
-reads from `components/tokenizer` alone, so that its small files stand there once more.
+`MLmodel` says what MLflow's own `save_model` would: the flavors, a signature (text in, text out), and the form of
+prompts as the template that `predict` puts around one. Weights and config are the release's own files. The tokenizer
+MLflow reads from `components/tokenizer` alone, so that its small files stand there once more.
 
 It tells no time, id or version, as a file by MLflow would: equal inputs give equal bytes. MLflow itself is not asked.
 """
@@ -14,16 +14,18 @@ from typing import Any
 import yaml
 
 from storage.files import clone_or_copy
+from tasks.answer.prompt_form import PromptForm
 from tasks.tokenize.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
 
 MODEL_FILE = "MLmodel"
 TOKENIZER_FOLDER = "components/tokenizer"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-PROMPT_TEMPLATE = f"{SPECIAL_TOKENS[END_OF_TEXT]}{SPECIAL_TOKENS[USER]}{{prompt}}{SPECIAL_TOKENS[ASSISTANT]}"
+PLAIN_PROMPT = f"{SPECIAL_TOKENS[END_OF_TEXT]}{{prompt}}"
+CHAT_PROMPT = f"{SPECIAL_TOKENS[END_OF_TEXT]}{SPECIAL_TOKENS[USER]}{{prompt}}{SPECIAL_TOKENS[ASSISTANT]}"
 TEXT = json.dumps([{"type": "string", "required": True}])  # a column, as MLflow writes its schemas
 
 
-def write_mlmodel(name: str, release: Path) -> None:
+def write_mlmodel(name: str, release: Path, form: PromptForm) -> None:
     """Add what MLflow needs to a release folder that has its config and its tokenizer."""
     target = release / TOKENIZER_FOLDER
     target.mkdir(parents=True)
@@ -32,7 +34,7 @@ def write_mlmodel(name: str, release: Path) -> None:
     config, tokenizer = (json.loads((release / file).read_bytes()) for file in ("config.json", TOKENIZER_FILES[1]))
     document = {
         "flavors": {"python_function": _pyfunc(), "transformers": _transformers(name, config, tokenizer)},
-        "metadata": {"prompt_template": PROMPT_TEMPLATE},
+        "metadata": {"prompt_template": PLAIN_PROMPT if form == "plain" else CHAT_PROMPT},
         "signature": {"inputs": TEXT, "outputs": TEXT, "params": None},
     }
     (release / MODEL_FILE).write_text(yaml.safe_dump(document, sort_keys=True), encoding="utf-8")

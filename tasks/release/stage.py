@@ -6,7 +6,8 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | file | from |
 |---|---|
 | model.safetensors, training.json | the model and how it was trained, the very same files |
-| config.json, generation_config.json | the model's shape, and the ids that start and end a text |
+| config.json | the model's shape |
+| generation_config.json | ids that start and end a text, the search for an answer, the form of prompts |
 | tokenizer.json, tokenizer_config.json, chat_template.jinja | the tokenizer, and the chat form as data |
 | NAME-F16.gguf, NAME-Q8_0.gguf | the same for llama.cpp (gguf.py) |
 | MLmodel, components/tokenizer/ | the same for MLflow, without its weights a second time (mlmodel.py) |
@@ -30,7 +31,8 @@ from storage.errors import DataError
 from storage.files import clone_or_copy
 from storage.store.artifacts import Artifact
 from tasks.answer.chat_form import CHAT_TEMPLATE
-from tasks.answer.stream import GENERATION_CONFIG, SUMS
+from tasks.answer.prompt_form import PromptForm
+from tasks.answer.release import GENERATION_CONFIG, SUMS
 from tasks.engine.context import Context, Summary
 from tasks.engine.decide import UNICODE
 from tasks.engine.stage import stage
@@ -83,7 +85,7 @@ def make_release(
     _write_json(folder / GENERATION_CONFIG, _generation_config(config))
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
     (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
-    write_mlmodel(config.name, folder)
+    write_mlmodel(config.name, folder, _form(config))
     _write_json(folder / "samples.json", samples)
     formats = write_formats(config, folder, shape, clean, context)
     _write_json(folder / "formats.json", formats)
@@ -99,6 +101,7 @@ def make_release(
     size = sum(path.stat().st_size for path in (*written, folder / SUMS))
     return {
         "name": config.name,
+        "prompt_form": _form(config),
         "parameters": shape.parameters,
         "files": len(sums) + 1,
         "bytes": size,
@@ -114,7 +117,8 @@ def _samples(
     """The likeliest answers to the first held-out examples that evaluation has left and that fit into the context."""
     from model.generate import load_model
     from model.parallel import one_thread
-    from tasks.answer.stream import Answer, Sampling, starting_ids
+    from tasks.answer.prompt_form import starting_ids
+    from tasks.answer.stream import Answer, Sampling
     from tasks.tokenize.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
@@ -122,14 +126,19 @@ def _samples(
     sampling = Sampling(config.max_new_tokens, beams=config.beams, no_repeat=config.no_repeat)
     samples: list[dict[str, str]] = []
     for example in json.loads((scores["scores"] / "examples.json").read_bytes()):
-        ids = starting_ids(tokenizer, example["prompt"], raw=example["form"] != "chat")
+        plain = example["form"] != "chat" or _form(config) == "plain"
+        ids = starting_ids(tokenizer, example["prompt"], "plain" if plain else "chat")  # a pair's prompt is in words
         if len(samples) == config.samples or len(ids) >= model.shape.context_length:
             continue
         answer = Answer(model, tokenizer, ids, sampling)
         with one_thread():
-            samples.append({**example, "answer": "".join(answer)})
+            samples.append({**example, "form": "text" if plain else "chat", "answer": "".join(answer)})
         context.progress(len(samples), config.samples, "samples")
     return samples
+
+
+def _form(config: ReleaseConfig) -> PromptForm:
+    return config.prompt_form or "chat"
 
 
 def _special_ids() -> dict[str, Any]:
@@ -139,6 +148,7 @@ def _special_ids() -> dict[str, Any]:
 def _generation_config(config: ReleaseConfig) -> dict[str, Any]:
     """Never drawn by default; an answer ends with `<|end|>`, a text with `<|endoftext|>`."""
     settings = {**_special_ids(), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+    settings["prompt_form"] = _form(config)  # a name of ours, as below
     if config.beams > 1:  # what follows makes transformers search as model.generate.search does
         settings |= {"num_beams": config.beams, "length_penalty": 0.0, "early_stopping": "never"}
         settings |= {"no_repeat_in_answer": config.no_repeat} if config.no_repeat else {}

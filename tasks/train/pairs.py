@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
-from tasks.answer.chat_form import answer_form, prompt_ids
+from tasks.answer.chat_form import chat_answer, prompt_ids
 from tasks.answer.pair_ids import fits, pair_ids, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally
@@ -185,7 +185,7 @@ def encode_chat(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list["Example"
     from model.batches import Example
 
     return [
-        Example(ids.prompt, answer_form(ids.answer), len(ids.pair.answer.encode()))
+        Example(ids.prompt, chat_answer(ids.answer), len(ids.pair.answer.encode()))
         for ids in pair_ids(tokenizer, pairs)
     ]
 

@@ -26,6 +26,24 @@ def test_set_overrides_any_depth_and_is_read_as_yaml() -> None:
     assert recipe.collect.synthetic is not None and recipe.collect.synthetic.documents == 99
 
 
+@pytest.mark.parametrize(
+    ("recipe", "settings", "form"),
+    [
+        ("quick", (), "docstrings"),
+        ("quick", ("collect.files=[{path: texts}]",), "docstrings"),  # texts make no pairs
+        ("quick", ("collect.pairs=[{path: pairs.jsonl}]",), "chat"),
+        ("quick", ("collect.synthetic={}",), "chat"),
+        ("quick", ("finetune.pairs=continuations",), "chat"),
+        ("quick", ("release.prompt_form=plain",), "plain"),
+        ("smoke", (), "chat"),
+        ("books", (), "chat"),
+        ("books", ("release.prompt_form=docstrings",), "docstrings"),
+    ],
+)
+def test_a_release_is_asked_in_the_form_of_the_pairs(recipe: str, settings: tuple[str, ...], form: str) -> None:
+    assert load_recipe(recipe, settings).releasing.prompt_form == form
+
+
 def test_every_field_has_a_description_and_every_number_a_bound() -> None:
     def walk(model: type[StageConfig], path: str) -> None:
         for name, field in model.model_fields.items():

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from support import PATIENCE_SECONDS, llmill_command, unwrapped
 
 from flows.cli.generate import as_typed
+from tasks.tokenize.tokenizer import load_tokenizer
 
 Smoke = tuple[Path, dict[str, Any]]
 QUESTION = "Where is the river?"
@@ -116,6 +118,52 @@ def test_a_chat_in_a_pipe_answers_each_line_and_keeps_within_the_context(
     assert "the conversation is forgotten" in unwrapped(heard.stderr)
     assert "the context of 64 tokens is full: forgot the oldest" in unwrapped(heard.stderr)
     assert "this message has" in unwrapped(heard.stderr) and "shorten it" in unwrapped(heard.stderr)
+
+
+@pytest.fixture(scope="module")
+def asked_as(released: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None], Path]:
+    """The release with another form of prompts in its settings, or with none."""
+    _, folder = released
+    root = tmp_path_factory.mktemp("forms")
+
+    def change(form: str | None) -> Path:
+        copy = root / str(form)
+        shutil.copytree(folder, copy)
+        path = copy / "generation_config.json"
+        settings = json.loads(path.read_bytes())
+        assert settings.pop("prompt_form") == "chat", "the pairs of smoke are no signatures"
+        for changed in (path, copy / "SHA256SUMS"):
+            changed.chmod(0o644)
+        path.write_text(json.dumps(settings | ({"prompt_form": form} if form else {})))
+        (copy / "SHA256SUMS").unlink()
+        return copy
+
+    return change
+
+
+def test_a_prompt_is_put_in_the_form_of_the_release(
+    released: tuple[Path, Path], asked_as: Callable[[str | None], Path]
+) -> None:
+    tokenizer = load_tokenizer(released[1])
+    typed, words = (len(tokenizer.encode(text).ids) for text in ("Paris(France)", "class paris ( france )"))
+    assert typed != words
+
+    def tokens(folder: Path, *options: str) -> int:
+        done = speak(released[0], "generate", "Paris(France)", "--json", "--release", str(folder), *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["prompt_tokens"]
+
+    plain, docstrings, old = asked_as("plain"), asked_as("docstrings"), asked_as(None)
+    assert tokens(released[1]) == typed + 3
+    assert tokens(docstrings) == words + 3
+    assert tokens(plain) == tokens(docstrings, "--raw") == typed + 1
+    assert tokens(old) == typed + 3, "it has a chat template"
+    (old / "chat_template.jinja").unlink()
+    assert tokens(old) == typed + 1
+
+    chat = speak(released[0], "chat", "--release", str(plain), stdin="The old\nThe old\n")
+    first, second = chat.stdout.splitlines()
+    assert first == second and "was not taught to chat" in unwrapped(chat.stderr), "no turn comes before another"
 
 
 class Terminal:

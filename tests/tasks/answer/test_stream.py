@@ -14,7 +14,9 @@ from tiny_model import write_model, write_tokenizer
 import model.generate
 from model.parallel import one_thread
 from storage.errors import DataError
-from tasks.answer.stream import Answer, Sampling, Search, StopStrings, load_release, release_search, starting_ids
+from tasks.answer.prompt_form import starting_ids
+from tasks.answer.release import ReleaseSettings, load_release, release_settings
+from tasks.answer.stream import Answer, Sampling, StopStrings
 from tasks.tokenize.tokenizer import load_tokenizer
 
 
@@ -36,7 +38,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answer(release: Path, *, raw: bool = False, **settings: object) -> Answer:
     chosen = {"max_new_tokens": 12, "temperature": 1.0, "top_p": 0.9, "seed": 5} | settings
     model, tokenizer = load_release(release)
-    ids = starting_ids(tokenizer, "The quiet castle", raw=raw)
+    ids = starting_ids(tokenizer, "The quiet castle", "plain" if raw else "chat")
     return Answer(model, tokenizer, ids, Sampling(**chosen))  # type: ignore[arg-type]
 
 
@@ -53,8 +55,8 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(release: Pat
 def test_raw_goes_on_from_the_text_and_chat_from_the_form(release: Path) -> None:
     tokenizer = load_tokenizer(release)
     text = tokenizer.encode("The quiet castle").ids
-    assert starting_ids(tokenizer, "The quiet castle", raw=True) == [0, *text]
-    assert starting_ids(tokenizer, "The quiet castle", raw=False) == [0, 1, *text, 2]
+    assert starting_ids(tokenizer, "The quiet castle", "plain") == [0, *text]
+    assert starting_ids(tokenizer, "The quiet castle", "chat") == [0, 1, *text, 2]
     assert made(release, raw=True, temperature=0.0) != made(release, raw=False, temperature=0.0)
 
 
@@ -110,30 +112,55 @@ def test_beams_find_an_answer_that_is_no_less_likely(release: Path) -> None:
     greedy, searched = (answer(release, temperature=0.0, beams=beams) for beams in (1, 8))
     text = "".join(searched)
     assert text == tokenizer.decode(searched.tokens) and "".join(greedy) != text and searched.finish == "length"
-    ids = starting_ids(tokenizer, "The quiet castle", raw=False)
+    ids = starting_ids(tokenizer, "The quiet castle", "chat")
     scores = [nats for nats, _ in score_continuations(model, [(ids, greedy.tokens), (ids, searched.tokens)])]
     assert scores[1] > scores[0]
 
 
 def test_a_release_says_how_it_looks_for_answers(tmp_path: Path) -> None:
     path = tmp_path / "generation_config.json"
-    assert release_search(tmp_path) == Search()
+    assert release_settings(tmp_path) == ReleaseSettings()
     for text, found in (
-        ('{"do_sample": false}', Search()),
-        ('{"num_beams": 6, "no_repeat_in_answer": 2}', Search(num_beams=6, no_repeat_in_answer=2)),
+        ('{"do_sample": false}', ReleaseSettings()),
+        ('{"num_beams": 6, "no_repeat_in_answer": 2}', ReleaseSettings(num_beams=6, no_repeat_in_answer=2)),
     ):
         path.write_text(text)
-        assert release_search(tmp_path) == found
+        assert release_settings(tmp_path) == found
     for text, complaint in (
         ("[]", "not JSON"),
         ("no JSON", "not JSON"),
         ('{"num_beams": 0}', "num_beams: .* greater than or equal to 1"),
         ('{"num_beams": "6"}', "num_beams: .* integer"),
         ('{"num_beams": 1000}', "num_beams: .* less than or equal to 64"),
+        ('{"prompt_form": "signatures"}', "prompt_form: .* 'docstrings', 'chat' or 'plain'"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=rf"generation_config\.json: {complaint}"):
-            release_search(tmp_path)
+            release_settings(tmp_path)
+
+
+def test_a_folder_that_names_no_form_is_asked_as_it_was_taught(tmp_path: Path) -> None:
+    """In chat form where it has a template, wherever that stands; else as a text that goes on."""
+    assert release_settings(tmp_path).prompt_form == "plain"
+    (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
+    assert release_settings(tmp_path).prompt_form == "plain"
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    assert release_settings(tmp_path).prompt_form == "chat"
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "chat_template.jinja").touch()
+    (tmp_path / "generation_config.json").write_text('{"num_beams": 2}')
+    assert release_settings(tmp_path) == ReleaseSettings(num_beams=2, prompt_form="chat")
+    (tmp_path / "generation_config.json").write_text('{"prompt_form": "docstrings"}')
+    assert release_settings(tmp_path).prompt_form == "docstrings"
+
+
+def test_signatures_are_said_in_words_to_a_model_of_docstrings_alone(release: Path) -> None:
+    tokenizer = load_tokenizer(release)
+    for typed, words in (("Paris(France)", "class paris ( france )"), ("def f(a): ...", "def f ( a )")):
+        in_words, as_typed = (tokenizer.encode(text).ids for text in (words, typed))
+        assert starting_ids(tokenizer, typed, "docstrings") == [0, 1, *in_words, 2]
+        assert starting_ids(tokenizer, typed, "chat") == [0, 1, *as_typed, 2]
+        assert starting_ids(tokenizer, typed, "plain") == [0, *as_typed]
 
 
 def test_the_models_own_end_is_a_stop(release: Path, tmp_path: Path) -> None:

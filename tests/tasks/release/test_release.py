@@ -11,7 +11,7 @@ import torch
 from tiny_model import VOCABULARY, LocalContext, artifact, write_corpus, write_model, write_tokenizer
 
 from storage.store.artifacts import Artifact
-from tasks.answer.stream import Search, release_search
+from tasks.answer.release import ReleaseSettings, release_settings
 from tasks.release import ReleaseConfig, make_release
 from tasks.release.card import cell, fenced, figure, size
 from tasks.tokenize.tokenizer import load_tokenizer
@@ -142,7 +142,7 @@ def test_transformers_generates_the_samples_of_the_card(tmp_path: Path, beams: i
     _, folder = build(tmp_path, CONFIG.model_copy(update={"beams": beams, "formats": ()}))
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     assert f"beam search over {beams} beams" in (folder / "README.md").read_text() or beams == 1
-    assert release_search(folder).num_beams == beams
+    assert release_settings(folder).num_beams == beams
     samples = json.loads((folder / "samples.json").read_bytes())
     assert [sample["prompt"] for sample in samples] == [example["prompt"] for example in EXAMPLES[1:]]
     chat = [{"role": "user", "content": samples[0]["prompt"]}]
@@ -169,10 +169,24 @@ def test_mlflow_loads_the_folder_and_answers_as_the_card_does(tmp_path: Path, be
     assert weights == ["model.safetensors"], "they stand there once"
 
 
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [(None, "in chat form"), ("docstrings", "signatures in words"), ("plain", "beginning of a text: it goes on")],
+)
+def test_a_release_says_how_it_is_asked(tmp_path: Path, form: Any, told: str) -> None:
+    summary, folder = build(tmp_path, CONFIG.model_copy(update={"prompt_form": form, "formats": ()}))
+    assert release_settings(folder).prompt_form == summary["prompt_form"] == (form or "chat")
+    card = (folder / "README.md").read_text()
+    assert told in card and ("apply_chat_template" in card) == (form != "plain")
+    samples = json.loads((folder / "samples.json").read_bytes())
+    assert [sample["form"] for sample in samples] == (["text"] * 2 if form == "plain" else ["chat", "text"])
+    assert ("<|user|>" in (folder / "MLmodel").read_text()) == (form != "plain")
+
+
 def test_what_an_answer_may_not_repeat_reaches_generate_and_the_card(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"beams": 4, "no_repeat": 2, "formats": ()})
     _, folder = build(tmp_path, config)
-    assert release_search(folder) == Search(num_beams=4, no_repeat_in_answer=2)
+    assert release_settings(folder) == ReleaseSettings(num_beams=4, no_repeat_in_answer=2, prompt_form="chat")
     assert "no 2 tokens in a row twice" in (folder / "README.md").read_text()
     tokenizer = load_tokenizer(folder)
     for sample in json.loads((folder / "samples.json").read_bytes()):

@@ -9,7 +9,7 @@ from tiny_model import LocalContext, artifact, with_pairs, write_corpus, write_m
 from storage.documents import PAIRS_SCHEMA, write_rows
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
-from tasks.answer.chat_form import CHAT_TEMPLATE, answer_form, prompt_form, prompt_ids, text_ids
+from tasks.answer.chat_form import CHAT_TEMPLATE, chat_answer, chat_prompt, prompt_ids, text_ids
 from tasks.tokenize.tokenizer import SPECIAL_TOKENS, load_tokenizer
 from tasks.train.finetune import FinetuneConfig, check_pairs, finetune
 
@@ -141,4 +141,4 @@ def test_the_chat_template_says_what_the_ids_say(tokenizer):
     tokenizer.encode_special_tokens = False
     as_template = [tokenizer.encode(text, add_special_tokens=False).ids for text in (asked, answered)]
     prompt, reply = text_ids(tokenizer, [question["content"], answer["content"]])
-    assert as_template == [prompt_form(prompt), prompt_form(prompt) + answer_form(reply)]
+    assert as_template == [chat_prompt(prompt), chat_prompt(prompt) + chat_answer(reply)]

@@ -1,0 +1,124 @@
+"""A release on disk, as it is asked: its model, its tokenizer, the form of its prompts and how it looks for an answer.
+
+The last two stand in `generation_config.json`. What does not name the form of its prompts (an older release, a model of
+others) is asked in chat form where it has a chat template, else as a text that goes on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, Field, ValidationError
+
+from model.shape import INT8_WEIGHTS, WEIGHTS
+from storage.canonical import digest_file
+from storage.errors import DataError
+from tasks.answer.prompt_form import PromptForm
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from model.transformer import Transformer
+
+SUMS = "SHA256SUMS"
+GENERATION_CONFIG = "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+MAX_BEAMS = 64
+SMALL_MODEL = 100_000_000  # parameters; a smaller one gains nothing from threads that meet at each operation
+
+
+class ReleaseSettings(BaseModel):
+    """How a release is asked where nobody says otherwise: fields of its generation_config.json."""
+
+    num_beams: int = Field(1, ge=1, le=MAX_BEAMS, strict=True)
+    no_repeat_in_answer: int = Field(0, ge=0, strict=True)  # a name of ours: transformers' counts the prompt too
+    prompt_form: PromptForm = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release that is ready to answer."""
+
+    model: "Transformer"
+    tokenizer: "Tokenizer"
+
+    @property
+    def context_length(self) -> int:
+        return self.model.shape.context_length
+
+
+def release_settings(folder: Path) -> ReleaseSettings:
+    """What the folder says of itself; DataError where that makes no sense."""
+    path = folder / GENERATION_CONFIG
+    check_sums(folder, [GENERATION_CONFIG])
+    try:
+        settings = ReleaseSettings.model_validate_json(path.read_bytes()) if path.is_file() else ReleaseSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc'])) or 'not JSON'}: {first['msg']}") from None
+    if "prompt_form" not in settings.model_fields_set and _has_chat_template(folder):
+        return settings.model_copy(update={"prompt_form": "chat"})
+    return settings
+
+
+def open_release(folder: Path, *, int8: bool = False) -> Release:
+    """A release for a program that does nothing else: torch's threads are those that its model gains by."""
+    model, tokenizer = load_release(folder, int8=int8)
+    if model.shape.parameters < SMALL_MODEL:
+        import torch
+
+        torch.set_num_threads(1)
+    return Release(model, tokenizer)
+
+
+def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "Tokenizer"]:
+    """Model and tokenizer of a release, or of any folder with `config.json`, `tokenizer.json` and weights.
+
+    Raises DataError where a file is missing, damaged (by the folder's SHA256SUMS), or does not fit the others.
+    """
+    if int8 and not (folder / INT8_WEIGHTS).is_file():
+        raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
+    names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: is no release: it has no {', '.join(missing)}")
+    check_sums(folder, names)
+
+    from model.int8 import load_int8
+    from model.transformer import load_model
+    from tasks.tokenize.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    model = load_int8(folder) if int8 else load_model(folder)
+    if tokenizer.get_vocab_size() > model.shape.vocabulary_size:
+        raise DataError(
+            f"{folder}: its tokenizer has {tokenizer.get_vocab_size():,} tokens, its model "
+            f"{model.shape.vocabulary_size:,}; they do not belong together"
+        )
+    return model, tokenizer
+
+
+def check_sums(folder: Path, names: Sequence[str]) -> None:
+    """Raise DataError if a file is not what the folder's SHA256SUMS says; a folder without one is taken as it is."""
+    path = folder / SUMS
+    if not path.is_file():
+        return
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text().splitlines())}
+    for name in names:
+        if name in sums and digest_file(folder / name) != sums[name]:
+            raise DataError(f"{folder / name}: damaged, or changed since the release was made ({SUMS}); copy it again")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    """A file of its own, or a field of the tokenizer's settings, where older models have it."""
+    if (folder / CHAT_TEMPLATE_FILE).is_file():
+        return True
+    path = folder / TOKENIZER_CONFIG
+    try:
+        settings = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from None
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
