@@ -10,7 +10,7 @@ from storage.store.refs import Ref, read_refs
 from tasks.wording import when
 
 
-def standing(store: Store) -> dict[str, Any]:
+def champion_state(store: Store) -> dict[str, Any]:
     """The `--json` object, but for MLflow."""
     champion, names = champion_ref(store), read_refs(store)
     found: dict[str, Any] = {name: _described(names[name]) if name in names else None for name in ALIASES}
@@ -22,7 +22,7 @@ def _described(ref: Ref) -> dict[str, Any]:
     return {"release": ref.artifact, **{name: ref.note[name] for name in names}, "artifacts": dict(ref.note["stages"])}
 
 
-def standing_text(found: Mapping[str, Any]) -> str:
+def champion_text(found: Mapping[str, Any]) -> str:
     """Both models, damage, and what MLflow says."""
     if found[CHAMPION] is None:
         lines = ["no champion yet: `llmill retrain` trains the first one, `llmill promote RUN` names one"]

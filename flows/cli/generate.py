@@ -210,7 +210,7 @@ def _decoded(data: bytes, what: str) -> str:
 
 
 def _utf8(argument: str) -> str:
-    """An argument of the command line; ConfigError where it holds bytes that are no UTF-8."""
+    """An argument of the command line; ConfigError where it holds bytes that are not UTF-8."""
     if not is_utf8(argument):
         raise ConfigError("the prompt and --stop must be UTF-8: check the encoding of the terminal or of the caller")
     return argument
@@ -225,7 +225,7 @@ def _show(answer: "Answer | Iterable[str]") -> None:
 
 
 def _say(message: str) -> None:
-    """A word of the program itself: on stderr, so that a pipe holds answers only."""
+    """Print a message of the program itself: on stderr, so that a pipe holds answers only."""
     print(f"({message})", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look inside: `llmill runs`, `report`, `diff`, `inspect`, `cat`, `explain`."""
+"""The commands that show what is inside: `llmill runs`, `report`, `diff`, `inspect`, `cat`, `explain`."""
 
 import argparse
 import json
@@ -36,9 +36,9 @@ def add_commands(commands: Any) -> None:
 
     report = commands.add_parser(
         "report",
-        help="write the HTML report of a run anew and print its path",
+        help="write the HTML report of a run again and print its path",
         description="The report of a run, one HTML file beside its run file that opens offline: plan, documents, "
-        "training, scores with their baselines, samples, time, digests. Every run ends with one; this writes it anew.",
+        "training, scores with their baselines, samples, time, digests. Every run ends with one; this writes it again.",
     )
     report.add_argument(
         "run", nargs="?", default="latest", metavar="RUN", help="a run, as `runs` shows it (default: latest)"
@@ -112,14 +112,14 @@ def _runs(options: argparse.Namespace) -> int:
     open_store(home()).sync_runs()
     known = runs(home())
     for path in damaged_runs(home()):
-        say(f"{path}: not a run file that this llmill can read: passed over", sys.stderr)
+        say(f"{path}: not a run file that this llmill can read: skipped", sys.stderr)
     chosen = chosen_runs(known, options.status, options.recipe, options.limit)
     if options.json:
         print_json(chosen)
     elif chosen:
         say(runs_text(chosen))
     else:
-        print(f"none of {len(known)} runs is so" if known else "no run yet; start one with `llmill run`")
+        print(f"none of {len(known)} runs matches" if known else "no run yet; start one with `llmill run`")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""The command line. Its commands stand in `flows/cli/`, a module a subject.
+"""The command line. Its commands are in `flows/cli/`, one module for each subject.
 
-Exit status: 0 done; 2 an error that the user can mend (a message, no traceback); 1 any other failure;
-130 interrupted, and the next run goes on where this one stopped.
+Exit status: 0 done; 2 an error that the user can fix (a message, no traceback); 1 any other failure;
+130 interrupted, and the next run continues where this one stopped.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = options.command(options)
         sys.stdout.flush()
     except LlmillError as error:
-        _tell(error, options)
+        _print_error(error, options)
         status = error.exit_status
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # one more would end us by a signal
@@ -50,28 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except Exception as error:
-        told = refusal(error, Path(os.environ.get("LLMILL_HOME", ".llmill")))
-        if told is None:
+        refused = refusal(error, Path(os.environ.get("LLMILL_HOME", ".llmill")))
+        if refused is None:
             raise
-        _tell(told, options)
-        status = told.exit_status
+        _print_error(refused, options)
+        status = refused.exit_status
     finally:
         sys.stdout = stdout
     sys.exit(status)
 
 
 class _Output:
-    """Standard output that says what it is when it can't be written: a full disk there is no full home."""
+    """Standard output whose failures name it: a full disk behind a redirect is not a full home."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write; raises OutputError."""
+        """Write a text; raises OutputError where the stream refuses it."""
         return self._checked(lambda: self._stream.write(text))
 
     def flush(self) -> None:
-        """Flush; raises OutputError."""
+        """Hand on what is buffered; raises OutputError where the stream refuses it."""
         self._checked(self._stream.flush)
 
     def _checked(self, act: Callable[[], Any]) -> Any:
@@ -88,7 +88,7 @@ class _Output:
         return getattr(self._stream, name)
 
 
-def _tell(error: LlmillError, options: argparse.Namespace) -> None:
+def _print_error(error: LlmillError, options: argparse.Namespace) -> None:
     """Print a message, with `--json` as an object too; the control characters of a file's name reach no terminal."""
     if getattr(options, "json", False) and not error.reported and not isinstance(error, OutputError):
         print_json({"error": str(error)})

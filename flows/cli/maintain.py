@@ -12,7 +12,7 @@ def add_commands(commands: Any) -> None:
         "verify",
         help="re-hash everything in the store; exit status 1 if damaged",
         description="Read every file of the store and compare its SHA-256. What is damaged is marked, so that the next "
-        "run that needs it rebuilds it. Exit status 1 if something is.",
+        "run that needs it rebuilds it. Exit status 1 if anything is.",
     )
     add_json_option(verify)
     verify.set_defaults(command=_verify)
@@ -23,13 +23,13 @@ def add_commands(commands: Any) -> None:
         description="Delete what nothing reaches. Kept are: all that the last runs have made or reused, the newest "
         "completed run, runs under way and what they may resume, every release, and named references (the champion). "
         "Versions in the home's MLflow whose "
-        "release is gone go too, with their files. Safe beside runs that go on. A shared store (LLMILL_STORE) is left "
+        "release is gone go too, with their files. Safe while runs go on. A shared store (LLMILL_STORE) is left "
         "as it is: only this home is cleared.",
     )
     gc.add_argument(
         "--keep-runs", type=between(0, 1_000_000, int), default=5, metavar="N", help="keep the last N runs (default: 5)"
     )
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes a stage")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go, and how many bytes of each stage")
     add_json_option(gc)
     gc.set_defaults(command=_gc)
 
@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
         "doctor",
         help="is this machine ready? what is set? exit status 1 for a problem",
         description="Is this machine ready: Python, package versions, torch and device, memory, disk, locks, ports; "
-        "and what is set. Each line is ok, a note or a problem with its mend. Asks the network only for a shared "
+        "and what is set. Each line is ok, a note or a problem with its fix. Asks the network only for a shared "
         "store that is set. Exit status 1 for a problem.",
     )
     add_json_option(doctor)

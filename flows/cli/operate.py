@@ -12,7 +12,7 @@ from storage.errors import ConfigError
 
 def add_commands(commands: Any) -> None:
     """Declare the commands of this module."""
-    ui = commands.add_parser("ui", help="serve the Prefect and MLflow pages of this home, and a worker, until Ctrl-C")
+    ui = commands.add_parser("ui", help="serve the Prefect and MLflow UIs of this home, and a worker, until Ctrl-C")
     ui.add_argument("--prefect-port", type=between(1, 65535, int), default=4200, help="default: 4200")
     ui.add_argument("--mlflow-port", type=between(1, 65535, int), default=5000, help="default: 5000")
     ui.add_argument(
@@ -36,11 +36,10 @@ def add_commands(commands: Any) -> None:
 
     deploy = commands.add_parser(
         "deploy",
-        help="set up deployments: the form in Prefect's pages, and the schedule",
+        help="set up deployments: the form in Prefect's UI, and the schedule",
         description="Set up, or renew, the work pool, the deployments of a file and the automation that marks our runs "
         "whose process is gone as Crashed; schedules that the file does not have are removed. RECIPE is what the forms "
-        "begin with, --set their settings; a recipe file is kept in the home under its name. Can be repeated without "
-        "harm.",
+        "begin with, --set their settings; a recipe file is kept in the home under its name. Can be repeated safely.",
     )
     add_recipe(deploy)
     deploy.add_argument("--file", type=Path, metavar="FILE", help="deployments; default: the prefect.yaml that ships")
@@ -49,9 +48,9 @@ def add_commands(commands: Any) -> None:
 
     retry = commands.add_parser(
         "retry",
-        help="go on with a run that did not end well",
+        help="continue a run that did not end well",
         description="Run again what is left of a run: what it has built is reused. A run of a deployment is handed to "
-        "Prefect, and a worker goes on with it; any other goes on here.",
+        "Prefect, and a worker continues it; any other continues here.",
     )
     retry.add_argument("run", metavar="RUN", help="its name, or the digits at its end")
     retry.add_argument("--plain", action="store_true", help="without Prefect and MLflow")

@@ -29,7 +29,7 @@ def say(text: str, file: TextIO | None = None) -> None:
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:
-    """`--json`, which every command has that tells something."""
+    """`--json`, which every command has that prints a result."""
     parser.add_argument("--json", action="store_true", help=what)
 
 
@@ -57,7 +57,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The validated recipe, and what the engine is told beside it."""
+    """The validated recipe, and the engine's options."""
     from flows.recipe import load_recipe
     from tasks.engine.planner import Options
 
@@ -65,14 +65,17 @@ def recipe_and_options(options: argparse.Namespace) -> tuple[Any, Any]:
     return recipe, Options(options.to, frozenset(options.force), frozenset(options.keep))
 
 
+_KINDS = {int: "a whole number", float: "a number"}
+
+
 def between(low: float, high: float, kind: type) -> Any:
-    """An argparse type: a number within bounds."""
+    """An argparse type: a number of this kind from `low` to `high`, both included."""
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {kind.__name__}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_KINDS[kind]}") from None
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
         return value
@@ -88,4 +91,4 @@ def print_json(value: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")

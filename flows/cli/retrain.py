@@ -15,8 +15,8 @@ def add_commands(commands: Any) -> None:
         description="Collect again, reuse what did not change, go on from the champion's weights on new and old text "
         "(or from scratch: retrain.start), evaluate both models on the same items, and promote the new one only if "
         "its bits per byte are better beyond the paired interval and no guard is worse beyond its own. Without a "
-        "champion the model is trained from scratch and becomes it if it is sound. `plan --retrain` shows what would "
-        "be done.",
+        "champion the model is trained from scratch and becomes the champion if it is sound. `plan --retrain` shows "
+        "what would be done.",
     )
     add_recipe_options(retrain)
     retrain.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
         description="The champion and the one before it, why they became it, and whether MLflow's aliases `champion` "
         "and `previous` say the same. Exit status 1 where they disagree or the champion is damaged.",
     )
-    champion.add_argument("--mend", action="store_true", help="set MLflow's aliases to what the store says")
+    champion.add_argument("--fix", action="store_true", help="set MLflow's aliases to what the store says")
     add_json_option(champion)
     champion.set_defaults(command=_champion)
 
@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
     rollback = commands.add_parser(
         "rollback",
         help="make the previous champion the champion again",
-        description="Let the champion and the previous one change places; a second rollback takes the first back.",
+        description="Swap the champion and the previous one; a second rollback takes the first back.",
     )
     add_json_option(rollback)
     rollback.set_defaults(command=_rollback)
@@ -63,17 +63,17 @@ def _retrain(options: argparse.Namespace) -> int:
 
 
 def _champion(options: argparse.Namespace) -> int:
-    from flows.champion.show import standing, standing_text
+    from flows.champion.show import champion_state, champion_text
     from flows.mlflow.champion_aliases import compare_with_mlflow
     from storage.home import home
     from storage.store.shared import open_store
 
     store = open_store(home())
-    found = standing(store) | {"mlflow": compare_with_mlflow(store, mend=options.mend)}
+    found = champion_state(store) | {"mlflow": compare_with_mlflow(store, fix=options.fix)}
     if options.json:
         print_json(found)
     else:
-        say(standing_text(found))
+        say(champion_text(found))
     return 1 if found["damage"] or found["mlflow"]["disagreements"] else 0
 
 
@@ -86,7 +86,7 @@ def _promote(options: argparse.Namespace) -> int:
     with store.unswept():
         release, run = find_release(store, options.release)
         changed = promote(store, release, run=run, by="hand", reasons=["promoted by hand"])
-    return _tell_change(store, changed, options)
+    return _show_change(store, changed, options)
 
 
 def _rollback(options: argparse.Namespace) -> int:
@@ -96,17 +96,17 @@ def _rollback(options: argparse.Namespace) -> int:
 
     store = open_store(home())
     rollback(store)
-    return _tell_change(store, True, options)
+    return _show_change(store, True, options)
 
 
-def _tell_change(store: Any, changed: bool, options: argparse.Namespace) -> int:
+def _show_change(store: Any, changed: bool, options: argparse.Namespace) -> int:
     """What is the champion now; MLflow's aliases follow where MLflow is in use."""
-    from flows.champion.show import standing, standing_text
+    from flows.champion.show import champion_state, champion_text
     from flows.mlflow.champion_aliases import compare_with_mlflow
 
-    found = {"changed": changed, **standing(store), "mlflow": compare_with_mlflow(store, mend=changed)}
+    found = {"changed": changed, **champion_state(store), "mlflow": compare_with_mlflow(store, fix=changed)}
     if options.json:
         print_json(found)
     else:
-        say(standing_text(found) if changed else "it is the champion already\n" + standing_text(found))
+        say(champion_text(found) if changed else "it is the champion already\n" + champion_text(found))
     return 0

@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute: Any = None) -> int:
-    """A run in this process; returns the exit status, and raises what the user can mend.
+    """A run in this process; returns the exit status, and raises what the user can fix.
 
     `execute` carries it out; by default `flows.run.execute`, which builds.
     """

@@ -18,7 +18,7 @@ from storage.store.local import Store
 from storage.store.refs import Ref, read_refs
 from tasks.engine.builder import describe
 
-AGREES, MENDED = "its aliases say the same", "its aliases are set"
+AGREES, SET = "its aliases say the same", "its aliases are set"
 
 
 def wanted_aliases(store: Store) -> dict[str, tuple[str, str]]:
@@ -32,8 +32,10 @@ def wanted_aliases(store: Store) -> dict[str, tuple[str, str]]:
     }
 
 
-def compare_with_mlflow(store: Store, *, mend: bool) -> dict[str, Any]:
-    """`{"disagreements": [...], "note": ...}`. Mending registers releases that MLflow does not know."""
+def compare_with_mlflow(store: Store, *, fix: bool) -> dict[str, Any]:
+    """`{"disagreements": [...], "note": ...}`. With `fix` the aliases are set, and releases that MLflow does not
+    know are registered.
+    """
     if not os.environ.get(VARIABLE) and not (store.home / "mlflow" / "mlflow.db").exists():
         return {"disagreements": [], "note": None}
     silence = check_tracking_uri(store.home)
@@ -42,7 +44,7 @@ def compare_with_mlflow(store: Store, *, mend: bool) -> dict[str, Any]:
     tracker = Tracker(store.home, "by hand", {})
     wanted = wanted_aliases(store)
     lines = tracker.disagreements(wanted, ALIASES)
-    if lines and mend:
+    if lines and fix:
         for ref in read_refs(store).values():
             release = store.artifact(ref.artifact)
             if release is not None:
@@ -51,7 +53,7 @@ def compare_with_mlflow(store: Store, *, mend: bool) -> dict[str, Any]:
         lines = tracker.disagreements(wanted, ALIASES)
     if tracker.failures:
         return {"disagreements": lines, "note": f"not all was answered: {tracker.failures[0]}"}
-    note = "`llmill champion --mend` sets its aliases" if lines else MENDED if mend else AGREES
+    note = "`llmill champion --fix` sets its aliases" if lines else SET if fix else AGREES
     return {"disagreements": lines, "note": note}
 
 
@@ -78,7 +80,7 @@ def forget_releases(store: Store, found: Sequence[Garbage], *, dry_run: bool) ->
                 forget(client, held)
             forgotten.append(Garbage("model version", "release", held.folder, size))
     except Exception as error:  # the store is clear; the next time finds what is left
-        return forgotten, f"MLflow: its versions were not all looked at ({redacted(describe(error))[:200]})"
+        return forgotten, f"MLflow: not all of its versions were checked ({redacted(describe(error))[:200]})"
     return forgotten, None
 
 

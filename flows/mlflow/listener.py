@@ -103,8 +103,8 @@ class Tracking(Listener):
             return
         verdict, wanted = self.run.data["verdict"], wanted_aliases(store)
         self.tracker.tag("llmill.verdict", f"{verdict['decision']}: {'; '.join(verdict['reasons'])}")
-        told = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
-        lines = [f"MLflow: {line}; `llmill champion --mend` sets its aliases" for line in told(wanted, ALIASES)]
+        check = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
+        lines = [f"MLflow: {line}; `llmill champion --fix` sets its aliases" for line in check(wanted, ALIASES)]
         self.run.data.setdefault("warnings", []).extend(lines)
 
     def tell_figures(self, results: Sequence[StageResult]) -> None:

@@ -6,9 +6,9 @@ import textwrap
 from typing import TextIO
 
 WIDTH = 80
-_TOGETHER = "\x1f"  # stands for a space at which no line ends
+_TOGETHER = "\x1f"  # takes the place of a space at which no line may end
 _WHOLE = ("/", "http://", "https://")  # in a column: a path or an address stays on its line, spaces or not
-NAMES = 12  # columns of the names of stages and lines, in front of what is said of them
+NAMES = 12  # columns of the names of stages and lines, in front of what is said about them
 
 
 def wrapped(text: str, first: str = "", rest: str | None = None, *, most: int | None = None) -> list[str]:
@@ -41,7 +41,7 @@ def folded(text: str) -> str:
 
     Columns are what two spaces or more set apart: `champion    none yet: this run trains from scratch`.
     """
-    return "\n".join(told for line in text.split("\n") for told in _folded_line(line))
+    return "\n".join(folded_line for line in text.split("\n") for folded_line in _folded_line(line))
 
 
 def _folded_line(line: str) -> list[str]:
@@ -66,7 +66,7 @@ class Folding:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write whole lines, as `print` does."""
+        """Write whole lines, as `print` does; returns the count of characters given."""
         return self._stream.write(folded(text))
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""What the terminal says at the end of a run: how it ended, the way on, notices, verdict, and where all of it lies."""
+"""What the terminal says at the end of a run: how it ended, how to continue, notices, verdict, where everything is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,11 +32,11 @@ def _how(data: Mapping[str, Any], results: Sequence[StageResult], error: BaseExc
     head, indent = f"{data['status']} in {duration(data['seconds'])}: ", " " * NAMES
     if data["status"] not in (FAILED, INTERRUPTED):
         return wrapped(counts, head, indent)
-    return [*wrapped(_way_on(data, results, error), head, indent), *wrapped(counts, indent)]
+    return [*wrapped(_how_to_continue(data, results, error), head, indent), *wrapped(counts, indent)]
 
 
-def _way_on(data: Mapping[str, Any], results: Sequence[StageResult], error: BaseException | None) -> str:
-    """Where the run stopped, and how it is gone on with: by `retry`, which keeps its recipe, or by a changed recipe."""
+def _how_to_continue(data: Mapping[str, Any], results: Sequence[StageResult], error: BaseException | None) -> str:
+    """Where the run stopped, and how to continue: by `retry`, which keeps its recipe, or with a changed recipe."""
     stage = results[-1].stage if results and results[-1].outcome == "failed" else None
     retry = unbroken(f"llmill retry {digits_of(data)}")
     if data["status"] == INTERRUPTED:

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal while it goes on: a line a stage as it ends, and a live line of progress."""
+"""What a run shows in the terminal while it goes on: a line for each stage that ends, and a live line of progress."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ PIPE_SECONDS = 15.0  # between two progress lines in a pipe
 
 
 def live_line(text: str) -> None:
-    """Replace the live line on a terminal's stderr, or take it away; in a pipe a line of its own."""
+    """Replace the live line on a terminal's stderr, or remove it; in a pipe a line of its own."""
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
         print("\r\x1b[2K" + text[: min(width - 1, WIDTH)], end="", file=sys.stderr, flush=True)
@@ -48,7 +48,7 @@ class Unbroken:
             return len(text)
 
     def flush(self) -> None:
-        """Flush; where nobody reads any more, what follows goes nowhere."""
+        """Hand on what is buffered; where nobody reads any more, what follows is dropped."""
         try:
             self._stream.flush()
         except (OSError, OutputError):
@@ -56,7 +56,7 @@ class Unbroken:
 
 
 class Terminal(Listener):
-    """Prints a line a stage as it ends, and a live line of progress on stderr."""
+    """Prints a line for each stage that ends, and a live line of progress on stderr."""
 
     def __init__(self, out: TextIO) -> None:
         self.out = out
@@ -103,7 +103,7 @@ class Terminal(Listener):
         self._shown = True
 
     def clear(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self._shown:
             live_line("")
             self._shown = False

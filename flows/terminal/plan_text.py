@@ -10,7 +10,7 @@ from tasks.wording import duration, rough_duration
 
 
 def plan_text(plan: Sequence[PlannedStage]) -> str:
-    """The plan as a table: stage, what, estimate, reasons (one a line)."""
+    """The plan as a table: stage, what, estimate, reasons (one on each line)."""
     lines = [f"{'stage':<{NAMES}}{'will':<6}{'about':>10}{'':6} why"]
     for line in plan:
         head = f"{line.stage:<{NAMES}}{line.decision.will:<6}{about(line.estimate):<16} "
@@ -23,7 +23,7 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
 
 
 def _total_text(plan: Sequence[PlannedStage], maybes: int) -> str:
-    """How long all of it takes; where some of it is not known, how long the rest takes, for that is no bound."""
+    """How long all of it takes; where some of it is not known, how long the rest takes, which is not a bound."""
     working = [line.estimate for line in plan if line.decision.will != "reuse"]
     known = [estimate for estimate in working if estimate is not None]
     unknown = len(working) - len(known)
@@ -41,12 +41,12 @@ def _total_text(plan: Sequence[PlannedStage], maybes: int) -> str:
 
 
 def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:
-    """What the stages that will be reused have to say."""
-    return [told for line in plan for notice in line.notices for told in wrapped(notice, f"{'notice':<{NAMES}}")]
+    """The notices of all stages, in their order, folded to 80 columns."""
+    return [text for line in plan for notice in line.notices for text in wrapped(notice, f"{'notice':<{NAMES}}")]
 
 
 def about(estimate: Estimate | None) -> str:
-    """An expectation and its spread, in 16 columns: `1 min 48 s ±20%`; `up to 42 s` where it may be anything below."""
+    """An expectation and its spread, in 16 columns: `1 min 48 s ±20%`; `up to 42 s` where it may be anything less."""
     if estimate is None or not estimate.seconds or estimate.spread > MOST_SPREAD:
         return f"{expectation(estimate):>10}"
     return f"{rough_duration(estimate.seconds):>10} ±{100 * estimate.spread:.0f}%"

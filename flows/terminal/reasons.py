@@ -1,4 +1,4 @@
-"""The reasons of a decision as a person wants to read them: what was set first, what only follows from it counted.
+"""The reasons of a decision for a person: what was set comes first, what only follows from it is counted.
 
 Run files and `--json` hold all of them.
 """
@@ -16,23 +16,24 @@ DIALS = ("preset", "size")  # settings that set many others
 
 
 def reason_lines(decision: Decision, head: str) -> list[str]:
-    """The reasons in a table, under each other behind `head`: about four lines, then how many more there are."""
-    told, indent = _in_order(decision), " " * len(head)
-    if decision.will == "maybe" and len(told) > 1:
-        told = [f"{told[0]}, and {len(told) - 1} more"]
+    """The reasons as lines of a table, `head` before the first: about four, then how many more there are."""
+    reasons, indent = _in_order(decision), " " * len(head)
+    if decision.will == "maybe" and len(reasons) > 1:
+        reasons = [f"{reasons[0]}, and {len(reasons) - 1} more"]
     lines: list[str] = []
-    for number, reason in enumerate(told):
+    for number, reason in enumerate(reasons):
         more = wrapped(reason, indent if lines else head, indent, most=LINES_OF_ONE)
         if lines and len(lines) + len(more) > SHOWN_LINES:
-            return [*lines, f"{indent}and {len(told) - number} more"]
+            return [*lines, f"{indent}and {len(reasons) - number} more"]
         lines += more
     return lines
 
 
 def reasons_text(decision: Decision) -> str:
     """The first reasons in one line."""
-    told = _in_order(decision)
-    return "; ".join([*told[:SHOWN_REASONS], *[f"and {len(told) - SHOWN_REASONS} more"] * (len(told) > SHOWN_REASONS)])
+    reasons = _in_order(decision)
+    more = [f"and {len(reasons) - SHOWN_REASONS} more"] * (len(reasons) > SHOWN_REASONS)
+    return "; ".join([*reasons[:SHOWN_REASONS], *more])
 
 
 def _in_order(decision: Decision) -> Sequence[str]:

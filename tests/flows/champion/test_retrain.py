@@ -1,4 +1,4 @@
-"""Retraining with something to decide: new text, a worse guard, training anew, a damaged champion; MLflow's mirror."""
+"""Retraining with something to decide: new text, a worse guard, a start from scratch, a damaged champion; MLflow."""
 
 import json
 import shutil
@@ -83,10 +83,10 @@ def test_what_looks_at_runs_looks_at_a_retraining_too(promoted: tuple[Path, dict
     assert 'id="verdict"' in page and "trained on from the champion" in page and "heldout/bits_per_byte" in page
 
 
-def test_mlflow_has_the_verdict_and_both_aliases_and_is_mended(
+def test_mlflow_has_the_verdict_and_both_aliases_and_is_set_right(
     promoted_home: Path, promoted: tuple[Path, dict[str, Any]], command: Command
 ) -> None:
-    """The first champion's run was a plain one: MLflow learns of it when it is mended."""
+    """The first champion's run was a plain one: MLflow learns of it with --fix."""
     import mlflow
 
     home = promoted_home
@@ -100,9 +100,9 @@ def test_mlflow_has_the_verdict_and_both_aliases_and_is_mended(
     assert run.data.tags["llmill.verdict"].startswith("promoted: held-out text: bits per byte")
 
     status, out, _ = command("champion", home=home)
-    assert status == 1 and "previous: the store has llmill-smoke" in out and "--mend" in out
-    mended = command.json("champion", "--mend", home=home)["mlflow"]
-    assert mended == {"disagreements": [], "note": "its aliases are set"}
+    assert status == 1 and "previous: the store has llmill-smoke" in out and "--fix" in out
+    fixed = command.json("champion", "--fix", home=home)["mlflow"]
+    assert fixed == {"disagreements": [], "note": "its aliases are set"}
     client.set_registered_model_alias(model.name, "champion", "2")
     status, out, _ = command("champion", home=home)
     assert status == 1 and "champion: the store has llmill-smoke" in out

@@ -146,7 +146,7 @@ DAMAGES = (
     BadInput(
         "damaged run file",
         "runs",
-        ("bad.json", "passed over", "completed"),
+        ("bad.json", "skipped", "completed"),
         {},
         _add_run("bad", b"\0\xff{"),
         OWN,
@@ -155,7 +155,7 @@ DAMAGES = (
     BadInput(
         "run file that holds something else",
         "runs",
-        ("bad.json", "passed over", "completed"),
+        ("bad.json", "skipped", "completed"),
         {},
         _add_run("bad", started=5, stages="none"),
         OWN,

@@ -224,7 +224,7 @@ def test_a_database_of_mlflow_that_is_damaged_stops_no_clearing(copy: Path) -> N
     (copy / "mlflow" / "mlflow.db").write_text("no database at all")
     result = llmill("gc", "--keep-runs", "1", home=copy)
     assert result.returncode == 0 and "Traceback" not in result.stderr
-    assert "MLflow: its versions were not all looked at" in result.stdout and " freed" in result.stdout
+    assert "MLflow: not all of its versions were checked" in result.stdout and " freed" in result.stdout
 
 
 def test_mlflow_is_not_imported_where_nothing_was_registered(copy: Path) -> None:

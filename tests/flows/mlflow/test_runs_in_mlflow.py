@@ -148,8 +148,8 @@ def test_the_champion_is_loaded_from_mlflow_and_nothing_is_written_into_the_stor
     home, report, _ = tracked
     promoted = json.loads(llmill("promote", report["run"], "--json", home=home).stdout)
     assert promoted["mlflow"] == {"disagreements": [], "note": "its aliases are set"}
-    standing = json.loads(llmill("champion", "--json", home=home).stdout)
-    assert standing["mlflow"] == {"disagreements": [], "note": "its aliases say the same"}
+    state = json.loads(llmill("champion", "--json", home=home).stdout)
+    assert state["mlflow"] == {"disagreements": [], "note": "its aliases say the same"}
     release = next(stage for stage in report["stages"] if stage["stage"] == "release")
     folder = Path(release["artifact"]["parts"]["release"]["uri"].removeprefix("file://"))
     sample = next(one for one in json.loads((folder / "samples.json").read_bytes()) if one["form"] == "chat")
