@@ -42,7 +42,7 @@ def hand_over(home: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
     refused = server.retry(prefect["flow_run"])
     if refused:
         raise ConfigError(f"run {run['run']}: {refused}")
-    return {"run": run["run"], "handed_to": server.pages, "url": prefect["url"], "workers": server.workers()}
+    return {"run": run["run"], "handed_to": server.ui, "url": prefect["url"], "workers": server.workers()}
 
 
 def handed_text(handed: Mapping[str, Any]) -> str:

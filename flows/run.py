@@ -169,13 +169,13 @@ def _build_with_tracking(
             raise
         finally:
             tracking.register_release(builder.results)
-            tracking.tell_verdict(builder.store)
+            tracking.record_verdict(builder.store)
             report = ending.conclude(error)
-            tracking.tell_figures(builder.results)
+            tracking.record_figures(builder.results)
             if report is not None:
                 tracker.log_page(report, "report.html")
                 prefect_run.show_report(report)
-            prefect_run.tell_verdict()
+            prefect_run.record_verdict()
             tracker.finish(run.data["status"] if error is not None else COMPLETED)
             tracking.note()
             if tracker.restored:

@@ -47,7 +47,7 @@ def prepare_home() -> Path:
     return path
 
 
-def settle_user_home() -> None:
+def ensure_user_home() -> None:
     """Give a user without a home folder one under ours: `HOME` for this process and its children.
 
     A container may run under a number that no user has (`docker run --user 54321` without `HOME`, OpenShift): Prefect
@@ -59,6 +59,6 @@ def settle_user_home() -> None:
         os.environ["HOME"] = str(home() / "cache" / "user")
 
 
-def pages_file(home: Path) -> Path:
+def ui_file(home: Path) -> Path:
     """Where `llmill ui` says at which addresses it serves this home's pages, for as long as it does."""
     return home / "prefect" / "ui.json"

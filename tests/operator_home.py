@@ -42,21 +42,21 @@ class Operator:
 
     def start(self) -> None:
         """Start the pages on the ports of this operator."""
-        self.pages = subprocess.Popen(
+        self.ui = subprocess.Popen(
             [*llmill_command(), "ui", "--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])],
             cwd=self.folder,
             env={**os.environ, **self.environment, "LLMILL_HOME": str(self.home)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.pages.stdout is not None
-        while "Ctrl-C" not in (line := self.pages.stdout.readline()):
+        assert self.ui.stdout is not None
+        while "Ctrl-C" not in (line := self.ui.stdout.readline()):
             assert line, "the pages did not start"
 
     def stop(self) -> None:
         """Ctrl-C."""
-        self.pages.terminate()
-        self.pages.wait(60)
+        self.ui.terminate()
+        self.ui.wait(60)
 
     def llmill(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return llmill(*arguments, home=self.home, environment=self.environment)

@@ -59,10 +59,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    from flows.prefect.ui import serve_pages
+    from flows.prefect.ui import serve_ui
     from storage.home import prepare_home
 
-    serve_pages(prepare_home(), options.prefect_port, options.mlflow_port, options.host)
+    serve_ui(prepare_home(), options.prefect_port, options.mlflow_port, options.host)
     return 0
 
 
@@ -74,7 +74,7 @@ def _worker(options: argparse.Namespace) -> NoReturn:
     server = known_server(home)
     if server is None:
         raise ConfigError("no Prefect server in reach: set PREFECT_API_URL, or start `llmill ui` (it has a worker)")
-    print(f"worker for {server.pages}; Ctrl-C ends it", flush=True)
+    print(f"worker for {server.ui}; Ctrl-C ends it", flush=True)
     os.chdir(worker_folder(home))
     environment = worker_environment(server.api)
     command = [sys.executable, "-P", "-m", *WORKER]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.mlflow.place import ARTIFACTS_VARIABLE as ARTIFACTS
-from flows.mlflow.place import PAGES_VARIABLE as PAGES
+from flows.mlflow.place import UI_VARIABLE as UI
 from flows.mlflow.place import VARIABLE as MLFLOW
 from flows.prefect.database import VARIABLES as DATABASES
 from flows.prefect.database import check_scheme
@@ -47,7 +47,7 @@ SHOWN = {  # variable -> what it changes, where that needs to be said
     PREFECT: "runs are sent to this server; unset it to use the one of the home",
     **dict.fromkeys(DATABASES, "a Prefect server that llmill starts keeps its runs there"),
     MLFLOW: "figures are sent there; unset it to use the database of the home",
-    PAGES: "links to MLflow's pages begin so",
+    UI: "links to MLflow's pages begin so",
     ARTIFACTS: "what MLflow keeps as files lies there, where its address is a database",
     "HF_HOME": "",
     "HF_HUB_OFFLINE": "",

@@ -1,7 +1,7 @@
 """The champion in MLflow: aliases of registered model versions, a mirror of the store's names.
 
-A version is known by its tag `llmill.release`, the digest of the release's files. An alias may lie on any registered
-model: a champion of another name takes it away from the old one.
+A version is known by its tag `llmill.release`, the digest of the release's files. An alias may be on any registered
+model: a champion of another name takes it from the old one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class Registered:
 
 
 def disagreements(client: Any, wanted: Mapping[str, tuple[str, str]], aliases: tuple[str, ...]) -> list[str]:
-    """Where MLflow says something else than `wanted`, {alias: (model, digest of the release)}; in words."""
+    """Where MLflow differs from `wanted`, {alias: (model, digest of the release)}; in words."""
     found = {alias: list(_having(client, alias)) for alias in aliases}
     return [
         f"{alias}: the store has {_named(wanted.get(alias))}, MLflow {_shown(found[alias])}"
@@ -29,7 +29,7 @@ def disagreements(client: Any, wanted: Mapping[str, tuple[str, str]], aliases: t
 
 
 def mirror(client: Any, wanted: Mapping[str, tuple[str, str]], aliases: tuple[str, ...]) -> list[str]:
-    """Set the aliases as `wanted` and take away all others; returns what could not be set, in words."""
+    """Set the aliases as `wanted` and remove all others; returns what could not be set, in words."""
     missing = []
     for alias in aliases:
         target = wanted.get(alias)

@@ -60,7 +60,7 @@ def compare_with_mlflow(store: Store, *, fix: bool) -> dict[str, Any]:
 def forget_releases(store: Store, found: Sequence[Garbage], *, dry_run: bool) -> tuple[list[Garbage], str | None]:
     """The versions under the home whose release is gone, or goes with `found`; and what went wrong, if anything.
 
-    A `dry_run` aside they are deleted, with their files. Where no model was ever registered mlflow is not imported.
+    Unless `dry_run` they are deleted, with their files. Where no model was ever registered mlflow is not imported.
     """
     root = own_models(store.home)
     if root is None:

@@ -1,7 +1,7 @@
-"""MLflow's pages behind a name and a password, as `llmill ui --host` serves them (an application of `mlflow server`).
+"""MLflow's UI behind a name and a password, as `llmill ui --host` serves them (an application of `mlflow server`).
 
-MLflow's own authentication keeps a database of users and permissions and needs more packages; the pages of one home
-have one user. Prefect's server has such a lock of its own.
+MLflow's own authentication keeps a database of users and permissions and needs more packages; the UI of one home has
+one user. Prefect's server has such a lock of its own.
 """
 
 import base64
@@ -23,12 +23,12 @@ def create_app() -> Application:
 
     expected = credentials()
     if expected is None:
-        raise ConfigError("no password is set: start the pages with `llmill ui`")
+        raise ConfigError("no password is set: start the UI with `llmill ui`")
     return guarded(app, expected)
 
 
 def guarded(application: Application, expected: str) -> Application:
-    """An ASGI application that asks for `NAME:PASSWORD` (HTTP basic authentication, RFC 7617), but for its health."""
+    """An ASGI application that asks for `NAME:PASSWORD` (HTTP basic authentication, RFC 7617), except for /health."""
     wanted = b"Basic " + base64.b64encode(expected.encode())
 
     async def guard(scope: Scope, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells MLflow: each stage as it goes, and of the whole run what tells it from others at first sight."""
+"""What a run records in MLflow: each stage as it goes, and of the whole run what tells it apart from others."""
 
 import getpass
 import os
@@ -52,7 +52,7 @@ class Tracking(Listener):
         self.note()
 
     def start(self) -> None:
-        """Open the run, with what it was told to do."""
+        """Open the run, with the settings that it was started with."""
         self.tracker.start(settings(self.recipe, self.run.data), origin_tags())
         self.note()
 
@@ -94,8 +94,8 @@ class Tracking(Listener):
         version = self.tracker.register(Model(name, part, self.recipe.release.description, made_from))
         self.run.data["model"] = {"name": name, "version": version}
 
-    def tell_verdict(self, store: Store) -> None:
-        """The verdict of a retraining as a tag; MLflow's aliases follow a new champion, else a difference is said."""
+    def record_verdict(self, store: Store) -> None:
+        """The verdict of a retraining as a tag; MLflow's aliases follow a new champion, else they are compared."""
         from flows.champion.champion import ALIASES
         from flows.mlflow.champion_aliases import wanted_aliases
 
@@ -107,15 +107,20 @@ class Tracking(Listener):
         lines = [f"MLflow: {line}; `llmill champion --fix` sets its aliases" for line in check(wanted, ALIASES)]
         self.run.data.setdefault("warnings", []).extend(lines)
 
-    def tell_figures(self, results: Sequence[StageResult]) -> None:
-        """What came out, once the run's data say so."""
-        self.tracker.tell(figures(self.run.data, results, self._about))
+    def record_figures(self, results: Sequence[StageResult]) -> None:
+        """Set the figures of the whole run; called once the run's data are complete."""
+        self.tracker.set_figures(figures(self.run.data, results, self._about))
 
     def note(self) -> None:
-        """Keep in the run file what MLflow has of this run, and how much it has not."""
+        """Keep in the run file what MLflow has of this run, and how many records it lacks."""
         opened = [run_id for run_id in (self.tracker.run_id, *self.tracker.stages.values()) if run_id]
-        told = {"url": self.tracker.url(), "run": self.tracker.run_id, "runs": opened, "unsent": self.tracker.unsent}
-        self.run.data["mlflow"] = told
+        recorded = {
+            "url": self.tracker.url(),
+            "run": self.tracker.run_id,
+            "runs": opened,
+            "unsent": self.tracker.unsent,
+        }
+        self.run.data["mlflow"] = recorded
         self.run.save()
 
 
@@ -123,15 +128,15 @@ class Tracking(Listener):
 
 
 def settings(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, str]:
-    """What a run was told to do, as far as people compare runs by it. Without secrets."""
-    told: dict[str, Any] = {"recipe": recipe.name, "pipeline": data["pipeline"], "to": data["options"]["to"]}
-    told["collect.sources"] = ", ".join(_source_names(recipe))
+    """The settings that people compare runs by, as text. Without secrets."""
+    chosen: dict[str, Any] = {"recipe": recipe.name, "pipeline": data["pipeline"], "to": data["options"]["to"]}
+    chosen["collect.sources"] = ", ".join(_source_names(recipe))
     for path in COMPARED:
         section, _, field = path.partition(".")
-        told[path] = getattr(getattr(recipe, section), field)
+        chosen[path] = getattr(getattr(recipe, section), field)
     return {
         name: redacted(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
-        for name, value in told.items()
+        for name, value in chosen.items()
         if value is not None
     }
 
@@ -160,7 +165,7 @@ def origin_tags() -> dict[str, str]:
 def _user() -> str:
     try:
         return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a number that no user has
+    except (ImportError, KeyError, OSError):  # a user id without a name
         return "unknown"
 
 
@@ -196,7 +201,7 @@ def model_text(release: Part, run: str, recipe: str, scores: Mapping[str, float]
     """What a version was made from, as Markdown."""
     lines = [f"Made by run `{run}` of the recipe `{recipe}`. Files: `{release.digest}`."]
     if scores:
-        told = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
-        lines.append(f"Held-out text, in bits per byte: {told}.")
+        parts = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
+        lines.append(f"Held-out text, in bits per byte: {parts}.")
     lines.append("The model card is `README.md` among the artifacts of its logged model.")
     return "\n\n".join(lines)

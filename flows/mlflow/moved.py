@@ -1,8 +1,9 @@
 """MLflow's database in a home that was copied or moved: its addresses follow, so that nothing reaches the old place.
 
 MLflow keeps whole addresses: where the artifacts of an experiment go, where those of runs, logged models and versions
-lie. They are changed in one transaction on the database itself, since MLflow has no call for it. Which home they are of
-stands in a tag of our experiment; databases from before it had one were made for the home that holds their artifacts.
+are. They are changed in one transaction on the database itself, since MLflow has no call for it. A tag of our
+experiment names the home that they belong to; a database without that tag was made for the home that holds its
+artifacts.
 """
 
 import sqlite3
@@ -24,7 +25,7 @@ BUSY_SECONDS = 30.0
 
 
 def follow_home(database: Path, home: Path, experiment: str) -> None:
-    """Let the addresses of a database under a home lead into that home. Raises StoreError where they cannot be changed.
+    """Make the addresses of a database under a home lead into that home; raises StoreError where that cannot be done.
 
     A database that cannot be read is left to MLflow, which says what is wrong with it.
     """
@@ -39,16 +40,16 @@ def follow_home(database: Path, home: Path, experiment: str) -> None:
             _change(connection, f"{before}/", f"{home.as_uri()}/", experiment)
         except sqlite3.DatabaseError as error:
             raise StoreError(
-                f"{database}: is of a home that lay at {before}, and cannot be changed ({error}). End what uses it, "
-                "or make it writable"
+                f"{database}: belongs to a home that was at {before}, and cannot be changed ({error}). End what uses "
+                "it, or make it writable"
             ) from error
 
 
 def _home_of(connection: sqlite3.Connection, experiment: str) -> str | None:
     """The address of the home that the database was last used in, as far as it says so."""
     tags = "select value from experiment_tags join experiments using (experiment_id) where name = ? and key = ?"
-    for (told,) in connection.execute(tags, (experiment, HOME_TAG)):
-        return str(told)
+    for (address,) in connection.execute(tags, (experiment, HOME_TAG)):
+        return str(address)
     for (location,) in connection.execute("select artifact_location from experiments where name = ?", (experiment,)):
         home, found, rest = str(location).rpartition(f"/{ARTIFACTS}")
         return home if found and not rest else None

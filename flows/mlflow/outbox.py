@@ -1,8 +1,8 @@
-"""Records for a server that may go away: delivered in order, kept while it is gone, counted where it takes them never.
+"""Records for a server that may go away: delivered in order, kept while it is gone, counted where it never takes them.
 
 A call that fails as a retry can cure (storage/retryable.py) stays first in line, and nobody is asked for a while that
-doubles; so a run goes on while its tracking server restarts. What the server refuses is dropped and told. Memory is
-bounded: so many records wait, and what comes after them is dropped.
+doubles; so a run goes on while its tracking server restarts. What the server refuses is dropped and reported. Memory
+is bounded: at most MAX_WAITING records wait, and what comes after them is dropped.
 """
 
 import time
@@ -21,13 +21,13 @@ Action = Callable[[], Any]
 
 
 class Outbox:
-    """What is to be told to a server, in order."""
+    """Records for a server, in order."""
 
     def __init__(self, silence: str | None = None, ask: Callable[[], str | None] = lambda: None) -> None:
-        """`silence` says why nobody has answered so far; `ask` looks again, at less cost than a client does."""
+        """`silence` says why nobody has answered so far; `ask` checks again, at less cost than a client does."""
         self.refused: list[str] = []  # what was dropped, and why
         self._waiting: deque[Action] = deque()
-        self._silence = silence or ""  # said in place of the client's own errors until somebody answers
+        self._silence = silence or ""  # shown in place of the client's own errors until somebody answers
         self._ask = ask
         self._last_error = ""
         self._pause = PAUSE_SECONDS

@@ -1,10 +1,10 @@
 """Releases in MLflow's model registry: a logged model and a version of a registered model for each digest.
 
-A version is known by its tag `llmill.release`, the digest of the release's files. MLflow's pages and clients find each
+A version is known by its tag `llmill.release`, the digest of the release's files. MLflow's UI and clients find each
 of run, logged model and version from the others: by the outputs of runs, by the tag `mlflow.modelVersions` of the
 logged model, by run and source of the version.
 
-Where artifacts lie in folders of this machine, the logged model's folder holds the store's own files under a second
+Where artifacts are in folders of this machine, the logged model's folder holds the store's own files under a second
 name (hard links), not a copy. It is a folder of its own, since MLflow's clients write a file into what they load, and
 refuse symbolic links that lead out of it. To a tracking server the files are uploaded: whoever asks it cannot reach
 the store.
@@ -27,7 +27,7 @@ VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model, as mlflow.register_m
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A release, the name of its registered model, and what is told of that and of this version (Markdown)."""
+    """A release, the name of its registered model, and the descriptions of that and of this version (Markdown)."""
 
     name: str
     release: Part
@@ -48,7 +48,7 @@ def register(
 ) -> Registered:
     """The version of a release, made where there is none yet; can be repeated. It belongs to the first of `runs`.
 
-    `link`: the artifacts lie on this machine and need no copy.
+    `link`: the artifacts are on this machine and need no copy.
     """
     from mlflow.exceptions import MlflowException
 
@@ -69,7 +69,7 @@ def register(
         model.name, f"models:/{logged.model_id}", run, tags, description=model.made_from, model_id=logged.model_id
     )
     client.update_model_version(model.name, version.version, f"{model.made_from}\n\n{_how_to_load(version)}".strip())
-    _tell_each_other(client, runs, logged.model_id, version)
+    _cross_reference(client, runs, logged.model_id, version)
     return Registered(str(version.version), logged.model_id)
 
 
@@ -77,7 +77,7 @@ def _how_to_load(version: Any) -> str:
     return f'```python\nmlflow.pyfunc.load_model("models:/{version.name}/{version.version}").predict("...")\n```'
 
 
-def _tell_each_other(client: Any, runs: Sequence[str], model_id: str, version: Any) -> None:
+def _cross_reference(client: Any, runs: Sequence[str], model_id: str, version: Any) -> None:
     from mlflow.entities import LoggedModelOutput
 
     versions = json.dumps([{"name": version.name, "version": version.version}])
@@ -87,7 +87,7 @@ def _tell_each_other(client: Any, runs: Sequence[str], model_id: str, version: A
 
 
 def _link(release: Path, location: str) -> bool:
-    """Give the files of a release a second name in the folder of a location; False where that is none of ours."""
+    """Give the files of a release a second name in the folder of a location; False where that is not one of ours."""
     folder = folder_of(location)
     if folder is None:
         return False
@@ -100,7 +100,7 @@ def _link(release: Path, location: str) -> bool:
 
 
 def folder_of(location: str) -> Path | None:
-    """The folder that an artifact location names; None where it is none of this machine."""
+    """The folder that an artifact location names; None where it is not on this machine."""
     parts = urlsplit(location)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         return None
@@ -112,7 +112,7 @@ def folder_of(location: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A version of ours, and the folder of this machine in which its files lie."""
+    """A version of ours, and the folder of this machine that holds its files."""
 
     name: str
     version: str
@@ -122,7 +122,7 @@ class Held:
 
 
 def held_below(client: Any, root: Path) -> Iterator[Held]:
-    """The versions of releases whose logged models keep their files below a folder."""
+    """The versions of releases whose logged models have their files below a folder."""
     token = None
     while True:
         page = client.search_model_versions(page_token=token)
@@ -142,7 +142,7 @@ def forget(client: Any, held: Held) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with suppress(MlflowException):  # it is gone: of a try before this one, or by MLflow's page
+    with suppress(MlflowException):  # it is gone: by a try before this one, or in MLflow's UI
         client.delete_logged_model(held.model_id)
     get_artifact_repository(held.folder.as_uri()).delete_artifacts()
     with suppress(OSError):

@@ -3,7 +3,7 @@
 `mlflow` is imported when a tracker is made, never before: it costs seconds. Metrics are buffered and sent in
 batches (one call for a hundred values costs what one call for one value costs). A tracking server that fails
 does not fail the run: what could not be sent waits in an outbox (outbox.py), with the time at which it happened, and
-what is left there at the end is counted and said. Each record is one call, so that none is made twice.
+what is left there at the end is counted and reported. Each record is one call, so that none is made twice.
 """
 
 import json
@@ -21,8 +21,8 @@ from flows.mlflow.moved import HOME_TAG
 from flows.mlflow.outbox import Outbox
 from flows.mlflow.place import (
     EXPERIMENT,
-    PAGES_VARIABLE,
     TRAINING_VIEW,
+    UI_VARIABLE,
     VARIABLE,
     artifact_root,
     is_own,
@@ -35,10 +35,10 @@ from storage.addresses import no_answer, redacted, without_credentials
 from storage.canonical import flat
 from storage.errors import ConfigError
 from storage.files import read_json
-from storage.home import pages_file
+from storage.home import ui_file
 from storage.store.artifacts import Part
 
-# What kind of experiment it is, in the words of MLflow's pages; which view they open is up to the link (TRAINING_VIEW).
+# What kind of experiment it is, in the words of MLflow's UI; which view it opens is up to the link (TRAINING_VIEW).
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 DEFAULT_PORT = 5000
 FLUSH_SECONDS = 5.0
@@ -50,7 +50,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What MLflow is told of data: a name, a digest, where they lie."""
+    """Data as MLflow records them: a name, a digest, where they are."""
 
     name: str
     digest: str
@@ -79,14 +79,14 @@ class Tracker:
         except MlflowException as error:
             raise ConfigError(
                 f"{VARIABLE}={redacted(self.uri)}: MLflow cannot use it ({redacted(error.message)[:300]}). "
-                "Mend or unset it"
+                "Correct or unset it"
             ) from error
         self._home, self._run_name, self._recipe = home, run, recipe
         self._outbox = Outbox(unreachable, lambda: no_answer(self.uri))
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         self.stages: dict[str, str] = {}
-        self.restored: str | None = None  # what there is to say of an experiment that had been deleted
+        self.restored: str | None = None  # a notice, where the experiment had been deleted
         self._model_id: str | None = None  # the logged model that this run has made
         self._buffer: list[Any] = []
         self._curves: dict[str, set[str]] = {}  # names with points of a chart, by stage
@@ -129,7 +129,7 @@ class Tracker:
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
                     raise
-        if found.lifecycle_stage == "deleted":  # with the bin of MLflow's page: nothing could be recorded in it
+        if found.lifecycle_stage == "deleted":  # in MLflow's UI: nothing could be recorded in it
             try:
                 self._client.restore_experiment(found.experiment_id)
             except MlflowException:  # another run was faster, or we may not
@@ -152,7 +152,7 @@ class Tracker:
         """Note data sets as inputs of the parent run."""
         self._safely(lambda: self._log_datasets(self._parent(), data, context))
 
-    def tell(self, figures: Mapping[str, float]) -> None:
+    def set_figures(self, figures: Mapping[str, float]) -> None:
         """Set figures of the parent run, and of the model that it has registered."""
         from mlflow.entities import Metric
 
@@ -211,7 +211,7 @@ class Tracker:
     def finish_stage(self, stage: str, outcome: str, summary: Mapping[str, Any], parts: Sequence[Part]) -> None:
         """Close a stage's nested run with its figures and the data sets it made; one that was reused has none.
 
-        A figure that has the name of a chart is no point of it (a mean over held-out text, say): it is `final_NAME`.
+        A figure with the name of a chart is not one of its points (a mean over held-out text, say): it is `final_NAME`.
         """
         if outcome == "reused":
             return
@@ -225,7 +225,7 @@ class Tracker:
         self._of_stage(stage, lambda run_id: self._client.set_terminated(run_id, status, ended))
 
     def _of_stage(self, stage: str, action: Callable[[str], Any]) -> None:
-        """An action on the nested run of a stage, passed over where that could not be opened."""
+        """An action on the nested run of a stage, skipped where that could not be opened."""
         self._safely(lambda: action(self.stages[stage]) if stage in self.stages else None)
 
     def _log_datasets(self, run_id: str, data: Sequence[DataSet], context: str) -> None:
@@ -291,8 +291,8 @@ class Tracker:
 
     def url(self, run_id: str | None = None, artifact: str | None = None) -> str:
         """The page of a run, or of its artifact, in the mode that shows training; as `llmill ui` serves it."""
-        pages = (read_json(pages_file(self._home)) or {}).get("mlflow", f"http://127.0.0.1:{DEFAULT_PORT}")
-        base = os.environ.get(PAGES_VARIABLE) or (self.uri if self.uri.startswith("http") else pages)
+        ui = (read_json(ui_file(self._home)) or {}).get("mlflow", f"http://127.0.0.1:{DEFAULT_PORT}")
+        base = os.environ.get(UI_VARIABLE) or (self.uri if self.uri.startswith("http") else ui)
         path = f"#/experiments/{self.experiment_id}/runs/{run_id or self.run_id}"
         path += f"/artifacts/{artifact}" if artifact else ""
         path += TRAINING_VIEW

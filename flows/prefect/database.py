@@ -14,7 +14,7 @@ SCHEMES = ("sqlite+aiosqlite", "postgresql+asyncpg")
 def check_server_database() -> None:
     """Raise ConfigError where the database that the user has set for Prefect's server cannot be used.
 
-    Where the connection is told more than its URL (certificates), the server itself finds out.
+    Where the connection needs more than its URL (certificates), the server itself finds out.
     """
     from prefect.settings import get_current_settings
 

@@ -1,8 +1,8 @@
 """The flows behind the Prefect deployments: what the UI's Run button, a schedule or a retry starts in a worker.
 
 Their parameters are the form (form.py). Prefect refuses at submit what breaks a field's bounds, and the server of
-`llmill ui` what only the whole can tell; what another server let through is refused here, before the first stage, with
-the message that the command line gives.
+`llmill ui` what only the whole recipe shows; what another server let through is refused here, before the first stage,
+with the message that the command line gives.
 """
 
 import io
@@ -57,10 +57,10 @@ def build(
 
 @flow(name="build", persist_result=False, validate_parameters=False)
 def build_full(recipe: Recipe, to: StageName | None = None, force: Sequence[StageName] = ()) -> Any:
-    """The same with every field of the recipe in the form.
+    """`build` with every field of the recipe in the form.
 
     Args:
-        recipe: Everything that decides the result, a section a stage.
+        recipe: Everything that decides the result, one section for each stage.
         to: The last stage to run; by default all run.
         force: Stages to build though they could be reused.
     """

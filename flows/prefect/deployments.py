@@ -1,8 +1,8 @@
-"""`llmill deploy`: work pool, deployments and the automation that ends dead runs, all of them as often as you like.
+"""`llmill deploy`: work pool, deployments and the automation that ends dead runs, each can be repeated.
 
-What a deployment has beside the file (a schedule of an earlier file, under another slug) is removed, and said. On a
-server that others use too nothing of theirs is touched: our deployments carry a tag, and the automation looks at no
-run without it.
+What a deployment has beside the file (a schedule of an earlier file, under another slug) is removed and
+reported. On a server that others use too nothing of theirs is touched: our deployments carry a tag, and the automation
+ignores runs without it.
 """
 
 import json
@@ -40,7 +40,7 @@ class _Section(BaseModel):
 
 
 class Pool(_Section):
-    """Where runs are put until a worker takes them, and what the worker is told about them."""
+    """Where runs are put until a worker takes them, and the variables that its worker sets for them."""
 
     name: str = POOL
     type: Literal["process", "kubernetes", "docker"] | None = None
@@ -57,7 +57,7 @@ class Pool(_Section):
 
 
 class Schedule(_Section):
-    """When a run is started: a cron line in a time zone."""
+    """When a run is started: a cron expression in a time zone."""
 
     cron: str
     timezone: str = "UTC"
@@ -73,7 +73,7 @@ class Schedule(_Section):
             CronSchedule(cron=value)
         except ValidationError:
             raise ValueError(
-                f"{value!r} is no cron line: five fields, minute hour day month weekday, such as '0 3 * * 1'"
+                f"{value!r} is not a cron expression: five fields, minute hour day month weekday, such as '0 3 * * 1'"
             ) from None
         return value
 
@@ -81,12 +81,12 @@ class Schedule(_Section):
     @classmethod
     def _is_known(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError(f"{value!r} is no time zone: write one of the tz database, such as Europe/Berlin")
+            raise ValueError(f"{value!r} is not a time zone: write one of the tz database, such as Europe/Berlin")
         return value
 
 
 class Concurrency(_Section):
-    """How many runs of a deployment go on at once, and what becomes of one more."""
+    """How many runs of a deployment go on at once, and what happens to one more."""
 
     limit: int = Field(ge=1)
     collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
@@ -110,7 +110,7 @@ class Deployment(_Section):
         module, _, name = value.rpartition(".")
         if module != "flows.prefect.deployed" or name not in FORMS:
             raise ValueError(
-                f"{value!r} names no flow of llmill: {', '.join(f'flows.prefect.deployed.{one}' for one in FORMS)}"
+                f"{value!r} is not a flow of llmill: {', '.join(f'flows.prefect.deployed.{one}' for one in FORMS)}"
             )
         return value
 
@@ -124,7 +124,7 @@ class DeploymentFile(_Section):
 
 
 def read_deployments(path: Path) -> tuple[Deployment, ...]:
-    """The deployments of a file; raises ConfigError that names the file, the field and the mend."""
+    """The deployments of a file; raises ConfigError that names the file, the field and the fix."""
     try:
         return DeploymentFile.model_validate(read_yaml(path, DeploymentFile, "deployment file")).deployments
     except ValidationError as error:
@@ -134,18 +134,18 @@ def read_deployments(path: Path) -> tuple[Deployment, ...]:
 def deploy(
     server: Server, deployments: Sequence[Deployment], recipe: Recipe, settings: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Make or renew what a server needs to run llmill; returns a row a deployment.
+    """Make or renew what a server needs to run llmill; returns a row for each deployment.
 
     The forms begin with a recipe that is known by its name, and with `settings`, lines `path=value`.
     """
     for pool in {deployment.work_pool.name: deployment.work_pool for deployment in deployments}.values():
-        _settle_pool(pool)
+        _ensure_pool(pool)
     _watch_for_dead_runs()
     return [_apply(server, deployment, recipe, settings) for deployment in deployments]
 
 
 def deployments_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was set up, a deployment a paragraph."""
+    """What was set up, a paragraph for each deployment."""
     lines = []
     for row in rows:
         lines += [f"{row['deployment']:<28}{row['schedule'] or 'started by hand'}", f"  {row['url']}"]
@@ -155,8 +155,8 @@ def deployments_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*lines, "workers: `llmill ui` has one; `llmill worker` starts more"])
 
 
-def _settle_pool(pool: Pool) -> None:
-    """Have a pool of the right type with its limit; raises ConfigError where one of the name is of another type."""
+def _ensure_pool(pool: Pool) -> None:
+    """Make or update a pool with its limit; raises ConfigError where one of the name is of another type."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
@@ -169,8 +169,8 @@ def _settle_pool(pool: Pool) -> None:
             kind = pool.type or ("process" if pool.name == POOL else None)
             if kind is None:
                 raise ConfigError(
-                    f"work_pool.type: there is no pool {pool.name!r} yet. Say of which type it is to be: process "
-                    f"(workers are `llmill worker`), kubernetes or docker"
+                    f"work_pool.type: there is no pool {pool.name!r} yet. Set its type: process (workers are "
+                    f"`llmill worker`), kubernetes or docker"
                 ) from None
             template = json.loads(TEMPLATES[kind].read_bytes()) if kind in TEMPLATES else {}
             client.create_work_pool(
@@ -218,7 +218,7 @@ def _apply(server: Server, deployment: Deployment, recipe: Recipe, settings: Seq
         "removed": _remove_other_schedules(identity, deployment.schedules),
         "pool": deployment.work_pool.name,
         "pool_limit": deployment.work_pool.chosen_limit,
-        "url": f"{server.pages}/deployments/deployment/{identity}",
+        "url": f"{server.ui}/deployments/deployment/{identity}",
     }
 
 
@@ -230,7 +230,7 @@ def _parameters(deployment: Deployment, recipe: Recipe, settings: Sequence[str])
 
 
 def _remove_other_schedules(identity: Any, wanted: Sequence[Schedule]) -> list[str]:
-    """Delete what a deployment has beside the schedules of its file; returns what it was, in words."""
+    """Delete the schedules of a deployment that its file does not have; returns them in words."""
     from prefect.client.orchestration import get_client
 
     left: list[tuple[Any, ...]] = [(one.cron, one.timezone, one.slug) for one in wanted]
@@ -258,7 +258,7 @@ def _watch_for_dead_runs() -> None:
     heartbeat = "prefect.flow-run.heartbeat"
     automation = AutomationCore(
         name=AUTOMATION,
-        description="Retry such a run from its page: it goes on where it stopped. Looks at runs of llmill only.",
+        description="Retry such a run from its page: it goes on where it stopped. For runs of llmill only.",
         trigger=EventTrigger(
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"},

@@ -43,7 +43,7 @@ class PrefectRun(Listener):
 
     def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
         self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
-        self.failures: list[str] = []  # of what is only shown
+        self.failures: list[str] = []  # to show something
         self._quiet_until = 0.0
         self._bars: dict[str, tuple[UUID, float]] = {}
         self._logged = 0.0
@@ -63,7 +63,7 @@ class PrefectRun(Listener):
             walk(self)
             return
         errors: list[BaseException] = []
-        walked: list[bool] = []  # to its end: what fails after that is only to be said
+        walked: list[bool] = []  # to its end: what fails after that is only reported
 
         def pipeline(recipe: dict[str, Any]) -> Any:
             from prefect.states import Completed, Failed
@@ -83,7 +83,7 @@ class PrefectRun(Listener):
 
         wrapped = flow(name="llmill", flow_run_name=self.run.name, persist_result=False, validate_parameters=False)
         try:
-            with _telling(errors, self.server), tags(TAG):
+            with _raise_first(errors, self.server), tags(TAG):
                 state: Any = wrapped(pipeline)(recipe.model_dump(mode="json"), return_state=True)
         except StoreError as lost:
             if not walked:
@@ -109,7 +109,7 @@ class PrefectRun(Listener):
                 outputs.append(self.builder.attempt(stage, config, inputs))
             except ReachedTarget as target:  # the stage itself is done
                 targets.append(target)
-            except LlmillError as error:  # the user's to mend: no retry, no traceback
+            except LlmillError as error:  # the user's to fix: no retry, no traceback
                 errors.append(error)
                 return Failed(message=str(error))
             except Exception as error:
@@ -130,7 +130,7 @@ class PrefectRun(Listener):
             retry_condition_fn=lambda task, task_run, state: self.builder.retry is not None,
         )(body)
         before = [self._states[name] for name in dict.fromkeys(map(_name, inputs.values())) if name in self._states]
-        with _telling(errors, self.server):
+        with _raise_first(errors, self.server):
             state = wrapped(return_state=True, wait_for=before)  # all have ended: it draws the edges of the graph
         for raised in targets:
             raise raised
@@ -146,7 +146,7 @@ class PrefectRun(Listener):
         context = FlowRunContext.get()
         assert context is not None and context.flow_run is not None
         identity, deployment = str(context.flow_run.id), context.flow_run.deployment_id
-        url = f"{self.server.pages}/runs/flow-run/{identity}"
+        url = f"{self.server.ui}/runs/flow-run/{identity}"
         self.run.data["prefect"] = {"flow_run": identity, "url": url, "deployment": str(deployment or "") or None}
         self.run.save()
         if deployment:
@@ -194,8 +194,8 @@ class PrefectRun(Listener):
         if "prefect" in self.run.data:
             self._safely(show)
 
-    def tell_verdict(self) -> None:
-        """How a retraining has ended, as an event that automations can wait for: `llmill.retraining.promoted`."""
+    def record_verdict(self) -> None:
+        """Emit how a retraining ended, an event that automations can wait for: `llmill.retraining.promoted`."""
         from prefect.events import emit_event
 
         verdict = self.run.data.get("verdict")
@@ -210,8 +210,8 @@ class PrefectRun(Listener):
                 )
             )
 
-    def _tell_asset(self, result: StageResult) -> None:
-        """Lineage as Prefect's assets have it: an asset a stage of a recipe, made anew from those that it read."""
+    def _record_asset(self, result: StageResult) -> None:
+        """Lineage as Prefect's assets have it: an asset for each stage of a recipe, made from those that it read."""
         from prefect.events import emit_event
 
         def asset(stage: str) -> dict[str, str]:
@@ -253,7 +253,7 @@ class PrefectRun(Listener):
         if result.stage in self._bars and result.outcome == "built":
             self._safely(lambda: update_progress_artifact(self._bars[result.stage][0], 100.0))
         if result.outcome == "built":
-            self._tell_asset(result)
+            self._record_asset(result)
 
         rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
         rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})
@@ -268,7 +268,7 @@ class PrefectRun(Listener):
         self._safely(lambda: create_table_artifact(rows, key=result.stage, description=f"What {result.stage} did"))
 
     def _safely(self, show: Callable[[], Any]) -> Any:
-        """What is only shown never fails a run; a client that was refused has tried for half a minute before."""
+        """Show something without failing the run; after a failure (its client tried for half a minute) wait a while."""
         if time.monotonic() < self._quiet_until:
             return None
         try:
@@ -289,13 +289,13 @@ def is_made_up(name: str) -> bool:
 
 
 def _name(output: Output) -> str:
-    """What tells an output of a stage from others: a kind may be built twice in a run."""
+    """What tells outputs of a stage apart: a kind may be built twice in a run."""
     return output.digest if isinstance(output, Artifact) else ""
 
 
 @contextmanager
-def _telling(errors: Sequence[BaseException], server: Server) -> Iterator[None]:
-    """The first of our own errors is the one to tell: where the disk is full, Prefect fails to record it too.
+def _raise_first(errors: Sequence[BaseException], server: Server) -> Iterator[None]:
+    """Raise the first of our own errors: where the disk is full, Prefect fails to record it too.
 
     Without one of our own it may be the server that is gone, or its database.
     """

@@ -20,8 +20,8 @@ DIALS = {  # field of the form -> field of the recipe
     "vocabulary_size": "tokenizer.vocabulary_size",
     "epochs": "finetune.epochs",
 }
-INSTEAD = {"tokens": "pretrain.steps", "epochs": "finetune.steps"}  # what a dial takes the place of
-SOURCES = ("collect.docstrings", "collect.synthetic")  # what files of one's own take the place of
+INSTEAD = {"tokens": "pretrain.steps", "epochs": "finetune.steps"}  # the field that a dial replaces
+SOURCES = ("collect.docstrings", "collect.synthetic")  # the sources that files of one's own replace
 
 _TEXTS = {
     "source": "A file or folder of your own text, by its whole path, instead of the recipe's sources.",
@@ -60,7 +60,7 @@ def settings_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def form_schema(fields: Sequence[str], recipes: Iterable[str] | None = None) -> dict[str, Schema]:
-    """The JSON schemas of a form's fields, as Prefect's pages draw them; `recipes` are the ones to choose from."""
+    """The JSON schemas of a form's fields, as Prefect's UI draws them; `recipes` are the ones to choose from."""
     known = sorted(recipes if recipes is not None else known_recipes())
     schemas = {
         "recipe": {"type": "string", "enum": known, "description": "A recipe that ships, or one that was deployed."},
@@ -87,7 +87,7 @@ def form_schema(fields: Sequence[str], recipes: Iterable[str] | None = None) -> 
 def refusal_of_form(fields: Iterable[str], values: Mapping[str, Any]) -> tuple[str, str] | None:
     """The field to name and the message, where a form that was filled in cannot be carried out; else None.
 
-    `fields` are those of any form that Prefect's pages show: of one that is not ours nothing is said.
+    `fields` are those of any form in Prefect's UI: one that is not ours is never refused.
     """
     if set(fields) not in (set(BUILD_FIELDS), set(RETRAIN_FIELDS)) or "recipe" not in values:
         return None
@@ -99,18 +99,18 @@ def refusal_of_form(fields: Iterable[str], values: Mapping[str, Any]) -> tuple[s
 
 
 def _dial(path: str) -> Schema:
-    """The schema of a recipe's field without the null that stands for what the recipe says, its bounds in words."""
+    """The schema of a recipe's field without the null that means "as in the recipe", its bounds in words."""
     section, name = path.split(".")
     config: Any = Recipe.model_fields[section].annotation
     schema: Schema = config.model_json_schema()["properties"][name]
     choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
     (kind,) = choices
     bounds = [f"{kind[bound]:,}" for bound in ("minimum", "exclusiveMinimum", "maximum") if bound in kind]
-    told = f" {' to '.join(bounds)}." if bounds else ""
+    span = f" {' to '.join(bounds)}." if bounds else ""
     wanted = ("type", "enum", "minimum", "exclusiveMinimum", "maximum")
     return {
         **{name: kind[name] for name in wanted if name in kind},
-        "description": f"{schema['description']}{told} Empty: as in the recipe.",
+        "description": f"{schema['description']}{span} Empty: as in the recipe.",
     }
 
 

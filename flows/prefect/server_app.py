@@ -1,9 +1,9 @@
-"""Prefect's server as llmill starts it: asked again where its SQLite was busy, and told what a form lacks.
+"""Prefect's server as llmill starts it: asked again where its SQLite was busy, and forms checked in full.
 
-Two things that its pages can't do for themselves. SQLite answers `database is locked` when a transaction that began by
-reading meets another writer: the server rolls back and says 503, which clients ask again and pages do not. And a form
-is held against its JSON schema only, which knows nothing of a line `path=value`: what our forms ask for is checked
-here, when Submit is pressed, by the code that will carry it out.
+Two things that its UI can't do for itself. SQLite answers `database is locked` when a transaction that began by
+reading meets another writer: the server rolls back and says 503, after which clients ask again and the UI does not.
+And a form is checked against its JSON schema only, which knows nothing of a line `path=value`: what our forms ask for
+is checked here, when Submit is pressed, by the code that will carry it out.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def create_app() -> Application:
 
 
 class Patient:
-    """An ASGI application around Prefect's."""
+    """An ASGI application around Prefect's that hands a request in again where SQLite was busy."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -64,7 +64,7 @@ class Patient:
 
 
 class _Answer:
-    """What the application sends: handed on as it comes, but for an answer that is held back."""
+    """What the application sends: handed on as it comes, except an answer that is held back."""
 
     def __init__(self, send: Send, *, hold: bool) -> None:
         self._send, self._hold = send, hold
@@ -99,12 +99,12 @@ class _Answer:
 
 
 def _with_our_refusal(request: bytes, answer: bytes) -> bytes:
-    """Prefect's answer about a form, with what we have against it beside the field."""
+    """Prefect's answer about a form, with our refusal beside the field."""
     try:
         asked, found = json.loads(request), json.loads(answer)
         refused = refusal_of_form(asked["schema"].get("properties", {}), asked["values"])
     except (ValueError, KeyError, TypeError, AttributeError, LlmillError):
-        return answer  # no form of ours: Prefect's answer stands
+        return answer  # not a form of ours: Prefect's answer is right
     if refused is None or not found.get("valid", False):
         return answer
     field, message = refused

@@ -20,7 +20,7 @@ from flows.prefect.database import check_server_database, url_under_home
 from storage.addresses import check_form, no_answer, redacted, without_credentials
 from storage.errors import ConfigError, StoreError, refusal
 from storage.files import locked, read_json
-from storage.home import pages_file, settle_user_home
+from storage.home import ensure_user_home, ui_file
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, attempts_of
 
 VARIABLE = "PREFECT_API_URL"
@@ -30,10 +30,10 @@ LOOPBACK = "127.0.0.1"
 APP_FOLDER = Path(__file__).resolve().parents[2]
 POOL = "llmill"  # the work pool that our workers serve
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
-TAG = "llmill"  # of every flow run of ours: what watches over runs on a shared server looks at no other
+TAG = "llmill"  # of every flow run of ours: what watches over runs on a shared server ignores others
 HEARTBEAT, HEARTBEAT_SECONDS = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30  # of a flow run; the least that Prefect takes
 POLL_SECONDS = 2  # a worker asks so often for runs; Prefect's own 10 are long after a click
-PASSWORD, USER = "LLMILL_UI_PASSWORD", "LLMILL_UI_USER"  # of the pages that `llmill ui` serves
+PASSWORD, USER = "LLMILL_UI_PASSWORD", "LLMILL_UI_USER"  # of the UIs that `llmill ui` serves
 LEAST_PASSWORD = 8  # characters
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 START_SECONDS = 120.0  # two runs that start at once on a busy machine need this much
@@ -45,7 +45,7 @@ def prefect_environment(home: Path) -> None:
 
     The user's profiles stay in force (they may hold the address and key of a server), but nothing is written there.
     """
-    settle_user_home()
+    ensure_user_home()
     users = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or users / "profiles.toml")
     if profiles.is_file():
@@ -58,13 +58,13 @@ def prefect_environment(home: Path) -> None:
     os.environ["DO_NOT_TRACK"] = "1"
     os.environ[HEARTBEAT] = str(HEARTBEAT_SECONDS)
     secret = credentials()
-    if secret and not os.environ.get(VARIABLE):  # the server of the home's own pages, if one is up
+    if secret and not os.environ.get(VARIABLE):  # the server of the home's own UI, if one is up
         os.environ.setdefault("PREFECT_API_AUTH_STRING", secret)
     os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")  # its console lines repeat ours; the log in the UI stays
 
 
 def credentials() -> str | None:
-    """`NAME:PASSWORD` of the pages, None where they are open; raises ConfigError for a password that is too short."""
+    """`NAME:PASSWORD` of the UIs, None where they are open; raises ConfigError for a password that is too short."""
     password = os.environ.get(PASSWORD)
     if not password:
         return None
@@ -76,10 +76,10 @@ def credentials() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Prefect server in reach. `pages` is where its UI is, or will be once `llmill ui` runs."""
+    """A Prefect server in reach. `ui` is the address of its UI, or will be once `llmill ui` runs."""
 
     api: str
-    pages: str
+    ui: str
 
     def rename(self, flow_run: str, name: str) -> None:
         """Give a flow run a name of ours in place of the one that Prefect made up."""
@@ -105,7 +105,7 @@ class Server:
             try:
                 state = client.read_flow_run(UUID(flow_run)).state
             except ObjectNotFound:
-                return f"the server at {self.pages} does not know its flow run"
+                return f"the server at {self.ui} does not know its flow run"
             if state is not None and not state.is_final():
                 return f"its flow run is {state.name}"
             again: Any = AwaitingRetry(message="Retried from the command line.")
@@ -124,7 +124,7 @@ class Server:
                 return 0
 
     def failure(self, error: BaseException) -> StoreError | None:
-        """What to tell where an error means that this server is gone, or its database; None for any other error."""
+        """The error for the user where this server or its database is gone; None for any other error."""
         import httpx
 
         lost = isinstance(error, httpx.TransportError)
@@ -134,11 +134,11 @@ class Server:
             return None
         return StoreError(
             f"Prefect's server at {self.api} does not work any more ({type(error).__name__}): it is gone, or its "
-            "database. What was built is stored. Mend it and run the same command again, or add --plain"
+            "database. What was built is stored. Restart it and run the same command again, or add --plain"
         )
 
     def close_dead(self, home: Path, dead: Mapping[str, Any]) -> None:
-        """Tell the end of a run that could not tell it, unless a later attempt goes on with its flow run."""
+        """Set the end of a run that could not set it itself, unless a later attempt continues its flow run."""
         from prefect.client.orchestration import get_client
         from prefect.context import FlowRunContext
         from prefect.exceptions import ObjectNotFound
@@ -159,7 +159,7 @@ class Server:
                 if ended is None:
                     end: Any = Crashed(message="The process of this run is gone.")
                 else:
-                    end = ended(message=f"It ended as {dead['status']}, when the server could not be told.")
+                    end = ended(message=f"It ended as {dead['status']}, while the server could not be reached.")
                 client.set_flow_run_state(UUID(flow_run), end, force=True)
 
 
@@ -178,11 +178,11 @@ def prefect_server(home: Path) -> Iterator[Server]:
 def known_server(home: Path) -> Server | None:
     """The server that the user has set, or the one that `llmill ui` runs on this home.
 
-    Raises ConfigError for one that is silent, or does not let us in.
+    Raises ConfigError for one that does not answer, or does not let us in.
     """
     prefect_environment(home)
     if os.environ.get(VARIABLE):
-        check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on what is none
+        check_form(VARIABLE, os.environ[VARIABLE], ("http", "https"))  # Prefect's import fails on a malformed one
     from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
     address = PREFECT_API_URL.value()
@@ -197,8 +197,8 @@ def known_server(home: Path) -> Server | None:
             f"{VARIABLE} (of the environment or of a Prefect profile): {silence}. "
             "Start the server, unset the address to use a temporary one, or run with --plain"
         )
-    pages = without_credentials(PREFECT_UI_URL.value() or address.removesuffix("/api"))
-    return _open(Server(address, pages), "set PREFECT_API_AUTH_STRING=NAME:PASSWORD, or PREFECT_API_KEY")
+    ui = without_credentials(PREFECT_UI_URL.value() or address.removesuffix("/api"))
+    return _open(Server(address, ui), "set PREFECT_API_AUTH_STRING=NAME:PASSWORD, or PREFECT_API_KEY")
 
 
 def _open(server: Server, otherwise: str) -> Server:
@@ -210,12 +210,12 @@ def _open(server: Server, otherwise: str) -> Server:
 
     with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
         try:
-            with suppress(httpx.TransportError):  # what is gone by now is told when it is used
+            with suppress(httpx.TransportError):  # a server that is gone by now is reported when it is used
                 client.hello()
         except PrefectHTTPStatusError as error:
             if error.response.status_code in (401, 403):
-                told = f"refuses us ({error.response.status_code}): {otherwise}"
-                raise ConfigError(f"the Prefect server at {redacted(server.api)} {told}") from None
+                refusal_text = f"refuses us ({error.response.status_code}): {otherwise}"
+                raise ConfigError(f"the Prefect server at {redacted(server.api)} {refusal_text}") from None
     return server
 
 
@@ -232,24 +232,24 @@ def temporary_server(home: Path) -> str:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         log = home / "prefect" / "server.log"
-        process = start_server(home, port, log, pages=False)
+        process = start_server(home, port, log, ui=False)
         atexit.register(stop, process)
         wait_healthy(f"{url}/api/health", process, log, START_SECONDS)
     return url
 
 
-def start_server(home: Path, port: int, log: Path, *, pages: bool, host: str = LOOPBACK) -> "subprocess.Popen[bytes]":
+def start_server(home: Path, port: int, log: Path, *, ui: bool, host: str = LOOPBACK) -> "subprocess.Popen[bytes]":
     """Start a Prefect server as a child that ends itself when this process is gone."""
-    environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if pages else "0", "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, "PREFECT_UI_ENABLED": "1" if ui else "0", "PYTHONSAFEPATH": "1"}
     environment["PREFECT_UI_API_URL"] = f"http://{LOOPBACK}:{port}/api" if host == LOOPBACK else "/api"
-    if pages and (secret := credentials()):
+    if ui and (secret := credentials()):
         environment["PREFECT_SERVER_API_AUTH_STRING"] = secret
     own_database = url_under_home(home)
     if own_database:
         environment[DATABASES[0]] = own_database
     for name in ("PREFECT_API_URL", CONSOLE_LEVEL):
         environment.pop(name, None)
-    if not pages:
+    if not ui:
         environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     environment |= {"PREFECT_SERVER_UI_V2_ENABLED": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
     application = ["uvicorn", "--factory", "flows.prefect.server_app:create_app", "--app-dir", str(APP_FOLDER)]
@@ -266,7 +266,7 @@ def worker_environment(api: str) -> dict[str, str]:
 
 
 def worker_folder(home: Path) -> Path:
-    """Where a worker starts: to tell of a cancelled run it imports the flow, from the current folder first.
+    """Where a worker starts: to report a cancelled run it imports the flow, from the current folder first.
 
     In the user's own one that could be a `flows.py` of the user's.
     """
@@ -314,7 +314,7 @@ def tail(log: Path) -> str:
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
-    """End a child, kindly at first."""
+    """End a child: SIGTERM first, then SIGKILL."""
     process.terminate()
     try:
         process.wait(5.0)
@@ -334,7 +334,7 @@ def running_server(home: Path) -> str | None:
     """The address of the server that `llmill ui` runs on this home, if it answers."""
     import httpx
 
-    address = (read_json(pages_file(home)) or {}).get("prefect")
+    address = (read_json(ui_file(home)) or {}).get("prefect")
     if not address:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`llmill ui`: the Prefect and MLflow pages of a home and a worker, until Ctrl-C, leaving nothing behind.
+"""`llmill ui`: the Prefect and MLflow UIs of a home and a worker, until Ctrl-C, leaving nothing behind.
 
 On another address than the loopback they are behind a name and a password, or not served.
 """
@@ -41,23 +41,23 @@ from flows.prefect.servers import (
 )
 from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
-from storage.home import pages_file
+from storage.home import ui_file
 from storage.runs import mark_dead_runs
 
 WORKER_SECONDS = 15.0  # a worker that dies sooner would die again
 
 
-def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None:
+def serve_ui(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None:
     """Start both servers and a worker, print the addresses, wait; raises ConfigError for a port that is in use."""
     host = LOOPBACK if host == "localhost" else host
     if host != LOOPBACK and credentials() is None:
         raise ConfigError(
-            f"--host {host}: whoever reaches these pages can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
-            "default llmill), which both pages will ask for, or reach them through `ssh -L 4200:127.0.0.1:4200`"
+            f"--host {host}: whoever reaches these UIs can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
+            "default llmill), which both will ask for, or reach them through `ssh -L 4200:127.0.0.1:4200`"
         )
     if tracking_uri(home).startswith("http"):
         raise ConfigError(
-            "MLFLOW_TRACKING_URI names a server of your own: its pages are there. Unset it to see those of this home"
+            "MLFLOW_TRACKING_URI names a server of your own: its UI is there. Unset it to see the one of this home"
         )
     if prefect_port == mlflow_port:
         raise ConfigError(f"--prefect-port and --mlflow-port are both {mlflow_port}: give each a port of its own")
@@ -67,7 +67,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
     check_server_database()
     silence = check_tracking_uri(home)
     if silence:
-        raise ConfigError(f"{VARIABLE}: {silence}. Start the database, or unset it to see the pages of this home")
+        raise ConfigError(f"{VARIABLE}: {silence}. Start the database, or unset it to see the UI of this home")
     silence_mlflow()
     processes = []
     worker = None
@@ -76,7 +76,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
         worker_log = home / "prefect" / "worker.log"
         _say("starting Prefect's server and MLflow's: 10 to 30 s (the first time they make\ntheir databases)")
         with locked(home / "prefect" / "start.lock"):
-            prefect = start_server(home, prefect_port, prefect_log, pages=True, host=host)
+            prefect = start_server(home, prefect_port, prefect_log, ui=True, host=host)
             processes.append(prefect)
             mlflow = _start_mlflow(home, host, mlflow_port, mlflow_log)
             processes.append(mlflow)
@@ -85,7 +85,7 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
             wait_healthy(f"{prefect_url}/api/health", prefect, prefect_log, START_SECONDS)
             _say("Prefect answers; waiting for MLflow")
             wait_healthy(f"{mlflow_url}/health", mlflow, mlflow_log, START_SECONDS)
-        write_json(pages_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
+        write_json(ui_file(home), {"prefect": prefect_url, "mlflow": mlflow_url, "process": os.getpid()})
         server = Server(f"{prefect_url}/api", prefect_url)
         for crashed in mark_dead_runs(home):
             server.close_dead(home, crashed)
@@ -102,13 +102,13 @@ def serve_pages(home: Path, prefect_port: int, mlflow_port: int, host: str) -> N
         print("stopped", flush=True)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        pages_file(home).unlink(missing_ok=True)
+        ui_file(home).unlink(missing_ok=True)
         for process in [*([worker.process] if worker else []), *processes]:
             stop(process)
 
 
 class _Worker:
-    """The worker of the pages' server; one that dies is replaced, and its runs turn Crashed and can be retried."""
+    """The worker beside the servers; one that dies is replaced, and its runs turn Crashed and can be retried."""
 
     def __init__(self, server: Server, log: Path, folder: Path) -> None:
         self._environment, self._log, self._folder = worker_environment(server.api), log, folder
@@ -135,7 +135,7 @@ def _start_mlflow(home: Path, host: str, port: int, log: Path):  # type: ignore[
     arguments += ["--host", host, "--port", str(port)]
     if credentials():
         arguments += ["--app-name", "llmill", "--uvicorn-opts", f"--app-dir {shlex.quote(str(APP_FOLDER))}"]
-    if host != LOOPBACK:  # they are asked for by whatever name this machine has; who asks has to say the password
+    if host != LOOPBACK:  # they may be reached under any name of this machine; each request needs the password
         arguments += ["--allowed-hosts", "*"]
     return start_child(arguments, log, {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri(home)})
 
@@ -150,8 +150,8 @@ def _check_free(option: str, host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except socket.gaierror:
-            raise ConfigError(f"--host {host}: no address of this machine; 0.0.0.0 stands for all of them") from None
+            raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all of them") from None
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise ConfigError(f"--host {host}: no address of this machine; 0.0.0.0 stands for all") from None
+                raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all") from None
             raise ConfigError(f"port {port} is in use: end what uses it, or choose another with {option}") from None

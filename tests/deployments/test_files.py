@@ -122,8 +122,8 @@ def test_variables_are_those_of_the_example_and_all_have_a_value() -> None:
 
 def test_ports_are_published_to_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2 and EXAMPLE["PAGES_ADDRESS"] == "127.0.0.1"
-    assert all(port.startswith("${PAGES_ADDRESS:-127.0.0.1}:") for port in ports)
+    assert len(ports) == 2 and EXAMPLE["UI_ADDRESS"] == "127.0.0.1"
+    assert all(port.startswith("${UI_ADDRESS:-127.0.0.1}:") for port in ports)
 
 
 def test_no_secret_stands_in_a_file() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StoreError
-from storage.home import home, pages_file, prepare_home
+from storage.home import home, prepare_home, ui_file
 
-SETTLE = "import os; from storage.home import settle_user_home; settle_user_home(); print(os.environ.get('HOME'))"
+SETTLE = "import os; from storage.home import ensure_user_home; ensure_user_home(); print(os.environ.get('HOME'))"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take the number of a user who is not there")
@@ -40,7 +40,7 @@ def test_a_home_is_absolute_for_all_children_and_is_made_with_what_lies_above(
         assert prepare_home() == home() and list(home().iterdir()) == []
     monkeypatch.delenv("LLMILL_HOME")
     assert home() == tmp_path / ".llmill"
-    assert pages_file(home()) == tmp_path / ".llmill" / "prefect" / "ui.json"
+    assert ui_file(home()) == tmp_path / ".llmill" / "prefect" / "ui.json"
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="no folder that nobody may write to")

@@ -105,6 +105,6 @@ def test_a_database_that_is_in_use_for_long_is_refused_in_words(
     monkeypatch.setattr("flows.mlflow.moved.BUSY_SECONDS", 0.1)
     with sqlite3.connect(copy / "mlflow" / "mlflow.db", isolation_level=None) as holder:
         holder.execute("begin immediate")
-        with pytest.raises(StoreError, match=r"of a home that lay at file://.*End what uses it"):
+        with pytest.raises(StoreError, match=r"to a home that was at file://.*End what uses it"):
             prepare_database(copy)
         holder.execute("rollback")

@@ -15,7 +15,7 @@ from flows.mlflow.registry import Model
 from flows.mlflow.tracker import MAX_PARAMETER_CHARACTERS, DataSet, Tracker
 from storage.canonical import flat
 from storage.errors import ConfigError
-from storage.home import pages_file
+from storage.home import ui_file
 from storage.store.artifacts import Part
 
 LONG = "x" * 1000
@@ -53,7 +53,7 @@ class Recorded:
         self.tracker.start_stage("release", {}, ["never built"], [])
         self.model = Model("toy", self.release, "A toy.", "Made by a test.")
         self.versions = [self.tracker.register(self.model) for _ in range(2)]
-        self.tracker.tell({"tuned_bits_per_byte": 1.5, "seconds": 7})
+        self.tracker.set_figures({"tuned_bits_per_byte": 1.5, "seconds": 7})
         self.tracker.finish_stage("release", "built", {}, [self.release])
         self.other = self.tracker.register(Model("toy", part(folder, "release", "release", 64 * "b")))
         self.tracker.finish("completed")
@@ -70,7 +70,7 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     with pytest.MonkeyPatch.context() as patched:
-        for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "LLMILL_MLFLOW_PAGES"):
+        for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "LLMILL_MLFLOW_UI"):
             patched.delenv(variable, raising=False)
         yield Recorded(tmp_path_factory.mktemp("recorded"))
 
@@ -229,10 +229,10 @@ def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: p
     rest = f"#/experiments/{tracker.experiment_id}/runs/"
     assert tracker.url() == f"http://127.0.0.1:5000/{rest}{tracker.run_id}?workflowType=machine_learning"
     assert tracker.url("r", "page.html").endswith(f"{rest}r/artifacts/page.html?workflowType=machine_learning")
-    pages_file(recorded.home).parent.mkdir(exist_ok=True)
-    pages_file(recorded.home).write_text('{"mlflow": "http://127.0.0.1:7777"}')
+    ui_file(recorded.home).parent.mkdir(exist_ok=True)
+    ui_file(recorded.home).write_text('{"mlflow": "http://127.0.0.1:7777"}')
     assert tracker.url("r") == f"http://127.0.0.1:7777/{rest}r?workflowType=machine_learning"
-    monkeypatch.setenv("LLMILL_MLFLOW_PAGES", "https://me:secret@pages.example/mlflow/")
+    monkeypatch.setenv("LLMILL_MLFLOW_UI", "https://me:secret@pages.example/mlflow/")
     assert tracker.url("r") == f"https://pages.example/mlflow/{rest}r?workflowType=machine_learning"
 
 

@@ -1,4 +1,4 @@
-"""What `llmill deploy`, `worker` and `retry` refuse, with a message that tells the mend, before a server is asked."""
+"""What `llmill deploy`, `worker` and `retry` refuse, with a message that names the fix, before a server is asked."""
 
 import json
 from pathlib import Path
@@ -20,19 +20,23 @@ deployments:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("0 3 * * *", "0 25 * * *", ("deployments.0.schedules.0.cron", "'0 25 * * *' is no cron line", "weekday")),
-        ("Europe/Berlin", "Europe/Berlino", ("schedules.0.timezone", "'Europe/Berlino' is no time zone")),
+        (
+            "0 3 * * *",
+            "0 25 * * *",
+            ("deployments.0.schedules.0.cron", "'0 25 * * *' is not a cron expression", "weekday"),
+        ),
+        ("Europe/Berlin", "Europe/Berlino", ("schedules.0.timezone", "'Europe/Berlino' is not a time zone")),
         ("schedules:", "shedules:", ("deployments.0.shedules: unknown key", "did you mean 'schedules'?")),
         ("limit: 1", "limit: 0", ("concurrency_limit.limit", "greater than or equal to 1")),
         (
             "flows.prefect.deployed.build",
             "flows.prefect.deployed.biuld",
-            ("entrypoint", "'flows.prefect.deployed.biuld' names no flow"),
+            ("entrypoint", "'flows.prefect.deployed.biuld' is not a flow"),
         ),
         ("- name", "-\tname", ("line 3", "not valid YAML")),
     ],
 )
-def test_a_bad_deployment_file_names_the_field_and_the_mend(
+def test_a_bad_deployment_file_names_the_field_and_the_fix(
     old: str, new: str, said: tuple[str, ...], command: Command, home: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.yaml"

@@ -111,7 +111,7 @@ def test_the_form_fits_two_screens_refuses_beside_the_field_and_keeps_the_typed_
         bars = operator.api("artifacts/filter", body)
         assert {bar["key"] for bar in bars} >= {"release-progress"} and {bar["data"] for bar in bars} == {100.0}
         made_anew = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
-        wait_until(lambda: len(operator.api("events/filter", made_anew)["events"]) == 9, "an asset a stage")
+        wait_until(lambda: len(operator.api("events/filter", made_anew)["events"]) == 9, "an asset for each stage")
         lineage = {
             event["resource"]["prefect.resource.id"]: {
                 one["prefect.resource.id"] for one in event["related"] if one["prefect.resource.role"] == "asset"
