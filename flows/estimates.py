@@ -19,7 +19,7 @@ from tasks.engine.provenance import host_facts
 from tasks.engine.stage import Stage
 from tasks.engine.unfinished import finished_shards, unfinished_attempts, work_folder
 
-LAST_BUILDS = 5  # code and machine change: older ones tell little
+LAST_BUILDS = 5  # code and machine change: older ones say little
 LEAST_SPREAD = 0.2  # of one build nobody knows how much its time varies
 MOST_SPREAD = 1.0  # beyond it the expectation says nothing: only the end of the range does
 FOREIGN_SPREAD = 1.0  # seconds of another machine: from half to twice as long
@@ -93,7 +93,7 @@ def _times_the_work(about: About, decision: Decision, summaries: Summaries, reco
 
 
 def _share_left(store: Store, decision: Decision, seconds: float) -> float:
-    """How much is left of a stage that takes so long and goes on from an attempt; 1 for whatever begins anew.
+    """How much is left of a stage that takes so long and goes on from an attempt; 1 for one that starts over.
 
     Of a training the steps after its checkpoint, of shards the time beyond what the finished ones have taken.
     """

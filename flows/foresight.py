@@ -1,6 +1,6 @@
-"""Looks, before a training is paid, whether the stages after it have what they need (tasks/needs.py).
+"""Checks, before a training is paid for, whether the stages after it have what they need (tasks/needs.py).
 
-A listener and no stage: nothing that is made depends on it, so it has no key and costs nothing where the base model is
+A listener, not a stage: nothing that is made depends on it, so it has no key and costs nothing where the base model is
 reused.
 """
 
@@ -16,7 +16,7 @@ from tasks.engine.listener import Listener, StageResult
 from tasks.engine.planner import Options
 from tasks.engine.stage import Stage
 
-PAID = "pretrain"  # the kind of stage that is looked before
+PAID = "pretrain"  # the kind of stage that is checked for
 
 
 class Foresight(Listener):

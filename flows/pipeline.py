@@ -41,22 +41,22 @@ def stages_called(function: Callable[[Any], Any], recipe: Any = None) -> tuple[S
     return tuple(roll.stages)
 
 
-def nothing_to_settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
-    """What an ordinary build does at its end."""
+def nothing_at_end(results: Sequence[StageResult], data: dict[str, Any]) -> None:
+    """The `at_end` of a build: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """`function(recipe)` calls the stages of `stages` (`stages_called`), in that order; it may leave some of them out.
 
-    `settle(results, data of the run)` is called once the last stage has ended well, still within the run. `given` are
+    `at_end(results, data of the run)` is called once the last stage has ended well, still within the run. `given` are
     the artifacts, by kind, that it takes from outside instead of building them.
     """
 
     name: str
     function: Callable[[Any], Any]
     stages: tuple[Stage, ...]
-    settle: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_to_settle
+    at_end: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_at_end
     given: Mapping[str, Artifact] = field(default_factory=dict)
 
     @property

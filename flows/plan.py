@@ -22,7 +22,7 @@ class PlannedStage:
     definition: Stage
     decision: Decision
     estimate: Estimate | None
-    seen: tuple[str, ...] = ()  # what a look at its inputs tells before anything runs
+    seen: tuple[str, ...] = ()  # notices from its inputs, before anything runs
 
     @property
     def stage(self) -> str:
@@ -30,11 +30,11 @@ class PlannedStage:
 
     @property
     def notices(self) -> list[str]:
-        """What its inputs tell now, and what the build that will be reused has to say."""
+        """Notices from its inputs now, and those of the build that will be reused."""
         reused = self.decision.record if self.decision.will == "reuse" else None
-        told = notices_of(reused.get("summary", {})) if reused else []
+        known = notices_of(reused.get("summary", {})) if reused else []
         code = [f"code: {line}" for line in self.decision.identity.reach.unresolved]
-        return [*dict.fromkeys([*self.seen, *told]), *code]
+        return [*dict.fromkeys([*self.seen, *known]), *code]
 
     def record(self) -> dict[str, Any]:
         return {
@@ -51,7 +51,7 @@ class PlannedStage:
 def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline = BUILD) -> list[PlannedStage]:
     """Ask `decide` about every stage of the pipeline, in order.
 
-    Raises ConfigError where a stage that will be built cannot be on this machine, as far as a look can tell.
+    Raises ConfigError where a stage that will be built cannot be built on this machine, as far as can be seen.
     """
     options.check(pipeline.stage_names)
     planner = Planner(store, options)

@@ -1,8 +1,7 @@
 """Recipe files: found by name or path, overridden, validated. `flows/build.py` has the recipe itself.
 
-Recipes are YAML files; those that
-ship stand in `flows/recipes/`, those that `llmill deploy` has saved in `recipes/` of the home: both go by their names.
-`--set path=value` overrides single fields before validation.
+Recipes are YAML files; those that ship are in `flows/recipes/`, those that `llmill deploy` has saved in `recipes/` of
+the home: both go by their names. `--set path=value` overrides single fields before validation.
 """
 
 import os

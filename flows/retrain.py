@@ -1,7 +1,7 @@
-"""Retraining: new text in, a candidate that goes on from the champion, and a verdict on both.
+"""The DAG of retraining: new text in, a candidate that goes on from the champion, and a comparison of both.
 
-Like `flows/build.py` this is the one definition of its DAG. What did not change is reused; the tokenizer is the
-champion's, frozen; both models answer the same items.
+Like `flows/build.py` this is the one definition; flows/champion/retraining.py carries it out as a run. What did not
+change is reused; the tokenizer is the champion's, frozen; both models answer the same items.
 """
 
 from flows.build import Recipe

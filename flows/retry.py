@@ -15,7 +15,7 @@ from tasks.engine.planner import Options
 
 
 def unfinished_run(home: Path, reference: str) -> dict[str, Any]:
-    """The run that is meant; raises ConfigError where there is nothing to go on with."""
+    """The run file of a run; raises ConfigError where there is nothing to go on with."""
     mark_dead_runs(home)
     open_store(home).sync_runs()
     run = find_run(home, reference)
@@ -46,7 +46,7 @@ def hand_over(home: Path, run: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def handed_text(handed: Mapping[str, Any]) -> str:
-    """Who goes on with a run, and where to look."""
+    """Who goes on with a run, and its address in Prefect's UI."""
     lines = [f"Prefect has {handed['run']} again; a worker goes on with it\n  {handed['url']}"]
     if not handed["workers"]:
         lines.append("no worker is online: start `llmill ui` or `llmill worker`")

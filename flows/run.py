@@ -68,14 +68,14 @@ def execute(
         try:
             decisions = [(line.definition, line.decision) for line in plan]
             if not deployed and all_reused(plan) and builder.reuse_all(decisions):
-                pipeline.settle(builder.results, run.data)
+                pipeline.at_end(builder.results, run.data)
             else:
-                planning.close()  # the builder decides about each stage anew
+                planning.close()  # the builder decides about each stage again
                 if plain:
                     _walk(pipeline, recipe, builder, builder, run)
                 else:
                     _build_with_tracking(pipeline, recipe, builder, run, plan, left_open, ending)
-        except BaseException as caught:  # a cancelled flow run too: it is told what became of the run
+        except BaseException as caught:  # a cancelled flow run too: it has to record how the run ended
             calm.enter_context(undisturbed())  # a second Ctrl-C must not lose what is written down of the first
             error = refusal(caught, home) or caught
         finally:
@@ -94,13 +94,13 @@ def execute(
         for warning in run.data.get("warnings", []):
             print(warning, file=out)
         print("\n".join(ending_lines(run.data, builder.results, report, error)), file=out, flush=True)
-        told = ("status", "seconds", "stages", "verdict")
-        result = {"run": run.name, **{name: run.data[name] for name in told if name in run.data}}
+        names = ("status", "seconds", "stages", "verdict")
+        result = {"run": run.name, **{name: run.data[name] for name in names if name in run.data}}
         return result | {"report": str(report) if report else None}, error
 
 
 class _Ending:
-    """How a run ended, worked out once: after its last stage, while Prefect and MLflow can still be told."""
+    """How a run ended, worked out once: after its last stage, while Prefect and MLflow can still record it."""
 
     def __init__(self, run: Run, builder: Builder, pipeline: Pipeline, started: float) -> None:
         self.run, self.builder, self.pipeline, self.started = run, builder, pipeline, started
@@ -108,7 +108,7 @@ class _Ending:
         self._report: Path | None = None
 
     def conclude(self, error: BaseException | None) -> Path | None:
-        """Note status, time and stages in the run's data and write its report; returns where that lies."""
+        """Note status, time and stages in the run's data and write its report; returns its path."""
         if self._concluded:
             return self._report
         self._concluded = True
@@ -122,7 +122,7 @@ class _Ending:
             from flows.report.page import write_report
 
             self._report = write_report(self.builder.store, data)
-        except Exception as failure:  # what only tells of a run never fails it
+        except Exception as failure:  # a report never fails its run
             data.setdefault("warnings", []).append(f"report: not written: {describe(failure)}"[:300])
         return self._report
 
@@ -131,7 +131,7 @@ def _walk(pipeline: Pipeline, recipe: Recipe, engine: Engine, builder: Builder, 
     """Walk the flow under an engine around a builder; at the end what was built is where others see it."""
     pipeline.walk(recipe, engine)
     builder.finish()
-    pipeline.settle(builder.results, run.data)
+    pipeline.at_end(builder.results, run.data)
 
 
 def _build_with_tracking(
@@ -153,9 +153,9 @@ def _build_with_tracking(
     with prefect_server(home) as server:
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"), unreachable)
         for open_run in left_open:
-            told = tracker.close(open_run.get("mlflow", {}).get("runs", []), open_run["status"])
+            closed = tracker.close(open_run.get("mlflow", {}).get("runs", []), open_run["status"])
             server.close_dead(home, open_run)
-            if told:
+            if closed:
                 mark_closed(home, open_run)
         tracking = Tracking(tracker, recipe, run, pipeline)
         tracking.start()

@@ -1,4 +1,4 @@
-"""What the run file says of each stage, kept true while the run goes on."""
+"""What the run file says about each stage, kept up to date while the run goes on."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ SHARD_COUNTS = ("shards_built", "shards_reused")
 
 
 class RunFile(Listener):
-    """Keeps the run file true while the run goes on."""
+    """Keeps the run file up to date while the run goes on."""
 
     def __init__(self, run: Run, pipeline: Pipeline) -> None:
         self.run, self.pipeline = run, pipeline

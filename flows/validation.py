@@ -1,4 +1,4 @@
-"""Documents that a person writes: YAML read with care, and what pydantic finds wrong in them, said for that person."""
+"""Documents that a person writes: strict YAML, and what pydantic finds wrong in them, explained to that person."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -10,14 +10,14 @@ from storage.errors import did_you_mean
 
 
 def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
-    """All that is wrong with a document, a line each, with the nearest known name for an unknown one."""
+    """All that is wrong with a document, one line each, with the nearest known name for an unknown one."""
     errors = error.errors(include_url=False)
     own = [details for details in errors if details["type"] != "default_factory_not_called"]  # follows from another
     lines = [_explain_one(details, model) for details in own or errors]
     return f"{where}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
 
 
-_MESSAGES = {  # where pydantic speaks of Python's types
+_MESSAGES = {  # in place of pydantic's names of Python types
     "model_type": "input should be a mapping of fields",
     "dict_type": "input should be a mapping of fields",
     "tuple_type": "input should be a list",

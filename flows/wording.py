@@ -42,7 +42,7 @@ def attempts_text(attempts: int) -> str:
 
 
 def effort(result: StageResult) -> list[str]:
-    """How much of a build was new and how often it was tried, where that is worth a word."""
+    """How much of a build was new and how often it was tried, where that is worth mentioning."""
     record = result.record if result.outcome == "built" else None
     return [fact for fact in (shards_text(record), attempts_text(result.attempts)) if fact]
 

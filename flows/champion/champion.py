@@ -2,7 +2,7 @@
 
 Both are named references of the store (storage/store/refs.py), set in one step; what they keep is all that a later
 retraining needs: release, both models, tokenizer, token shards (they say which text is old) and scores. MLflow's
-aliases of the same names are a mirror (flows/mlflow/aliases.py); the store decides.
+aliases of the same names mirror them (flows/mlflow/aliases.py); the store decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ KEPT = (*NEEDED, "evaluate", "release")
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The artifacts that a retraining goes on from, and what is told of the champion."""
+    """The artifacts that a retraining goes on from, and its reference."""
 
     digest: str  # of the release's artifact
     base: Artifact
@@ -69,7 +69,7 @@ def promote(
 
     A damaged champion is not worth going back to: `previous` stays as it is then.
     `instead_of` is the release that it was compared with (None: there was no champion): raises StoreError where that
-    is not the champion any more. Empty: whatever the champion is.
+    is not the champion any more. Empty: it replaces any champion.
     """
     ref = _ref(store, release, run, by, reasons)
     with changing_refs(store) as names:
@@ -77,7 +77,7 @@ def promote(
         if now is not None and now.artifact == release.digest:
             return False
         if instead_of != "" and instead_of != (now.artifact if now else None):
-            raise StoreError("the champion was changed while this run compared with it: retrain again to compare anew")
+            raise StoreError("the champion was changed while this run compared with it: retrain again")
         if now is not None and not champion_damage(store, now):
             names[PREVIOUS] = now
         names[CHAMPION] = ref
@@ -85,7 +85,7 @@ def promote(
 
 
 def rollback(store: Store) -> tuple[Ref, Ref]:
-    """Let champion and previous change places; returns the new and the old champion."""
+    """Swap champion and previous; returns the new and the old champion."""
     with changing_refs(store) as names:
         if CHAMPION not in names:
             raise DataError("no champion yet: there is nothing to roll back. `llmill promote RUN` names one")
@@ -128,7 +128,7 @@ def _ref(store: Store, release: Artifact, run: str, by: str, reasons: Sequence[s
 
 
 def _lineage(store: Store, release: Artifact) -> dict[str, str]:
-    """The digests of what the release was made from, by kind, as build records tell."""
+    """The digests of what the release was made from, by kind, from the build records."""
     stages = {"release": release.digest}
     for kind in ("release", "finetune", "pretrain"):  # of each its nearest parents: a base may itself have a base
         for parent in _record(store, stages[kind], kind).get("parents", ()):

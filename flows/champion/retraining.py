@@ -1,6 +1,7 @@
-"""A retraining as a whole: one at a time, on the champion of the moment, ended by promoting or keeping.
+"""A retraining as a run: one at a time, on the champion of the moment, ended by promoting or keeping.
 
-What it decided stands in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
+Its DAG is flows/retrain.py; here are the lease, the repair of a damaged champion, and the verdict. What it decided is
+in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
 `decision` is promoted, first (there was no champion), replaced (the champion was damaged), kept, declined (a person was
 asked and did not approve), refused or spared (a model without a rival that is not sound, where there was no champion or
 a damaged one) or none (the run ended before the verdict).
@@ -49,15 +50,15 @@ def execute_retraining(
     only_if_new: bool = False,
     approve: Approve | None = None,
 ) -> tuple[Result, BaseException | None]:
-    """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides anew.
+    """Carry out a retraining as `flows.run.execute` carries out a run, alone: a second one waits, then decides again.
 
     `only_if_new`: there is no run where all its stages would be reused. `approve` is asked before a promotion.
     """
     store = open_store(prepare_home())
     with _alone(store, recipe.execution.lease_seconds, out):
         ref = champion_ref(store)
-        champion = _mended_champion(store, ref, recipe, out, plain=plain)
-        pipeline = _settling(store, retraining(recipe, champion), ref, champion, approve)
+        champion = _repaired_champion(store, ref, recipe, out, plain=plain)
+        pipeline = _with_verdict(store, retraining(recipe, champion), ref, champion, approve)
         if (
             only_if_new
             and ref is not None
@@ -81,7 +82,7 @@ def _has_decided(store: Store) -> bool:
 
 
 def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
-    """What a retraining would do now; nothing is mended or waited for."""
+    """What a retraining would do now; nothing is repaired or waited for."""
     ref = champion_ref(store)
     damage = champion_damage(store, ref, NEEDED) if ref else []
     if ref is not None and damage and recipe.retrain.start != "scratch":
@@ -114,12 +115,12 @@ def _alone(store: Store, lease_seconds: float, out: TextIO) -> Iterator[None]:
 # The champion that it begins with -------------------------------------------------------------------------------
 
 
-def _mended_champion(store: Store, ref: Ref | None, recipe: Recipe, out: TextIO, *, plain: bool) -> Champion | None:
-    """The champion, intact or rebuilt; None where there is none, or a damaged one is not gone on from."""
+def _repaired_champion(store: Store, ref: Ref | None, recipe: Recipe, out: TextIO, *, plain: bool) -> Champion | None:
+    """The champion, intact or rebuilt; None where there is none, or a damaged one is left out."""
     if ref is None:
-        print("champion    none yet: this run trains from scratch, and its model becomes it if it is sound", file=out)
+        print("champion    none yet: this run trains from scratch; if its model is sound it is the first", file=out)
         return None
-    print(f"champion    {told(ref)}", file=out, flush=True)
+    print(f"champion    {described(ref)}", file=out, flush=True)
     damage = champion_damage(store, ref)
     if damage and _rebuild(store, ref, damage, out, plain=plain):
         damage = champion_damage(store, ref)
@@ -127,7 +128,7 @@ def _mended_champion(store: Store, ref: Ref | None, recipe: Recipe, out: TextIO,
     if lacking and recipe.retrain.start != "scratch":
         raise _damaged(ref, lacking)
     if lacking:
-        print(f"champion    is damaged ({lacking[0]}): the new model stands without a rival", file=out)
+        print(f"champion    is damaged ({lacking[0]}): the new model has no rival", file=out)
         return None
     if damage:
         print(f"champion    cannot be served ({damage[0]}), and is compared all the same", file=out)
@@ -164,7 +165,7 @@ def _damaged(ref: Ref, damage: Sequence[str]) -> StoreError:
     )
 
 
-def told(ref: Ref) -> str:
+def described(ref: Ref) -> str:
     """A champion in a line."""
     return f"{ref.note['model']} {ref.artifact[:8]} of run {ref.note['run']}, since {when(ref.note['since'])}"
 
@@ -172,12 +173,12 @@ def told(ref: Ref) -> str:
 # The end --------------------------------------------------------------------------------------------------------
 
 
-def _settling(
+def _with_verdict(
     store: Store, pipeline: Pipeline, ref: Ref | None, champion: Champion | None, approve: Approve | None
 ) -> Pipeline:
     """The same pipeline, at whose end the champion, the one that `ref` names, is replaced or kept."""
 
-    def settle(results: Sequence[StageResult], data: dict[str, Any]) -> None:
+    def at_end(results: Sequence[StageResult], data: dict[str, Any]) -> None:
         found = {result.stage: result for result in results}
         release = found["release"].artifact if "release" in found else None
         verdict = {
@@ -199,7 +200,7 @@ def _settling(
             )
         data["verdict"] = verdict  # not before the champion was replaced: that may be refused
 
-    return replace(pipeline, settle=settle)
+    return replace(pipeline, at_end=at_end)
 
 
 def _decide(
@@ -207,7 +208,7 @@ def _decide(
 ) -> dict[str, Any]:
     """Decision and reasons, with the compared figures where there was a comparison."""
     if release is None:
-        return {"decision": "none", "reasons": ["the run was told to end before the release"]}
+        return {"decision": "none", "reasons": ["the run was set to end before the release"]}
     if "verdict" not in found:
         return {"decision": "kept", "reasons": ["nothing new: the candidate is the champion itself"]}
     artifact = found["verdict"].artifact

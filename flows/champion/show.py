@@ -11,7 +11,7 @@ from tasks.wording import when
 
 
 def champion_state(store: Store) -> dict[str, Any]:
-    """The `--json` object, but for MLflow."""
+    """The `--json` object without its part `mlflow`."""
     champion, names = champion_ref(store), read_refs(store)
     found: dict[str, Any] = {name: _described(names[name]) if name in names else None for name in ALIASES}
     return found | {"damage": champion_damage(store, champion) if champion else []}

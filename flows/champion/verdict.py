@@ -25,7 +25,7 @@ def is_retraining(run: Mapping[str, Any]) -> bool:
 
 
 def decision_of(run: Mapping[str, Any]) -> str:
-    """What a retraining came to, a key of HEADS; empty for a run that decided nothing."""
+    """What a retraining decided, a key of HEADS; empty for a run that decided nothing."""
     return str((run.get("verdict") or {}).get("decision", ""))
 
 
@@ -43,14 +43,14 @@ def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
-    """The verdict for a terminal: the decision, then its reasons, a line each."""
+    """The verdict for a terminal: the decision, then its reasons, one on each line."""
     reasons: list[str] = verdict["reasons"]
     head = wrapped(HEADS[verdict["decision"]], f"{'verdict':<{NAMES}}")
     return [*head, *(line for reason in reasons for line in indented(reason))]
 
 
 def verdict_sentence(verdict: Mapping[str, Any]) -> str:
-    """The verdict where there is one line for it."""
+    """The verdict on one line."""
     return "; ".join([HEADS[verdict["decision"]], *verdict["reasons"]])
 
 

@@ -81,8 +81,8 @@ def _shortened(value: Any) -> Any:
 def lineage(store: Store, digest: str) -> dict[str, Any]:
     """What an artifact was built from, as a tree: stage, digest, and its build: when, by which run, in how long.
 
-    Told by build records, so it reaches further back than the data that `gc` has kept. What stands in the tree
-    before is `repeated`, without its own inputs.
+    From build records, so it reaches further back than the data that `gc` has kept. What is in the tree already
+    is `repeated`, without its own inputs.
     """
     records = {
         record["artifact"]: record
@@ -127,13 +127,13 @@ def _tree_lines(lineage: Mapping[str, Any]) -> list[str]:
 
 
 def _made(node: Mapping[str, Any], *, dated: bool) -> str:
-    told = str(node["artifact"][:8])
+    line = str(node["artifact"][:8])
     if node["repeated"]:
-        told += "  as above"
+        line += "  as above"
     elif "run" in node:
         finished = f"  {when(node['finished'])}" if dated else ""
-        told += f"{rough_duration(node['seconds']):>12}{finished}  {digits_of(node) if node['run'] else 'no run'}"
-    return told + ("" if node["there"] else "  data gone")
+        line += f"{rough_duration(node['seconds']):>12}{finished}  {digits_of(node) if node['run'] else 'no run'}"
+    return line + ("" if node["there"] else "  data gone")
 
 
 # Text -----------------------------------------------------------------------------------------------------------

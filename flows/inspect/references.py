@@ -28,7 +28,7 @@ class Found:
 
 
 def resolve(store: Store, reference: str) -> Found:
-    """What a reference means; raises DataError where that is nothing, or not one thing."""
+    """What a reference means; raises DataError where that is nothing, or more than one thing."""
     head, *rest = reference.strip("/").split("/")
     store.sync_runs()
     if rest and (head == "latest" or _names_run(store, head)):

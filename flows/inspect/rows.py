@@ -1,7 +1,7 @@
 """The contents of a part as rows: what `llmill cat` prints and `llmill inspect` shows the beginning of.
 
 Parquet gives its rows, JSON lines theirs, a JSON list its items, another JSON value itself, token shards their
-documents, safetensors its tensors, text its lines; whatever else is a row that says what it is. Where a part holds
+documents, safetensors its tensors, text its lines; any other file is one row that says what it is. Where a part holds
 files of several kinds, each row begins with the name of its file. Rows are streamed.
 """
 

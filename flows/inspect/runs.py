@@ -1,4 +1,4 @@
-"""`llmill runs`: what ran, the newest last, where a terminal ends."""
+"""`llmill runs`: what ran, the newest last, next to the prompt."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,8 +34,8 @@ def chosen_runs(
     known = sorted({recipe_of(run) for run in runs})
     for recipe in recipes:
         if recipe not in known:
-            there = f"Recipes that were run: {', '.join(known)}" if known else "There is no run at all yet"
-            raise DataError(f"--recipe {recipe}: no run of it is there{did_you_mean(recipe, known)}. {there}")
+            there = f"Recipes that were run: {', '.join(known)}" if known else "There is no run yet"
+            raise DataError(f"--recipe {recipe}: there is no run of it{did_you_mean(recipe, known)}. {there}")
     found = [
         run
         for run in runs
@@ -90,7 +90,7 @@ def _cells(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def headline(run: Mapping[str, Any]) -> dict[str, float]:
-    """The figures that stand for a run, in bits per byte, as far as it came to its evaluation."""
+    """The headline figures of a run, in bits per byte, as far as it came to its evaluation."""
     summary: dict[str, float] = next((row["artifact"]["summary"] for row in run["stages"] if _is_evaluation(row)), {})
     names = {
         "base": "heldout_bits_per_byte_base",

@@ -1,7 +1,7 @@
-"""`llmill doctor`: is this machine ready? A line each: ok, note or problem, and the mend.
+"""`llmill doctor`: is this machine ready? One line each: ok, note or problem, and the fix.
 
 Asks the network only for a shared store that is set. torch is not imported: its version is read from its metadata, a
-GPU is looked for in `/dev`. The whole takes about a second.
+GPU is searched for in `/dev`. All of it takes about a second.
 """
 
 import importlib.metadata
@@ -47,8 +47,8 @@ SHOWN = {  # variable -> what it changes, where that needs to be said
     PREFECT: "runs are sent to this server; unset it to use the one of the home",
     **dict.fromkeys(DATABASES, "a Prefect server that llmill starts keeps its runs there"),
     MLFLOW: "figures are sent there; unset it to use the database of the home",
-    UI: "links to MLflow's pages begin so",
-    ARTIFACTS: "what MLflow keeps as files lies there, where its address is a database",
+    UI: "links to MLflow's UI begin so",
+    ARTIFACTS: "MLflow keeps its files there, where its address is a database",
     "HF_HOME": "",
     "HF_HUB_OFFLINE": "",
     "CUDA_VISIBLE_DEVICES": "",
@@ -58,16 +58,16 @@ SHOWN = {  # variable -> what it changes, where that needs to be said
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do where that is needed."""
+    """One line: what was examined, what was found, and what to do where that is needed."""
 
     name: str
     state: Literal["ok", "note", "problem"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine() -> list[Finding]:
-    """Look at everything."""
+    """All findings, in the order of the table; raises nothing for what it finds."""
     path = home()
     return [
         _python(),
@@ -114,9 +114,9 @@ def _packages() -> Iterator[Finding]:
         if not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
             wrong.append(f"{requirement.name} {version}, needs {requirement.specifier}")
     if wrong:
-        mend = "pip install -c deployments/constraints.txt -e ."
-        mend += "".join(f" ({BREAKING[name]})" for line in wrong if (name := line.partition(" ")[0]) in BREAKING)
-        yield Finding("packages", "problem", "; ".join(wrong), mend)
+        fix = "pip install -c deployments/constraints.txt -e ."
+        fix += "".join(f" ({BREAKING[name]})" for line in wrong if (name := line.partition(" ")[0]) in BREAKING)
+        yield Finding("packages", "problem", "; ".join(wrong), fix)
     else:
         yield Finding("packages", "ok", f"{checked} of {checked} have versions known to work")
 
@@ -144,14 +144,14 @@ def _device() -> Iterator[Finding]:
         return
     found = f"{', '.join(there)}, {cores} cores"
     if "+cpu" in _version("torch"):
-        mend = "this torch is built for CPUs: make install TORCH_INDEX=URL of wheels for CUDA"
-        yield Finding("device", "note", found, mend)
+        fix = "this torch is built for CPUs: make install TORCH_INDEX=URL of wheels for CUDA"
+        yield Finding("device", "note", found, fix)
         return
     yield Finding("device", "ok", found)
     missing = missing_for_compiling()
     if missing:
-        mend = f"install {COMPILER}: long trainings on a GPU are half as fast again when compiled"
-        yield Finding("compiler", "note", missing, mend)
+        fix = f"install {COMPILER}: long trainings on a GPU are half as fast again when compiled"
+        yield Finding("compiler", "note", missing, fix)
     else:
         yield Finding("compiler", "ok", "long trainings are compiled")
 
@@ -180,8 +180,8 @@ def _home(path: Path) -> Iterator[Finding]:
     """Whether the home can be written and locked, how much room it has, and what is there."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        mend = f"set {VARIABLE} to a folder that you may write, or mend its permissions"
-        yield Finding("home", "problem", f"{path} cannot be written", mend)
+        fix = f"set {VARIABLE} to a folder that you may write, or fix its permissions"
+        yield Finding("home", "problem", f"{path} cannot be written", fix)
         return
     yield Finding("home", "ok", f"{path}" + ("" if path.is_dir() else " (made by the first run)"))
     free = shutil.disk_usage(existing).free
@@ -240,7 +240,7 @@ def _shared_store() -> Iterator[Finding]:
             remote.check()
             yield Finding("shared store", "ok", f"{remote.name}, {len(remote.names('store/artifacts')):,} artifacts")
     except LlmillError as error:
-        yield Finding("shared store", "problem", str(error), f"mend it, or unset {SHARED}")
+        yield Finding("shared store", "problem", str(error), f"fix it, or unset {SHARED}")
 
 
 def _ports() -> Iterator[Finding]:
@@ -250,10 +250,10 @@ def _ports() -> Iterator[Finding]:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                mend = f"if it is not `llmill ui` already: llmill ui {option} PORT"
-                yield Finding(f"port {port}", "note", f"in use; {name}'s pages want it", mend)
+                fix = f"if it is not `llmill ui` already: llmill ui {option} PORT"
+                yield Finding(f"port {port}", "note", f"in use; {name}'s UI wants it", fix)
                 continue
-        yield Finding(f"port {port}", "ok", f"free for {name}'s pages")
+        yield Finding(f"port {port}", "ok", f"free for {name}'s UI")
 
 
 def _proxies() -> Iterator[Finding]:
@@ -275,7 +275,7 @@ def _settings() -> Iterator[Finding]:
 
 
 def _wrong_address(name: str, value: str) -> Finding | None:
-    """An address that no run could use, as far as this can be told without asking it."""
+    """An address that no run could use, as far as this shows without asking it."""
     try:
         if name in DATABASES:
             check_scheme(name, value)
@@ -295,12 +295,12 @@ def doctor_report(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def doctor_text(findings: Sequence[Finding]) -> str:
-    """A line a finding, the mend under it."""
+    """A line for each finding, the fix under it."""
     width = max(len(finding.name) for finding in findings) + 1
     lines = []
     for finding in findings:
         lines.append(f"{finding.state:<9}{finding.name:<{width}} {finding.found}")
-        lines += [f"{'':<9}{'':<{width}} {finding.mend}"] * bool(finding.mend)
+        lines += [f"{'':<9}{'':<{width}} {finding.fix}"] * bool(finding.fix)
     problems = sum(finding.state == "problem" for finding in findings)
-    end = f"{problems} problem{'s' * (problems != 1)} to mend before a run" if problems else "ready: llmill run"
+    end = f"{problems} problem{'s' * (problems != 1)} to fix before a run" if problems else "ready: llmill run"
     return "\n".join([*lines, end])

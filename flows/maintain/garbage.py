@@ -1,4 +1,4 @@
-"""What `llmill gc` says."""
+"""What `llmill gc` prints."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from tasks.wording import figure, size
 
 
 def garbage_report(found: Sequence[Garbage], *, dry_run: bool) -> dict[str, Any]:
-    """The `--json` object: what goes, and how many bytes a stage gives back."""
+    """The `--json` object: what goes, and how many bytes of each stage."""
     stages: dict[str, dict[str, Any]] = {}
     for garbage in found:
         row = stages.setdefault(garbage.stage, {"stage": garbage.stage, "bytes": 0, "what": Counter()})
@@ -29,7 +29,7 @@ def garbage_report(found: Sequence[Garbage], *, dry_run: bool) -> dict[str, Any]
 
 
 def garbage_text(report: Mapping[str, Any]) -> str:
-    """A line a stage."""
+    """A line for each stage."""
     if not report["paths"]:
         return "nothing to delete: everything is reached"
     lines = [f"{'stage':<12}{'size':>10}  what nothing reaches"]

@@ -1,4 +1,4 @@
-"""What `llmill verify` and `llmill gc` do and say."""
+"""What `llmill verify` and `llmill gc` do and print."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store, is_intact
 from tasks.wording import duration, size
 
-TELL_SECONDS = 15.0  # between two lines of progress in a pipe
+PRINT_SECONDS = 15.0  # between two lines of progress in a pipe
 DRAW_SECONDS = 0.2  # on a terminal
 
 
@@ -43,7 +43,7 @@ def verify_store(store: Store) -> dict[str, Any]:
     for path in sorted((store.root / "shards").glob("*/[0-9a-f]*")):
         verifier.shard(path)
     for path in store.damaged_builds():
-        what = f"build record damaged, or none of ours: {path.relative_to(store.home)}"
+        what = f"build record damaged, or not one of ours: {path.relative_to(store.home)}"
         verifier.stages[path.parent.name].damage.append({"artifact": "", "what": what})
     return {"artifacts": len(digests), **verifier.result()}
 
@@ -77,7 +77,7 @@ class _Verifier:
             health.damage.append({"artifact": "", "what": f"shard damaged: {path.name}"})
 
     def _part_damage(self, artifact: Artifact, part: Part, health: StageHealth) -> list[str]:
-        if not part.path.is_dir():  # a shared store may have it: there its files are looked up, not read
+        if not part.path.is_dir():  # a shared store may have it: there its files are only listed, not read
             return self.store.artifact_damage(artifact.only((part.name,)))
         return [
             f"part {'damaged' if file.path.is_file() else 'missing'}: {part.name}/{file.name}"
@@ -121,14 +121,14 @@ class _Meter:
 
     def __init__(self, total: int) -> None:
         self._total, self.done = total, 0
-        self.started = self._told = time.monotonic()
+        self.started = self._shown = time.monotonic()
 
     def add(self, amount: int) -> None:
         self.done += amount
         now = time.monotonic()
-        if now - self._told < (DRAW_SECONDS if sys.stderr.isatty() else TELL_SECONDS):
+        if now - self._shown < (DRAW_SECONDS if sys.stderr.isatty() else PRINT_SECONDS):
             return
-        self._told = now
+        self._shown = now
         rate = self.done / (now - self.started)
         left = duration(max(0.0, self._total - self.done) / rate)
         live_line(f"verify      {size(self.done)} of {size(self._total)}  {size(rate)}/s  {left} left")
@@ -138,7 +138,7 @@ class _Meter:
 
 
 def verify_text(result: Mapping[str, Any]) -> str:
-    """A line a stage, then what is damaged and what to do."""
+    """A line for each stage, then what is damaged and what to do."""
     lines = [f"{'stage':<12}{'artifacts':>9}{'files':>9}{'size':>11}  result"]
     for row in result["stages"]:
         count = len({line["what"] for line in row["damage"]})

@@ -203,7 +203,7 @@ def scale_axis(scale: Scale, *, per_cent: bool = False) -> Markup:
 
 
 def sign(name: str, kind: Literal["baseline", "reference", "base", "tuned"] = "baseline") -> Markup:
-    """The sign of a baseline, reference or model as it stands in the charts, for the text beside them."""
+    """The sign of a baseline, reference or model as the charts draw it, for the text beside them."""
     if kind in ("base", "tuned"):
         inner = f'<circle class="dot {kind}" r="5" cx="7" cy="7"/>'
     else:

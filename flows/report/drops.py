@@ -19,7 +19,7 @@ from tasks.filter.edit import LINE_RULES
 
 EXAMPLES = 2  # of each reason
 EXAMPLE_CHARACTERS = 320
-MOST_REASONS = 200  # told apart; a reader may word its reasons freely
+MOST_REASONS = 200  # counted one by one; a reader may word its reasons freely
 EXAMPLE_COLUMNS = ["id", "text", "source", "title"]
 
 
@@ -152,7 +152,7 @@ def _filtered(view: RunView) -> Iterator[Reason]:
 
 
 def _pick(part: Part | None, column: str) -> tuple[Counter[str], dict[str, list[dict[str, Any]]]]:
-    """How often each reason stands in a ledger, and the rows with the smallest ids: ids are hashes, so a fair draw."""
+    """How often each reason is in a ledger, and the rows with the smallest ids: ids are hashes, so a fair draw."""
     counts: Counter[str] = Counter()
     heaps: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
     for number, row in enumerate(read_rows(part / "ledger.parquet") if part else ()):

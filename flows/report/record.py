@@ -1,4 +1,4 @@
-"""What the run file and the build records tell: plan, counts, time, digests, versions."""
+"""What the run file and the build records say: plan, counts, time, digests, versions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tasks.notices import notices_of
 
 
 def key_facts(view: RunView) -> dict[str, Any]:
-    """What the first sentence tells; a figure that the run did not come to is None."""
+    """What the first sentence says; a figure that the run did not come to is None."""
     pretrain, tokens = view.summary("pretrain"), view.summary("tokenize")
     return {
         "parameters": view.summary("release").get("parameters") or pretrain.get("parameters"),
@@ -27,7 +27,7 @@ def key_facts(view: RunView) -> dict[str, Any]:
 
 
 def notices_in(view: RunView) -> list[str]:
-    """What the stages of a run have to say to its user, in their order."""
+    """The notices of a run's stages, in their order."""
     return [redacted(notice) for stage in view.rows for notice in notices_of(view.summary(stage))]
 
 
@@ -65,7 +65,7 @@ def pair_flow(view: RunView) -> list[tuple[str, int]]:
         ("read", collected.get("pairs_read")),
         ("repeated, dropped", collected.get("pairs_repeated")),
         ("in training and held out, dropped from training", collected.get("pairs_leaking")),
-        ("with an answer that stands in held-out text, dropped", tuned.get("dropped_leaking")),
+        ("with an answer that is in held-out text, dropped", tuned.get("dropped_leaking")),
         ("too long for the context, dropped", tuned.get("dropped_too_long")),
         ("trained on", tuned.get("training_pairs")),
         ("held out", tuned.get("heldout_pairs")),
@@ -85,7 +85,7 @@ def splits_of(view: RunView) -> list[tuple[str, int, float]]:
 
 
 def times_of(view: RunView) -> dict[str, Any]:
-    """Where the time went: each stage, then all else; and what it cost where the recipe tells a price."""
+    """Where the time went: each stage, then all else; and what it cost where the recipe has a price."""
     price = float(view.recipe.get("execution", {}).get("price_per_hour") or 0.0)
     rows = []
     for stage, row in view.rows.items():

@@ -1,4 +1,4 @@
-"""A run as the report sees it: the run file, and the artifacts and build records of its stages."""
+"""The data of a run for its report: the run file, and the artifacts and build records of its stages."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,11 +14,11 @@ from storage.files import read_json, write_json
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
 
-SMALL_PARTS = ("curve", "scores", "tokenizer")  # whatever the size of the corpus
+SMALL_PARTS = ("curve", "scores", "tokenizer")  # for a corpus of any size
 
 
 class Fact(BaseModel):
-    """Base of the figures in a report: frozen, and JSON for the cache. What a newer stage adds is passed over."""
+    """Base of the figures in a report: frozen, and JSON for the cache. Fields that a newer stage adds are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

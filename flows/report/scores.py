@@ -1,4 +1,4 @@
-"""The scores as a report shows them: what comes first, which way is better, and what stands beside each figure."""
+"""The scores as a report shows them: what comes first, which way is better, and what is shown beside each figure."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ MODELS = ("base", "tuned")
 # Every other name is that of a benchmark.
 OWN_MEASURES = ("heldout", "answers", "cloze", "choice", "memorisation", "canaries", "calibration")
 HIGHER_IS_BETTER = ("acc", "gap", "exact", "match", "f1", "share", "bleu", "rouge", "mcc")
-MOST_BENCHMARKS = 8  # beside the own measures; the rest stand in the table of all scores
+MOST_BENCHMARKS = 8  # beside our own measures; the rest are in the table of all scores
 
 HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
     ("heldout", "bits_per_byte", "base", "Text it has never seen", "bits needed for each byte"),
@@ -140,7 +140,7 @@ class Panel(Fact):
 
 
 def read_scores(view: RunView) -> tuple[Score, ...]:
-    """All lines of scores.json; empty where the run has none. A line that is no score is passed over."""
+    """All lines of scores.json; empty where the run has none. A line that is not a score is skipped."""
     part = view.part("evaluate", "scores")
     lines = read_json(part / "scores.json") if part else None
     scores = []

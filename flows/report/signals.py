@@ -21,7 +21,7 @@ UPPER = {"mean_word_length": 20.0, "stop_words": 8.0}  # of a linear scale; shar
 
 
 class Histogram(Fact):
-    """Documents by one signal. `counts[i]` lie in `edges[i]` to `edges[i + 1]`; `zeros` stand apart where given."""
+    """Documents by one signal. `counts[i]` lie in `edges[i]` to `edges[i + 1]`; `zeros` are apart where given."""
 
     signal: str
     label: str  # for people
@@ -37,7 +37,7 @@ class Histogram(Fact):
 
 
 class Histograms(Fact):
-    """Those that tell most: lengths first, then the signals whose rules dropped most."""
+    """Those that say most: lengths first, then the signals whose rules dropped most."""
 
     histograms: tuple[Histogram, ...]
 

@@ -14,7 +14,7 @@ from tasks.wording import amount, duration, figure
 
 
 def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: str | None) -> str:
-    """What was made and what it is worth; `page` is the address at which the report can be looked at."""
+    """What was made and what it is worth; `page` is the web address of the report."""
     view = RunView(store, run)
     facts = key_facts(view)
     lines = [f"**{run['run']}**: {run['status']} in {duration(run.get('seconds'))}"]
@@ -37,9 +37,9 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
     notices = notices_in(view)
     if notices:
         lines.append("**Notices**\n\n" + "\n".join(f"- {notice}" for notice in notices))
-    told = judged(run.get("verdict"))
-    if told:
-        lines.append(f"**Verdict**: {told['head']}\n\n" + "\n".join(f"- {reason}" for reason in told["reasons"]))
+    verdict = judged(run.get("verdict"))
+    if verdict:
+        lines.append(f"**Verdict**: {verdict['head']}\n\n" + "\n".join(f"- {reason}" for reason in verdict["reasons"]))
     if run.get("error"):
         lines.append("```text\n" + str(run["error"]).replace("```", "'''") + "\n```")
     lines.append(f"The whole report: `{report}`" + (f", or [in MLflow]({page})" if page else ""))

@@ -1,4 +1,4 @@
-"""Figures as words: numbers, scores, baselines and verdicts as the page and the summary say them."""
+"""Figures as words: numbers, scores, baselines and verdicts as the page and the summary show them."""
 
 from collections.abc import Mapping
 from typing import Any

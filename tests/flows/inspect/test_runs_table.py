@@ -69,7 +69,7 @@ def test_the_newest_of_those_that_are_meant(
     ("option", "pieces"),
     [
         (("--status", "complete"), ("--status complete: no such status (did you mean 'completed'?)", "crashed")),
-        (("--recipe", "smok"), ("--recipe smok: no run of it is there (did you mean 'smoke'?)", "quick, smoke")),
+        (("--recipe", "smok"), ("--recipe smok: there is no run of it (did you mean 'smoke'?)", "quick, smoke")),
         (("--limit", "0"), ("--limit", "between 1 and")),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_home_without_runs_says_so(home: Path, command: Command) -> None:
     assert command("runs", home=home)[:2] == (0, "no run yet; start one with `llmill run`\n")
     assert command.json("runs", "--status", "failed", home=home) == []
     status, _, err = command("runs", "--recipe", "smoke", home=home)
-    assert status == 2 and "There is no run at all yet" in unwrapped(err)
+    assert status == 2 and "There is no run yet" in unwrapped(err)
 
 
 def test_the_verdict_of_a_retraining_is_a_column_and_the_scores_are_the_candidate_s(

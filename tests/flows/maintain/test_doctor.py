@@ -49,13 +49,13 @@ def test_databases_are_shown_without_their_passwords_and_wrong_addresses_are_pro
     monkeypatch.setenv("PREFECT_API_URL", "prefect.example:4200/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ada:secret@db:port/mlflow")
     findings |= by_name(examine())
-    for name, mend in (
+    for name, fix in (
         ("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://USER"),
         ("PREFECT_API_URL", "http://127.0.0.1:4200/api"),
         ("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000"),
     ):
-        assert findings[name].state == "problem" and mend in findings[name].mend
-    assert not any("secret" in finding.found + finding.mend for finding in findings.values())
+        assert findings[name].state == "problem" and fix in findings[name].fix
+    assert not any("secret" in finding.found + finding.fix for finding in findings.values())
 
 
 def test_a_proxy_is_said_and_what_goes_past_it(home: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_proxy_is_said_and_what_goes_past_it(home: Path) -> None:
     result = llmill("doctor", "--json", home=home, environment=proxy)
     found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}["proxy"]
     assert found["state"] == "note" and found["found"].startswith("http://proxy.example:3128 for http")
-    assert "inside.example,localhost,127.0.0.1,::1" in found["mend"] and "secret" not in result.stdout
+    assert "inside.example,localhost,127.0.0.1,::1" in found["fix"] and "secret" not in result.stdout
 
 
 def test_a_home_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
@@ -72,14 +72,14 @@ def test_a_home_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     assert result.returncode == 1 and "cannot be written" in result.stdout and "LLMILL_HOME" in result.stdout
 
 
-def test_a_version_known_to_break_is_a_problem_with_its_mend(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_known_to_break_is_a_problem_with_its_fix(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.metadata
 
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.151.0" if name == "fastapi" else real(name))
     finding = by_name(examine())["packages"]
     assert finding.state == "problem" and "fastapi 0.151.0, needs <0.151" in finding.found
-    assert "constraints.txt" in finding.mend
+    assert "constraints.txt" in finding.fix
 
 
 def test_a_gpu_without_a_compiler_is_noted_with_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_gpu_without_a_compiler_is_noted_with_what_to_install(home: Path, monk
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cu130" if name == "torch" else real(name))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     finding = by_name(examine())["compiler"]
-    assert finding.state == "note" and "no C compiler" in finding.found and "gcc" in finding.mend
+    assert finding.state == "note" and "no C compiler" in finding.found and "gcc" in finding.fix
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/gcc")
     assert by_name(examine())["compiler"].state == "ok"
 
@@ -106,7 +106,7 @@ def test_a_port_in_use_is_noted(home: Path) -> None:
             pytest.skip("another program has port 4200")
         taken.listen()
         finding = by_name(examine())["port 4200"]
-    assert finding.state == "note" and "--prefect-port" in finding.mend
+    assert finding.state == "note" and "--prefect-port" in finding.fix
 
 
 def test_a_store_of_a_newer_version_is_a_problem(home: Path) -> None:
