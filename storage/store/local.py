@@ -102,9 +102,9 @@ class Store:
         """Have all parts of an artifact in this home; raises DamagedError where that cannot be."""
 
     def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:
-        """Have others see a build; what they do not see yet by the end of a run, `settle` sends or raises."""
+        """Have others see a build; what they do not see yet by the end of a run, `share_pending` sends or raises."""
 
-    def settle(self) -> None:
+    def share_pending(self) -> None:
         """See `share`."""
 
     def share_run(self, path: Path) -> None:

@@ -228,7 +228,7 @@ class SharedStore(Store):
         self._sending.append(self._sender.submit(self._send_jobs, stage, [key]))
 
     def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:
-        """Send a build and all that it holds, unless it is there. What cannot be sent now is left for `settle`."""
+        """Send a build and all that it holds, unless it is there; what cannot be sent now waits for `share_pending`."""
         try:
             self._send(record, tell)
         except StoreError:
@@ -236,7 +236,7 @@ class SharedStore(Store):
         else:
             self._unsent.pop(record["key"], None)
 
-    def settle(self) -> None:
+    def share_pending(self) -> None:
         """Send what was left; raises StoreError where that cannot be: all of it stays at home for the next run."""
         for key, record in list(self._unsent.items()):
             self._send(record, silent)

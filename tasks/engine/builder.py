@@ -134,7 +134,7 @@ class Builder:
         last = self.results[-1].artifact if self.results else None
         if last is not None:
             self._fetch(last)
-        self.store.settle()
+        self.store.share_pending()
 
     # With a shared store ----------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def test_what_one_shares_another_finds_and_fetches(tmp_path: Path, url: str) -> 
     made = publish(a, words="1", more="22")
     job(a, "j1", "shard")
     built = share(a, made, "j1")
-    a.settle()
+    a.share_pending()
     (found,) = b.builds_of("toy")
     assert found.items() >= built.items() and b.build("toy", "0a") == found
     assert b.jobs_of("toy", "0a") == ["j1"] and b.jobs(["j1"])["j1"].summary == {"text": "shard"}
@@ -237,13 +237,13 @@ def test_what_is_gone_at_home_cannot_be_sent_and_is_named_at_the_end(tmp_path: P
     file.unlink()
     share(a, made)
     with pytest.raises(StoreError, match=rf"{file}: is gone or damaged, so it cannot be sent"):
-        a.settle()
+        a.share_pending()
     (a.root / "artifacts" / f"{made.digest}.json").unlink()
     with pytest.raises(StoreError, match=r"\.json: the manifest is gone, so it cannot be sent"):
-        a.settle()
+        a.share_pending()
     again = publish(a, words="1")
     assert again.digest == made.digest
-    a.settle()
+    a.share_pending()
     assert open_home(tmp_path, "b", url).build("toy", "0a") is not None
 
 
