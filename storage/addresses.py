@@ -47,7 +47,7 @@ def keep_loopback_direct() -> None:
 
 
 def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> None:
-    """Raise ConfigError for an address that is none, or none of these schemes. `setting` is where it was set."""
+    """Raise ConfigError for what is not an address, or not of these schemes. `setting` is where it was set."""
     try:
         parts = urlsplit(address)
         wrong = parts.port == 0 or (schemes and (parts.scheme not in schemes or not parts.hostname))
@@ -55,7 +55,8 @@ def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> Non
         wrong = True
     if wrong:
         form = "such as http://127.0.0.1:4200/api" if schemes else "such as http://127.0.0.1:5000"
-        raise ConfigError(f"{setting}={redacted(address)}: this is no address. Write it in full, {form}, or unset it")
+        problem = f"{setting}={redacted(address)}: this is not an address"
+        raise ConfigError(f"{problem}. Write it in full, {form}, or unset it")
 
 
 def no_answer(address: str) -> str | None:

@@ -1,6 +1,6 @@
 """One canonical form for everything that is hashed.
 
-Canonical JSON: UTF-8, sorted keys, no spaces, no NaN. Whatever has no deterministic form (a set, an arbitrary
+Canonical JSON: UTF-8, sorted keys, no spaces, no NaN. What has no deterministic form (a set, an arbitrary
 object) raises: a permissive `str()` here would turn into silent cache misses or, worse, stale hits.
 """
 

@@ -7,13 +7,13 @@ A document set is a part whose files are `00000.parquet`, `00001.parquet`, ...; 
 | id | hexadecimal digest of source, group and contents, and of the number of a copy; unique, never a position |
 | text | the document, NFC not applied, `\n` line ends |
 | source | name of the source in the recipe (`files`, `docstrings`, ...) |
-| url | where it can be looked up, or empty |
+| url | its web address, or empty |
 | title | short name for people |
 | lang | ISO 639-1 code as stated by the source, or empty |
 | license | licence as stated by the source, or empty |
 | group | unit that must not be split between training and held-out data (package, book, site) |
 | split | `train` or `heldout`, decided by the group alone |
-| metadata | canonical JSON object with whatever else the source knows |
+| metadata | canonical JSON object with what else the source knows |
 
 Readers stream row batches; nothing here holds a data set in memory.
 """
@@ -139,7 +139,7 @@ class RowWriter:
         if kind is None:
             self._flush()
             self._writer.close()
-        else:  # the error that ends the block is the one to tell: closing a file that is torn would raise another
+        else:  # the error that ends the block is the one to raise: closing a file that is torn would raise another
             with suppress(OSError, pa.ArrowException):
                 self._writer.close()
 

@@ -1,6 +1,6 @@
-"""Errors that speak to the user.
+"""Errors for the user.
 
-Every error that the user can mend is an `LlmillError`: the command line prints its message without a
+Every error that the user can fix is an `LlmillError`: the command line prints its message without a
 traceback and exits with status 2. Anything else is a bug or the machine's fault and exits with status 1.
 A message names the file, line or field, says what is wrong there, and what to do. What the operating system refuses
 (a full disk, a read-only folder) is made such an error in one place, `refusal`.
@@ -17,10 +17,10 @@ from storage.bystander import bystander
 
 
 class LlmillError(Exception):
-    """Something that the user can mend; the message says where and how."""
+    """Something that the user can fix; the message says where and how."""
 
     exit_status = 2
-    reported = False  # whether the `--json` object on stdout has told it
+    reported = False  # whether the `--json` object on stdout has it
 
 
 class ConfigError(LlmillError):
@@ -54,9 +54,9 @@ _SPACE = ("no space left on the disk", "Make room and run the same command again
 _REFUSALS = {  # errno -> (what is wrong, what to do)
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: ("the disk quota is used up", _SPACE[1]),
-    errno.EROFS: ("it lies on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
-    errno.EACCES: ("permission denied", "Mend its permissions, or set LLMILL_HOME to a folder that you may write"),
-    errno.EPERM: ("not permitted", "Mend its permissions, or set LLMILL_HOME to a folder that you may write"),
+    errno.EROFS: ("it is on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
+    errno.EACCES: ("permission denied", "Change its permissions, or set LLMILL_HOME to a folder that you may write"),
+    errno.EPERM: ("not permitted", "Change its permissions, or set LLMILL_HOME to a folder that you may write"),
     errno.ENOTDIR: ("there is a file where a folder must be", "Move the file away"),
     errno.EISDIR: ("there is a folder where a file must be", "Move the folder away"),
     errno.EIO: ("the disk could not read or write it", "Check the disk, then run the same command again"),
@@ -69,7 +69,7 @@ _FULL = re.compile(r"database or disk is full|\d+ requested and \d+ written")
 
 @bystander
 def refused_number(error: BaseException) -> int | None:
-    """The errno of what the operating system refused and the user can mend; None for any other error."""
+    """The errno of what the operating system refused and the user can fix; None for any other error."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         found = _NUMBER.search(str(error))
@@ -79,13 +79,13 @@ def refused_number(error: BaseException) -> int | None:
 
 @bystander
 def refusal(error: BaseException, place: Path) -> StoreError | None:
-    """What the operating system refused, in words that name the path and the mend; None for any other error.
+    """What the operating system refused, in words that name the path and the fix; None for any other error.
 
     `place` is named where the error does not say which file it was about.
     """
     number = refused_number(error)
     if number is None or isinstance(error, LlmillError):
         return None
-    what, mend = _REFUSALS[number]
+    what, fix = _REFUSALS[number]
     name = getattr(error, "filename", None)
-    return StoreError(f"{os.fsdecode(name) if isinstance(name, str | bytes) else place}: {what}. {mend}.")
+    return StoreError(f"{os.fsdecode(name) if isinstance(name, str | bytes) else place}: {what}. {fix}.")

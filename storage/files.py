@@ -100,7 +100,7 @@ def locked(path: Path, *, blocking: bool = True, shared: bool = False) -> Iterat
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not path.exists():
             raise
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # looked at by who may not write here
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # only read by who may not write here
     try:
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

@@ -4,18 +4,18 @@ From a root definition, every first-party definition that it names is followed: 
 lazy imports, decorators, default arguments, class bodies and constants. Each reached definition is digested as the
 text of its syntax tree without what can't change a result (storage/code/essence.py).
 
-What is not named is followed as far as the source tells:
+What is not named is followed as far as the source shows it:
 
-- importing a module runs it, and all that it imports: statements that do more than define count, wherever they stand
+- importing a module runs it, and all that it imports: statements that do more than define count, wherever they are
   (loops, calls of first-party code, registration by decorator, by subclass, by metaclass or in a class body);
 - a string that names a module of ours counts that module (`import_module("...")`, `-m` programs, `sys.modules`), the
   constant beginning of a computed name all modules that begin so;
 - a path made from `__file__` or `importlib.resources` counts the file that it leads to, or all files below the folder
-  in which a computed name is looked for (storage/code/paths.py).
+  that is searched for a computed name (storage/code/paths.py).
 
 Where that is not enough, a whole module counts (a module used as a value, a name that can't be found, `globals()`) or
-the whole package around it (an import by a name that nothing in the source tells); `Reach.unresolved` says which.
-First-party is what lies in the packages of this checkout; for a stage of the user's own also what can be imported from
+the whole package around it (an import by a name that nothing in the source shows); `Reach.unresolved` says which.
+First-party is what is in the packages of this checkout; for a stage of the user's own also what can be imported from
 outside the installation: the modules beside it, and the folders of `sys.path` that are the user's.
 """
 
@@ -35,15 +35,15 @@ FIRST_PARTY = ("flows", "tasks", "model", "storage")
 
 
 class Code(Sources):
-    """First-party sources that can be looked through."""
+    """First-party sources, and what definitions in them can reach."""
 
-    def look(self, roots: Iterable[Definition]) -> Reach:
+    def reached_from(self, roots: Iterable[Definition]) -> Reach:
         """Everything that can be reached from the roots."""
         return Walk(self).from_roots(roots)
 
     def reach(self, roots: Iterable[Definition]) -> Mapping[str, str]:
-        """The digests of it, by qualified name."""
-        return self.look(roots).code
+        """The digests of everything that can be reached from the roots, by qualified name."""
+        return self.reached_from(roots).code
 
 
 _codes: dict[tuple[tuple[str, Path], ...], Code] = {}
@@ -57,26 +57,26 @@ def fingerprint(module: str, name: str, programs: Iterable[str] = (), also: Iter
     """
     with many_small_objects():
         roots = [(module, name), *also, *((program, WHOLE) for program in programs)]
-        return _installed_code(module).look(roots)
+        return _installed_code(module).reached_from(roots)
 
 
-def read_code_anew() -> None:
-    """Let the next look read the sources again: a plan or a run begins. In between none is read twice."""
+def reread_code() -> None:
+    """Let the next fingerprint read changed sources again: a plan or a run begins. In between none is read twice."""
     for key in [key for key, code in _codes.items() if not code.is_current()]:
         del _codes[key]
 
 
 def changed_code(reach: Reach, copy: Path, origin: Path, roots: Iterable[Definition]) -> list[str]:
-    """What of the code reached in a copy is different in the folder that it was copied from, a line each.
+    """What of the code reached in a copy is different in the folder that it was copied from, one line each.
 
-    For people only: a file that does not parse is said to, and nothing raises.
+    For people only: a file that does not parse is one of the lines, and nothing raises.
     """
     pairs = [(file, origin / file.relative_to(copy)) for file in sorted(reach.files) if file.is_relative_to(copy)]
     changed = [other for file, other in pairs if not other.is_file() or other.read_bytes() != file.read_bytes()]
     if not changed:
         return []
     try:
-        now = Code(dict.fromkeys(FIRST_PARTY, origin)).look(roots).code
+        now = Code(dict.fromkeys(FIRST_PARTY, origin)).reached_from(roots).code
     except (ConfigError, LookupError, OSError) as error:
         return [f"code {error}"]
     names = sorted(name for name in reach.code.keys() | now.keys() if reach.code.get(name) != now.get(name))
@@ -103,7 +103,7 @@ def _installed_code(module: str) -> Code:
 
 
 def _is_users(folder: Path) -> bool:
-    """Whether a folder of `sys.path` is the user's own, no part of Python's installation."""
+    """Whether a folder of `sys.path` is the user's own, not part of Python's installation."""
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     place = folder.resolve()
     return place.is_dir() and not any(place.is_relative_to(one) for one in installed)

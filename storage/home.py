@@ -1,10 +1,10 @@
-"""Where everything that llmill writes lies: `$LLMILL_HOME`, by default `.llmill/` in the current folder.
+"""Where llmill writes everything: `$LLMILL_HOME`, by default `.llmill/` in the current folder.
 
 | folder | holds |
 |---|---|
 | store/ | parts, artifacts, shards and job records: what stages made |
-| builds/ | build records: one a key, by stage |
-| runs/ | one file a run, the truth about it, and its report |
+| builds/ | build records: one for each key, by stage |
+| runs/ | one file for each run, the truth about it, and its report |
 | work/ | staging folders, locks and checkpoints of builds that are under way |
 | prefect/, mlflow/, cache/ | the default servers' databases and caches |
 """
@@ -42,7 +42,7 @@ def prepare_home() -> Path:
     except OSError as error:
         raise StoreError(
             f"{path}: the home cannot be written ({error.strerror}). "
-            f"Set {VARIABLE} to a folder that you may write, or mend its permissions."
+            f"Set {VARIABLE} to a folder that you may write, or change its permissions."
         ) from error
     return path
 
@@ -50,7 +50,7 @@ def prepare_home() -> Path:
 def ensure_user_home() -> None:
     """Give a user without a home folder one under ours: `HOME` for this process and its children.
 
-    A container may run under a number that no user has (`docker run --user 54321` without `HOME`, OpenShift): Prefect
+    A container may run under a user id without a name (`docker run --user 54321` without `HOME`, OpenShift): Prefect
     and MLflow ask for the folder at their import, and end. Neither writes there.
     """
     try:
@@ -60,5 +60,5 @@ def ensure_user_home() -> None:
 
 
 def ui_file(home: Path) -> Path:
-    """Where `llmill ui` says at which addresses it serves this home's pages, for as long as it does."""
+    """The file with the addresses at which `llmill ui` serves this home's UIs, there for as long as it does."""
     return home / "prefect" / "ui.json"

@@ -31,7 +31,7 @@ def is_postgres(url: str) -> bool:
 
 
 def check_driver(setting: str, url: str) -> None:
-    """Raise ConfigError where the package that speaks to a database is missing. `setting` is where its URL was set."""
+    """Raise ConfigError where the driver of a database is missing. `setting` is where its URL was set."""
     from sqlalchemy.engine import make_url
 
     try:
@@ -52,7 +52,7 @@ def check_database(setting: str, url: str) -> None:
     except Exception as error:  # each driver has its own kinds
         raise ConfigError(
             f"{setting}={redacted(url)}: the database cannot be used ({_reason(error, url)}). "
-            "Mend user, password (@ is written %40, / is %2F), host and name of the database, or unset it"
+            "Correct user, password (@ is written %40, / is %2F), host and name of the database, or unset it"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """Whether a retry can cure an error: the network, a busy server, a busy database; never data, settings or code.
 
-Libraries wrap what went wrong into errors of their own, so that the whole chain of causes is looked at. Their classes
+Libraries wrap what went wrong into errors of their own, so that the whole chain of causes is examined. Their classes
 are known by name, since importing them all would cost seconds. One answer for all who ask: the retries of a stage,
 the records for MLflow and the shared store.
 """
@@ -31,23 +31,23 @@ _CLASSES = {  # package -> its errors of transport, with those below them
     "requests": {"ConnectionError", "Timeout", "ChunkedEncodingError"},
     "urllib3": {"TimeoutError", "NewConnectionError", "ProtocolError", "ProxyError"},
 }
-# What a library raises while it handles another error is looked through; where our own code does, it has a bug there.
+# What a library raises while it handles another error is examined too; where our own code does, it has a bug there.
 _OF_CODE = (TypeError, ValueError, LookupError, AttributeError, NameError, AssertionError, ArithmeticError, ImportError)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed a little later: nothing in the chain speaks against it, something for it."""
+    """Whether the same call may succeed a little later: something in the chain says so, and nothing denies it."""
     verdicts = [_verdict(one) for one in _chain(error)]
     return False not in verdicts and True in verdicts
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status that a server answered with, wherever in the chain it stands."""
+    """The HTTP status that a server answered with, from anywhere in the chain; None where there is none."""
     return next((status for one in _chain(error) if (status := _status(one)) is not None), None)
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """True: a retry may cure it. False: no retry can. None: this one does not tell."""
+    """True: a retry may cure it. False: no retry can. None: this one does not decide."""
     if isinstance(error, (LlmillError, MemoryError)) or not isinstance(error, Exception):
         return False
     if refused_number(error) is not None:  # a full disk, a forbidden file
@@ -61,7 +61,7 @@ def _verdict(error: BaseException) -> bool | None:
         return error.errno == socket.EAI_AGAIN  # a name that is not known is misspelt
     classes = [(one.__module__.partition(".")[0], one.__name__) for one in type(error).__mro__]
     if any(name in ("SSLError", "SSLCertVerificationError") for _, name in classes):
-        return False  # a certificate does not mend itself
+        return False  # a certificate does not fix itself
     if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) in _NUMBERS:
         return True
     return True if any(name in _CLASSES.get(package, ()) for package, name in classes) else None
@@ -74,7 +74,7 @@ def _status(error: BaseException) -> int | None:
         found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     elif response is not None:
         found = getattr(response, "status_code", None)
-    elif type(error).__name__ == "RestException":  # MLflow's; its other errors say 500 of whatever they are
+    elif type(error).__name__ == "RestException":  # MLflow's; its other errors say 500 for anything
         found = getattr(error, "get_http_status_code", int)()
     elif type(error).__name__ == "HTTPError":
         found = getattr(error, "code", None)

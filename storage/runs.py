@@ -1,7 +1,7 @@
-"""Run files: one JSON file a run under `runs/`, the truth about it.
+"""Run files: one JSON file for each run under `runs/`, the truth about it.
 
 The run that is under way holds a lock beside its file; the kernel frees it when the process dies, so a file that
-says `running` without a held lock tells of a dead run.
+says `running` without a held lock is that of a dead run.
 """
 
 import fcntl
@@ -64,9 +64,9 @@ class Run:
 
 
 def runs(home: Path) -> list[dict[str, Any]]:
-    """All runs, oldest first; a file that cannot be read is passed over (`damaged_runs` names it).
+    """All runs, oldest first; a file that cannot be read is skipped (`damaged_runs` names it).
 
-    A run dated ahead of the clock counts as older than all others: it was never the newest, whatever its clock said.
+    A run dated ahead of the clock counts as older than all others: it was never the newest, even if its clock said so.
     """
     found = (_read_run(path) for path in (home / "runs").glob("*.json"))
     now = (datetime.now(UTC) + timedelta(seconds=CLOCK_SECONDS)).isoformat(timespec="microseconds")
@@ -121,16 +121,16 @@ def find_run(home: Path, reference: str, stage: str | None = None) -> dict[str, 
         return next((run for run in matching if run["run"] == reference), matching[0])
     if matching:
         raise DataError(
-            f"run {reference}: {len(matching)} runs are named so: {', '.join(run['run'] for run in matching)}"
+            f"run {reference}: {len(matching)} runs have this name: {', '.join(run['run'] for run in matching)}"
         )
     raise DataError(f"run {reference!r}: not known in {home / 'runs'}. `llmill runs` lists those that are")
 
 
 def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
-    """Mark the runs whose process died without a word as crashed.
+    """Mark the runs whose process died unnoticed as crashed.
 
-    Returns the runs whose records in Prefect and MLflow are still open, crashed ones and those that could not tell
-    them their end; `mark_closed` takes one off the list.
+    Returns the runs whose records in Prefect and MLflow are still open, crashed ones and those that could not
+    record their end there; `mark_closed` takes one off the list.
     """
     left_open = []
     for run in runs(home):
@@ -138,7 +138,7 @@ def mark_dead_runs(home: Path) -> list[dict[str, Any]]:
         if run["status"] == RUNNING:
             with locked(_lock_path(path), blocking=False) as free:
                 if free:
-                    run = read_json(path) or run  # it may have ended since we looked
+                    run = read_json(path) or run  # it may have ended meanwhile
                 if free and run["status"] == RUNNING:
                     run["status"] = CRASHED
                     write_json(path, run)

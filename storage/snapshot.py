@@ -49,7 +49,7 @@ def enter(home: Path) -> None:
 
 
 def origin() -> Path | None:
-    """Where the code lies that this process runs a copy of; None where it runs no copy."""
+    """The folder of the code that this process runs a copy of; None where it runs no copy."""
     return Path(os.environ[ORIGIN]) if os.environ.get(VARIABLE) else None
 
 

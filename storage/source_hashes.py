@@ -1,7 +1,7 @@
 """SHA-256 of files outside the store, behind a cache, so that a large source is not re-read by every plan.
 
 A file counts as unchanged while its size, modification time (ns), change time (ns) and inode stay as they were when
-it was hashed. A file modified within `SETTLING_SECONDS` of being hashed is not remembered: a second write within one
+it was hashed. A file modified within `RACY_SECONDS` of being hashed is not remembered: a second write within one
 tick of the clock would leave no trace (git calls this a racily clean entry). The change time catches tools that
 restore the modification time. Losing the cache costs a re-read, never a wrong answer.
 """
@@ -19,7 +19,7 @@ from storage.errors import DataError
 from storage.home import home
 from storage.store.artifacts import StoredFile
 
-SETTLING_SECONDS = 2.0
+RACY_SECONDS = 2.0
 WAIT_SECONDS = 10.0  # for another process that writes the cache
 
 _TABLE = """
@@ -65,7 +65,7 @@ def _hash_files(files: Sequence[tuple[str, Path]], cache: Path) -> list[StoredFi
             file = _hash(name, path)
             hashed.append(file)
             newest = max(status.st_mtime_ns, status.st_ctime_ns) / 1e9
-            if file.bytes == status.st_size and time.time() - newest > SETTLING_SECONDS:
+            if file.bytes == status.st_size and time.time() - newest > RACY_SECONDS:
                 learned.append((key, *state, file.digest))
         if learned:
             with database:
@@ -89,5 +89,5 @@ def _status(path: Path) -> os.stat_result:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """What to say of a file of the user's that the operating system does not let us read."""
-    return DataError(f"{path}: cannot be read ({error.strerror}). Mend the file or its permissions, or take it away.")
+    """The error for a file of the user's that the operating system does not let us read."""
+    return DataError(f"{path}: cannot be read ({error.strerror}). Fix the file or its permissions, or remove it.")

@@ -9,7 +9,7 @@ A token set is a folder:
 | `meta.json` | `{"vocabulary_size", "dtype", "end_of_text"}` |
 
 Each document is `<|endoftext|>` followed by its tokens, so that a model always sees where a document starts. The
-bytes stand beside the tokens because bits per byte, unlike loss per token, compares across tokenizers.
+bytes are kept beside the tokens because bits per byte, unlike loss per token, compares across tokenizers.
 """
 
 import json
@@ -90,7 +90,7 @@ def write_token_shard(
 
 
 class TokenSet:
-    """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is asked for."""
+    """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is read."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self.meta = read_token_meta(folder)

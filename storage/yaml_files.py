@@ -1,4 +1,4 @@
-"""YAML files that a person writes, read with care."""
+"""YAML files that a person writes, read strictly."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is there twice", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -34,7 +34,7 @@ def read_yaml(path: Path, model: type[BaseModel], what: str) -> dict[str, Any]:
     """The mapping that a file holds, not yet validated; `what` says in errors what the file should be."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes; this is no {what}")
+            raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not a {what}")
         document = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

@@ -23,10 +23,10 @@ from storage.code.names import Aspect, Imports, is_docstring
 ENGINE_DECORATOR = ("tasks.engine.stage", "stage")  # it decides what is built, not what comes out
 BYSTANDER = ("storage.bystander", "bystander")
 
-_NO_MEANING = {"ctx", "type_comment", "kind"}  # fields of nodes that tell nothing that others do not
+_NO_MEANING = {"ctx", "type_comment", "kind"}  # fields of nodes that hold nothing that others do not
 _DOCUMENTATION_KEYWORDS = {"description", "title", "examples"}
 _LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-_BLIND_DECORATORS = {  # they do not look at the signature's annotations
+_BLIND_DECORATORS = {  # they do not read the signature's annotations
     *("staticmethod", "classmethod", "property", "setter", "abstractmethod", "override", "overload", "cache"),
     *("lru_cache", "cached_property", "contextmanager", "asynccontextmanager", "wraps", "total_ordering"),
     *("fixture", "field_validator", "model_validator", "compile", "no_grad", "inference_mode"),
@@ -66,7 +66,7 @@ def _write(value: Any, pieces: list[str]) -> None:
 
 
 class Essence(ast.NodeTransformer):
-    """Takes out of a module's tree what can't change a result, but for the aspects that its code reads."""
+    """Takes out of a module's tree what can't change a result, except the aspects that its code reads."""
 
     def __init__(self, imports: Imports, aspects: frozenset[Aspect] = frozenset()) -> None:
         self.imports = imports
@@ -146,7 +146,7 @@ class Essence(ast.NodeTransformer):
         return isinstance(decorator, ast.Call) and self.imports.means(decorator.func, ENGINE_DECORATOR)
 
     def _only_logs(self, call: ast.expr) -> bool:
-        """Whether an expression statement tells somebody something and does nothing else."""
+        """Whether an expression statement reports something and does nothing else."""
         if not isinstance(call, ast.Call):
             return False
         values = [*call.args, *(keyword.value for keyword in call.keywords)]
@@ -167,7 +167,7 @@ class Essence(ast.NodeTransformer):
 
 
 class _Wordless(ast.NodeTransformer):
-    """Empties the strings of an error's message; what stands between them stays."""
+    """Empties the strings of an error's message; what is between them stays."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return ast.copy_location(ast.Constant(""), node) if isinstance(node.value, str) else node

@@ -78,7 +78,7 @@ class Module:
 
     @property
     def top_folder(self) -> Path:
-        """The folder of the top-level package, or of the script, in which the module lies."""
+        """The folder of the top-level package, or of the script, that holds the module."""
         folder = self.path.parent
         for _ in range(self.name.count(".") - (not self.package)):
             folder = folder.parent

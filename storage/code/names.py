@@ -15,7 +15,7 @@ DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 
 MODULE_NAME = re.compile(r"\.{0,2}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[\w.]+)?")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]{0,98}\.[A-Za-z0-9]{1,8}")
-BUILTINS = {"globals", "locals", "eval", "exec", "vars"}  # they look names up in the module itself
+BUILTINS = {"globals", "locals", "eval", "exec", "vars"}  # they find names in the module itself
 IMPORTERS = {  # functions of the standard library that import a module by name
     *("import_module", "resolve_name", "run_module", "run_path", "exec_module", "iter_modules", "walk_packages"),
     *("spec_from_file_location", "SourceFileLoader", "entry_points"),
@@ -68,7 +68,7 @@ class Imports:
                 self.run.add(f"{source}.{alias.name}")
 
     def means(self, name: ast.expr, target: tuple[str, str]) -> bool:
-        """Whether an expression is this name of this module, under whatever name it was imported."""
+        """Whether an expression is this name of this module, under any name it was imported as."""
         if isinstance(name, ast.Name):
             return any((one.module, one.name) == target for one in self.bound.get(name.id, ()))
         if isinstance(name, ast.Attribute) and name.attr == target[1] and isinstance(name.value, ast.Name):
@@ -92,13 +92,13 @@ class Scope:
     """What a definition refers to."""
 
     names: set[tuple[str, ...]] = field(default_factory=set)  # dotted names in use
-    imports: Imports = field(default_factory=Imports)  # the imports that stand inside it
+    imports: Imports = field(default_factory=Imports)  # the imports inside it
     strings: set[str] = field(default_factory=set)  # constants that may name a module
     prefixes: set[str] = field(default_factory=set)  # beginnings of f-strings and of sums that may name one
     files: set[str] = field(default_factory=set)  # constants that look like the name of a file beside the module
     paths: list[ast.expr] = field(default_factory=list)  # expressions that may be a path made from `__file__`
     aspects: set[Aspect] = field(default_factory=set)
-    reads_fields: bool = False  # of a pydantic model, and what stands in `described` of them
+    reads_fields: bool = False  # of a pydantic model, and their `description`s
     described: bool = False
     looks_up_names: bool = False
     looks_up_modules: bool = False
@@ -216,7 +216,7 @@ def is_main_guard(statement: ast.stmt) -> bool:
 
 
 def mentions(node: ast.AST, name: str) -> bool:
-    """Whether a name stands in a tree, alone or as an attribute."""
+    """Whether a name is used in a tree, alone or as an attribute."""
     return any(
         (isinstance(inner, ast.Name) and inner.id == name) or (isinstance(inner, ast.Attribute) and inner.attr == name)
         for inner in ast.walk(node)

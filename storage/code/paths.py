@@ -1,7 +1,7 @@
 """Paths that code makes from its own place: `Path(__file__).parent / "words.txt"`, `files("tasks") / name`.
 
 They are worked out from the syntax tree as far as they are constant. What is not constant (a variable, an f-string, a
-pattern) leaves the folder in which it is looked for.
+pattern) leaves the folder that it is in.
 """
 
 import ast

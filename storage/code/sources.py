@@ -74,7 +74,7 @@ class Sources:
         return path.read_bytes()
 
     def content(self, path: Path) -> str:
-        """The digest of a data file, looked at once."""
+        """The digest of a data file, worked out once."""
         if path not in self._contents:
             self._contents[path] = hashlib.sha256(self.read(path)).hexdigest()[:32]
         return self._contents[path]
@@ -85,7 +85,7 @@ class Sources:
 
 
 def state_of(path: Path) -> tuple[int, ...]:
-    """What tells whether a file is still as it was; empty where there is none."""
+    """A state that differs once a file has changed; empty where there is no file."""
     try:
         state = path.stat()
     except OSError:

@@ -34,7 +34,7 @@ class Reach:
 
     code: Mapping[str, str]  # digests by qualified name
     files: Mapping[Path, tuple[int, ...]]  # the sources and data files that were read for it, as they were then
-    unresolved: tuple[str, ...]  # where the source doesn't tell, a sentence each: what counts instead
+    unresolved: tuple[str, ...]  # where the source doesn't show it, one sentence each: what counts instead
 
     def changed(self) -> list[Path]:
         """The files that were written or removed since they were read."""
@@ -153,10 +153,10 @@ class Walk:
         return not is_main_guard(statement)
 
     def _registers(self, module: Module, statement: ast.ClassDef) -> bool:
-        """Whether a class statement tells somebody of the class: its bases, its metaclass, or its body."""
+        """Whether a class statement registers the class somewhere: by its bases, its metaclass, or its body."""
         if any(keyword.arg == "metaclass" and self._is_ours(module, keyword.value) for keyword in statement.keywords):
             return True
-        if any(self._tells_of_subclasses(base) for base in self._bases(module, statement)):
+        if any(self._knows_subclasses(base) for base in self._bases(module, statement)):
             return True
         plain = (*DEFINITIONS, ast.Assign, ast.AnnAssign, ast.Pass)
         body = (inner for inner in statement.body if not is_docstring(inner))
@@ -165,7 +165,7 @@ class Walk:
             for inner in body
         )
 
-    def _tells_of_subclasses(self, base: Definition, seen: frozenset[Definition] = frozenset()) -> bool:
+    def _knows_subclasses(self, base: Definition, seen: frozenset[Definition] = frozenset()) -> bool:
         module = self.code.module(base[0])
         if module is None or base in seen:
             return False
@@ -175,7 +175,7 @@ class Walk:
                 metaclass = any(one.arg == "metaclass" and self._is_ours(module, one.value) for one in node.keywords)
                 if named or metaclass:
                     return True
-                if any(self._tells_of_subclasses(one, seen | {base}) for one in self._bases(module, node)):
+                if any(self._knows_subclasses(one, seen | {base}) for one in self._bases(module, node)):
                     return True
         return False
 
@@ -229,10 +229,10 @@ class Walk:
             for name in self.code.below(package) if package else [module.name]:
                 self.waiting.append((name, WHOLE))
             what = f"the whole package {package} counts" if package else "what it imports so does not count"
-            self.unresolved.add(f"{module.name} imports by a name that its source does not tell: {what}")
+            self.unresolved.add(f"{module.name} imports by a name that its source does not show: {what}")
 
     def _named_module(self, module: Module, text: str, looked_up: bool) -> bool:
-        """Count the module, or the definition in one, that a string names; False where it names none of ours."""
+        """Count the module, or the definition in one, that a string names; False where it is not one of ours."""
         name = text.partition(":")[0]
         if "." not in name and not looked_up:
             return False
@@ -250,7 +250,7 @@ class Walk:
         return False
 
     def _data_files(self, module: Module, scope: Scope) -> None:
-        """Count the data files that a definition names, or the folders in which it looks for some."""
+        """Count the data files that a definition names, or the folders that it searches for some."""
         for name in scope.files:
             path = module.path.parent / name
             if path.is_file() and path.suffix != ".py":
@@ -290,7 +290,7 @@ class Walk:
     def _resolve(
         self, module: Module, dotted: tuple[str, ...], local: Mapping[str, list[Import]]
     ) -> Iterator[Definition]:
-        """The definitions that a dotted name can mean where it stands; nothing for builtins and third parties."""
+        """The definitions that a dotted name can mean in a module; nothing for builtins and third parties."""
         if not dotted:
             return
         head, rest = dotted[0], dotted[1:]

@@ -1,7 +1,7 @@
 """The nouns of the store: files, parts and artifacts. Immutable; identity is contents.
 
 A part is a folder of files published whole; its digest covers the names, sizes and SHA-256 of its files and
-nothing else. An artifact names a stage's parts. What varies from build to build (times, host, versions) stands
+nothing else. An artifact names a stage's parts. What varies from build to build (times, host, versions) is
 in the build record, never here.
 """
 
@@ -15,7 +15,7 @@ from storage.canonical import digest_of
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One immutable file: its name within the part, SHA-256, size in bytes, and where it lies."""
+    """One immutable file: its name within the part, SHA-256, size in bytes, and its path."""
 
     name: str
     digest: str

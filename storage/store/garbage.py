@@ -3,7 +3,7 @@
 Roots are the artifacts of the last runs, of the newest completed one (`latest`) and of those under way, the newest of
 each stage of each recipe, all artifacts that the caller keeps (the releases), and the named references. An artifact
 reaches its own parts, the jobs that its builds have used (they save work for new data) with their shards, and the
-build records of all its ancestors, so that its lineage can still be told when the ancestors' data are gone.
+build records of all its ancestors, so that its lineage is still known when the ancestors' data are gone.
 
 Why nothing in use is deleted: whoever finds something in the store or puts it there holds `Store.unswept()` until it
 is noted in the run file; the collector takes the same lock alone while it marks and moves. Under way for hours,
@@ -58,7 +58,7 @@ class _Live:
 
 
 def collect_garbage(store: Store, keep_runs: int, keep: Keep, *, dry_run: bool) -> list[Garbage]:
-    """Find what nothing reaches and, but for a `dry_run`, delete it; returns it.
+    """Find what nothing reaches and delete it, unless `dry_run`; returns it.
 
     `keep` says of an artifact whether it stays, reached or not.
     Raises StoreError where a run file or reference cannot be read: what it reaches is not known then.
@@ -67,13 +67,13 @@ def collect_garbage(store: Store, keep_runs: int, keep: Keep, *, dry_run: bool) 
         return []
     trash = store.root / f".trash-{uuid.uuid4().hex}"
     lock = store.work / SWEEP_LOCK
-    unlockable = dry_run and not lock.exists() and not os.access(store.home, os.W_OK)  # a home that is only looked at
+    unlockable = dry_run and not lock.exists() and not os.access(store.home, os.W_OK)  # a home that is only read
     with nullcontext() if unlockable else locked(lock, shared=dry_run):
         found = list(_measured(_dead(store, _mark(store, keep_runs, keep))))
         if not dry_run and found:
             trash.mkdir(parents=True)
             for number, garbage in enumerate(found):
-                with suppress(FileNotFoundError):  # another command has just taken its own leftover away
+                with suppress(FileNotFoundError):  # another command has just removed its own leftover
                     garbage.path.rename(trash / str(number))
     shutil.rmtree(trash, ignore_errors=True)
     return found
@@ -144,7 +144,7 @@ def _newest_of_recipes(home: Path) -> set[str]:
 
 
 def _ancestors(digests: set[str], records: Sequence[dict[str, Any]]) -> set[str]:
-    """The digests, and those of everything that they were built from, as far as build records tell."""
+    """The digests, and those of everything that they were built from, as far as build records go."""
     parents = defaultdict(set)
     for record in records:
         parents[record["artifact"]].update(record.get("parents", ()))
@@ -191,7 +191,7 @@ def _jobs_and_shards(store: Store, used: set[str], stages: set[str]) -> tuple[se
 
 
 def _dead(store: Store, live: _Live) -> Iterator[tuple[str, str, Path]]:
-    """Kind, stage and path of what is not live. Build records first: without its record nothing is looked for."""
+    """Kind, stage and path of what is not live. Build records first: without its record nothing is found."""
     for path in sorted(store.builds.glob("*/[0-9a-f]*")):
         if path.with_suffix(".json") not in live.builds:
             yield "build record", path.parent.name, path

@@ -28,7 +28,7 @@ from typing import Any
 from storage.canonical import canonical_json, digest_of
 from storage.errors import StoreError
 from storage.store.remote import Remote
-from storage.waiting import TELL_SECONDS, Waiting, describe_holder
+from storage.waiting import REPEAT_SECONDS, Waiting, describe_holder
 
 SHARE_WATCHED = 0.9  # of the lease: with the polls around it, a dead holder is found within its lease
 POLLS_A_LEASE = 20
@@ -38,7 +38,7 @@ MAX_SECONDS = 3600.0
 
 
 def nobody(holder: str) -> None:
-    """Is not told who is waited for."""
+    """The `waiting` that shows nothing."""
 
 
 def home_identity(home: Path) -> str:
@@ -56,7 +56,7 @@ def leased(
     waiting: Waiting = nobody,
     holder: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Hold the lease of a key; waits while another holds it, and tells `waiting` who that is, at once and each minute.
+    """Hold the lease of a key; while another holds it, `waiting` is called with who that is, at once and each minute.
 
     The caller holds the key's `flock` in its home, so a lease that this very home has left behind is a dead one's
     and is taken over at once.
@@ -91,7 +91,7 @@ class _Lease:
 
     def acquire(self, waiting: Waiting) -> None:
         seen: tuple[int, bytes | None, float] = (0, None, 0.0)  # the newest lease and since when it is unchanged
-        next_telling = 0.0
+        next_notice = 0.0
         while True:
             newest = self._newest()
             data = self._remote.read(self._path(newest)) if newest else None
@@ -105,13 +105,13 @@ class _Lease:
                 if self._create(newest + 1):
                     return
                 continue
-            if body and time.monotonic() >= next_telling:  # one that is being written tells nothing yet
+            if body and time.monotonic() >= next_notice:  # one that is being written is still empty
                 waiting(describe_holder(body))
-                next_telling = time.monotonic() + TELL_SECONDS
+                next_notice = time.monotonic() + REPEAT_SECONDS
             time.sleep(min(MAX_POLL_SECONDS, promised / POLLS_A_LEASE))
 
     def _create(self, generation: int) -> bool:
-        """Become the newest generation; a slower one than others takes its object away again."""
+        """Become the newest generation; a slower one than others removes its object again."""
         data = canonical_json({**self._body, "nonce": os.urandom(8).hex()})
         if not self._remote.create(self._path(generation), data):
             return False

@@ -44,11 +44,11 @@ _NEEDED_OF_IDENTITY: dict[str, Any] = {
 }
 
 
-Tell = Callable[[int, int], None]  # is told how far a transfer is: bytes done, bytes in all
+OnProgress = Callable[[int, int], None]  # called with how far a transfer is: bytes done, bytes in all
 
 
 def silent(done: int, total: int) -> None:
-    """Tells nobody how far a transfer is."""
+    """The `OnProgress` that shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Store:
     ) -> Iterator[None]:
         """Hold the lock of a key: who builds it is alone. The kernel frees it when its holder dies.
 
-        `waiting` is told who else holds it, at once and each minute; `holder` says who this is: `{"run": NAME}`.
+        `waiting` is called with who else holds it, at once and each minute; `holder` says who this is: `{"run": NAME}`.
         In a shared store a lease of so many seconds goes with it.
         """
         with held(self.work / f"{key}.lock", holder or {}, waiting):
@@ -98,14 +98,14 @@ class Store:
 
     # A shared store (shared.py) does more here ------------------------------------------------------------------
 
-    def fetch(self, artifact: Artifact, tell: Tell = silent) -> None:
+    def fetch(self, artifact: Artifact, on_progress: OnProgress = silent) -> None:
         """Have all parts of an artifact in this home; raises DamagedError where that cannot be."""
 
-    def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:
-        """Have others see a build; what they do not see yet by the end of a run, `share_pending` sends or raises."""
+    def share(self, record: Mapping[str, Any], on_progress: OnProgress = silent) -> None:
+        """Have others see a build; what cannot be sent now waits for `share_pending`."""
 
     def share_pending(self) -> None:
-        """See `share`."""
+        """Send what `share` could not; raises StoreError where that fails again."""
 
     def share_run(self, path: Path) -> None:
         """Have others see the file of a run that has ended."""
@@ -148,7 +148,7 @@ class Store:
         for sub in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
             fsync_path(sub)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.work / "publish.lock"):  # a second writer of equal contents must not take away the first's
+        with locked(self.work / "publish.lock"):  # a second writer of equal contents must not remove the first's
             if target.exists() and not self.damage(part):
                 shutil.rmtree(folder)
             else:
@@ -208,7 +208,7 @@ class Store:
     # Shards and the jobs that made them -------------------------------------------------------------------------
 
     def publish_shard(self, stage: str, path: Path) -> StoredFile:
-        """Move one file into the store under its SHA-256; files of equal contents are stored once a stage."""
+        """Move one file into the store under its SHA-256; files of equal contents are stored once in each stage."""
         digest, size = seal(path), path.stat().st_size
         file = StoredFile(path.name, digest, size, self._shard_path(stage, digest))
         if is_intact(file):
@@ -262,14 +262,14 @@ class Store:
     # Build records ----------------------------------------------------------------------------------------------
 
     def record_build(self, record: dict[str, Any]) -> None:
-        told = {name: value for name, value in record.items() if name != CHECKSUM}
-        write_json(self._build_path(record["stage"], record["key"]), told | {CHECKSUM: digest_of(told)})
+        content = {name: value for name, value in record.items() if name != CHECKSUM}
+        write_json(self._build_path(record["stage"], record["key"]), content | {CHECKSUM: digest_of(content)})
 
     def build(self, stage: str, key: str) -> dict[str, Any] | None:
         return _read_build(self._build_path(stage, key))
 
     def damaged_builds(self) -> list[Path]:
-        """The files among the build records that are none, or not as they were written: they count as absent."""
+        """The files among the build records that are not whole build records: they count as absent."""
         return [path for path in sorted(self.builds.glob("*/*.json")) if _read_build(path) is None]
 
     def builds_of(self, stage: str) -> list[dict[str, Any]]:
@@ -307,15 +307,15 @@ def _read_build(path: Path) -> dict[str, Any] | None:
 
 
 def whole_build(name: Path | str, record: Any) -> dict[str, Any] | None:
-    """A build record that has what decisions need; another, damaged or cut, is as good as none."""
+    """A build record that has what decisions need; None for another, damaged or cut."""
     if not isinstance(record, dict):
         return None
     _check_format(name, record)
     whole = all(isinstance(record.get(name), kind) for name, kind in _NEEDED.items()) and all(
         isinstance(record["identity"].get(name), kind) for name, kind in _NEEDED_OF_IDENTITY.items()
     )
-    told = {name: value for name, value in record.items() if name != CHECKSUM}
-    return record if whole and record.get(CHECKSUM) == digest_of(told) else None
+    content = {name: value for name, value in record.items() if name != CHECKSUM}
+    return record if whole and record.get(CHECKSUM) == digest_of(content) else None
 
 
 def _check_format(path: Path | str, record: Mapping[str, Any]) -> None:
@@ -350,8 +350,8 @@ def is_intact(file: StoredFile, *, full: bool = False) -> bool:
         if status.st_mtime == PUBLISHED_TIME and not full:
             return True
         intact = digest_file(file.path) == file.digest
-        with suppress(OSError):  # a read-only store is looked at, not mended
-            # Of a damaged file the time is moved, so that a cheap look finds the damage too.
+        with suppress(OSError):  # a read-only store is read, not repaired
+            # Of a damaged file the time is moved, so that a cheap check finds the damage too.
             os.utime(file.path, (PUBLISHED_TIME, PUBLISHED_TIME) if intact else None)
         return intact
     except (FileNotFoundError, NotADirectoryError):

@@ -1,6 +1,6 @@
 """Named references: names for artifacts, and what `gc` must keep because of them, in one file `store/refs.json`.
 
-All names lie in one file so that several are set in one step: a champion and the one before it never both get lost.
+All names are in one file so that several are set in one step: a champion and the one before it never both get lost.
 """
 
 import json
@@ -44,7 +44,7 @@ def read_refs(store: Store) -> dict[str, Ref]:
 def changing_refs(store: Store) -> Iterator[dict[str, Ref]]:
     """The names, to be changed in the block; written in one step at its end. Nobody else changes any meanwhile.
 
-    Raises StoreError, and changes none, for a new name that is none or points to what the store does not hold.
+    Raises StoreError, and changes none, for a malformed new name or one that points to what the store does not hold.
     """
     with store.unswept(), store.lock("refs", LEASE_SECONDS):
         names = read_refs(store)

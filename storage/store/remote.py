@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from storage.addresses import redacted
 from storage.errors import ConfigError, StoreError
 from storage.retryable import is_transient
-from storage.store.local import Tell, silent
+from storage.store.local import OnProgress, silent
 
 VARIABLE = "LLMILL_STORE"
 # Where a file can be created only if it is not there, in one step, as a lease needs it.
@@ -70,7 +70,7 @@ class Remote:
             self._try(lambda: self._files.ls(self._root, detail=True), "be read", attempts=2)
         except FileNotFoundError as error:
             if _code(error) == "NoSuchBucket":
-                raise StoreError(f"{self.name}: there is no such bucket. Make it, or mend {VARIABLE}") from error
+                raise StoreError(f"{self.name}: there is no such bucket. Make it, or correct {VARIABLE}") from error
 
     # Small objects ----------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class Remote:
         self._try(lambda: self._rename_into(key, lambda path: self._files.pipe_file(path, data)), "be written")
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put an object there unless there is one; whether it is now ours."""
+        """Put an object there unless there is one; returns whether it is now ours."""
         try:
             self._try(lambda: self._create(self._path(key), data), "be written")
         except FileExistsError:
@@ -101,12 +101,12 @@ class Remote:
         return True
 
     def delete(self, key: str) -> None:
-        """Take an object away if it is there."""
+        """Delete an object if it is there."""
         with suppress(FileNotFoundError):
             self._try(lambda: self._files.rm_file(self._path(key)), "be changed")
 
     def names(self, folder: str) -> dict[str, int]:
-        """Names and bytes of the objects that lie in a folder."""
+        """Names and bytes of the objects in a folder."""
         try:
             rows = self._try(lambda: self._files.ls(self._path(folder), detail=True), "be read")
         except FileNotFoundError:
@@ -124,13 +124,13 @@ class Remote:
 
     # Files ------------------------------------------------------------------------------------------------------
 
-    def upload(self, files: Mapping[str, Path], tell: Tell = silent) -> None:
+    def upload(self, files: Mapping[str, Path], on_progress: OnProgress = silent) -> None:
         """Put files there by key, several at a time."""
-        self._transfer([(key, path, path.stat().st_size) for key, path in files.items()], self._put, tell)
+        self._transfer([(key, path, path.stat().st_size) for key, path in files.items()], self._put, on_progress)
 
-    def download(self, files: Sequence[tuple[str, Path, int]], tell: Tell = silent) -> None:
+    def download(self, files: Sequence[tuple[str, Path, int]], on_progress: OnProgress = silent) -> None:
         """Write objects to paths, several at a time: (key, path, bytes). One that is gone leaves no file."""
-        self._transfer(files, self._get, tell)
+        self._transfer(files, self._get, on_progress)
 
     def _put(self, key: str, path: Path) -> None:
         def put(target: str) -> None:
@@ -148,14 +148,14 @@ class Remote:
             path.unlink(missing_ok=True)
 
     def _transfer(
-        self, files: Sequence[tuple[str, Path, int]], action: Callable[[str, Path], None], tell: Tell
+        self, files: Sequence[tuple[str, Path, int]], action: Callable[[str, Path], None], on_progress: OnProgress
     ) -> None:
         total, done = sum(size for _, _, size in files), 0
         results = self._map(lambda row: action(row[0], row[1]), files)
-        tell(0, total)
+        on_progress(0, total)
         for (_, _, size), _ in zip(files, results, strict=True):
             done += size
-            tell(done, total)
+            on_progress(done, total)
 
     # How --------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Remote:
         if self._protocol != "file":
             self._files.pipe_file(path, data, mode="create")
             return
-        _make_folder(Path(path).parent)  # fsspec would look first and write then
+        _make_folder(Path(path).parent)  # fsspec would check first and write then
         with Path(path).open("xb") as file:
             file.write(data)
 
@@ -201,7 +201,7 @@ class Remote:
                 future.cancel()
 
     def _try(self, action: Callable[[], T], what: str, attempts: int | None = None) -> T:
-        """Do it, again where that may help. That something is there already, or is not there, are answers."""
+        """Call `action`, again where that may help. That something is there already, or is not there, are answers."""
         attempts = attempts or self._attempts
         for attempt in range(1, attempts + 1):
             try:
@@ -221,15 +221,15 @@ class Remote:
     def _explained(self, error: Exception, what: str) -> StoreError:
         """What went wrong and what to do, without credentials."""
         reason = redacted(str(error) or type(error).__name__).strip().rstrip(".")
-        mend = f"What is under LLMILL_HOME is kept. Mend it, or unset {VARIABLE}, and run the same command again"
+        fix = f"What is under LLMILL_HOME is kept. Fix that, or unset {VARIABLE}, and run the same command again"
         if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-            mend = f"The credentials or permissions in force do not allow it. {mend}"
+            fix = f"The credentials or permissions in force do not allow it. {fix}"
         elif type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-            mend = f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. {mend}"
+            fix = f"Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE. {fix}"
         elif is_transient(error):
-            mend = f"Is the address right (AWS_ENDPOINT_URL) and the server running? {mend}"
+            fix = f"Is the address right (AWS_ENDPOINT_URL) and the server running? {fix}"
         code = _code(error)
-        return StoreError(f"{self.name}: cannot {what} ({f'{code}: ' if code else ''}{reason}). {mend}")
+        return StoreError(f"{self.name}: cannot {what} ({f'{code}: ' if code else ''}{reason}). {fix}")
 
 
 def _checked_protocol(url: str) -> str:
@@ -237,7 +237,7 @@ def _checked_protocol(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ConfigError(f"{VARIABLE}={redacted(url)}: is no URL. Write it like s3://bucket/prefix") from None
+        raise ConfigError(f"{VARIABLE}={redacted(url)}: is not a URL. Write it like s3://bucket/prefix") from None
     if "@" in parts.netloc:
         raise ConfigError(
             f"{VARIABLE}={redacted(url)}: holds credentials. Give them as AWS_ACCESS_KEY_ID and "
@@ -246,13 +246,13 @@ def _checked_protocol(url: str) -> str:
     if parts.scheme not in PROTOCOLS or not (parts.netloc or parts.path.strip("/")):
         known = ", ".join(f"{protocol}://" for protocol in PROTOCOLS if protocol != "memory")
         raise ConfigError(
-            f"{VARIABLE}={redacted(url)}: no place for a store. Write it like s3://bucket/prefix (known: {known})"
+            f"{VARIABLE}={redacted(url)}: not a place for a store. Write it like s3://bucket/prefix (known: {known})"
         )
     return parts.scheme
 
 
 def _make_folder(path: Path) -> None:
-    """Like mkdir, but a file in the way is no FileExistsError: that would say that an object is there already."""
+    """Like mkdir, but a file in the way is not a FileExistsError, which would mean that an object is there already."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

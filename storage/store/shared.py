@@ -4,16 +4,16 @@
 builds/<stage>/<key>.json     as in a home; with <key>.jobs
 store/artifacts/<digest>.json
 store/jobs/<key>.json
-store/blobs/<stage>/<sha256>  every file of a part and every shard, once a stage
-store/refs/<generation>.json  the names, one object a change: all that they ever were
+store/blobs/<stage>/<sha256>  every file of a part and every shard, once in each stage
+store/refs/<generation>.json  the names, one object for each change: all that they ever were
 runs/<run>.json               runs that have ended
 leases/<key>/                 who builds what
 ```
 
 What is built is published at home first, then here: blobs, jobs, manifest, and last the build record, so that whoever
-finds the record finds everything. Decisions ask here too. A part that is here counts as there: it is looked up by
-name and size, and downloaded (SHA-256 compared) when somebody reads it. What could not be sent stays at home, is sent
-when the run ends or by the next run that reuses it, and is said.
+finds the record finds everything. Decisions ask here too. A part that is here counts as there: it is found by name
+and size, and downloaded (SHA-256 compared) when somebody reads it. What could not be sent stays at home, is sent
+when the run ends or by the next run that reuses it, and is reported.
 """
 
 import json
@@ -28,7 +28,7 @@ from storage.errors import StoreError
 from storage.files import link_or_copy, locked, remove_tree, write_atomic, write_json
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.leases import home_identity, leased, nobody
-from storage.store.local import DamagedError, JobRecord, Store, Tell, is_intact, seal, silent, whole_build
+from storage.store.local import DamagedError, JobRecord, OnProgress, Store, is_intact, seal, silent, whole_build
 from storage.store.remote import Remote, remote_in_force
 from storage.waiting import Waiting
 
@@ -96,7 +96,7 @@ class SharedStore(Store):
         return self.own.builds_of(stage)
 
     def _build_of(self, name: str, data: bytes | None) -> dict[str, Any] | None:
-        """A whole record that stands under its own name."""
+        """A whole record that is stored under its own name."""
         record = whole_build(f"{self.remote.name}/{name}", _json(data))
         return record if record is not None and name == f"builds/{record['stage']}/{record['key']}.json" else None
 
@@ -133,14 +133,14 @@ class SharedStore(Store):
 
     # Bringing home ----------------------------------------------------------------------------------------------
 
-    def fetch(self, artifact: Artifact, tell: Tell = silent) -> None:
+    def fetch(self, artifact: Artifact, on_progress: OnProgress = silent) -> None:
         lacking = [part for part in artifact.parts.values() if self.damage(part)]
         total, done = sum(part.bytes for part in lacking), 0
         for part in lacking:
-            self._fetch_part(artifact.stage, part, _shifted(tell, done, total))
+            self._fetch_part(artifact.stage, part, _shifted(on_progress, done, total))
             done += part.bytes
 
-    def _fetch_part(self, stage: str, part: Part, tell: Tell) -> None:
+    def _fetch_part(self, stage: str, part: Part, on_progress: OnProgress) -> None:
         """Under a lock, and in a folder, that `gc` takes for those of a build under way."""
         digits = part.digest[:16]
         with locked(self.work / f"{digits}.fetch.lock"):
@@ -158,7 +158,7 @@ class SharedStore(Store):
                     lacking.append(StoredFile(file.name, file.digest, file.bytes, target))
                 else:
                     link_or_copy(own.path, target)
-            self._download(stage, lacking, tell)
+            self._download(stage, lacking, on_progress)
             with self.unswept():
                 self.publish_part(stage, part.name, folder, {file.name: file for file in part.files})
 
@@ -197,9 +197,9 @@ class SharedStore(Store):
                         self.publish_shard(stage, file.path)
                 remove_tree(folder)
 
-    def _download(self, stage: str, files: Sequence[StoredFile], tell: Tell) -> None:
-        """Download and compare. What is not what it should be goes out of the remote, so that it is made anew."""
-        self.remote.download([(_blob(stage, file), file.path, file.bytes) for file in files], tell)
+    def _download(self, stage: str, files: Sequence[StoredFile], on_progress: OnProgress) -> None:
+        """Download and compare. What is not what it should be goes out of the remote, so that it is made again."""
+        self.remote.download([(_blob(stage, file), file.path, file.bytes) for file in files], on_progress)
         damaged = []
         for file in files:
             if file.path.exists() and seal(file.path) == file.digest:
@@ -211,7 +211,7 @@ class SharedStore(Store):
         if damaged:
             raise DamagedError(
                 f"{self.remote.name}: {damaged[0].name} of {stage} was damaged or gone; what was left of it has been "
-                "removed. Run the same command again: it is built anew"
+                "removed. Run the same command again: it is built again"
             )
 
     # Sending ----------------------------------------------------------------------------------------------------
@@ -227,10 +227,10 @@ class SharedStore(Store):
         super().record_job(stage, key, files, summary, alike)
         self._sending.append(self._sender.submit(self._send_jobs, stage, [key]))
 
-    def share(self, record: Mapping[str, Any], tell: Tell = silent) -> None:
+    def share(self, record: Mapping[str, Any], on_progress: OnProgress = silent) -> None:
         """Send a build and all that it holds, unless it is there; what cannot be sent now waits for `share_pending`."""
         try:
-            self._send(record, tell)
+            self._send(record, on_progress)
         except StoreError:
             self._unsent[record["key"]] = record
         else:
@@ -242,7 +242,7 @@ class SharedStore(Store):
             self._send(record, silent)
             del self._unsent[key]
 
-    def _send(self, record: Mapping[str, Any], tell: Tell) -> None:
+    def _send(self, record: Mapping[str, Any], on_progress: OnProgress) -> None:
         """Blobs, jobs, manifest, and last the record."""
         stage, path = record["stage"], self._build_path(record["stage"], record["key"])
         if self._key(path) in self._there:
@@ -253,7 +253,7 @@ class SharedStore(Store):
         artifact = self.own.artifact(record["artifact"])
         if artifact is None:
             raise StoreError(f"{self._artifact_path(record['artifact'])}: the manifest is gone, so it cannot be sent")
-        self._send_blobs(stage, [file for part in artifact.parts.values() for file in part.files], tell)
+        self._send_blobs(stage, [file for part in artifact.parts.values() for file in part.files], on_progress)
         self._send_jobs(stage, self.own.jobs_of(stage, record["key"]))
         self._write(self._artifact_path(artifact.digest))
         if path.with_suffix(".jobs").exists():
@@ -270,7 +270,7 @@ class SharedStore(Store):
             if there.get(path.name) != path.stat().st_size:
                 self._write(path)
 
-    def _send_blobs(self, stage: str, files: Sequence[StoredFile], tell: Tell) -> None:
+    def _send_blobs(self, stage: str, files: Sequence[StoredFile], on_progress: OnProgress) -> None:
         """Upload those that are not there yet, by name and size."""
         distinct = {file.digest: file for file in files if _blob(stage, file) not in self._there}
         there = self.remote.sizes(_blobs(stage), distinct)
@@ -278,7 +278,7 @@ class SharedStore(Store):
         gone = next((file for file in lacking if not is_intact(file)), None)
         if gone is not None:
             raise StoreError(f"{gone.path}: is gone or damaged, so it cannot be sent. Run the same command again")
-        self.remote.upload({_blob(stage, file): file.path for file in lacking}, tell)
+        self.remote.upload({_blob(stage, file): file.path for file in lacking}, on_progress)
         self._there |= {_blob(stage, file) for file in distinct.values()}
 
     def _write(self, path: Path) -> None:
@@ -349,8 +349,8 @@ def _json(data: bytes | None) -> Any | None:
         return None
 
 
-def _shifted(tell: Tell, before: int, total: int) -> Tell:
-    return lambda done, _: tell(before + done, total)
+def _shifted(on_progress: OnProgress, before: int, total: int) -> OnProgress:
+    return lambda done, _: on_progress(before + done, total)
 
 
 def _started(name: str) -> str:

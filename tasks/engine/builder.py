@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from storage.addresses import redacted
 from storage.errors import refusal
-from storage.fingerprint import read_code_anew
+from storage.fingerprint import reread_code
 from storage.retryable import is_transient
 from storage.store.artifacts import Artifact
 from storage.store.local import DamagedError, Store
@@ -44,7 +44,7 @@ class Builder:
         listeners: Sequence[Listener] = (),
         run: str = "",
     ) -> None:
-        read_code_anew()  # all keys of the run come from what the code is now
+        reread_code()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
         self._listeners, self.run = list(listeners), run
         self._executor = Executor(execution.workers)

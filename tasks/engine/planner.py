@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.errors import ConfigError, did_you_mean
-from storage.fingerprint import read_code_anew
+from storage.fingerprint import reread_code
 from storage.store.local import Store
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision, decide
@@ -42,7 +42,7 @@ class Planner:
     """Answers every stage call with a decision; nothing runs."""
 
     def __init__(self, store: Store, options: Options) -> None:
-        read_code_anew()
+        reread_code()
         self.store = store
         self.options = options
         self.decisions: list[tuple[Stage, Decision]] = []

@@ -1,4 +1,4 @@
-"""A full and a read-only disk: the message names the path and the mend, and with room the same command goes on."""
+"""A full and a read-only disk: the message names the path and the fix, and with room the same command goes on."""
 
 import os
 import shutil

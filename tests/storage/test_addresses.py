@@ -102,7 +102,7 @@ def test_an_address_that_is_none_is_refused_with_an_example(
         return
     example = "4200/api" if schemes else "5000"
     with pytest.raises(
-        ConfigError, match=rf"SETTING=.*this is no address.*such as http://127\.0\.0\.1:{example}, or unset"
+        ConfigError, match=rf"SETTING=.*this is not an address.*such as http://127\.0\.0\.1:{example}, or unset"
     ):
         check_form("SETTING", address, schemes)
 

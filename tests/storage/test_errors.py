@@ -12,15 +12,15 @@ PLACE = Path("/home/of/llmill")
 
 
 ROOM = "Make room and run the same command again: it goes on from what is stored"
-RIGHTS = "Mend its permissions, or set LLMILL_HOME to a folder that you may write"
+RIGHTS = "Change its permissions, or set LLMILL_HOME to a folder that you may write"
 
 
 @pytest.mark.parametrize(
-    ("number", "what", "mend"),
+    ("number", "what", "fix"),
     [
         (errno.ENOSPC, "no space left on the disk", ROOM),
         (errno.EDQUOT, "the disk quota is used up", ROOM),
-        (errno.EROFS, "it lies on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
+        (errno.EROFS, "it is on a read-only file system", "Set LLMILL_HOME to a folder that you may write"),
         (errno.EACCES, "permission denied", RIGHTS),
         (errno.EPERM, "not permitted", RIGHTS),
         (errno.ENOTDIR, "there is a file where a folder must be", "Move the file away"),
@@ -29,10 +29,10 @@ RIGHTS = "Mend its permissions, or set LLMILL_HOME to a folder that you may writ
         (errno.EMFILE, "too many open files", "Raise the limit (ulimit -n) and run the same command again"),
     ],
 )
-def test_a_refusal_names_the_file_or_else_the_place(number: int, what: str, mend: str) -> None:
+def test_a_refusal_names_the_file_or_else_the_place(number: int, what: str, fix: str) -> None:
     for filename in ("/some/file", b"/some/file"):
-        assert str(refusal(OSError(number, "refused", filename), PLACE)) == f"/some/file: {what}. {mend}."
-    assert str(refusal(OSError(number, "refused"), PLACE)) == f"{PLACE}: {what}. {mend}."
+        assert str(refusal(OSError(number, "refused", filename), PLACE)) == f"/some/file: {what}. {fix}."
+    assert str(refusal(OSError(number, "refused"), PLACE)) == f"{PLACE}: {what}. {fix}."
 
 
 @pytest.mark.parametrize("kind", [LlmillError, ConfigError, DataError, StoreError])

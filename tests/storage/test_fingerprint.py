@@ -252,7 +252,7 @@ def test_what_was_saved_after_the_copy_was_taken_is_named(tmp_path: Path) -> Non
         (folder / "tasks" / "__init__.py").write_text("")
         (folder / "tasks" / "toy.py").write_text("def run():\n    return 1\ndef other():\n    return 2\n")
     roots = [("tasks.toy", "run")]
-    reach = Code(dict.fromkeys(FIRST_PARTY, copy)).look(roots)
+    reach = Code(dict.fromkeys(FIRST_PARTY, copy)).reached_from(roots)
 
     def changed(old: str, new: str) -> list[str]:
         file = origin / "tasks" / "toy.py"

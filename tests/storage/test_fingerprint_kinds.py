@@ -262,8 +262,8 @@ def test_an_edit_that_cannot_change_a_result_is_not(name: str, tmp_path: Path) -
 
 def test_what_the_source_does_not_tell_is_said(tmp_path: Path) -> None:
     before, _ = codes(tmp_path, SEEN["another name of import_module"])
-    said = before.look([("shop.stage", "run")]).unresolved
-    assert said == ("shop.stage imports by a name that its source does not tell: the whole package shop counts",)
+    said = before.reached_from([("shop.stage", "run")]).unresolved
+    assert said == ("shop.stage imports by a name that its source does not show: the whole package shop counts",)
 
 
 def test_code_that_does_not_parse_names_file_and_line(tmp_path: Path) -> None:

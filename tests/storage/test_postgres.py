@@ -1,4 +1,4 @@
-"""A PostgreSQL database that cannot be used is named, with what to mend and without its password."""
+"""A PostgreSQL database that cannot be used is named, with what to correct and without its password."""
 
 import socket
 
@@ -30,7 +30,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(scheme: s
         url = f"{scheme}://ada:s3cret@127.0.0.1:{port}/name"
         check_driver("MLFLOW_TRACKING_URI", url)
         with pytest.raises(
-            ConfigError, match=r"MLFLOW_TRACKING_URI=.*the database cannot be used .*Mend user"
+            ConfigError, match=r"MLFLOW_TRACKING_URI=.*the database cannot be used .*Correct user"
         ) as raised:
             check_database("MLFLOW_TRACKING_URI", url)
     assert "s3cret" not in str(raised.value) and str(raised.value).count(port) == 2 and "\n" not in str(raised.value)

@@ -84,7 +84,7 @@ def test_a_run_is_found_by_its_name_its_start_its_end_and_as_the_latest(home: Pa
     assert find_run(home, "latest")["started"] == "2026-01-02"
     assert find_run(home, short)["started"] == "2026-01-02", "a whole name, though another starts so"
     assert find_run(home, "quick")["started"] == find_run(home, "bbbb")["started"] == "2026-01-03"
-    with pytest.raises(DataError, match=r"run smoke: 2 runs are named so: smoke-nano-\S+-more, smoke-nano-\S+-aaaa"):
+    with pytest.raises(DataError, match=r"run smoke: 2 runs have this name: smoke-nano-\S+-more, smoke-nano-\S+-aaaa"):
         find_run(home, "smoke")
     with pytest.raises(DataError, match=r"run 'nano': not known in .*runs"):
         find_run(home, "nano")

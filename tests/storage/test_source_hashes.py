@@ -18,7 +18,7 @@ LONG_AGO = time.time() - 3600
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(storage.source_hashes, "SETTLING_SECONDS", -1.0)  # files of a test are young
+    monkeypatch.setattr(storage.source_hashes, "RACY_SECONDS", -1.0)  # files of a test are young
     return tmp_path / "cache" / "hashes.sqlite"
 
 
@@ -98,7 +98,7 @@ def test_the_cache_is_made_with_the_folders_above_it(tmp_path: Path, cache: Path
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(DataError, match=rf"{tmp_path}/gone: cannot be read \(No such file or directory\)\. Mend"):
+    with pytest.raises(DataError, match=rf"{tmp_path}/gone: cannot be read \(No such file or directory\)\. Fix"):
         hash_files([("gone", tmp_path / "gone")], cache)
     with pytest.raises(DataError, match=rf"{tmp_path}: cannot be read \(Is a directory\)"):
         hash_files([("folder", tmp_path)], cache)

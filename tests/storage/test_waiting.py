@@ -79,7 +79,7 @@ def test_a_holder_is_described_as_far_as_it_is_known(told: dict[str, Any], words
 
 
 def test_it_is_said_again(holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "REPEAT_SECONDS", 0.0)
     assert len(told(tmp_path / "lock", holder, times=3)) >= 3
 
 

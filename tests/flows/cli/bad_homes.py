@@ -172,7 +172,7 @@ REFERENCES = (
     BadInput(
         "ambiguous run",
         "inspect smoke-/filter",
-        ("smoke-: 2 runs are named so", "smoke-2"),
+        ("smoke-: 2 runs have this name", "smoke-2"),
         {},
         _add_run("smoke-2"),
         OWN,
@@ -263,9 +263,9 @@ NOBODY = "http://127.0.0.1:9"
 RUN = f"{TO_COLLECT} --set collect.max_bad_fraction=0.25".replace(" --plain", "")
 ADDRESSES = (
     BadInput(
-        "Prefect address that is none",
+        "Prefect address that is not one",
         RUN,
-        ("PREFECT_API_URL=nonsense: this is no address", "http://127.0.0.1:4200/api"),
+        ("PREFECT_API_URL=nonsense: this is not an address", "http://127.0.0.1:4200/api"),
         environment={"PREFECT_API_URL": "nonsense"},
     ),
     BadInput(
@@ -276,9 +276,9 @@ ADDRESSES = (
         slow=True,
     ),
     BadInput(
-        "MLflow address that is none",
+        "MLflow address that is not one",
         RUN,
-        ("MLFLOW_TRACKING_URI=http://[x: this is no address",),
+        ("MLFLOW_TRACKING_URI=http://[x: this is not an address",),
         environment={"MLFLOW_TRACKING_URI": "http://me:secret@[x"},
     ),
     BadInput(

@@ -1,4 +1,4 @@
-"""Bad input, one table: exit status 2, a message that names the place and the mend, no traceback, nothing lost."""
+"""Bad input, one table: exit status 2, a message that names the place and the fix, no traceback, nothing lost."""
 
 import io
 import re

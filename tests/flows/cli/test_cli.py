@@ -54,8 +54,8 @@ def test_nothing_is_lost_by_a_failure(home: Path) -> None:
     assert report["status"] == "failed"
     outcomes = {stage["stage"]: stage["outcome"] for stage in report["stages"]}
     assert outcomes["deduplicate"] == "built" and outcomes["filter"] == "failed" and outcomes["release"] == "skipped"
-    mended = llmill("run", "smoke", "--plain", "--json", "--to", "filter")
-    outcomes = {stage["stage"]: stage["outcome"] for stage in json.loads(mended.stdout)["stages"]}
+    fixed = llmill("run", "smoke", "--plain", "--json", "--to", "filter")
+    outcomes = {stage["stage"]: stage["outcome"] for stage in json.loads(fixed.stdout)["stages"]}
     assert outcomes == {"collect": "reused", "deduplicate": "reused", "filter": "built"}
 
 

@@ -220,7 +220,7 @@ def test_rows_arrive_while_a_stage_goes_on(recorded: Recorded, monkeypatch: pyte
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:port/")
-    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI=http://host:port/: this is no address"):
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI=http://host:port/: this is not an address"):
         check_tracking_uri(tmp_path)
 
 

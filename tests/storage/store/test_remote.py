@@ -20,11 +20,11 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Remote:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://host/place", r"no place for a store.*\(known: s3://, s3a://, gs://, gcs://, file://\)$"),
-        ("bucket/prefix", "no place for a store"),
-        ("s3://", "no place for a store"),
+        ("http://host/place", r"not a place for a store.*\(known: s3://, s3a://, gs://, gcs://, file://\)$"),
+        ("bucket/prefix", "not a place for a store"),
+        ("s3://", "not a place for a store"),
         ("s3://key:secret@bucket/prefix", "holds credentials"),
-        ("s3://bucket:port/x", "is no URL"),
+        ("s3://bucket:port/x", "is not a URL"),
         ("gs://bucket/prefix", "not installed"),
     ],
 )
