@@ -1,4 +1,4 @@
-"""What the stages after pretraining will ask for, looked at before the training is paid.
+"""What the stages after pretraining will ask for, checked before the training is paid for.
 
 | stage | fails where | known from |
 |---|---|---|
@@ -7,8 +7,8 @@
 | release | no held-out text; ONNX without its packages, or of too large a model | documents, `release.formats` |
 
 Everything else that these stages cannot do they say in a notice, and go on. What decides is their own code, called
-early; so no rule stands twice. Nothing that is made depends on this: it enters no key. Cost: about a second for 80,000
-pairs; lm-eval's import where the recipe has benchmarks.
+early; so no rule is written twice. Nothing that is made depends on this: it enters no key. Cost: about a second for
+80,000 pairs; lm-eval's import where the recipe has benchmarks.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ from tasks.tokenize.tokenizer import load_tokenizer
 from tasks.train.finetune import FinetuneConfig, check_pairs
 from tasks.train.pretrain import PretrainConfig
 
-READS = {"clean": ("documents", "pairs"), "tokenizer": ("tokenizer",)}  # the parts that are looked at
+READS = {"clean": ("documents", "pairs"), "tokenizer": ("tokenizer",)}  # the parts that are checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Needs:
 
 
 def check_needs(needs: Needs, stages: Collection[str], clean: Artifact, tokenizer: Artifact) -> None:
-    """Raise DataError with all that the named stages would fail of, a line each, as far as it can be known now."""
+    """Raise DataError with all that the named stages would fail for, one line each, as far as it can be known now."""
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
     shape = needs.pretrain.shape(encoder.get_vocab_size())
 

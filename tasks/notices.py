@@ -60,9 +60,11 @@ def loss_notices(stage: str, groups: Groups, fields: Mapping[str, str], unit: st
     whole = _added(next(iter(groups.values()), {}))
     if whole.kept < LEAST_KEPT * whole.read and whole not in said:
         sentences.append((-1.0, _sentence(stage, unit, whole, fields)))
-    told = [sentence for _, sentence in sorted(sentences)]
-    more = len(told) - MOST_SENTENCES
-    return told if more <= 0 else [*told[:MOST_SENTENCES], f"{stage}: {more} more sources or languages lost over half"]
+    shown = [sentence for _, sentence in sorted(sentences)]
+    more = len(shown) - MOST_SENTENCES
+    if more <= 0:
+        return shown
+    return [*shown[:MOST_SENTENCES], f"{stage}: {more} more sources or languages lost over half"]
 
 
 def check_nothing_lost(

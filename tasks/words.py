@@ -9,7 +9,7 @@ words a reader would count.
 A sentence ends with an end mark of any script. A full stop in Latin type must have white space behind it, since it
 stands in numbers and names; `。`, `।` and their like need none. Thai, Lao, Khmer and Burmese part sentences by spaces.
 
-Cost: a text in Latin, Greek or Cyrillic type costs one look at its UTF-8 bytes and `str.split`.
+Cost: a text in Latin, Greek or Cyrillic type costs one pass over its UTF-8 bytes and `str.split`.
 """
 
 import re
@@ -33,13 +33,13 @@ _LETTERS_ALONE = (
     (0x20000, 0x3FFFF),  # Han, extensions B and later
 )
 END_MARKS = ".!?…。．｡！？।॥؟۔።፧။།\u0f0e\u17d4\u17d5\u0589\u1803"  # the last: Tibetan, Khmer, Armenian, Mongolian
-_SPACED_END_MARKS = ".!?…"  # an end only before white space; the others end a sentence wherever they stand
+_SPACED_END_MARKS = ".!?…"  # an end only before white space; the others end a sentence anywhere
 HAN_LETTERS, THAI_LETTERS = 1.5, 4.0  # of a word, about: in Chinese and Japanese; in Thai, Lao, Khmer, Burmese
 CLOSING_MARKS = "\"'”’»)]）」』】》"
 _CLOSING = re.escape(CLOSING_MARKS)
 
 
-# First bytes in UTF-8 of what follows Cyrillic, but for E2: U+2000 to U+2FFF are punctuation and signs.
+# First bytes in UTF-8 of what follows Cyrillic, except E2: U+2000 to U+2FFF are punctuation and signs.
 _OTHER_LEADS = bytes(byte for byte in range(0xD6, 0xF5) if byte != 0xE2)
 
 
@@ -73,7 +73,7 @@ def is_european(text: str) -> bool:
 
 
 def is_unspaced(text: str) -> bool:
-    """Whether a letter of a script without spaces between words stands in the text."""
+    """Whether a letter of a script without spaces between words is in the text."""
     return not is_european(text) and _UNSPACED_LETTER.search(text) is not None
 
 
@@ -107,7 +107,7 @@ def _letter_counts(text: str) -> tuple[int, int]:
 
 
 def ends_by_space(text: str) -> bool:
-    """Whether a letter stands in the text of a script that parts its sentences by spaces: Thai, Lao, Khmer, Burmese."""
+    """Whether a letter of a script that parts its sentences by spaces is in the text: Thai, Lao, Khmer, Burmese."""
     return not is_european(text) and _SPACE_ENDED_LETTER.search(text) is not None
 
 
@@ -117,12 +117,12 @@ def without_end(sentence: str) -> str:
 
 
 def letters(word: str) -> str:
-    """The letters of a word with the marks that stand on them: no digit, no punctuation."""
+    """The letters of a word with the marks on them: no digit, no punctuation."""
     return "".join(character for character in word if unicodedata.category(character)[0] in "LM")
 
 
 def spaced(text: str) -> str:
-    """The text with a space between each letter of an unspaced script and what is beside it: its words stand apart."""
+    """The text with a space between each letter of an unspaced script and what is beside it: its words are apart."""
     return " ".join(_LETTER_OR_REST.findall(text)) if is_unspaced(text) else text
 
 

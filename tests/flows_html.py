@@ -23,7 +23,7 @@ class Checked(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"line {self.getpos()}: an attribute of {tag} stands twice"
+        assert len(names) == len(set(names)), f"line {self.getpos()}: an attribute of {tag} is given twice"
         assert all(value is not None for _, value in attrs), f"line {self.getpos()}: {tag} {attrs}"
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:

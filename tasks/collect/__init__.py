@@ -1,1 +1,1 @@
-"""Collect: text from files, docstrings and code, as documents and pairs. The stage stands in `stage.py`."""
+"""Collect: text from files, docstrings and code, as documents and pairs. The stage is in `stage.py`."""

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.lookup import place_of
-from tasks.collect.discover import passed_over
+from tasks.collect.discover import unread_files
 from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
 from tasks.wording import clipped
 
 
-def _files_passed_over(recipe: Any, will: str) -> list[str]:
-    return passed_over(recipe.collect)
+def _files_unread_files(recipe: Any, will: str) -> list[str]:
+    return unread_files(recipe.collect)
 
 
 def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:

@@ -1,4 +1,4 @@
-"""What the collect stage can be told: the `collect` section of a recipe."""
+"""What a recipe can set for the stage collect: its section `collect`."""
 
 from typing import Annotated, Self
 
@@ -45,7 +45,7 @@ class OwnFiles(StageConfig):
         AUTO, description="What fields of .csv and .tsv are quoted with: one character, `none`, or auto (found)."
     )
     allow_truncated: bool = Field(
-        False, description="Bear a file that is cut or damaged and keep what stands before; otherwise the stage fails."
+        False, description="Accept a file that is cut or damaged and keep what is before; otherwise the stage fails."
     )
 
     @field_validator("encoding")
@@ -77,13 +77,13 @@ class FilesSource(OwnFiles):
     )
     separator: Text | None = Field(
         None,
-        description="What stands between the documents of a text file, such as <|endoftext|>; empty: a file is one.",
+        description="What is between the documents of a text file, such as <|endoftext|>; empty: a file is one.",
     )
     text_field: str = Field(
         "text", min_length=1, description="Field or column that holds a record's text; a dot leads into it: body.text."
     )
     group_field: str | None = Field(
-        None, description="Field that names a record's group (book, site); without it each record stands alone."
+        None, description="Field that names a record's group (book, site); without it each record is its own group."
     )
     license: str = Field("", description="Licence of the texts, where a record does not say (field `license`).")
     lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (field `lang`).")

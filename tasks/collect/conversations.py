@@ -3,7 +3,7 @@
 Read are OpenAI's form (`[{"role", "content"}]`), ShareGPT's (`[{"from", "value"}]`), either as JSON in a text too, and
 dialogues in a text (`\\n\\nHuman: ...\\n\\nAssistant: ...`). The model's chat form holds one exchange, so of a
 conversation the first question and its answer are taken, what a system message says before the question; later turns
-refer to what stands before them. What no pair can hold is told by its kind, never passed over: `KINDS`.
+refer to what is before them. What no pair can hold is reported by its kind, never dropped in silence: `KINDS`.
 """
 
 import json
@@ -39,7 +39,7 @@ _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant): ?")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one side says; `kind` says why it is no text, where it is none."""
+    """What one side says; `kind` says why it is not text, where it is not."""
 
     role: str
     text: str
@@ -69,10 +69,10 @@ def is_dialogue(text: str) -> bool:
 
 
 def turns_of(value: Any) -> list[Turn] | None:
-    """The turns of a conversation in any of the forms; None for what is no conversation."""
+    """The turns of a conversation in any of the forms; None for what is not a conversation."""
     if isinstance(value, str):
         if is_dialogue(value):
-            return list(_spoken(value))
+            return list(_turns_of_dialogue(value))
         try:
             value = json.loads(value) if value.lstrip().startswith("[") else None
         except (ValueError, RecursionError):
@@ -128,7 +128,7 @@ def joined(*texts: str) -> str:
     return "\n\n".join(text for text in texts if text.strip())
 
 
-def _spoken(dialogue: str) -> Iterator[Turn]:
+def _turns_of_dialogue(dialogue: str) -> Iterator[Turn]:
     _, *rest = _SPEAKER.split(dialogue)
     for speaker, text in zip(rest[::2], rest[1::2], strict=True):
         yield Turn(_ROLES[speaker.lower()], text.strip())

@@ -20,12 +20,12 @@ from tasks.collect.readers import Reading, TextFile
 from tasks.collect.records import BadRecord, Record, excerpt, read_lines, too_long
 from tasks.collect.unpack import BrokenStream
 
-DELIMITERS = (",", ";", "\t", "|")  # looked for, the usual ones first
+DELIMITERS = (",", ";", "\t", "|")  # tried, the usual ones first
 QUOTES = ('"', "'")
 SAMPLE_ROWS = 200
 SAMPLE_BYTES = 64 * 1024  # of the beginning of a file: what the dialect is found in
 
-_LONG_LINE = "\udbff"  # stands for a line that was passed over: no file can hold it
+_LONG_LINE = "\udbff"  # in place of a line that was skipped: no file can hold it
 
 
 class _Lines:
@@ -71,7 +71,7 @@ class Dialect:
 
 
 def find_dialect(sample: str, kind: Kind, reading: Reading) -> Dialect:
-    """The dialect of the beginning of a file, but for what the source says."""
+    """The dialect of the beginning of a file, except what the source sets."""
     delimiters = DELIMITERS if reading.delimiter == AUTO else (_character(reading.delimiter),)
     if reading.delimiter == AUTO and kind.format == "tsv":
         delimiters = ("\t",)

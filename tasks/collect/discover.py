@@ -1,9 +1,9 @@
 """Which files a path in a recipe means: a folder, a glob or one file -> (relative name, path), in order of the name.
 
 The relative name is what ledgers, groups and observations use, so that a moved folder changes nothing. Hidden files
-and folders are left out, links to folders are followed once. What has a readable name but is no file (a link that
+and folders are left out, links to folders are followed once. What has a readable name but is not a file (a link that
 leads nowhere, a pipe, a device) is refused, never left out: nobody would miss the text. What is left out is counted
-by its ending and told.
+by its ending and reported.
 """
 
 import glob
@@ -57,7 +57,7 @@ def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies behind a path: names and paths of the readable files in order of the name, and what is left out.
+    """What a path leads to: names and paths of the readable files in order of the name, and what is left out.
 
     `endings` counts the files that are not read by their ending, `hidden` those whose name begins with a dot and
     `links` has a sentence for each link to a folder that is not followed.
@@ -76,8 +76,8 @@ class Found:
             if len(self.endings) > ENDINGS_SHOWN:
                 kinds.append(f"{len(self.endings) - ENDINGS_SHOWN} other endings")
             said.append(
-                f"source {source}: {counted(self.endings.total(), 'file')} not read, as the ending is none that can be "
-                f"read: {', '.join(kinds)}. Convert or rename them, or name the wanted files with a glob ({option})."
+                f"source {source}: {counted(self.endings.total(), 'file')} not read, as their ending is not known: "
+                f"{', '.join(kinds)}. Convert or rename them, or name the wanted files with a glob ({option})."
             )
         if self.hidden:
             said.append(
@@ -92,13 +92,13 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun} is" if number == 1 else f"{number:,} {noun}s are"
 
 
-def passed_over(config: CollectConfig) -> list[str]:
-    """What lies behind the paths of a recipe and is not read: sentences for the plan and the stage's notices."""
+def unread_files(config: CollectConfig) -> list[str]:
+    """What the paths of a recipe lead to and is not read: sentences for the plan and the stage's notices."""
     sentences = []
     for section, sources, formats in (("files", config.files, ANY_FORMAT), ("pairs", config.pairs, RECORD_FORMATS)):
         for number, source in enumerate(sources):
             option = f"collect.{section}[{number}].path"
-            sentences += look(source.path, option, formats).sentences(source.name, option)
+            sentences += inspect_path(source.path, option, formats).sentences(source.name, option)
     return sentences
 
 
@@ -107,11 +107,11 @@ def discover(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> l
 
     `option` names the place in the recipe for the error.
     """
-    return look(path, option, formats).readable
+    return inspect_path(path, option, formats).readable
 
 
-def look(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> Found:
-    """What lies behind a path, read and left out; DataError where there is nothing to read."""
+def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> Found:
+    """What a path leads to, read and left out; DataError where there is nothing to read."""
     _refuse_addresses(path, option)
     given = Path(path).expanduser()
     links: list[str] = []
@@ -142,8 +142,9 @@ def look(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) -> Found
         if not is_utf8(name):
             raise DataError(f"{option}: {path}: the file name {name!r} is not UTF-8. Rename the file.")
         if not file.is_file():
-            what = "is a link that leads nowhere" if file.is_symlink() and not file.exists() else "is no ordinary file"
-            raise DataError(f"{option}: {file}: {what}. Take it away, or name the files with a glob.")
+            broken = file.is_symlink() and not file.exists()
+            what = "is a link that leads nowhere" if broken else "is not an ordinary file"
+            raise DataError(f"{option}: {file}: {what}. Remove it, or name the files with a glob.")
     return Found(readable, endings, hidden, tuple(links))
 
 
@@ -172,15 +173,15 @@ def _ending(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as a message can hold it, whatever its bytes are."""
+    """A file's name as a message can hold it, of any bytes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _below(folder: Path, links: list[str]) -> Iterator[Path]:
     """The files below a folder, each folder once. Of hidden folders, such as .git, nothing counts.
 
-    Folders are read where they lie; then links to folders that lie elsewhere are followed, in order of their names,
-    and what is not followed is told in `links`.
+    Folders are read where they are; then links to folders elsewhere are followed, in order of their names, and what
+    is not followed is reported in `links`.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -211,7 +212,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The part of a glob before its first wildcard: what names are relative to. Names that exist are no wildcards."""
+    """The part of a glob before its first wildcard: what names are relative to. Names that exist are not wildcards."""
     fixed = Path()
     for part in pattern.parts[:-1]:
         if glob.has_magic(part) and not os.path.lexists(fixed / part):

@@ -1,7 +1,7 @@
 """The `docstrings` source: Python files -> a document of prose a module, and signature -> summary pairs.
 
 A document is the prose of all docstrings of one module, in order of the source. The unit was measured on four packages
-by the share of the words that stand in documents of 50 words and more, which is what quality filters ask for: 97 % with
+by the share of the words that are in documents of 50 words and more, which is what quality filters ask for: 97 % with
 modules, 85 % with classes (methods included), 48 % with single definitions, whose median is 15 words.
 
 A pair is made of each function, method and class with a docstring: the prompt is its signature in words
@@ -148,7 +148,7 @@ def _docstring(node: ast.Module | _Definition) -> str | None:
 
 
 def _answers(sentence: str) -> bool:
-    """Whether a first sentence can stand as an answer."""
+    """Whether a first sentence can be an answer."""
     return (
         sentence[0].isupper()
         and len(sentence.split(maxsplit=MAX_ANSWER_WORDS)) <= MAX_ANSWER_WORDS

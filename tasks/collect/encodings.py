@@ -3,7 +3,7 @@
 What can be proved from the bytes is read: UTF-8, byte order marks, UTF-16 and UTF-32 without one, ISO-2022 and HZ
 (7 bits with escapes). Of the older encodings `charset-normalizer` tells which is likely, and that is read where no
 other likely one would give other letters; where Western, Central European, Baltic and Turkish ones differ, a guess
-would spoil letters unseen, so the file stays as it is and its bytes that are not UTF-8 are told with `encoding` as
+would spoil letters unseen, so the file stays as it is and its bytes that are not UTF-8 are reported with `encoding` as
 what to set. How often that is right: docs/decisions.md.
 
 A byte that the encoding does not know comes out as one that is not UTF-8, so that it spoils its own record only.
@@ -60,7 +60,7 @@ _UNDECODABLE = "llmill-undecodable"
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The encoding that bytes are read in; `hint` says what to set where their own could not be told."""
+    """The encoding that bytes are read in; `hint` says what to set where their own is not known."""
 
     encoding: str
     hint: str = ""
@@ -77,8 +77,8 @@ def known_encoding(name: str) -> str:
     texts = {codecs.lookup(alias).name for alias in set(encodings.aliases.aliases.values()) if _is_text(alias)}
     if found is None or found.name not in {*texts, "utf-8-sig"}:
         raise ValueError(
-            f"{name!r} is no encoding that Python knows: give auto, utf-8, utf-16, cp1252, iso8859-1, koi8-r, gb18030, "
-            "big5, cp932, euc-kr, ... (docs.python.org/3/library/codecs.html#standard-encodings)"
+            f"{name!r} is not an encoding that Python knows: give auto, utf-8, utf-16, cp1252, iso8859-1, koi8-r, "
+            "gb18030, big5, cp932, euc-kr, ... (docs.python.org/3/library/codecs.html#standard-encodings)"
         )
     return found.name
 
@@ -181,7 +181,7 @@ def _utf_without_mark(data: bytes) -> str:
 
 
 def _seven_bits(data: bytes) -> Guess | None:
-    """ISO-2022 and HZ, which are ASCII to look at; None for plain text."""
+    """ISO-2022 and HZ, whose bytes are ASCII; None for plain text."""
     if b"\x1b" in data:
         for escape, candidates in _ISO_2022:
             found = next((name for name in candidates if escape.search(data) and _decodes(data, name)), "")
@@ -201,7 +201,7 @@ def _legacy(data: bytes, foreign: int) -> Guess:
 
     likely = from_bytes(data, cp_isolation=list(_LEGACY)).best()
     if likely is None:
-        return Guess(UTF8, "no encoding could be told: set `encoding` of this source")
+        return Guess(UTF8, "the encoding is not known: set `encoding` of this source")
     if likely.encoding not in _LATIN_KIN:
         if foreign >= MIN_FOREIGN_BYTES:
             return Guess(likely.encoding)

@@ -28,12 +28,12 @@ MOST_FIGURES = 200  # a job with more kinds of figures has fields whose names ar
 
 
 class ReadJob(StageConfig):
-    """One slice of a source. No path stands here: a moved folder costs nothing."""
+    """One slice of a source. It has no path: a moved folder costs nothing."""
 
     source: str = Field(description="Name of the source.")
     names: tuple[str, ...] = Field(description="Names of the files, in order; also the roles of the job's inputs.")
     text_field: str = Field("", description="Field with the text (documents).")
-    separator: str | None = Field(None, description="What stands between the documents of a text file.")
+    separator: str | None = Field(None, description="What is between the documents of a text file.")
     form: PairForm | None = Field(None, description="Which fields make a pair (pairs).")
     group_field: str | None = Field(description="Field that names the group.")
     encoding: str = Field(description="Encoding of the files, or auto.")
@@ -107,7 +107,7 @@ def _records(
 
 
 def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord | None:
-    """The document of a record, or why there is none; None for a record without text, which is no mistake."""
+    """The document of a record, or why there is none; None for a record without text, which is not a mistake."""
     if _is_blank(record, job.text_field):
         return None
     text = _text_of(job, record, job.text_field)
@@ -141,7 +141,7 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
 
 
 def _count_separators(job: ReadJob, name: str, document: Document, output: JobOutput) -> None:
-    """How often a mark that is known as a separator stands in the whole of a text file."""
+    """How often a mark that is known as a separator is in the whole of a text file."""
     if _is_text(name) and not job.separator and (found := marks_in(document.text)):
         output.counts[f"marks {found[0]}"] += found[1]
 
@@ -214,7 +214,7 @@ def _cleaned(job: ReadJob, record: Record, field: str, text: str) -> str | BadRe
     if not text.strip():
         return BadRecord(record.line, f"empty {field}")
     if "\0" in text:
-        reason = "a NUL character: this is no text, or in an encoding that was not told (set `encoding` of this source)"
+        reason = "a NUL character: this is not text, or in another encoding (set `encoding` of this source)"
         return BadRecord(record.line, reason, excerpt(text.replace("\0", " ")))
     if size > job.max_document_bytes:
         return BadRecord(record.line, f"{size} bytes, max_document_bytes is {job.max_document_bytes}", excerpt(text))

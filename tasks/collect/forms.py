@@ -71,7 +71,7 @@ def exchange_of(fields: Mapping[str, Any], form: PairForm) -> tuple[Exchange | R
 
 
 def unread(fields: Mapping[str, Any], read: tuple[str, ...]) -> Iterator[str]:
-    """Fields that hold something and were not read, but for those that tell where a record is from."""
+    """Fields that hold something and were not read, except those that say where a record is from."""
     used = {part for name in read for part in (name, name.partition(".")[0])}
     for name, value in fields.items():
         known = name in used or name in _ABOUT or name.lower().endswith("id")
@@ -96,7 +96,7 @@ def _conversation(fields: Mapping[str, Any], name: str) -> tuple[Exchange | Refu
     read: tuple[str, ...] = (name, *_LABELS)
     turns = turns_of(_value(fields, name))
     if turns is None:
-        return Refused(f"field {name!r} is no conversation: a list of messages with role and content is wanted"), read
+        return Refused(f"field {name!r} is not a conversation: a list of messages with role and content"), read
     if any(fields.get(label) is False for label in _LABELS):
         return Refused(KINDS["rejected_answers"], "rejected_answers"), read
     chosen = fields.get("chosen")

@@ -68,7 +68,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     if lost and not source.allow_truncated:
         raise DataError(
             f"{where}: {counted(len(lost), 'file')} not whole, and nobody knows how much is lost:\n  {_shown(lost)}\n"
-            f"Fetch or pack it anew, take it away, or set {source.place}.allow_truncated=true to keep what was read."
+            f"Fetch or pack it again, remove it, or set {source.place}.allow_truncated=true to keep what was read."
         )
     texts = read - source.total("empty")
     if read and not texts:
@@ -77,12 +77,12 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
         raise DataError(
             f"{where}: {bad} of {texts} records are bad ({bad / texts:.1%}), "
             f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {_shown(reasons, bad)}\n"
-            "Mend or remove them, or raise collect.max_bad_fraction."
+            "Fix or remove them, or raise collect.max_bad_fraction."
         )
 
 
 def separator_notices(sources: Sequence[Collected]) -> list[str]:
-    """Text files in which a known mark stands as if between documents; each sentence says what to set."""
+    """Text files in which a known mark is as if between documents; each sentence says what to set."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for source in sources:
         for result in source.results:
@@ -90,7 +90,7 @@ def separator_notices(sources: Sequence[Collected]) -> list[str]:
                 if figure.startswith("marks "):
                     counts[source.name, source.place, figure.removeprefix("marks ")] += count
     return [
-        f"the mark {mark} stands {count:,} times in the text files of source {name}, which are read as one document "
+        f"the mark {mark} is {count:,} times in the text files of source {name}, which are read as one document "
         f"each: set {place}.separator='{mark}' to read the documents between the marks"
         for (name, place, mark), count in counts.items()
     ]
@@ -143,7 +143,7 @@ def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) 
         wanted = config.heldout_fraction or config.heldout_groups
         if summary["kept"] == 1 and not (summary["documents_train"] and not wanted):
             advice = "; ".join(marked) or (
-                "where many documents stand in one file, set collect.files[0].separator to what stands between them "
+                "where one file has many documents, set collect.files[0].separator to what is between them "
                 "(a mark, or '\\n\\n' to take its paragraphs for documents)"
             )
             raise DataError(

@@ -52,14 +52,14 @@ class Splits(StageConfig):
     heldout_groups: tuple[str, ...] = Field(description="Groups that are held out in any case.")
 
     def of(self, group: str, file: str = "") -> str:
-        """`train` or `heldout`; `file` is the name of the file that a record without a group stands in."""
+        """`train` or `heldout`; `file` is the name of the file that holds a record without a group."""
         return HELDOUT if file in self.heldout_groups else split_of(group, self.heldout_fraction, self.heldout_groups)
 
 
 class JobOutput:
     """Writes a job's files as it goes and counts; memory holds one row group of each, and 80 bytes a document.
 
-    Documents of one origin and one text (a line that stands twice in a file) are numbered as they come, so that each
+    Documents of one origin and one text (a line that is twice in a file) are numbered as they come, so that each
     has an id of its own and a ledger can say which was dropped for which.
     """
 

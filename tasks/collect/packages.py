@@ -120,4 +120,4 @@ def _hexadecimal(digest: str) -> str:
     try:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
     except (ValueError, binascii.Error) as error:
-        raise DataError(f"a RECORD holds the digest {digest!r}, which is no base64. Reinstall the package.") from error
+        raise DataError(f"a RECORD holds the digest {digest!r}, which is not base64. Reinstall the package.") from error

@@ -1,7 +1,7 @@
 """From the pairs of all sources to the part `pairs`, and what is said of them.
 
-No pair stands twice within a split, and none of the held-out ones in training. Prompts that have several answers stay
-as they are, since a question may have several, but are said: often a field is missing that tells them apart.
+No pair is twice within a split, and none of the held-out ones in training. Prompts that have several answers stay
+as they are, since a question may have several, but are reported: often a field is missing that tells them apart.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Contradictions:
 
 
 def write_pairs(sources: Sequence[Collected], folder: Path) -> tuple[dict[str, int], dict[str, Contradictions]]:
-    """Write the pairs but for exact repeats; a training pair that is also held out goes. Returns counts, and by
+    """Write the pairs except exact repeats; a training pair that is also held out goes. Returns counts, and by
     source the prompts with several answers.
 
     Memory: 16 bytes and a set entry a distinct pair, and as much again a distinct prompt.

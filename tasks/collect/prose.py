@@ -130,7 +130,7 @@ def _blocks(text: str) -> Iterator[tuple[bool, list[str]]]:
     """Blocks of running text: (opens the docstring, stripped lines). Sections and indented matter are left out."""
     lines = text.split("\n")
     block: list[str] = []
-    first = True  # no line of the docstring stands before this block
+    first = True  # no line of the docstring is before this block
     base = 0  # indentation of running text: deeper inside an admonition
     hidden: int | None = None  # deeper lines belong to what is left out
     section_hidden = False  # until the next underlined heading

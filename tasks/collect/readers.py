@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that the fields stand in."""
+        """The columns of the fields."""
         return frozenset(name for field in self.fields for name in (field, field.partition(".")[0]))
 
 
@@ -59,8 +59,8 @@ class TextFile:
         self.encoding, self._hint = reading.encoding, ""
         if reading.encoding == AUTO:
             start, whole, blocks = beginning(blocks)
-            told = guess(start, whole)
-            self.encoding, self._hint = told.encoding, told.hint
+            guessed = guess(start, whole)
+            self.encoding, self._hint = guessed.encoding, guessed.hint
             if self.encoding != UTF8:
                 found[f"read as {self.encoding}"] += 1
         self.blocks = decoded(blocks, self.encoding)
@@ -78,7 +78,7 @@ def read_records(
 ) -> Iterator[Record | BadRecord]:
     """The records of one file. `scratch` is a folder for an unpacked copy where the format needs one (Parquet).
 
-    `found` counts what had to be found out: encodings, separators, packings that are none.
+    `found` counts what had to be found out: encodings, separators, packings that are not what their ending says.
     """
     found = Counter() if found is None else found
     if path.stat().st_size == 0:

@@ -38,7 +38,7 @@ def excerpt(raw: bytes | str) -> str:
 
 
 def too_long(limit: int) -> str:
-    """The reason for a raw record that was passed over."""
+    """The reason for a raw record that was skipped."""
     return f"the record has more than {limit} bytes"
 
 
@@ -48,7 +48,7 @@ def read_lines(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes
     The last, unfinished line of a stream that breaks is not yielded: BrokenStream passes through.
     """
     number, length = 1, 0
-    pieces: list[bytes] = []  # of the line under way; empty while a long one is passed over
+    pieces: list[bytes] = []  # of the line under way; empty while a long one is skipped
     start = True
     for block in blocks:
         if start:

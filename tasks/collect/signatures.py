@@ -1,4 +1,4 @@
-"""Signatures as prompts: `def add_edge(self, u, v)` of `class Graph` -> `def graph . add edge ( u , v )`.
+"""Declarations as prompts: `def add_edge(self, u, v)` of `class Graph` -> `def graph . add edge ( u , v )`.
 
 Identifiers are split into lower-case words, so that a small model can copy what it reads: in the answer "Add an edge
 between u and v." the words are tokens of the prompt. Measured once with models of about 1M parameters: 1.703 bits per
@@ -86,7 +86,7 @@ def prompt_from_signature(text: str) -> str:
 
 
 def _last_name(base: ast.expr) -> str:
-    """`collections.abc.Mapping[str, int]` -> `Mapping`; empty for what is no name (a call, a keyword)."""
+    """`collections.abc.Mapping[str, int]` -> `Mapping`; empty for what is not a name (a call, a keyword)."""
     if isinstance(base, ast.Subscript):
         base = base.value
     if isinstance(base, ast.Attribute):

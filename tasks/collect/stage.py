@@ -20,7 +20,7 @@ from typing import Any
 from storage.source_hashes import hash_files
 from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
-from tasks.collect.discover import RECORD_FORMATS, discover, passed_over
+from tasks.collect.discover import RECORD_FORMATS, discover, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -74,7 +74,7 @@ def collect(config: CollectConfig, *, context: Context) -> Summary:
     summary = summarize(sources, shards, pairs)
     separators = separator_notices(sources)
     check_whole(config, summary, separators)
-    notices = [*passed_over(config), *separators, *(sentence for source in sources for sentence in source.notices())]
+    notices = [*unread_files(config), *separators, *(sentence for source in sources for sentence in source.notices())]
     notices += pair_notices(sources, contradictions)
     return summary | ({NOTICES: notices} if notices else {})
 

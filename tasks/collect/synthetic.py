@@ -1,6 +1,6 @@
 """The `synthetic` source: small English documents and question -> answer pairs made by code.
 
-For the smoke recipe and for tests: everything that later stages look for is in it. A document tells of one person
+For the smoke recipe and for tests: everything that later stages need is in it. A document is about one person
 (home, trade, animal, what happened on a journey) in sentences drawn from templates; the pairs ask for these facts.
 In every `CYCLE` documents there are one exact and one near duplicate of an earlier document (in another group, so
 that some span the split) and one of junk: noise, one line over and over, a table of numbers, or a few words.

@@ -1,4 +1,4 @@
-"""Text files of many documents: what stands between two separators is one, in bounded memory.
+"""Text files of many documents: what is between two separators is one, in bounded memory.
 
 Sets of stories are handed out like this: story, a line `<|endoftext|>`, story. Without a separator such a file is one
 document, and the mark is learned as text; `MARKS` are those that are known, so that one can be proposed.
@@ -44,7 +44,7 @@ class _Text:
 def split_parts(blocks: Iterable[bytes], separator: str, limit: int) -> Iterator[tuple[int, bytes | None]]:
     """The texts between separators with the line that each starts on; None for one of more than `limit` bytes.
 
-    Line ends beside a separator belong to it, and what is blank is no text. The last, unfinished text of a stream
+    Line ends beside a separator belong to it, and what is blank is not a text. The last, unfinished text of a stream
     that breaks is not yielded: BrokenStream passes through.
     """
     mark = separator.encode()
@@ -63,7 +63,7 @@ def split_parts(blocks: Iterable[bytes], separator: str, limit: int) -> Iterator
 
 
 def marks_in(text: str) -> tuple[str, int] | None:
-    """A known mark that stands in a text as if between documents, and how often."""
+    """A known mark that is in a text as if between documents, and how often."""
     for mark in MARKS:
         count = text.count(mark)
         if count >= LEAST_MARKS:

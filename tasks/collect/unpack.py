@@ -19,7 +19,7 @@ BLOCK_BYTES = 64 * 1024
 # decompression bomb 1,000 times and more.
 MAX_GROWTH = 250
 FREE_BYTES = 64 * 2**20
-# Zstandard has no limit on the output of one call: a block of 4 bytes can stand for 128 KiB, so this much input
+# Zstandard has no limit on the output of one call: a block of 4 bytes can become 128 KiB, so this much input
 # unpacks to 32 MiB at most.
 ZSTANDARD_INPUT_BYTES = 1024
 MAX_WINDOW_BYTES = 512 * 2**20  # of Zstandard's memory of what came before: zstd --long=29
@@ -78,7 +78,7 @@ def read_blocks(
 ) -> Iterator[bytes]:
     """The contents of a file, unpacked, in blocks; raises BrokenStream after the last whole one.
 
-    Contents that are packed themselves, or binary but for the kind `contents`, break at once. DataError where the
+    Contents that are packed themselves, or binary except for the kind `contents`, break at once. DataError where the
     operating system does not let us read the file. Memory: a block and, of .zst, its window.
     """
     with _opened(path) as file:
@@ -171,8 +171,9 @@ class _Zstandard:
             if window > self._max_window_bytes:
                 raise BrokenStream(
                     f"it was packed with a window of {window // 2**20:,} MiB (zstd --long), which takes as much memory "
-                    f"to read, and collect.max_window_bytes allows {self._max_window_bytes // 2**20:,} MiB: set "
-                    f"collect.max_window_bytes={window}, or pack it anew (zstd -dc --long=31 OLD.zst | zstd -o NEW.zst)"
+                    f"to read, and collect.max_window_bytes allows {self._max_window_bytes // 2**20:,} MiB: "
+                    f"set collect.max_window_bytes={window}, or pack it again "
+                    "(zstd -dc --long=31 OLD.zst | zstd -o NEW.zst)"
                 )
 
     @property

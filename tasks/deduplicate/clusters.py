@@ -58,7 +58,7 @@ def unique_pairs(pairs: Numbers) -> Numbers:
 
 
 def without(pairs: Numbers, known: Numbers, documents: int) -> Numbers:
-    """The pairs that are none of the known ones. `documents` is the number of documents in all."""
+    """The pairs that are not among the known ones. `documents` is the number of documents in all."""
     return pairs[~np.isin(codes(pairs, documents), codes(known, documents))]
 
 
@@ -78,7 +78,7 @@ def representatives(count: int, similar: Numbers) -> Numbers:
     first, counts = np.unique(similar[:, 0], return_counts=True)
     ends = np.cumsum(counts)
     for document, begin, end in zip(first.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True):
-        if stays[document] == document:  # all before it have been looked at: this is final
+        if stays[document] == document:  # all before it have been decided: this is final
             others = similar[begin:end, 1]
             stays[others] = np.minimum(stays[others], document)
     return stays

@@ -1,4 +1,4 @@
-"""What can be told to the stage deduplicate."""
+"""What a recipe can set for the stage deduplicate."""
 
 from pydantic import Field
 

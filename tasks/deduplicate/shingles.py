@@ -66,9 +66,7 @@ def normalise(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    others = (
-        text.encode().translate(None, _ASCII).decode()
-    )  # few in most scripts: what is looked for is looked for here
+    others = text.encode().translate(None, _ASCII).decode()  # few in most scripts: only these are searched
     if INVISIBLE.search(others):
         text = INVISIBLE.sub("", text)
     text = unicodedata.normalize("NFKC", text).lower()
@@ -102,7 +100,7 @@ def fold(encoded: bytes) -> bytes:
 
 
 def digest(folded: bytes) -> bytes:
-    """16 bytes that stand for a folded text."""
+    """The digest, 16 bytes, of a folded text."""
     return hashlib.blake2b(folded, digest_size=16).digest()
 
 

@@ -2,7 +2,7 @@
 
 The corpus is never held. Pairs are worked off in blocks whose documents have at most BLOCK_BYTES of text; for a
 block, the shards that hold its documents are read once, row batch by row batch, and only the shingle sets of its
-documents are kept (about 1.5 bytes for a byte of text). Pairs of one connected component stand together, so that a
+documents are kept (about 1.5 bytes for a byte of text). Pairs of one connected component are together, so that a
 document is read again only where a component does not fit into a block.
 """
 

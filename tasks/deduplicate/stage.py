@@ -151,7 +151,7 @@ def _similar(
     """The similar pairs by rank, and for each document the one that stays for it (itself for all but the first equal).
 
     A bucket's members are compared with its first and their predecessor only, and the first may go for another: so
-    those that stay are paired anew until no similar pair is found.
+    those that stay are paired again until no similar pair is found.
     """
     ranks = np.arange(len(corpus))
     documents = np.flatnonzero(first_equal == ranks)

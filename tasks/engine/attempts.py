@@ -79,7 +79,7 @@ def time_limit(minutes: float | None, message: str) -> Iterator[None]:
     except (_TimeIsUp, Exception) as error:
         if not rang:
             raise
-        raise TimeLimitError(message) from error  # whatever the clean-up came to
+        raise TimeLimitError(message) from error  # however the clean-up ended
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

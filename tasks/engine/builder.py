@@ -1,6 +1,6 @@
 """The builder: carries decisions out, walking the same flow function that the planner walks.
 
-It knows nothing of Prefect or MLflow: it tells listeners what happens, and the flows layer listens.
+It knows nothing of Prefect or MLflow: it notifies listeners of what happens, and the flows layer listens.
 """
 
 import time
@@ -103,7 +103,7 @@ class Builder:
                 self._share(result)
         except BaseException as caught:
             error = refusal(caught, self.store.home) or caught
-            with suppress(OSError):  # the run file lies on the same full disk
+            with suppress(OSError):  # the run file is on the same full disk
                 self._note_failure(stage.name, why, time.monotonic() - started, error)
             if error is caught:
                 raise
@@ -141,7 +141,7 @@ class Builder:
     def _lock(self, stage: Stage, key: str) -> AbstractContextManager[None]:
         lease = self.execution.lease_seconds
         return self.store.lock(
-            key, lease, lambda holder: self._tell("waits", stage.name, holder), {"run": self.run, "stage": stage.name}
+            key, lease, lambda holder: self._notify("waits", stage.name, holder), {"run": self.run, "stage": stage.name}
         )
 
     def _share(self, result: StageResult) -> None:
@@ -150,25 +150,25 @@ class Builder:
 
     def _fetch(self, artifact: Artifact) -> None:
         """Have an artifact's parts in this home; what is damaged in the shared store is built again."""
-        tell = self._transfer(artifact.stage)
+        show = self._transfer(artifact.stage)
         try:
-            self.store.fetch(artifact, tell)
+            self.store.fetch(artifact, show)
         except DamagedError:
             if artifact.stage not in self._calls:
                 raise
             healed = self.call(*self._calls[artifact.stage])
             if any(healed[name].digest != part.digest for name, part in artifact.parts.items()):
                 raise  # it came out otherwise: what reads it has another key now
-            self.store.fetch(artifact, tell)
+            self.store.fetch(artifact, show)
 
     def _transfer(self, stage: str) -> Callable[[int, int], None]:
         """Progress of a transfer that takes long enough to be shown."""
 
-        def tell(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             if total >= SHOWN_TRANSFER_BYTES:
-                self._tell("progressed", stage, Progress(done / 1e6, total / 1e6, "MB", None, None, {}))
+                self._notify("progressed", stage, Progress(done / 1e6, total / 1e6, "MB", None, None, {}))
 
-        return tell
+        return show
 
     # One attempt ------------------------------------------------------------------------------------------------
 
@@ -209,8 +209,8 @@ class Builder:
                 kept,
                 self.execution,
                 self._executor,
-                lambda progress: self._tell("progressed", stage.name, progress),
-                lambda rows: self._tell("measured", stage.name, rows),
+                lambda progress: self._notify("progressed", stage.name, progress),
+                lambda rows: self._notify("measured", stage.name, rows),
             )
         return self._build(stage, config, inputs, decision, workspace, started)
 
@@ -261,7 +261,7 @@ class Builder:
                 record["resumed"] = True  # the seconds are those since then
             if identity.reach.unresolved:
                 record["unresolved"] = list(identity.reach.unresolved)
-            if doubtful:  # nobody knows which of the two was read: good for this run, built anew by the next
+            if doubtful:  # nobody knows which of the two was read: good for this run, built again by the next
                 record["doubtful"] = doubtful
             if changed := [*doubtful, *saved_meanwhile(stage, config, identity)]:
                 record["changed_meanwhile"] = changed
@@ -275,7 +275,7 @@ class Builder:
             return self._note(built)
 
     def _note_failure(self, stage: str, why: tuple[str, ...], seconds: float, error: BaseException) -> None:
-        """Work out what follows from a failed attempt, and tell it."""
+        """Work out what follows from a failed attempt, and notify the listeners."""
         retries, waits = self._retries.setdefault(stage, []), self.waits(stage)
         number = len(retries) + 1
         if number > len(waits) or not is_transient(error):
@@ -284,16 +284,16 @@ class Builder:
         message = redacted(" ".join(describe(error).split()))[:ERROR_CHARACTERS]
         self.retry = Retry(stage, number, len(waits), waits[number - 1], message)
         retries.append(self.retry)
-        self._tell("retrying", self.retry)
+        self._notify("retrying", self.retry)
 
-    def _tell(self, method: str, *arguments: Any) -> None:
+    def _notify(self, method: str, *arguments: Any) -> None:
         for listener in self._listeners:
             getattr(listener, method)(*arguments)
 
     def _note(self, result: StageResult) -> StageResult:
         others = [other for other in self.results if other.stage != result.stage]
         self.results = [*others, result]  # of a retry, the last
-        self._tell("finished", result)
+        self._notify("finished", result)
         return result
 
 

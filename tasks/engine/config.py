@@ -5,13 +5,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from pydantic.config import JsonDict
 
-LOCATION: JsonDict = {"identity": False}  # `Field(json_schema_extra=LOCATION)`: says where data lie, not what they are
+LOCATION: JsonDict = {"identity": False}  # `Field(json_schema_extra=LOCATION)`: says where data are, not what they are
 
 
 class StageConfig(BaseModel):
-    """The fields of a stage; how a stage is carried out stands in `Execution` instead.
+    """The fields of a stage; how a stage is carried out is in `Execution` instead.
 
-    All fields decide the result and enter the stage's key, but those marked LOCATION: what lies there is observed.
+    All fields decide the result and enter the stage's key, except those marked LOCATION: what is there is observed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)

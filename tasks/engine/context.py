@@ -58,7 +58,7 @@ class Job:
     """A shard's work: a name, a JSON-able config, and the files it reads by role.
 
     Jobs of one function and config that have a value of `near` in common are likely to share documents: the function
-    finds what the last of them has left as inputs `earlier/NAME`, and may take results over from there
+    finds what the last of them has left as inputs `reused/NAME`, and may take results over from there
     (tasks/shards/reuse.py).
     """
 
@@ -101,7 +101,7 @@ class Context(Protocol):
     def map(self, function: ShardFunction, jobs: Sequence[Job], unit: str = "shards") -> list[JobResult]:
         """Run `function(job.config, {role: path}, output folder) -> summary` for each job, in order of the jobs.
 
-        The function stands at the top level of its module. Each job is cached by its own key (the function's
+        The function is at the top level of its module. Each job is cached by its own key (the function's
         fingerprint, its config, the digests of its inputs), so that new data costs new shards and a killed stage
         goes on with what is missing. Every file the function writes into its output folder is published.
         What an earlier job near to it has left may save work and must never change what comes out.

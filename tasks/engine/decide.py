@@ -147,7 +147,7 @@ def decide(
     damage += [f"part {name}: not made by the build that is there" for name in lacking]
     if identity.pending:
         if damage and all(_stored(store, record)[1] for record in _equal_but_for_pending(store, identity)):
-            why = (*left, *_shortened(damage), *may_change)  # whatever the inputs come out as
+            why = (*left, *_shortened(damage), *may_change)  # for any inputs
             return Decision("build", why, identity, record=closest, repairs=True)
         why = ("kept if its inputs come out as before: " + "; ".join(differences),) if kept else ()
         return Decision("maybe", (*left, *why, *may_change), identity, record=closest)
@@ -195,7 +195,7 @@ def _left_over(store: Store, identity: Identity, force: bool, keep: bool) -> tup
 
 
 def _stored(store: Store, record: Mapping[str, Any]) -> tuple[Artifact | None, list[str]]:
-    """The artifact that a build record names, and what of it is missing or damaged, a line each."""
+    """The artifact that a build record names, and what of it is missing or damaged, one line each."""
     artifact = store.artifact(record["artifact"])
     return artifact, store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
 
@@ -211,8 +211,8 @@ def _closest(
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The record under the very key, or the one that differs in the fewest parts, the newest of equals.
 
-    What another function has made, such as a base model trained from scratch, tells how long it takes but no reason.
-    `keep` looks for one that differs in code alone first, wherever its function stood then.
+    What another function has made, such as a base model trained from scratch, shows how long it takes but no reason.
+    `keep` prefers one that differs in code alone, wherever its function was then.
     """
     if not identity.pending:
         exact = store.build(identity.stage, identity.key)

@@ -23,17 +23,17 @@ def check_loaded(stage: Stage, identity: Identity) -> None:
 
 
 def doubts(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
-    """What makes a result doubtful, a line each: sources that changed while they were read, code that was saved."""
+    """What makes a result doubtful, one line each: sources that changed while they were read, code that was saved."""
     code = [f"code {path.stem} was saved meanwhile" for path in identity.reach.changed() if path.suffix == ".py"]
     code += [f"code file {path.name} was saved meanwhile" for path in identity.reach.changed() if path.suffix != ".py"]
     try:
         return [*code, *observed_changes(stage, config, identity)]
-    except Exception as error:  # the result is there and is kept, whatever cannot be looked at now
-        return [*code, f"source could not be looked at again: {str(error) or type(error).__name__}"]
+    except Exception as error:  # the result is there and is kept, though something cannot be checked now
+        return [*code, f"source could not be checked again: {str(error) or type(error).__name__}"]
 
 
 def saved_meanwhile(stage: Stage, config: StageConfig, identity: Identity) -> list[str]:
-    """What was saved in the checkout while its snapshot ran: the next run's business, told to people only."""
+    """What was saved in the checkout while its snapshot ran: the next run's business, shown to people only."""
     checkout = origin()
     if checkout is None:
         return []

@@ -31,16 +31,16 @@ class StageResult:
 
 
 class Listener:
-    """Told what the builder does; every method may be left as it is."""
+    """Notified of what the builder does; every method may be left as it is."""
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         """A stage is about to be built."""
 
     def waits(self, stage: str, holder: str) -> None:
-        """A stage waits for a run that builds the same; told at once and again each minute."""
+        """A stage waits for a run that builds the same; called at once and again each minute."""
 
     def progressed(self, stage: str, progress: Progress) -> None:
-        """A stage tells how far it is."""
+        """A stage reports how far it is."""
 
     def measured(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:
         """A stage hands over rows of metrics."""

@@ -13,14 +13,14 @@ from tasks.engine.stage import Output, Pending, Stage
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told beside its recipe."""
+    """The options of a run beside its recipe."""
 
     to: str | None = None  # the last stage to run
     force: frozenset[str] = frozenset()  # build even if it could be reused
     keep: frozenset[str] = frozenset()  # adopt results whose code alone has changed
 
     def check(self, stages: Sequence[str]) -> None:
-        """Raise ConfigError for a name that is no stage."""
+        """Raise ConfigError for a name that is not a stage."""
         named = [("--to", self.to)] if self.to is not None else []
         named += [("--force", name) for name in sorted(self.force)] + [("--keep", name) for name in sorted(self.keep)]
         for option, name in named:

@@ -38,7 +38,7 @@ def _processor() -> str:
 
 
 def source_commit(checkout: Path) -> str | None:
-    """The commit that a checkout of git is at; None for a folder that is none, or where git does not answer."""
+    """The commit that a checkout of git is at; None for another folder, or where git does not answer."""
     if not (checkout / ".git").exists():  # a folder around it may be another project's
         return None
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]

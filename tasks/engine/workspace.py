@@ -61,7 +61,7 @@ class Executor:
             self._pool = None
 
     def kill(self) -> None:
-        """End the workers at once, whatever they are doing; new ones are started when they are needed."""
+        """End the workers at once, without waiting for their jobs; new ones are started when they are needed."""
         pool, self._pool = self._pool, None
         if pool is not None:
             for process in list((pool._processes or {}).values()):  # public from Python 3.14 on: kill_workers
@@ -104,7 +104,7 @@ class Workspace:
         self.execution = execution
         self._store, self._stage, self._names, self._executor = store, identity.stage, parts, executor
         self._on_progress, self._on_metrics = on_progress, on_metrics
-        self._fresh = fresh  # a forced build works on every shard anew, and goes on from its own checkpoints alone
+        self._fresh = fresh  # a forced build works on every shard again, and goes on from its own checkpoints alone
         self._kept = kept  # takes over what other code has made of the same shards
         self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
         self._root = work_folder(store.work, identity.stage, identity.key)
@@ -234,7 +234,7 @@ class Workspace:
         """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
         found = {} if self._fresh or not near else self._store.jobs(near)
         files = next((found[key].files for key in near if key in found), {})
-        return replace(job, inputs={**job.inputs, **{f"earlier/{name}": file for name, file in files.items()}})
+        return replace(job, inputs={**job.inputs, **{f"reused/{name}": file for name, file in files.items()}})
 
     def _known(self, alike: Mapping[str, str]) -> dict[str, JobRecord]:
         """The results of jobs that are there, by key; under `--keep` also what other code has made of the same."""

@@ -1,6 +1,6 @@
-"""What can be told to the stage filter.
+"""What a recipe can set for the stage filter.
 
-A rule is a field `min_SIGNAL` or `max_SIGNAL`: a document is dropped where the signal lies below or above it; the
+A rule is a field `min_SIGNAL` or `max_SIGNAL`: a document is dropped where the signal is below or above it; the
 bound itself is kept. `None` switches the rule off. A field that is left out has the value of the preset.
 """
 
@@ -20,7 +20,7 @@ PresetName = Literal[
 def _known_language(stated: str) -> str:
     code = language_code(stated)
     if not code:
-        raise ValueError(f"{stated!r} is no language: give its ISO 639 code, such as de or zh")
+        raise ValueError(f"{stated!r} is not a language: give its ISO 639 code, such as de or zh")
     return code
 
 
@@ -29,7 +29,7 @@ def _known_region(stated: str) -> str:
 
     code = stated.upper()
     if code not in SUPPORTED_REGIONS:
-        raise ValueError(f"{stated!r} is no country: give its ISO 3166 code, such as DE or GB")
+        raise ValueError(f"{stated!r} is not a country: give its ISO 3166 code, such as DE or GB")
     return code
 
 
@@ -48,7 +48,7 @@ def _share(name: str, what: str) -> Any:
 
 
 class FilterConfig(StageConfig):
-    """Every setting of the filter; the sources of the rules stand in presets.py."""
+    """Every setting of the filter; the sources of the rules are in presets.py."""
 
     preset: PresetName = Field("general", description="Name of the set of settings that fills what is left out.")
 

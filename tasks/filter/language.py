@@ -3,10 +3,10 @@
 py3langid is naive Bayes over byte n-grams, 139 languages, one 4.6 MB model file. It is the identifier of this project
 because it works offline, needs numpy only, is kept up (BSD licence), and reads its model without pickle.
 
-A long text is looked at in five places, the middle of each fifth, put together: a book may begin with an English
+A long text is read in five places, the middle of each fifth, put together: a book may begin with an English
 licence or preface and be German. (Judged one by one, 400 characters give probabilities too low for lists of names.)
 
-Cost: .4 s to load in each process, .5 ms for the 2,000 characters that are looked at; none where a language is stated.
+Cost: .4 s to load in each process, .5 ms for the 2,000 characters that are read; none where a language is stated.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.filter.languages import UNDETERMINED, covered, language_code
 
-PLACES, CHARACTERS = 5, 400  # looked at
+PLACES, CHARACTERS = 5, 400  # read of a long text
 CERTAIN = 0.5  # least probability by which rules of a language are applied
 
 
@@ -34,7 +34,7 @@ def language_of(text: str, stated: str, wanted: tuple[str, ...]) -> tuple[str, f
 
 
 def _places(text: str) -> str:
-    """What is looked at: all of a short text."""
+    """What is read of a text: all of a short one."""
     length = len(text)
     if length <= PLACES * CHARACTERS:
         return text

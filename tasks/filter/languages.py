@@ -4,7 +4,7 @@ A rule made for English text says little of another language: Gopher's eight sto
 mean word length of 10 characters is long in English and usual in Malayalam. So these rules go by the language of each
 document. A language without a list of stop words is not judged by them.
 
-Stop words stand as written, in small letters, as Gopher's do for English. Where no space parts words they are looked
+Stop words are as written, in small letters, as Gopher's do for English. Where no space parts words they are looked
 for anywhere in the text. Word lengths are measured on the Universal Declaration of Human Rights in each language, as
 ratios to the English text (5.1 characters; scripts without spaces: letters of `tasks/words.py`).
 """
@@ -12,7 +12,7 @@ ratios to the English text (5.1 characters; scripts without spaces: letters of `
 import functools
 from collections.abc import Iterable
 
-UNDETERMINED = "und"  # ISO 639: a text whose language cannot be told
+UNDETERMINED = "und"  # ISO 639: a text of unknown language
 
 _LISTS = {
     "af": "die en van het te is nie in dat vir",
@@ -113,7 +113,7 @@ WORD_LENGTHS = {
 # fmt: on
 _SHORTEST, _LONGEST = min(WORD_LENGTHS.values()), max(WORD_LENGTHS.values())
 
-# Labels of the identifier that a wanted language covers: varieties, and written standards that it does not tell apart.
+# Labels of the identifier that a wanted language covers: varieties, and written standards that it does not distinguish.
 _COVERED = {
     "ar": ("ary", "arz"),
     "gn": ("gug",),
@@ -130,7 +130,7 @@ _COVERED = {
 def language_code(stated: str) -> str:
     """The code of a language as stated, by ISO 639-1 where it has one (`de` for `deu`, `de-AT`, `German`); else empty.
 
-    What is no language is not believed: code collections call `Python` the language of a text.
+    What is not a language is not believed: code collections call `Python` the language of a text.
     """
     tag = stated.strip()
     primary = tag.replace("_", "-").partition("-")[0].lower()
@@ -164,7 +164,7 @@ def widening(language: str) -> tuple[float, float]:
 
 
 def stop_words_in(text: str, words: Iterable[str], language: str) -> int | None:
-    """How many of the language's stop words stand in the text; None where it has no list."""
+    """How many of the language's stop words are in the text; None where it has no list."""
     known = STOP_WORDS.get(language)
     if known is None:
         return None

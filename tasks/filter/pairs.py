@@ -1,6 +1,6 @@
-"""Pairs go through the redaction that documents go through: what is learned from is redacted, whatever road it takes.
+"""Pairs go through the redaction that documents go through: what is learned from is redacted, on every road.
 
-The rules that drop documents are no rules for pairs: an answer of two words is a good answer. So the stage's setting
+The rules that drop documents do not judge pairs: an answer of two words is a good answer. So the stage's setting
 `redact` governs pairs, and nothing else of it does. A shard in which nothing is found is not copied but linked.
 """
 

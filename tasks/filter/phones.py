@@ -103,7 +103,7 @@ def countries_of(language: str) -> tuple[str, ...]:
 
 
 def phone_spans(text: str, regions: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Where telephone numbers stand, in no order and perhaps one in another; `regions` are ISO 3166 codes."""
+    """Where telephone numbers are, in no order and perhaps one in another; `regions` are ISO 3166 codes."""
     if not _MAY_HOLD_ANY.search(text):
         return
     if "+" in text:

@@ -3,7 +3,7 @@
 | preset | source |
 |---|---|
 | none | nothing is dropped or edited |
-| general | for text of one's own in any language: what is no text goes; see below |
+| general | for text of one's own in any language: what is not text goes; see below |
 | gopher | MassiveText's quality and repetition rules, English (arXiv 2112.11446, appendix A.1, table A1) |
 | c4 | the line and document rules of C4 with the numbers of TensorFlow Datasets: 5 words a line, 3 sentences |
 | c4-datatrove | the same with datatrove's numbers: 3 words a line, 5 sentences |
@@ -14,10 +14,10 @@
 
 The preset general asks for no language and has no upper limit of words. Gopher's other limits are loosened until
 children's stories, which say one thing again and again, novels and laws of 90 languages stay, and encoded data, tables
-of numbers and what repeats for more than half of its length go. What each preset keeps stands in benchmarks/README.md.
+of numbers and what repeats for more than half of its length go. What each preset keeps is in benchmarks/README.md.
 
 The preset docstrings was set by reading what it drops of 5,832 modules: 8 words in place of 50 (below is a single
-label), no stop words (a short sentence may do without), a lower language score (names are no English), and twice
+label), no stop words (a short sentence may do without), a lower language score (names are not English), and twice
 Gopher's limits for repeated n-grams: modules say similar things of similar functions, and Gopher's limits took a
 tenth of the text, scikit-learn's and asyncio's best among it. What is left to drop, read again for 7,541 modules, is
 labels, generated modules, and mostly what repeats one sentence with another name in it.

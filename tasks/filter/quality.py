@@ -5,7 +5,7 @@ Words and sentences are those of `tasks/words.py`: where punctuation marks count
 written, small letters only, as in datatrove and dolma, and by the language of the text.
 
 The rules were made for Latin type. Elsewhere a line ends with the end marks of its script, and with any letter where
-no mark ends a sentence (Thai, Lao); in Chinese and Japanese, where a line of 30 characters is no short one, 8 are as
+no mark ends a sentence (Thai, Lao); in Chinese and Japanese, where a line of 30 characters is not short, 8 are as
 many words.
 """
 

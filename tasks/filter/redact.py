@@ -26,7 +26,7 @@ EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:d
 _EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})(?![\w@-]|\.\w)")
 _EMAIL_LOCAL_PART = re.compile(r"(?<![\w%+@-])[\w%+-][\w.%+-]{0,63}$")  # after another address too, after a point
 _REMOTE = re.compile(r":[\w.~-]*/")  # behind a host: the path of a repository or a copy, as git and scp write it
-_ROLES = ("git", "hg", "svn", "anonymous")  # that is no person's name
+_ROLES = ("git", "hg", "svn", "anonymous")  # not a person's name
 _OTHER_ENDINGS = ("local", "lan", "internal", "intranet", "corp", "home", "example", "test")  # no public suffix
 _NOBODYS_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|net|org)|invalid|localhost)", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
@@ -46,9 +46,9 @@ _SHORTEST_IPV4_DIGITS = 7
 def redact(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, dict[str, int]]:
     """The text with what is found replaced, and the number of replacements by kind.
 
-    `regions` are the countries (ISO 3166) whose national telephone numbers are looked for in any form.
+    `regions` are the countries (ISO 3166) whose national telephone numbers are found in any form.
 
-    What is replaced may make something else of what stands beside it (a telephone number before an `@`), so passes are
+    What is replaced may make something else of what is beside it (a telephone number before an `@`), so passes are
     made until one finds nothing.
     """
     counts = dict.fromkeys(kinds, 0)
@@ -63,7 +63,7 @@ def redact(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tupl
 
 
 def _redact_emails(text: str, _: Sequence[str]) -> tuple[str, int]:
-    """The domain is looked for first, since it starts with a rare character; the local part stands before it."""
+    """The domain is searched for first, since it starts with a rare character; the local part is before it."""
     pieces, end = [], 0
     for domain in _EMAIL_DOMAIN.finditer(text):
         if _NOBODYS_DOMAIN.fullmatch(domain[1]) or not _has_known_ending(domain[1]):

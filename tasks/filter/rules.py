@@ -16,7 +16,7 @@ from tasks.filter.languages import widening
 
 # In the order in which they judge: a dropped document is put down to the first rule that it fails.
 RULES = (
-    "min_words",  # before the language, of which a few words tell little
+    "min_words",  # before the language, which a few words hardly show
     "max_words",
     "min_language_score",
     "min_mean_word_length",

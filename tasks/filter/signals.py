@@ -1,6 +1,6 @@
 """The values by which rules judge a document: computed once a shard, stored as columns beside its rows.
 
-Thresholds are no part of this: a changed one reads the columns and computes none. Only what edits the text, the
+Thresholds are not part of this: a changed one reads the columns and computes none. Only what edits the text, the
 languages wanted, and whether a rule goes by the language, decide the signals.
 """
 
@@ -45,7 +45,7 @@ SIGNALS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),  # UTF-8 bytes of the edited text
-        pa.field("language", pa.string(), nullable=False),  # as stated or found; `und` where it cannot be told
+        pa.field("language", pa.string(), nullable=False),  # as stated or found; `und` where it is not known
         pa.field("language_score", pa.float64(), nullable=False),
         pa.field("line_rule", pa.string(), nullable=False),  # that took most of the text; empty where none took any
         pa.field("stop_words", pa.int64()),  # null where the language has no list
@@ -105,9 +105,9 @@ def measured(text: str, stated: str, config: Mapping[str, Any]) -> tuple[str | N
 
 def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[str | None, dict[str, Any]]]:
     """What an earlier shard says, by the digest of the text: the edited text, None where it stayed, and the signals."""
-    if f"earlier/{DIGESTS}" not in inputs:
+    if f"reused/{DIGESTS}" not in inputs:
         return {}
-    edited = {row["row"]: row["text"] for row in read_rows(inputs["earlier/edited.parquet"])}
-    signals = read_rows(inputs["earlier/signals.parquet"])
-    digests = read_digests(inputs[f"earlier/{DIGESTS}"])
+    edited = {row["row"]: row["text"] for row in read_rows(inputs["reused/edited.parquet"])}
+    signals = read_rows(inputs["reused/signals.parquet"])
+    digests = read_digests(inputs[f"reused/{DIGESTS}"])
     return {digest: (edited.get(row), found) for row, (digest, found) in enumerate(zip(digests, signals, strict=True))}

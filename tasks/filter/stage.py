@@ -5,7 +5,7 @@
 2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
 3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
-4. Pairs are redacted (pairs.py), since what is learned from is redacted whatever road it takes.
+4. Pairs are redacted (pairs.py), since everything that is learned from is redacted.
 
 What a source or a language lost is counted, and said where it is much (`tasks/notices.py`).
 
@@ -140,7 +140,7 @@ class _Losses:
             self.dropped[kind][names[row]][rule] += 1
 
     def groups(self) -> Mapping[str, Mapping[str, Tally]]:
-        """The tallies by source, and by language without what is rare or cannot be told."""
+        """The tallies by source, and by language without what is rare or unknown."""
         tallies = {
             kind: {
                 name: Tally(count, count - self.dropped[kind][name].total(), dict(self.dropped[kind][name]))

@@ -37,7 +37,7 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
     from tasks.evaluate.statistics.paired import compare_evaluations
 
     lines = compare_evaluations(champion, candidate, MODEL, MODEL, config.confidence)
-    scores = {f"{line.name}/{line.metric}": _told(line) for line in lines}
+    scores = {f"{line.name}/{line.metric}": _row(line) for line in lines}
     known = {f"{line['name']}/{line['metric']}" for line in [*_scores(candidate), *_scores(champion)]}
     for guard in config.guards:
         if guard not in known and not is_own_figure(guard):
@@ -86,7 +86,7 @@ def _scores(evaluation: Artifact) -> list[dict[str, Any]]:
         raise DataError(f"{path}: not the scores of an evaluation ({error}); run the stage evaluate again") from error
 
 
-def _told(line: "PairedScore") -> dict[str, Any]:
+def _row(line: "PairedScore") -> dict[str, Any]:
     """A compared figure, and what is to be said of it."""
     from tasks.evaluate.statistics.compare import is_inferior, is_superior
 

@@ -1,9 +1,10 @@
-"""Documents that a shard shares with one of an earlier build: what was worked out for them is taken over.
+"""Documents that a shard shares with one of an earlier build: what was worked out for them is reused.
 
 A shard is what is cached, but new text changes old shards too: a copy in an old shard goes because a new document is
 longer or held out, and a file that sorts first moves what follows it. Most documents stay. A stage whose work on one
 document depends on its text alone keeps the texts' digests beside its results and names what a shard is near to
-(`Job.near`); its function then works on the texts that are new. Equal input gives equal bytes with and without.
+(`Job.near`); its function finds that shard's files as inputs `reused/NAME` and works on the texts that are new. Equal
+input gives equal bytes with and without.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ def nearness(shard: StoredFile) -> tuple[str, str]:
 
 
 def text_digest(text: str) -> bytes:
-    """16 bytes that stand for a text."""
+    """The digest, 16 bytes, of a text."""
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
@@ -41,5 +42,5 @@ def write_digests(folder: Path, digests: Sequence[bytes]) -> None:
 
 
 def read_digests(path: Path) -> list[bytes]:
-    """What `write_digests` has kept."""
+    """The digests that `write_digests` has kept, 16 bytes each."""
     return [row.tobytes() for row in np.load(path, allow_pickle=False)]

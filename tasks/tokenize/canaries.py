@@ -3,7 +3,7 @@
 A model that writes down a training text may have learned it by heart or may have guessed it. Nobody can guess a
 canary (Carlini et al. 2019, "The Secret Sharer"): it is `PREFIX_TOKENS` + `SECRET_TOKENS` words of the vocabulary,
 drawn evenly. Some are planted once, some several times, and as many twins never. Each planting is a document of its
-own; all lie in one token shard behind the others, so that new documents leave every other file as it is.
+own; all are in one token shard behind the others, so that new documents leave every other file as it is.
 
 `canaries.json` is the record: `{"words": [id, ...], "epochs": passes over the training tokens, "canaries":
 [{"ids", "repeats": plantings, "seen": how often training met it whole}, ...]}`. The stage tokenize writes it with
@@ -36,7 +36,7 @@ PLANTED_TOKENS = 1 + PREFIX_TOKENS + SECRET_TOKENS  # of one planting, its docum
 CANARY_SHARD = 99_999  # the number of their token shard: behind those of the documents
 FEWEST_WORDS = 64
 
-_WORD = re.compile("Ġ[A-Za-z]{2,}")  # in byte-level BPE Ġ stands for the space before a word
+_WORD = re.compile("Ġ[A-Za-z]{2,}")  # in byte-level BPE Ġ is the space before a word
 _LETTER = re.compile("[A-Za-z]")
 
 
@@ -95,7 +95,7 @@ def affordable(count: int, repeats: Sequence[int], share: float, training_tokens
 def count_seen(planted: Planted, tokens: TokenSet, times: npt.NDArray[np.int64], context_length: int) -> Planted:
     """Fill in how often training met each canary whole; `times` (rows,) says how often it took each packed row.
 
-    A planting that lies across two rows is not counted: neither row shows the model more than a part of it.
+    A planting that goes across two rows is not counted: neither row shows the model more than a part of it.
     """
     seen: Counter[tuple[int, ...]] = Counter()
     if planted.canaries:

@@ -54,7 +54,7 @@ class TokenizeConfig(StageConfig):
     @classmethod
     def _different(cls, repeats: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(repeats)) < len(repeats):
-            raise ValueError("a number of repeats stands twice; name each once")
+            raise ValueError("a number of repeats is listed twice; name each once")
         return repeats
 
 
@@ -148,12 +148,12 @@ def _encoded_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[TokenIds, i
     documents = [
         (tokens[1:], size)
         for split in (TRAIN, HELDOUT)
-        if f"earlier/{split}-00000.tokens.npy" in inputs
+        if f"reused/{split}-00000.tokens.npy" in inputs
         for tokens, size in read_token_shard(
-            inputs[f"earlier/{split}-00000.tokens.npy"], inputs[f"earlier/{split}-00000.documents.npy"]
+            inputs[f"reused/{split}-00000.tokens.npy"], inputs[f"reused/{split}-00000.documents.npy"]
         )
     ]
-    names = read_digests(inputs[f"earlier/{DIGESTS}"]) if f"earlier/{DIGESTS}" in inputs else []
+    names = read_digests(inputs[f"reused/{DIGESTS}"]) if f"reused/{DIGESTS}" in inputs else []
     return dict(zip(names, documents, strict=True))
 
 

@@ -38,7 +38,7 @@ END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
-PROGRESS_SECONDS = 0.5  # between two looks at how much was read
+PROGRESS_SECONDS = 0.5  # between two checks of how much was read
 PIECE_CHARACTERS = 1 << 18  # a longer text is encoded in pieces of so many: 8 MiB at once take 1.1 GB
 BREAK_CHARACTERS = 1 << 12  # so far before its end a piece may be cut at a break
 TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
@@ -147,7 +147,7 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
 
 
 def split_name(tokenizer: dict[str, Any]) -> str:
-    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is none of SPLITS."""
+    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is not among SPLITS."""
     steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", ())
     found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
     for name, patterns in SPLITS.items():
@@ -157,7 +157,7 @@ def split_name(tokenizer: dict[str, Any]) -> str:
 
 
 def pieces(text: str, characters: int) -> Iterator[str]:
-    """A text in pieces of so many characters at most, cut before a single space that stands before a letter.
+    """A text in pieces of so many characters at most, cut before a single space that is before a letter.
 
     Every split in SPLITS has a border there, so the pieces have the tokens of the whole. Only where no such place is
     near the end of a piece (a run of letters, of digits, of spaces) it is cut anywhere.
@@ -188,7 +188,7 @@ def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> "Tokenizer":
-    """The tokenizer of a folder. Text encodes to ordinary tokens only, whatever it says."""
+    """The tokenizer of a folder. Text encodes to ordinary tokens only, even where it looks like a special one."""
     path = folder / "tokenizer.json"
     return _parsed(path, path.read_text(encoding="utf-8"))
 

@@ -73,7 +73,7 @@ REFUSED = {
     "unknown section": ("filters: {}", ["filters", "did you mean 'filter'"]),
     "out of bounds": ("collect: {synthetic: {documents: 3}}", ["collect.synthetic.documents", "20"]),
     "wrong type": ("pretrain: {steps: many}", ["pretrain.steps", "many"]),
-    "key twice": ("filter: {min_words: 1}\nfilter: {}", ["line 2", "'filter' stands twice"]),
+    "key twice": ("filter: {min_words: 1}\nfilter: {}", ["line 2", "'filter' is given twice"]),
     "alias": ("a: &a [1]\nb: *a", ["line 2", "aliases"]),
     "bad YAML": ("filter: {min_words: 3", ["not valid YAML", "line"]),
     "no mapping": ("- 1", ["a recipe is a mapping"]),

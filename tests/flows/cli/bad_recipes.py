@@ -27,7 +27,7 @@ FILES = (
     _recipe("recipe with a NUL", b"collect:\0", "not valid YAML", "#x0000"),
     _recipe("recipe that is too large", "#" * 2_000_000, "1,048,576 bytes"),
     _recipe("recipe nested too deeply", "collect: " + "[" * 5000, "nested too deeply"),
-    _recipe("key twice", "collect: {}\ncollect: {}\n", "line 2", "'collect' stands twice"),
+    _recipe("key twice", "collect: {}\ncollect: {}\n", "line 2", "'collect' is given twice"),
     _recipe(
         "key twice below", "collect: {}\nfilter:\n  min_words: 1\n  min_words: 2\n", "line 4", "'min_words' stands"
     ),

@@ -33,7 +33,7 @@ def _source(name: str, path: str, data: Contents, *holds: str, options: str = ""
 
 
 def _special(name: str, make: str, *holds: str) -> BadInput:
-    """A row about a folder that holds something that is no ordinary file, beside a good one."""
+    """A row about a folder that holds something that is not an ordinary file, beside a good one."""
 
     def prepare(folder: Path, home: Path) -> None:
         SPECIAL[make](folder / "texts" / "b.txt")
@@ -74,14 +74,14 @@ PATHS = (
     BadInput(
         "pipe for a file",
         PLAN,
-        ("a.txt", "no ordinary file"),
+        ("a.txt", "not an ordinary file"),
         {"recipe.yaml": "collect: {files: [{path: a.txt}]}\n"},
         lambda folder, home: os.mkfifo(folder / "a.txt"),
     ),
-    _special("pipe in a folder", "pipe", "no ordinary file"),
+    _special("pipe in a folder", "pipe", "not an ordinary file"),
     _special("dangling link", "dangling link", "leads nowhere"),
     _special("loop of links", "loop of links", "leads nowhere"),
-    _special("device", "device", "no ordinary file"),
+    _special("device", "device", "not an ordinary file"),
     _special("file that cannot be read", "error of the disk", "cannot be read"),
     _special("file name that is not UTF-8", "name that is not UTF-8", "is not UTF-8", "Rename"),
     BadInput(

@@ -62,7 +62,7 @@ def test_the_newest_of_those_that_are_meant(
     status, out, _ = command("runs", *options, home=history)
     shown = [line[:4] for line in out.splitlines() if line[:4].isdigit()]
     assert status == 0 and shown == chosen
-    assert out == "none of 5 runs is so\n" if not chosen else "llmill" in out.splitlines()[-1]
+    assert out == "none of 5 runs matches\n" if not chosen else "llmill" in out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_fields_that_hold_no_prompt_or_answer_are_refused(home: Path, tmp_path: 
     [
         (HELLO[1:2], "does not begin with a question"),
         ([{"role": "wizard", "content": "x"}], "no role that is known"),
-        ("Hello", "field 'messages' is no conversation"),
+        ("Hello", "field 'messages' is not a conversation"),
     ],
 )
 def test_conversations_without_an_exchange_are_refused(home: Path, tmp_path: Path, turns: Any, message: str) -> None:

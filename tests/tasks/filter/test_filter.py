@@ -135,7 +135,7 @@ def test_national_numbers_go_where_the_recipe_names_the_country(home: Path) -> N
         config = NOTHING.model_copy(update={"redact": ("phone",), "phone_regions": regions})
         artifact, _ = run(home, filter_documents, config, training(number), pairs=[("Call?", number)])
         assert texts_of(artifact) == [row["answer"] for row in rows_of(artifact, "pairs")] == [expected]
-    with pytest.raises(ValidationError, match="'Spain' is no country: give its ISO 3166 code"):
+    with pytest.raises(ValidationError, match="'Spain' is not a country: give its ISO 3166 code"):
         FilterConfig(phone_regions=("Spain",))
 
 

@@ -116,7 +116,7 @@ def test_languages_are_named_in_many_ways_and_what_is_no_language_is_not_believe
     ]
     assert [language_code(name) for name in ("", "Python", "C", "und", "mul", "qqq")] == [""] * 6
     assert FilterConfig.model_validate({"languages": ["deu", "Chinese"]}).languages == ("de", "zh")
-    with pytest.raises(ValueError, match="'klingonish' is no language: give its ISO 639 code"):
+    with pytest.raises(ValueError, match="'klingonish' is not a language: give its ISO 639 code"):
         FilterConfig.model_validate({"languages": ["klingonish"]})
 
 

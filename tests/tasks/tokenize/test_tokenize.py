@@ -124,5 +124,5 @@ def test_no_canary_where_none_is_wanted_or_the_text_is_too_little(home: Path, se
 
 
 def test_repeats_stand_once() -> None:
-    with pytest.raises(ValidationError, match="stands twice"):
+    with pytest.raises(ValidationError, match="listed twice"):
         TokenizeConfig(canary_repeats=(4, 4))
