@@ -55,7 +55,7 @@ class Batches(Protocol):
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text that a scored token stands for, on average."""
+        """UTF-8 bytes of text for each scored token, on average."""
         ...
 
 

@@ -61,7 +61,7 @@ def next_token_confidences(
 
 @torch.inference_mode()
 def _confidences(model: Transformer, batch: Sequence[Sequence[int]]) -> list[Confidences]:
-    """Of windows of ids, the longest first; padding stands on the right, where a causal model does not look."""
+    """Of windows of ids, the longest first; padding is on the right, where a causal model does not attend."""
     lengths = [len(ids) - 1 for ids in batch]
     ids = torch.zeros((len(batch), lengths[0] + 1), dtype=torch.int64)
     for row, window in enumerate(batch):

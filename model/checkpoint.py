@@ -68,18 +68,18 @@ def _write(folder: Path, checkpoint: Checkpoint, identity: str) -> None:
 
 
 def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
-    """The newest valid checkpoint, or None. Damaged ones are passed over, and said so on stderr.
+    """The newest valid checkpoint, or None. Damaged ones are skipped, with a line on stderr.
 
     One of another run (config, data or code of the key differ) is refused: to resume it silently would make weights
     that no record explains.
     """
     for path in _newest_first(folder):
         if not _is_valid(path):
-            print(f"checkpoint {path.name} is damaged: passed over", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"checkpoint {path.name} is damaged: skipped", file=sys.stderr, flush=True)  # noqa: T201
             continue
         state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
         if state["identity"] != identity:
-            raise DataError(f"{path}: a checkpoint of another config or other data; remove its folder to start anew")
+            raise DataError(f"{path}: a checkpoint of another config or other data; remove its folder to start over")
         return Checkpoint(state["step"], load_file(path / "tensors.safetensors"), state["state"])
     return None
 

@@ -34,7 +34,7 @@ def generate(
         cache = _empty_cache(model, ids, max_new_tokens)
         newest = torch.tensor([list(ids)], device=model.device)
     for _ in range(max_new_tokens):
-        with torch.inference_mode():  # entered anew for each token: a generator must not leave it on for its caller
+        with torch.inference_mode():  # entered again for each token: a generator must not leave it on for its caller
             scores = model.logits(model(newest, cache)[0, -1]).cpu()
             token = sample(scores, temperature, top_p, generator)
             newest = torch.tensor([[token]], device=model.device)
@@ -115,7 +115,7 @@ def _likeliest(scores: Tensor, count: int) -> list[tuple[float, int, int]]:
 
 
 def _repeating(tokens: list[int], size: int) -> list[int]:
-    """What may not follow, lest `size` tokens in a row be there a second time."""
+    """The tokens that may not follow, so that no `size` tokens in a row are there a second time."""
     if size == 0:
         return []
     newest, starts = tokens[len(tokens) - size + 1 :], range(len(tokens) - size + 1)

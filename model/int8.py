@@ -6,7 +6,7 @@ Hugging Face's names: `X.weight` int8, `X.weight_scale` float32, gains of norms 
 
 A few rows, as in decoding, go through torch's own product of bfloat16 activations and int8 weights; many rows, as in a
 prompt, are multiplied in float32 after the weights are widened, which that product is too slow for. So are rows that
-are no whole number of vectors or do not begin at one: with AVX-512 torch 2.13 answers infinities there, or dies.
+are not a whole number of vectors or do not begin at one: with AVX-512 torch 2.13 answers infinities there, or dies.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x (..., K) times the transpose of the rows (N, K) that int8 numbers and scales stand for: (..., N)."""
+    """x (..., K) times the transpose of the rows (N, K) that int8 numbers and scales mean: (..., N)."""
     rows = x.reshape(-1, x.shape[-1])
     if (
         len(rows) <= FEW_ROWS
@@ -123,7 +123,7 @@ def load_int8(folder: Path) -> Int8Transformer:
 
 
 def widened(folder: Path) -> dict[str, Tensor]:
-    """What the int8 weights of a folder stand for: float32 tensors by Hugging Face name."""
+    """The int8 weights of a folder as float32 tensors by Hugging Face name."""
     _, tensors = read_model_files(folder, INT8_WEIGHTS)
     scales = {name: tensors.pop(f"{name}_scale") for name in list(tensors) if f"{name}_scale" in tensors}
     return {

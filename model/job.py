@@ -1,4 +1,4 @@
-"""What a training run is told: one JSON file, for a trainer that runs alone in a child process."""
+"""The settings of a training run: one JSON file, for a trainer that runs alone in a child process."""
 
 import dataclasses
 import json

@@ -61,7 +61,7 @@ class MuonGroup:
 
 
 class Optimizer:
-    """Both rules over the parameters of one model; `state` and `load_state` speak flat named tensors."""
+    """Both rules over the parameters of one model; `state` and `load_state` exchange flat named tensors."""
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         self.settings = settings

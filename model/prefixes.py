@@ -1,9 +1,9 @@
 """Sequences that begin alike are computed once: a row holds the tree of their prefixes.
 
-Sorted, each sequence stands beside those that it shares most with. A row is a run of them, laid out as a depth-first
+Sorted, each sequence is beside those that it shares most with. A row is a run of them, laid out as a depth-first
 walk of their tree: tokens that a sequence shares with the one before it are not repeated, a token's position is its
 depth, and it sees its ancestors and itself, so that each sequence is read as if it stood alone. The descendants of a
-token lie together; where they end is all that the attention mask has to know. A sequence that continues the one
+token are together; where they end is all that the attention mask has to know. A sequence that continues the one
 before it costs its further tokens, an equal one nothing.
 
 A row of T tokens costs T * (balance + T): matrix products grow with the tokens, attention with their square. So rows
@@ -57,7 +57,7 @@ def attention_balance(shape: Shape) -> float:
 
 
 def share_prefixes(sequences: Sequence[Sequence[int]], balance: float, most_tokens: int) -> list[Group]:
-    """Groups of least cost, none of several members above `most_tokens`; each sequence stands in exactly one."""
+    """Groups of least cost, none of several members above `most_tokens`; each sequence is in exactly one."""
     if not sequences:
         return []
     keys = [np.asarray(ids, ">u4").tobytes() for ids in sequences]  # bytes sort as their numbers do

@@ -1,9 +1,9 @@
-"""Log-likelihoods in batches: what every evaluation is made of.
+"""Log-likelihoods in batches: computes what the scorers of tasks/evaluate/scorers answer with.
 
 What requests share at their beginning is computed once (model/prefixes.py). Rows are batched by a budget of padded
 tokens, not by their number (64 uneven rows can cost more than one at a time), and the head is applied at scored
-places only, once where several requests score the same. Padding stands on the right, where a causal model never
-looks, and a token sees its own request alone, so that no score depends on its neighbours.
+places only, once where several requests score the same. Padding is on the right, where a causal model never
+attends, and a token sees its own request alone, so that no score depends on its neighbours.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +81,7 @@ def score_documents(
 
 def _document_windows(document: Sequence[int], context_length: int, stride: int) -> Iterator[tuple[Sequence[int], int]]:
     if not 0 < stride <= context_length:
-        raise ValueError(f"stride {stride} must lie between 1 and the context length {context_length}")
+        raise ValueError(f"stride {stride} must be between 1 and the context length {context_length}")
     done = 1  # the first token has nothing before it
     while done < len(document):
         end = min(len(document), context_length + 1 if done == 1 else done + stride)

@@ -227,7 +227,7 @@ def _say(line: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the job of a file; an error that the user can mend is its message and status 2.
+    """Run the job of a file; an error that the user can fix is its message and status 2.
 
     What the operating system refuses is the status alone: on a full disk there is no room for a message.
     """

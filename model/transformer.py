@@ -190,7 +190,7 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache.
 
-        Tokens stand in a row and see all before them, unless `positions` (B, T) and a boolean `mask` (B, 1, T, T) of
+        Tokens follow each other and see all before, unless `positions` (B, T) and a boolean `mask` (B, 1, T, T) of
         what each sees say otherwise.
         """
         start = 0 if cache is None else cache.length
@@ -265,7 +265,7 @@ def load_model(
 
 
 def read_model_files(folder: Path, weights: str) -> tuple[Shape, dict[str, Tensor]]:
-    """The shape and the tensors of a model folder; DataError where it is none."""
+    """The shape and the tensors of a model folder; DataError where it is not one."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
         if not isinstance(config, dict):
