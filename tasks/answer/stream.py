@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Sampling:
     """How tokens are chosen and when an answer ends, beside the model's own end.
 
-    Temperature 0 is greedy, or with several beams looks for the likeliest answer, which then comes in one piece.
+    Temperature 0 is greedy, or with several beams searches for the likeliest answer, which then comes in one piece.
     """
 
     max_new_tokens: int = 64

@@ -1,6 +1,6 @@
-"""Figures of GPT-2, GPT-3 and others, to stand beside a figure that was measured by the same protocol.
+"""Figures of GPT-2, GPT-3 and others, shown beside a figure that was measured by the same protocol.
 
-They lie in references.yaml with their sources, by task, metric and number of examples. A task's own name is what
+They are in references.yaml with their sources, by task, metric and number of examples. A task's own name is what
 counts: a benchmark of yours with the name of lm-eval's must be that benchmark.
 """
 

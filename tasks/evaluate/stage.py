@@ -1,11 +1,11 @@
 """Stage evaluate: what the base and the fine-tuned model can do, each figure beside what little would do as well.
 
 Comes in: both models, the canaries planted, the tokenizer, the filtered documents (held-out ones are measured,
-training ones make the n-gram baselines), the pairs. Goes out: part `scores` (scores.json, a line a figure; corpus.json,
-what the documents are; examples.json, a few held-out prompts for the release's samples; calibration.json and
-memorisation.json, tables for the report) and part `items` (items.parquet, the amount of each item for each model and
-baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward passes over `heldout_bytes` and
-some 7,000 short requests a model.
+training ones make the n-gram baselines), the pairs. Goes out: part `scores` (scores.json, one line for each figure;
+corpus.json, what the documents are; examples.json, a few held-out prompts for the release's samples;
+calibration.json and memorisation.json, tables for the report) and part `items` (items.parquet, the amount of each
+item for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward passes
+over `heldout_bytes` and some 7,000 short requests for each model.
 """
 
 import functools
@@ -243,12 +243,12 @@ def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
 def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: int) -> Summary:
     """What could not be measured, and what to change, a sentence each; nothing where all could."""
     present = {measure.name for measure in measures}
-    told = f"{documents:,} held-out documents"
+    heldout = f"{documents:,} held-out documents"
     said = {
         "answers": "held-out pairs fit the model beside another of their source: give more in collect.pairs",
-        "cloze": f"could be made of {told}: it takes sentences of {LEAST_CONTEXT_WORDS} words and more that "
+        "cloze": f"could be made of {heldout}: it takes sentences of {LEAST_CONTEXT_WORDS} words and more that "
         "end with a word; hold out more text (collect.heldout_fraction)",
-        "choice": f"could be made of {told}: it takes sentences that follow each other in {CHOICES} documents "
+        "choice": f"could be made of {heldout}: it takes sentences that follow each other in {CHOICES} documents "
         "or more; hold out more text (collect.heldout_fraction)",
         "memorisation": "spans of training or held-out documents are long enough: give longer documents",
     }

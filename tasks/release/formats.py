@@ -79,7 +79,7 @@ def _write(
     kind = {"gguf-f16": "F16", "gguf-q8_0": "Q8_0"}[name]
     file = f"{config.name}-{kind}.gguf"
     stayed = write_gguf(release / file, kind, config, release)
-    note = f"{stayed} matrices stay F16: their rows are no multiple of 32" if stayed else "for llama.cpp"
+    note = f"{stayed} matrices stay F16: their rows are not a multiple of 32" if stayed else "for llama.cpp"
     return file, lambda: _gguf(release / file, release, shape), note
 
 

@@ -1,7 +1,7 @@
 """GGUF, the file of llama.cpp and of all that is built on it: weights, tokenizer and chat form in one.
 
 F16 keeps each weight as a half-precision number. Q8_0 keeps 32 neighbours of a row as whole numbers of 8 bits with one
-scale (8.5 bits a weight); rows whose length is no multiple of 32 stay F16. Vectors (gains of norms) are F32 in both.
+scale (8.5 bits a weight); rows whose length is not a multiple of 32 stay F16. Vectors (gains of norms) are F32 in both.
 The package `gguf` writes it, llama.cpp's own converter does so too; Qwen3's rotary positions need no permutation.
 Equal inputs give equal bytes. Memory: one tensor at a time.
 """

@@ -4,7 +4,7 @@
 prompts as the template that `predict` puts around one. Weights and config are the release's own files. The tokenizer
 MLflow reads from `components/tokenizer` alone, so that its small files stand there once more.
 
-It tells no time, id or version, as a file by MLflow would: equal inputs give equal bytes. MLflow itself is not asked.
+It has no time, id or version, as a file by MLflow would: equal inputs give equal bytes. MLflow itself is not asked.
 """
 
 import json

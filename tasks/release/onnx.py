@@ -70,7 +70,7 @@ def _forget_origin(made: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """The exporter's notes on packages that it misses are none of the user's business."""
+    """The exporter's notes on packages that it misses are not for the user."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

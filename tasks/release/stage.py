@@ -17,8 +17,8 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | scores.json, samples.json | what was measured; answers to held-out prompts, never drawn: they can be repeated |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
 
-Nothing in it tells when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two; a
-forward pass over `loss_bytes` for each format. How fast int8 is stands in the summary alone, since it varies.
+Nothing in it says when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two; a
+forward pass over `loss_bytes` for each format. How fast int8 is, is in the summary alone, since it varies.
 """
 
 import json

@@ -64,7 +64,7 @@ class RetrainConfig(StageConfig):
     """Where retraining starts, how much of it there is, and what a candidate must show."""
 
     start: Literal["champion", "scratch"] = Field(
-        "champion", description="Go on from the champion's weights with its tokenizer, or train both anew."
+        "champion", description="Go on from the champion's weights with its tokenizer, or train both from scratch."
     )
     tokens: int | None = Field(
         None, ge=8, le=10**14, description="Most tokens of continued pretraining; null: as many as pretraining has."

@@ -33,7 +33,7 @@ _TITLES = {"heldout": "held-out text", "answers": "answers to held-out prompts"}
     about="tasks.retrain.about.VERDICT",
 )
 def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, context: Context) -> Summary:
-    """Compare two evaluations; see the module. Raises ConfigError for a guard that is no figure."""
+    """Compare two evaluations; see the module. Raises ConfigError for a guard that is not a figure."""
     from tasks.evaluate.statistics.paired import compare_evaluations
 
     lines = compare_evaluations(champion, candidate, MODEL, MODEL, config.confidence)
@@ -48,8 +48,8 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
     worse = [guard for guard, found in guards.items() if found["verdict"] == "worse"]
     promote = figure["verdict"] == "better" and not worse
     reasons = [_reason(_TITLES[config.figure], METRIC, figure)]
-    told = [guard for guard, found in guards.items() if found["verdict"] in ("worse", "not measured")]
-    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in told]
+    failed = [guard for guard, found in guards.items() if found["verdict"] in ("worse", "not measured")]
+    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in failed]
     record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **figure}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
     _write(context, record | {"confidence": config.confidence})
@@ -68,8 +68,8 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
         sound, reason = False, f"without a rival, and the {main} of this model was not measured"
     else:
         sound = value < unigram
-        told = f"{_TITLES[config.figure]} takes {value:.4g} bits per byte, token frequencies alone {unigram:.4g}"
-        reason = f"without a rival, and {'sound' if sound else 'not sound'}: {told}"
+        figures = f"{_TITLES[config.figure]} takes {value:.4g} bits per byte, token frequencies alone {unigram:.4g}"
+        reason = f"without a rival, and {'sound' if sound else 'not sound'}: {figures}"
     _write(context, {"promote": sound, "reasons": [reason], "figure": figure, "guards": []})
     return {"promote": sound, "new": value, "unigram": unigram}
 
@@ -110,13 +110,13 @@ def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = Fals
     words = f"{'guard ' if guard else ''}{name}: {metric.replace('_', ' ')}"
     if found["verdict"] == "not measured":
         return f"{words}: not measured on items that both have answered{', so it blocks nothing' if guard else ''}"
-    told = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
+    text = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
     if found["low"] is not None:
-        told += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
+        text += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
     verdict = {"not told apart": "not told apart from no change"}.get(found["verdict"], found["verdict"])
     if found["low"] is None:
         verdict = "all items are of one document, so nobody knows"
-    return f"{told}: {verdict}"
+    return f"{text}: {verdict}"
 
 
 def _summary(promote: bool, figure: dict[str, Any], worse: list[str]) -> Summary:

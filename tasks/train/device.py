@@ -67,7 +67,7 @@ def slower_than_compiled(requested: str, device: str, flop: float) -> str | None
 
 
 def missing_for_compiling() -> str | None:
-    """What torch.compile looks for on a GPU and would not find on this machine; None where all is there.
+    """What torch.compile needs on a GPU and would not find on this machine; None where all is there.
 
     Its backend builds a small extension module of Python, by the compiler that CC names, else gcc, else clang.
     """
@@ -80,7 +80,7 @@ def missing_for_compiling() -> str | None:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Vendor and instruction sets of the CPU; empty where the system does not tell."""
+    """Vendor and instruction sets of the CPU; empty where the system does not say."""
     fields: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -4,7 +4,7 @@ In: base model, tokenizer, and of the filter the redacted pairs, or clean docume
 and `curve`. Each pair is a row of its own, so that an answer sees its prompt and nothing else, as it will when the
 model is used; rows of like length go together, which leaves a few percent of padding.
 
-Three figures on one fixed sample of held-out pairs tell what was learned, in bits per byte of the answers' text: the
+Three figures on one fixed sample of held-out pairs show what was learned, in bits per byte of the answers' text: the
 base model's (prompt and answer as plain text), the tuned model's, and the tuned model's with another pair's prompt.
 Only where the last is clearly worse does the model read its prompt.
 """

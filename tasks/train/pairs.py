@@ -1,7 +1,7 @@
 """Prompts and answers for fine-tuning: where they come from, which are learned from, and their form as token ids.
 
-A training pair leaks where a held-out pair has its prompt, whatever the answer: the model would be asked a question
-that it has learned. An answer alone is no leak: labels, yes and no, and refusals stand in both splits by their nature,
+A training pair leaks where a held-out pair has its prompt, with any answer: the model would be asked a question
+that it has learned. An answer alone is not a leak: labels, yes and no, and refusals are in both splits by their nature,
 and a model that says them without reading is found out by its figure with another pair's prompt.
 
 What is dropped is counted by source and rule (`Chosen.dropped`). Cost: about 15 us a pair and rule, and as much again
@@ -128,7 +128,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
 
 
 def shared_words(pair: Pair) -> int:
-    """Words of the answer that its prompt holds too, as far as their beginnings tell: `removes` meets `remove`."""
+    """Words of the answer that its prompt holds too, as far as their beginnings show: `removes` meets `remove`."""
     return len(_beginnings(pair.prompt) & _beginnings(pair.answer))
 
 

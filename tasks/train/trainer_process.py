@@ -69,7 +69,7 @@ def trainer_environment() -> dict[str, str]:
     environment["PYTHONSAFEPATH"] = "1"
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"  # model.parallel has its own threads
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on a GPU
-    # glibc gives large freed blocks back to the kernel and asks for them anew: a seventh of a small model's step.
+    # glibc gives large freed blocks back to the kernel and asks for them again: a seventh of a small model's step.
     environment["MALLOC_MMAP_THRESHOLD_"] = environment["MALLOC_TRIM_THRESHOLD_"] = str(2**32 - 1)
     root = Path(__file__).resolve().parents[2]
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
@@ -139,7 +139,7 @@ def write_training(
 ) -> None:
     """Put `training.json` beside the weights: how they were trained, one object a stage, the earlier stages first.
 
-    It tells what decided the weights and what training measured, never when or how fast: equal weights, equal bytes.
+    It holds what decided the weights and what training measured, never when or how fast: equal weights, equal bytes.
     `before` is the part that holds the weights which training began with.
     """
     earlier = json.loads((before / TRAINING_FILE).read_bytes()) if before else []
@@ -175,7 +175,7 @@ def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> N
 
 @bystander
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM to the trainer's group, time to save, then SIGKILL. Nothing is left behind whatever interrupts us."""
+    """SIGTERM to the trainer's group, time to save, then SIGKILL. Leaves nothing behind, even if interrupted."""
     try:
         _signal(process, signal.SIGTERM)
         process.wait(GRACE_SECONDS)

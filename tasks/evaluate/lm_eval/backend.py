@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from model.transformer import Transformer
 
 Request = tuple[list[int], list[int]]
-Window = tuple[tuple[int, ...], tuple[int, ...]]  # a request that can stand in a dictionary
+Window = tuple[tuple[int, ...], tuple[int, ...]]  # a request as a key of a dictionary
 Scorer = Callable[[Sequence[Request]], list[tuple[float, bool]]]
 
 DEFAULT_NEW_TOKENS = 256  # lm-eval's, where a task does not say
-# Unicode noncharacters stand for the marks of the chat form while lm-eval handles a prompt as text: no text holds them.
+# Unicode noncharacters for the marks of the chat form while lm-eval handles a prompt as text: no text holds them.
 MARKS = {"\ufdd0": END_OF_TEXT, "\ufdd1": USER, "\ufdd2": ASSISTANT}
 _MARK = re.compile(f"([{''.join(MARKS)}])")
 

@@ -50,8 +50,10 @@ Answers = dict[str, Columns]  # by label
 def measure_benchmarks(
     ask: Ask, loaded: Loaded, tokenizer: "Tokenizer", context_length: int, seed: int
 ) -> tuple[list[Measure], list[Score]]:
-    """The measures of all tasks and groups, and a line for each figure that is no mean over items (F1, a correlation):
-    lm-eval's own, without an interval. Models of a shorter context than `context_length` would not be comparable."""
+    """The measures of all tasks and groups, and a line for each figure that is not a mean over items (F1,
+    a correlation): lm-eval's own, without an interval. Models of a shorter context than `context_length` would not be
+    comparable.
+    """
     if not loaded.tasks:
         return [], []
 
@@ -104,7 +106,7 @@ def _columns(samples: Sequence[Mapping[str, Any]]) -> Columns:
 
 
 def _figures(loaded: Loaded, answers: Mapping[str, Answers]) -> tuple[list[Measure], list[Score]]:
-    """The answers of all scorers as measures, and as lines where a figure is no mean over items."""
+    """The answers of all scorers as measures, and as lines where a figure is not a mean over items."""
     measures: list[Measure] = []
     lines: list[Score] = []
     for task in loaded.tasks:
@@ -229,7 +231,7 @@ def _parts(task: LoadedTask, measure: Measure) -> list[Measure]:
 
 
 def _contrast(whole: Measure, names: Sequence[str], first: Measure, second: Measure) -> Measure:
-    """The mean difference over the clusters that stand in both; none is the ideal, so neither way is better."""
+    """The mean difference over the clusters that are in both; none is the ideal, so neither way is better."""
     places = [{item.document: number for number, item in enumerate(part.items)} for part in (first, second)]
     shared = [document for document in places[0] if document in places[1]]
     rows = [[place[document] for document in shared] for place in places]

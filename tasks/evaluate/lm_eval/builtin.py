@@ -28,7 +28,7 @@ def lm_eval_version() -> str:
 
 
 def tasks_folder() -> Path:
-    """Where lm-eval's task files lie; found without importing it."""
+    """The folder of lm-eval's task files; found without importing it."""
     found = importlib.util.find_spec("lm_eval")
     if found is None or found.origin is None:
         raise DataError("lm_eval is not installed, so no benchmark can be measured: pip install lm-eval")

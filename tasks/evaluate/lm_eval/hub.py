@@ -1,8 +1,8 @@
 """The Hugging Face hub: only for lm-eval's own tasks, and never waited for longer than a few seconds.
 
 Left alone, the libraries try an unreachable hub for 25 s a data set. So it is asked once whether it is there; if not,
-or if the user has set HF_HUB_OFFLINE, they are told to be offline: what lies in their cache is used, all else fails
-at once. `HF_HOME` lies under llmill's home unless it is set. No code from the hub is run, nothing is reported.
+or if the user has set HF_HUB_OFFLINE, they are set offline: what is in their cache is used, all else fails
+at once. `HF_HOME` is under llmill's home unless it is set. No code from the hub is run, nothing is reported.
 """
 
 import functools
@@ -38,7 +38,7 @@ def why_unreachable() -> str:
     def probe() -> None:
         found[0] = _probe(endpoint())
 
-    thread = threading.Thread(target=probe, daemon=True)  # looking a name up has no time limit of its own
+    thread = threading.Thread(target=probe, daemon=True)  # a name lookup has no time limit of its own
     thread.start()
     thread.join(PATIENCE_SECONDS)
     return found[0]
@@ -46,7 +46,7 @@ def why_unreachable() -> str:
 
 def _probe(address: str) -> str:
     if not address.startswith(("http://", "https://")):
-        return f"HF_ENDPOINT {address} is no web address"
+        return f"HF_ENDPOINT {address} is not a web address"
     request = urllib.request.Request(address, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
@@ -62,7 +62,7 @@ def _probe(address: str) -> str:
 def quiet_libraries(*, offline: bool = True) -> Iterator[None]:
     """lm-eval and datasets without progress bars and warnings, offline or not; all is put back afterwards.
 
-    lm-eval compiles a task's template anew for every item, which was four fifths of the time of a cheap task: here
+    lm-eval compiles a task's template again for every item, which was four fifths of the time of a cheap task: here
     each is compiled once.
 
     They read the variables when they are first imported; where that has happened, their constants are set too.

@@ -70,7 +70,7 @@ class Loaded:
 
 
 def load_benchmarks(benchmarks: Sequence[BenchmarkConfig], seed: int) -> Loaded:
-    """Read every task and its data, and look at every item that will be asked."""
+    """Read every task and its data, and check every item that will be asked."""
     loaded = Loaded()
     names = [benchmark for benchmark in benchmarks if benchmark.path is None and benchmark.data is None]
     unreachable = why_unreachable() if names else ""
@@ -99,7 +99,7 @@ def load_benchmarks(benchmarks: Sequence[BenchmarkConfig], seed: int) -> Loaded:
 def _labels(found: dict[str, Any], suffix: str) -> dict[str, str]:
     """What scores call each task: `arc_easy`, `arc_easy/5-shot`; of a group `blimp/adjunct_island`."""
     labels = {name: name + suffix for name in found["tasks"]}
-    for group, members in reversed(found["groups"].items()):  # the outermost stands first
+    for group, members in reversed(found["groups"].items()):  # the outermost is first
         labels |= {name: f"{group}{suffix}/{name.removeprefix(group + '_')}" for name in members}
     return labels
 
@@ -132,7 +132,7 @@ def _from_lm_eval(name: str, option: str, unreachable: str) -> dict[str, Any]:
         raise DataError(f"{option}.name: lm-eval names {name!r} only inside other tasks; name one of those")
     try:
         return _flat(manager.load([name]))
-    except Exception as error:  # whatever the libraries raise for data that they cannot get
+    except Exception as error:  # anything that the libraries raise for data that they cannot get
         raise not_loaded(name, option, unreachable, error) from error
 
 
@@ -182,14 +182,14 @@ def _from_files(benchmark: BenchmarkConfig, option: str) -> tuple[dict[str, Any]
             raise
         except ConnectionError as error:
             raise not_loaded(str(files[name].path), option, "task files are read without the hub", error) from error
-        except Exception as error:  # whatever lm-eval raises for a task that it cannot use
+        except Exception as error:  # anything that lm-eval raises for a task that it cannot use
             raise DataError(f"{option}: {files[name].path}: lm-eval cannot use it: {_said(error)}") from error
         loaded = {part: loaded[part] | found_tasks[part] for part in loaded}
     return loaded, data
 
 
 def _from_pack(benchmark: BenchmarkConfig, option: str) -> tuple[dict[str, Any], dict[str, LocalData]]:
-    """The task that ships under a name on the recipe's data; of a folder a task a file, and a group of them all."""
+    """The task that ships under a name on the recipe's data; of a folder one task for each file, and their group."""
     from lm_eval.tasks import TaskManager
 
     pack = str(benchmark.name)
@@ -256,7 +256,7 @@ def _prepare(
     data: LocalData | None,
     seed: int,
 ) -> LoadedTask:
-    """Set the n-shot, draw the sample, and look at what will be asked."""
+    """Set the n-shot, draw the sample, and check what will be asked."""
     if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
         raise DataError(f"{option}: {name}: runs code that a model writes, or asks about pictures: not measured here")
     for metric, aggregation in task.aggregation().items():
@@ -291,13 +291,13 @@ def _cut(task: Task, items: list[dict[str, Any]]) -> None:
 
 
 def _digest(document: Any) -> str:
-    """What an item of a benchmark says, whatever its place in the file."""
+    """What an item of a benchmark says, without its place in the file."""
     text = json.dumps(document, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
 
 def _place(task: Task, data: LocalData | None, number: int) -> str:
-    """Where an item stands: file and line, or its number where the task makes its items itself."""
+    """Where an item is: file and line, or its number where the task makes its items itself."""
     split = task.config.test_split or task.config.validation_split
     if data is None or task.config.process_docs is not None:
         return f"item {number + 1} of the split {split}"
@@ -344,7 +344,7 @@ def _check_item(task: Task, document: Any, place: str) -> None:
     gold = text if isinstance(text, int) else target
     for one in gold if isinstance(gold, list) else [gold]:
         if one not in choices if isinstance(one, str) else not 0 <= int(one) < len(choices):
-            raise DataError(f"{place}: the right answer is {one!r}, which is none of the {len(choices)} choices")
+            raise DataError(f"{place}: the right answer is {one!r}, which is not one of the {len(choices)} choices")
 
 
 def _said(error: Exception) -> str:

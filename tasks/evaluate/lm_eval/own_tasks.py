@@ -2,7 +2,7 @@
 
 Models and n-gram baselines are measured by the very same rules (backend.py). Tasks are YAML files written into a
 private folder; their items come from memory, never through a data set cache. What lm-eval 0.4.13 would do by itself
-and must not here: look for the hub, register 14,000 built-in tasks, cache answers under a key that does not know the
+and must not here: ask the hub, register 14,000 built-in tasks, cache answers under a key that does not know the
 model, run a bootstrap in a process pool, record host and date. So `evaluate` is called below `simple_evaluate`,
 offline, with `include_defaults=False`, `bootstrap_iters=0` and no cache. Cost: about 3 s to import, 1 s for 1,000
 items.

@@ -1,7 +1,7 @@
 """The data of local task files, in memory: JSON lines, JSON, CSV, TSV, Parquet, plain text.
 
 `datasets` would write an Arrow copy of each file into a cache, with locks, and look it up again by a name that does
-not know the contents. Here the rows are read anew, each with its file and line, so that an error can say where.
+not know the contents. Here the rows are read each time, each with its file and line, so that an error can say where.
 """
 
 import csv
@@ -84,7 +84,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
         for record in read_records(path, kind, Reading(("text",), MAX_ROW_BYTES), Path(scratch)):
             if isinstance(record, BadRecord):
                 raise DataError(f"{path}, line {record.line}: {record.reason}")
-            if kind.format == "txt":  # a row a line, as `datasets` reads text
+            if kind.format == "txt":  # one row for each line, as `datasets` reads text
                 yield from (
                     (number, {"text": line}) for number, line in enumerate(record.fields["text"].split("\n"), 1)
                 )
@@ -169,7 +169,7 @@ def _data_set(columns: Mapping[str, Sequence[Any]], places: Sequence[str]) -> "D
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             first = next(type(value) for value in values if value is not None)
             others = (i for i, value in enumerate(values) if value is not None and not isinstance(value, first))
-            row = next(others, 0)  # 0: the difference lies deeper, within lists
+            row = next(others, 0)  # 0: the difference is deeper, within lists
             raise DataError(
                 f"{places[row]}: the field {name!r} has values of different types "
                 f"({type(values[row]).__name__} here, {first.__name__} in the first row)"

@@ -45,7 +45,7 @@ class TaskFile:
 
 
 class Function(str):
-    """A `!function`, by what stands after it."""
+    """A `!function`, by the text after it."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -58,7 +58,7 @@ _Loader.add_constructor("!function", lambda loader, node: Function(loader.constr
 def read_task_files(path: str, option: str) -> dict[str, TaskFile]:
     """The tasks and groups of a folder (of one file: of it and its folder), by name; `option` names the recipe's field.
 
-    Files of a folder that define neither are templates for others and passed over.
+    Files of a folder that define neither are templates for others and skipped.
     """
     given = Path(path)
     if given.is_file():
@@ -86,7 +86,7 @@ def read_task_files(path: str, option: str) -> dict[str, TaskFile]:
 
 
 def wanted(files: Mapping[str, TaskFile], name: str | None, option: str) -> list[str]:
-    """The names that are asked for: `name` (a tag stands for its tasks), or all that no group of the folder holds."""
+    """The names that are asked for: `name` (a tag means its tasks), or all that no group of the folder holds."""
     if name is None:
         held = {member for task in files.values() for member in expand(files, task.members)}
         return [name for name in files if name not in held]
@@ -206,7 +206,7 @@ def _merged(path: Path, option: str, above: tuple[Path, ...] = ()) -> tuple[dict
 def _read(path: Path, option: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_TASK_BYTES:
-            raise DataError(f"{option}: {path}: larger than {MAX_TASK_BYTES:,} bytes; this is no task file")
+            raise DataError(f"{option}: {path}: larger than {MAX_TASK_BYTES:,} bytes; this is not a task file")
         fields = yaml.load(path.read_bytes(), _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -233,7 +233,7 @@ def _matches(task: TaskFile, pattern: str) -> list[Path]:
 
 
 def _modules(task: TaskFile) -> Iterator[Path]:
-    """The modules whose functions a task file names, and whatever lies beside them."""
+    """The modules whose functions a task file names, and the modules beside them."""
     for function in _functions(task.fields):
         for folder in {path.parent for path in task.read}:
             module = folder / (function.rpartition(".")[0].replace(".", "/") + ".py")

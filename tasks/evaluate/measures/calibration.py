@@ -5,7 +5,7 @@ the probability of the likeliest answer; the error is the mean of |confidence - 
 hold equal numbers of predictions: bins of equal width are nearly empty where a model is seldom sure.
 
 The error is never 0: by chance alone each bin misses a little. What a perfectly calibrated model of the same
-confidences would show on average stands beside it as a baseline. The interval is drawn over documents with the bins,
+confidences would show on average is beside it as a baseline. The interval is drawn over documents with the bins,
 and the sign of each bin's gap, held as they are in the whole sample; the error is then a ratio of sums, like any
 other figure here.
 

@@ -200,7 +200,7 @@ def _request(ids: Sequence[int]) -> Request:
 
 
 def _number(line: Score) -> int:
-    """How many of its items a share stands for."""
+    """How many of its items a share means."""
     return round((line.value or 0.0) * line.items)
 
 

@@ -63,7 +63,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     """Start and end of each sentence, by the end marks of its script.
 
     A full stop of Latin type ends one only before a letter that is not lower case: `e.g. this` goes on. A blank line
-    ends a sentence too, and what it ends without an end mark (a heading) is none, but where the script has no marks.
+    ends a sentence too, and what it ends without an end mark (a heading) is not one, unless the script has no marks.
     """
     spans = []
     for paragraph in _PARAGRAPH.finditer(text):
@@ -92,9 +92,9 @@ def words(text: str) -> list[str]:
 
 
 def last_word(sentence: str) -> str | None:
-    """What a cloze asks for: the last word with the white space before it, as it stands before the end mark.
+    """What a cloze asks for: the last word with the white space before it, as it is before the end mark.
 
-    In a script without spaces the last letters, none of a word's before it. None where the end is no such word.
+    In a script without spaces the last letters, none of a word's before it. None where the end is not such a word.
     """
     body = without_end(sentence)
     parts = words_of(body[-TAIL_CHARACTERS:])

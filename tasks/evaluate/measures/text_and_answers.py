@@ -3,7 +3,7 @@
 - held-out text: bits per byte, which compares across tokenizers, and perplexity per token and per word, which do not;
 - answers: bits per byte of the held-out pairs' answers given their prompts in chat form, and given another pair's
   prompt of the same source: a model that does not read its prompt shows no gap between the two. The base model has
-  never seen the chat form, so what it reaches on plain text stands beside as a baseline;
+  never seen the chat form, so what it reaches on plain text is beside it as a baseline;
 - cloze and choice: two benchmarks made from the held-out documents (own_items.py), through lm-eval.
 """
 

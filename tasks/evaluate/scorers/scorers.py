@@ -1,4 +1,8 @@
-"""Whatever can say how likely a text is: a trained model, or an n-gram baseline, behind one pair of functions."""
+"""Who answers the evaluation's requests: a trained model, or an n-gram baseline, behind one pair of functions.
+
+A scorer here takes requests and returns figures; what a trained model's scorer calls, model/scoring.py, computes the
+log-likelihoods in batches.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

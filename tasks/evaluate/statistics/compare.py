@@ -1,6 +1,6 @@
 """Two models on the same items: the paired difference, how sure it is, and which items changed.
 
-Pairing takes out what the items have in common: 1,000 items that two models answer alike but for 15 % show a gain of
+Pairing takes out what the items have in common: 1,000 items that two models answer alike except 15 % show a gain of
 five points with probability 0.98, and with 0.70 if the two scores are compared as if they came from different items.
 
 - ratios of sums (bits per byte, perplexity): paired bootstrap, whole documents drawn with replacement (Efron and
@@ -8,7 +8,7 @@ five points with probability 0.98, and with 0.70 if the two scores are compared 
 - right or wrong answers: the same interval, and McNemar's exact test (McNemar 1947): among the items that only one
   model has right, either model is as likely; it takes items as independent.
 
-A gate asks `is_superior` of its main figure and `is_non_inferior` of its guards; both look at the worse end of the
+A gate asks `is_superior` of its main figure and `is_non_inferior` of its guards; both take the worse end of the
 interval, so each is a one-sided test at 2.5 %.
 """
 
@@ -137,7 +137,7 @@ def is_inferior(comparison: Comparison) -> bool:
 def is_non_inferior(comparison: Comparison, margin: float) -> bool:
     """Whether a loss of `margin` (0 or more, in the figure's own unit) can be ruled out."""
     if margin < 0:
-        raise ValueError(f"margin {margin}: a loss that is put up with is 0 or more")
+        raise ValueError(f"margin {margin}: a loss that is accepted is 0 or more")
     gain = comparison.least_gain
     return gain is not None and gain > -margin
 

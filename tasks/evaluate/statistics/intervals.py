@@ -50,7 +50,7 @@ def exponential(exponents: float | Floats) -> Floats:
 
 
 def design_effect(values: Floats, clusters: Integers) -> float:
-    """How much less the items tell than as many independent ones would; at least 1.
+    """How much less the items say than as many independent ones would; at least 1.
 
     The cluster-robust variance of the mean divided by the variance under independence.
     """
@@ -75,14 +75,14 @@ def wilson(values: Floats, clusters: Integers) -> tuple[float, float, float]:
 
 
 def rounded(value: float, digits: int = 5) -> float:
-    """A figure as it is written to an artifact: `digits` significant digits hold whatever summation order gives."""
+    """A figure as it is written to an artifact: `digits` significant digits are the same for any order of summation."""
     if value == 0 or not math.isfinite(value):
         return 0.0 if value == 0 else value
     return round(value, digits - 1 - math.floor(math.log10(abs(value))))
 
 
 def finite(value: float) -> float | None:
-    """A figure for JSON, which knows neither infinity nor NaN: `rounded`, or None where it is no finite number."""
+    """A figure for JSON, which knows neither infinity nor NaN: `rounded`, or None where it is not a finite number."""
     return rounded(value) if math.isfinite(value) else None
 
 

@@ -66,10 +66,10 @@ class Item:
 
 
 def item_keys(name: str, items: Sequence[Item]) -> list[str]:
-    """Hexadecimal digests of what was asked: by them the items of two runs pair, whatever their order or number.
+    """Hexadecimal digests of what was asked: by them the items of two runs pair, in any order or number.
 
     The same key means the same question of the measure `name`. Of items that ask the same twice, the second is
-    another, so that no key stands twice.
+    another, so that no key is there twice.
     """
     times: Counter[Item] = Counter()
     keys = []
@@ -136,7 +136,7 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
     alone = int(clusters.max()) == 0
 
     baselines = {name: figure(name)[0] for name in measure.amounts if name not in MODELS} | dict(measure.constants)
-    shown = {name: told for name, value in sorted(baselines.items()) if (told := finite(value)) is not None}
+    shown = {name: number for name, value in sorted(baselines.items()) if (number := finite(value)) is not None}
     lines = []
     for model in MODELS:
         value, low, high = figure(model)

@@ -94,7 +94,7 @@ def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Pa
     refused(speak(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
     refused(speak(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
     refused(speak(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
-    refused(speak(home, "generate", "x", "--release", str(tmp_path)), "is no release", "config.json")
+    refused(speak(home, "generate", "x", "--release", str(tmp_path)), "is not a release", "config.json")
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     weights = copy / "model.safetensors"
