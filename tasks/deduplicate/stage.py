@@ -37,7 +37,7 @@ from tasks.deduplicate.similarity import exact_jaccards
 from tasks.engine.context import Context, Job, JobResult, Summary
 from tasks.engine.decide import UNICODE
 from tasks.engine.stage import stage
-from tasks.shards.drop_rows import copy_kept_rows
+from tasks.shards.drop_rows import drop_rows
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -122,7 +122,7 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
 
 def keep_rows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Write a shard's documents without the rows listed in `config["dropped"]`."""
-    return {"documents": copy_kept_rows(inputs["documents"], out / "documents.parquet", config["dropped"])}
+    return {"documents": drop_rows(inputs["documents"], out / "documents.parquet", config["dropped"])}
 
 
 def _load(shards: list[Path], signed: list[JobResult]) -> Corpus:

@@ -33,7 +33,7 @@ from tasks.filter.pairs import redact_pairs
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
 from tasks.notices import NOTICES, Tally, check_nothing_lost, loss_notices
-from tasks.shards.drop_rows import copy_kept_rows
+from tasks.shards.drop_rows import drop_rows
 from tasks.shards.reuse import nearness
 
 FIELDS = {rule: f"filter.{rule}" for rule in (*RULES, *LINE_RULES)} | {"min_language_score": "filter.languages"}
@@ -156,7 +156,7 @@ class _Losses:
 def write_kept(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Write a shard's documents without the rows listed in `config["dropped"]`, with their edited texts."""
     edited = {row["row"]: row["text"] for row in read_rows(inputs["edited"])} if "edited" in inputs else {}
-    return {"documents": copy_kept_rows(inputs["documents"], out / "documents.parquet", config["dropped"], edited)}
+    return {"documents": drop_rows(inputs["documents"], out / "documents.parquet", config["dropped"], edited)}
 
 
 def _others(count: int, rows: list[int]) -> pa.Array:

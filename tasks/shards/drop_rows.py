@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from storage.documents import SCHEMA, parquet_writer
 
 
-def copy_kept_rows(source: Path, target: Path, dropped: Collection[int], texts: Mapping[int, str] | None = None) -> int:
+def drop_rows(source: Path, target: Path, dropped: Collection[int], texts: Mapping[int, str] | None = None) -> int:
     """Write the rows of `source` that are not `dropped`, with new `texts` by row number; returns their number.
 
     Row groups stay as they are, so that equal input and equal decisions give equal bytes.
