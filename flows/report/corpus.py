@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from flows.report.run_data import Fact, RunView
+from flows.report.run_data import Fact, RunData
 from storage.documents import HELDOUT, TRAIN
 
 LONGEST_TOKENS = 24
@@ -45,9 +45,9 @@ class Vocabulary(Fact):
     longest: tuple[str, ...]
 
 
-def sources_of(view: RunView) -> Sources:
+def sources_of(data: RunData) -> Sources:
     """Counts by source, from columns of the clean documents and the lengths in the token shards."""
-    documents, tokens = view.part("filter", "documents"), view.part("tokenize", "tokens")
+    documents, tokens = data.part("filter", "documents"), data.part("tokenize", "tokens")
     if documents is None:
         return Sources(sources=())
 
@@ -79,7 +79,7 @@ def sources_of(view: RunView) -> Sources:
             )
         )
 
-    return view.remembered(Sources, [documents.digest, tokens.digest if tokens else None], make)
+    return data.remembered(Sources, [documents.digest, tokens.digest if tokens else None], make)
 
 
 def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequence[str]) -> None:
@@ -97,9 +97,9 @@ def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequ
             counts[name, what] += int(total)
 
 
-def vocabulary_of(view: RunView) -> Vocabulary | None:
+def vocabulary_of(data: RunData) -> Vocabulary | None:
     """The size of the vocabulary and its longest tokens; None where there is no tokenizer."""
-    part = view.part("tokenizer", "tokenizer")
+    part = data.part("tokenizer", "tokenizer")
     if part is None or part.bytes > MAX_TOKENIZER_BYTES:
         return None
 
@@ -113,7 +113,7 @@ def vocabulary_of(view: RunView) -> Vocabulary | None:
         shown = dict.fromkeys(_visible(text) for text in texts if text)  # special tokens have none
         return Vocabulary(size=len(vocabulary), longest=tuple(shown)[:LONGEST_TOKENS])
 
-    return view.remembered(Vocabulary, part.digest, make)
+    return data.remembered(Vocabulary, part.digest, make)
 
 
 def _visible(text: str) -> str:

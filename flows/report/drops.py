@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.report.run_data import Fact, RunView
+from flows.report.run_data import Fact, RunData
 from storage.documents import read_rows
 from storage.store.artifacts import Part, StoredFile
 from tasks.engine.about import DOCUMENTS
@@ -59,14 +59,14 @@ class Drops(Fact):
     stages: tuple[StageDrops, ...]
 
 
-def document_flow(view: RunView) -> Drops:
+def document_flow(data: RunData) -> Drops:
     """Counts and reasons of the data stages, from their summaries and ledgers."""
-    reached = {stage: view.summary(stage) for stage in view.rows if _is_data_stage(view, stage)}
-    parts = [view.artifacts[stage].digest for stage in reached if stage in view.artifacts]
+    reached = {stage: data.summary(stage) for stage in data.rows if _is_data_stage(data, stage)}
+    parts = [data.artifacts[stage].digest for stage in reached if stage in data.artifacts]
     key = {"artifacts": parts, "summaries": {stage: dict(summary) for stage, summary in reached.items()}}
 
     def make() -> Drops:
-        makers: dict[str, Callable[[RunView], Iterator[Reason]]] = {
+        makers: dict[str, Callable[[RunData], Iterator[Reason]]] = {
             "collect": _collected,
             "deduplicate": _duplicates,
             "filter": _filtered,
@@ -78,7 +78,7 @@ def document_flow(view: RunView) -> Drops:
                     **{name: summary[name] for name in ("read", "kept", "dropped", "quarantined")},
                     reasons=tuple(
                         sorted(
-                            makers.get(stage, partial(_dropped, stage=stage))(view),
+                            makers.get(stage, partial(_dropped, stage=stage))(data),
                             key=lambda reason: (-reason.count, reason.name),
                         )
                     ),
@@ -87,26 +87,26 @@ def document_flow(view: RunView) -> Drops:
             )
         )
 
-    return view.remembered(Drops, key, make)
+    return data.remembered(Drops, key, make)
 
 
-def _is_data_stage(view: RunView, stage: str) -> bool:
-    return "read" in view.summary(stage) and DOCUMENTS in view.rows[stage].get("artifact", {}).get("parts", {})
+def _is_data_stage(data: RunData, stage: str) -> bool:
+    return "read" in data.summary(stage) and DOCUMENTS in data.rows[stage].get("artifact", {}).get("parts", {})
 
 
-def _dropped(view: RunView, stage: str) -> Iterator[Reason]:
+def _dropped(data: RunData, stage: str) -> Iterator[Reason]:
     """Of a stage that the report has no words for: how many it dropped."""
-    if count := view.summary(stage)["dropped"]:
+    if count := data.summary(stage)["dropped"]:
         yield Reason(name=stage, what=f"Dropped by {stage}", count=count)
 
 
-def _collected(view: RunView) -> Iterator[Reason]:
+def _collected(data: RunData) -> Iterator[Reason]:
     """Modules without prose, by source; and bad records, from the quarantine."""
-    for name, count in view.summary("collect").items():
+    for name, count in data.summary("collect").items():
         source, separator, figure = name.rpartition(".")
         if separator and figure == "dropped" and count:
             yield Reason(name=source, what=f"Too little prose, in the source {source}", count=count)
-    part = view.part("collect", "quarantine")
+    part = data.part("collect", "quarantine")
     counts: Counter[str] = Counter()
     examples: dict[str, list[Example]] = {}
     for row in read_rows(part / "quarantine.parquet") if part else ():
@@ -120,9 +120,9 @@ def _collected(view: RunView) -> Iterator[Reason]:
         yield Reason(name="bad record", what=reason, count=count, examples=tuple(examples[reason]))
 
 
-def _duplicates(view: RunView) -> Iterator[Reason]:
+def _duplicates(data: RunData) -> Iterator[Reason]:
     what = {"exact": "Equal to another but for case and white space", "near": "Nearly equal to another"}
-    part, documents = view.part("deduplicate", "ledger"), view.part("collect", "documents")
+    part, documents = data.part("deduplicate", "ledger"), data.part("collect", "documents")
     counts, picked = _pick(part, "reason")
     rows = [row for rows in picked.values() for row in rows]
     texts = _documents(documents.files if documents else (), {row[name] for row in rows for name in ("id", "twin")})
@@ -136,8 +136,8 @@ def _duplicates(view: RunView) -> Iterator[Reason]:
         yield Reason(name=reason, what=what.get(reason, reason), count=count, examples=tuple(examples))
 
 
-def _filtered(view: RunView) -> Iterator[Reason]:
-    part, documents = view.part("filter", "ledger"), view.part("deduplicate", "documents")
+def _filtered(data: RunData) -> Iterator[Reason]:
+    part, documents = data.part("filter", "ledger"), data.part("deduplicate", "documents")
     counts, picked = _pick(part, "rule")
     files = documents.files if documents else ()
     for rule, count in counts.items():

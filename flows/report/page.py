@@ -21,7 +21,7 @@ from flows.report.record import (
     times_of,
     version_rows,
 )
-from flows.report.run_data import RunView
+from flows.report.run_data import RunData
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
 from flows.report.section_charts import calibration_chart, curve_charts, histogram_chart, panel_charts
 from flows.report.signals import signal_histograms
@@ -54,11 +54,11 @@ def write_report(store: Store, run: Mapping[str, Any]) -> Path:
     """Write the report of a run, in one step; returns its path. Equal run files and stores give equal bytes."""
     path = report_path(store, run)
     as_in_its_file = json.loads(canonical_json(run))
-    write_atomic(path, render(RunView(store, as_in_its_file)).encode())
+    write_atomic(path, render(RunData(store, as_in_its_file)).encode())
     return path
 
 
-def render(view: RunView) -> str:
+def render(data: RunData) -> str:
     """The page."""
     import jinja2
 
@@ -74,7 +74,7 @@ def render(view: RunView) -> str:
     environment.globals |= {"stacked_bar": charts.stacked_bar, "sign": charts.sign, "models": MODEL_NAMES}
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     return environment.get_template("page.html.jinja").render(
-        style=style, style_hash=_style_hash(style), **_sections(view)
+        style=style, style_hash=_style_hash(style), **_sections(data)
     )
 
 
@@ -83,37 +83,37 @@ def _style_hash(style: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
-def _sections(view: RunView) -> dict[str, Any]:
-    scores = read_scores(view)
+def _sections(data: RunData) -> dict[str, Any]:
+    scores = read_scores(data)
     shown = panels(scores)
     rows = [row for panel in shown for row in panel.rows]
     return {
-        "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **view.run},
-        "name": view.summary("release").get("name") or view.recipe.get("release", {}).get("name", view.run["run"]),
-        "facts": key_facts(view),
-        "notices": notices_in(view),
+        "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **data.run},
+        "name": data.summary("release").get("name") or data.recipe.get("release", {}).get("name", data.run["run"]),
+        "facts": key_facts(data),
+        "notices": notices_in(data),
         "headlines": headlines(scores),
         "verdict": verdict_text,
-        "judged": judged(view.run.get("verdict")),
-        "shown": model_shown(view.run),
-        "plan": plan_rows(view),
-        "flow": document_flow(view).stages,
-        "pairs": pair_flow(view),
-        "splits": splits_of(view),
-        "histograms": [(one, histogram_chart(one)) for one in signal_histograms(view).histograms],
-        "sources": sources_of(view).sources,
-        "vocabulary": vocabulary_of(view),
-        "tokens": view.summary("tokenize"),
-        "curves": [curve_charts(view, curve) for stage in ("pretrain", "finetune") if (curve := curve_of(view, stage))],
+        "judged": judged(data.run.get("verdict")),
+        "shown": model_shown(data.run),
+        "plan": plan_rows(data),
+        "flow": document_flow(data).stages,
+        "pairs": pair_flow(data),
+        "splits": splits_of(data),
+        "histograms": [(one, histogram_chart(one)) for one in signal_histograms(data).histograms],
+        "sources": sources_of(data).sources,
+        "vocabulary": vocabulary_of(data),
+        "tokens": data.summary("tokenize"),
+        "curves": [curve_charts(data, curve) for stage in ("pretrain", "finetune") if (curve := curve_of(data, stage))],
         "panels": [panel_charts(panel) for panel in shown],
         "compared": [(row, difference_text(row)) for row in rows if row.difference is not None],
         "scores": scores,
-        "calibration": calibration_chart(view),
-        "memorisation": read_fact(view, Memorisation, "memorisation.json"),
-        "samples": read_samples(view),
-        "times": times_of(view),
-        "figures": figure_rows(view),
-        "digests": digest_rows(view),
-        "recipe": redacted(recipe_text(view.recipe)),
-        "versions": version_rows(view),
+        "calibration": calibration_chart(data),
+        "memorisation": read_fact(data, Memorisation, "memorisation.json"),
+        "samples": read_samples(data),
+        "times": times_of(data),
+        "figures": figure_rows(data),
+        "digests": digest_rows(data),
+        "recipe": redacted(recipe_text(data.recipe)),
+        "versions": version_rows(data),
     }

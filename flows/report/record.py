@@ -3,64 +3,64 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flows.report.run_data import RunView
+from flows.report.run_data import RunData
 from flows.wording import attempts_text, shards_text
 from storage.addresses import redacted
 from tasks.notices import notices_of
 
 
-def key_facts(view: RunView) -> dict[str, Any]:
+def key_facts(data: RunData) -> dict[str, Any]:
     """What the first sentence says; a figure that the run did not come to is None."""
-    pretrain, tokens = view.summary("pretrain"), view.summary("tokenize")
+    pretrain, tokens = data.summary("pretrain"), data.summary("tokenize")
     return {
-        "parameters": view.summary("release").get("parameters") or pretrain.get("parameters"),
+        "parameters": data.summary("release").get("parameters") or pretrain.get("parameters"),
         "tokens": pretrain.get("tokens"),
         "continued": "new_tokens" in pretrain,
         "training_bytes": tokens.get("train_bytes"),
         "training_documents": tokens.get("train_documents"),
-        "pairs": view.summary("finetune").get("training_pairs"),
-        "vocabulary": view.summary("tokenizer").get("vocabulary_size"),
-        "built": sum(row["outcome"] == "built" for row in view.rows.values()),
-        "reused": sum(row["outcome"] == "reused" for row in view.rows.values()),
-        "description": view.recipe.get("release", {}).get("description", ""),
+        "pairs": data.summary("finetune").get("training_pairs"),
+        "vocabulary": data.summary("tokenizer").get("vocabulary_size"),
+        "built": sum(row["outcome"] == "built" for row in data.rows.values()),
+        "reused": sum(row["outcome"] == "reused" for row in data.rows.values()),
+        "description": data.recipe.get("release", {}).get("description", ""),
     }
 
 
-def notices_in(view: RunView) -> list[str]:
+def notices_in(data: RunData) -> list[str]:
     """The notices of a run's stages, in their order."""
-    return [redacted(notice) for stage in view.rows for notice in notices_of(view.summary(stage))]
+    return [redacted(notice) for stage in data.rows for notice in notices_of(data.summary(stage))]
 
 
-def plan_rows(view: RunView) -> list[dict[str, Any]]:
+def plan_rows(data: RunData) -> list[dict[str, Any]]:
     """What was planned and what became of it; a stage after the target of `--to` is not there."""
-    planned = {row["stage"]: row for row in view.run.get("plan", [])}
+    planned = {row["stage"]: row for row in data.run.get("plan", [])}
     rows = []
-    for stage in dict.fromkeys((*planned, *view.rows)):
-        row, plan = view.rows.get(stage, {}), planned.get(stage, {})
+    for stage in dict.fromkeys((*planned, *data.rows)):
+        row, plan = data.rows.get(stage, {}), planned.get(stage, {})
         why = row.get("why") or plan.get("why", [])
         rows.append(
             {
                 "stage": stage,
                 "outcome": row.get("outcome", "not reached"),
-                "why": [redacted(str(reason)) for reason in (*why, *_remarks(view, stage))],
+                "why": [redacted(str(reason)) for reason in (*why, *_remarks(data, stage))],
                 "seconds": row.get("seconds"),
             }
         )
     return rows
 
 
-def _remarks(view: RunView, stage: str) -> list[str]:
+def _remarks(data: RunData, stage: str) -> list[str]:
     """How much of a stage was new, and what it was tried again for."""
-    row = view.rows.get(stage, {})
-    errors = dict.fromkeys(one["error"] for one in view.run.get("retries", []) if one["stage"] == stage)
+    row = data.rows.get(stage, {})
+    errors = dict.fromkeys(one["error"] for one in data.run.get("retries", []) if one["stage"] == stage)
     retried = attempts_text(row.get("attempts", 1))
     told = [shards_text(row), f"{retried} ({'; '.join(errors)})" if retried and errors else retried]
     return [remark for remark in told if remark]
 
 
-def pair_flow(view: RunView) -> list[tuple[str, int]]:
+def pair_flow(data: RunData) -> list[tuple[str, int]]:
     """What became of the pairs of prompt and answer, as (what, count)."""
-    collected, tuned = view.summary("collect"), view.summary("finetune")
+    collected, tuned = data.summary("collect"), data.summary("finetune")
     rows = [
         ("read", collected.get("pairs_read")),
         ("repeated, dropped", collected.get("pairs_repeated")),
@@ -73,9 +73,9 @@ def pair_flow(view: RunView) -> list[tuple[str, int]]:
     return [(what, count) for what, count in rows if count] if collected.get("pairs_read") else []
 
 
-def splits_of(view: RunView) -> list[tuple[str, int, float]]:
+def splits_of(data: RunData) -> list[tuple[str, int, float]]:
     """(split, documents, share of what was kept) of the clean documents."""
-    tokens = view.summary("tokenize")
+    tokens = data.summary("tokenize")
     counts = [
         (name, int(tokens.get(f"{split}_documents", 0)))
         for split, name in (("train", "training"), ("heldout", "held out"))
@@ -84,16 +84,16 @@ def splits_of(view: RunView) -> list[tuple[str, int, float]]:
     return [(name, count, count / total) for name, count in counts] if total else []
 
 
-def times_of(view: RunView) -> dict[str, Any]:
+def times_of(data: RunData) -> dict[str, Any]:
     """Where the time went: each stage, then all else; and what it cost where the recipe has a price."""
-    price = float(view.recipe.get("execution", {}).get("price_per_hour") or 0.0)
+    price = float(data.recipe.get("execution", {}).get("price_per_hour") or 0.0)
     rows = []
-    for stage, row in view.rows.items():
+    for stage, row in data.rows.items():
         if row["outcome"] == "skipped":
             continue
-        earlier = view.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
+        earlier = data.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
         rows.append({"stage": stage, "outcome": row["outcome"], "seconds": row["seconds"], "earlier": earlier})
-    total = float(view.run.get("seconds") or sum(row["seconds"] for row in rows))
+    total = float(data.run.get("seconds") or sum(row["seconds"] for row in rows))
     rest = max(0.0, total - sum(row["seconds"] for row in rows))
     rows.append({"stage": "all else", "outcome": "", "seconds": rest, "earlier": None})
     longest = max((row["earlier"] or row["seconds"] for row in rows), default=0.0) or 1.0
@@ -103,28 +103,28 @@ def times_of(view: RunView) -> dict[str, Any]:
     return {"rows": rows, "total": total, "price": price, "cost": total / 3600 * price}
 
 
-def figure_rows(view: RunView) -> list[tuple[str, str, Any]]:
+def figure_rows(data: RunData) -> list[tuple[str, str, Any]]:
     """(stage, figure, value) of every stage's summary; nested ones have tables of their own."""
     return [
         (stage, name.replace("_", " "), value)
-        for stage in view.rows
-        for name, value in view.summary(stage).items()
+        for stage in data.rows
+        for name, value in data.summary(stage).items()
         if not isinstance(value, (dict, list))
     ]
 
 
-def digest_rows(view: RunView) -> list[dict[str, Any]]:
+def digest_rows(data: RunData) -> list[dict[str, Any]]:
     return [
         {"stage": stage, "part": name, "digest": part.digest, "bytes": part.bytes, "files": len(part.files)}
-        for stage, artifact in view.artifacts.items()
+        for stage, artifact in data.artifacts.items()
         for name, part in artifact.parts.items()
     ]
 
 
-def version_rows(view: RunView) -> list[dict[str, Any]]:
+def version_rows(data: RunData) -> list[dict[str, Any]]:
     """The machine and the libraries behind each stage, from the build records."""
     rows = []
-    for stage, record in view.records.items():
+    for stage, record in data.records.items():
         host, identity = record.get("host", {}), record["identity"]
         libraries: Sequence[str] = [
             f"{name} {version}" for name, version in sorted(identity.get("libraries", {}).items())

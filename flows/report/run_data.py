@@ -26,7 +26,7 @@ class Fact(BaseModel):
 F = TypeVar("F", bound=Fact)
 
 
-class RunView:
+class RunData:
     """One run: `run` is its file's contents. Nothing here raises for what is missing."""
 
     def __init__(self, store: Store, run: Mapping[str, Any]) -> None:

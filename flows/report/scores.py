@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from flows.report.run_data import Fact, RunView
+from flows.report.run_data import Fact, RunData
 from storage.files import read_json
 
 MODELS = ("base", "tuned")
@@ -139,9 +139,9 @@ class Panel(Fact):
     rows: tuple[Compared, ...]
 
 
-def read_scores(view: RunView) -> tuple[Score, ...]:
+def read_scores(data: RunData) -> tuple[Score, ...]:
     """All lines of scores.json; empty where the run has none. A line that is not a score is skipped."""
-    part = view.part("evaluate", "scores")
+    part = data.part("evaluate", "scores")
     lines = read_json(part / "scores.json") if part else None
     scores = []
     for line in lines if isinstance(lines, list) else []:
@@ -256,18 +256,18 @@ class Memorisation(Fact):
     spans: tuple[Spans, ...] = ()
 
 
-def read_fact(view: RunView, kind: type[Fact], name: str) -> Any:
+def read_fact(data: RunData, kind: type[Fact], name: str) -> Any:
     """A JSON file of the part `scores` as a fact; None where it is absent or of another form."""
-    part = view.part("evaluate", "scores")
+    part = data.part("evaluate", "scores")
     try:
         return kind.model_validate(read_json(part / name)) if part else None
     except ValidationError:
         return None
 
 
-def read_samples(view: RunView) -> list[dict[str, str]]:
+def read_samples(data: RunData) -> list[dict[str, str]]:
     """Prompts and answers of the release; `base_answer` where the base model was asked too."""
-    part = view.part("release", "release")
+    part = data.part("release", "release")
     path = part / "samples.json" if part else None
     rows = json.loads(path.read_bytes()) if path is not None and path.is_file() else []
     return [{name: str(value) for name, value in row.items()} for row in rows if isinstance(row, dict)]

@@ -5,7 +5,7 @@ from typing import Any
 from markupsafe import Markup
 
 from flows.report import charts
-from flows.report.run_data import RunView
+from flows.report.run_data import RunData
 from flows.report.scores import MODELS, Calibration, Compared, Panel, read_fact
 from flows.report.signals import Histogram
 from flows.report.training import Curve
@@ -26,7 +26,7 @@ def histogram_chart(histogram: Histogram) -> Markup:
     )
 
 
-def curve_charts(view: RunView, curve: Curve) -> dict[str, Any]:
+def curve_charts(data: RunData, curve: Curve) -> dict[str, Any]:
     """The loss beside what is measured on held-out data; the rate and the norm below it."""
     what = {"pretrain": "held-out text", "finetune": "held-out answers"}[curve.stage]
     lines = [
@@ -38,7 +38,7 @@ def curve_charts(view: RunView, curve: Curve) -> dict[str, Any]:
     return {
         "stage": curve.stage,
         "what": what,
-        "summary": view.summary(curve.stage),
+        "summary": data.summary(curve.stage),
         "loss": charts.line_chart(
             lines, says=f"Bits per byte over training steps of {curve.stage}; at the end: {ends}", x_name="step"
         ),
@@ -93,8 +93,8 @@ def _interval_chart(row: Compared, scale: charts.Scale) -> Markup:
     )
 
 
-def calibration_chart(view: RunView) -> dict[str, Any] | None:
-    facts = read_fact(view, Calibration, "calibration.json")
+def calibration_chart(data: RunData) -> dict[str, Any] | None:
+    facts = read_fact(data, Calibration, "calibration.json")
     if facts is None:
         return None
     lines = [

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from flows.report.drops import signal_text
-from flows.report.run_data import Fact, RunView
+from flows.report.run_data import Fact, RunData
 
 LENGTHS = ("bytes", "words")
 ALWAYS = (*LENGTHS, "mean_word_length", "language_score", "alphabetic_words")
@@ -42,13 +42,13 @@ class Histograms(Fact):
     histograms: tuple[Histogram, ...]
 
 
-def signal_histograms(view: RunView) -> Histograms:
+def signal_histograms(data: RunData) -> Histograms:
     """Histograms of all documents that the filter read."""
-    part = view.part("filter", "signals")
+    part = data.part("filter", "signals")
     if part is None:
         return Histograms(histograms=())
-    limits = view.recipe.get("filter", {})
-    dropped = _dropped(view.summary("filter"))
+    limits = data.recipe.get("filter", {})
+    dropped = _dropped(data.summary("filter"))
     by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
     chosen = list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
 
@@ -68,7 +68,7 @@ def signal_histograms(view: RunView) -> Histograms:
         return Histograms(histograms=tuple(one for one in made if one is not None))
 
     key = {"signals": part.digest, "chosen": chosen, "dropped": dropped, "limits": dict(limits)}
-    return view.remembered(Histograms, key, make)
+    return data.remembered(Histograms, key, make)
 
 
 def _dropped(summary: Mapping[str, Any]) -> Counter[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.report.record import key_facts, notices_in
-from flows.report.run_data import RunView
+from flows.report.run_data import RunData
 from flows.report.scores import headlines, read_scores
 from flows.report.verdict import judged, model_shown
 from flows.report.wording import MODEL_NAMES, score_figure, verdict_text
@@ -15,8 +15,8 @@ from tasks.wording import amount, duration, figure
 
 def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: str | None) -> str:
     """What was made and what it is worth; `page` is the web address of the report."""
-    view = RunView(store, run)
-    facts = key_facts(view)
+    data = RunData(store, run)
+    facts = key_facts(data)
     lines = [f"**{run['run']}**: {run['status']} in {duration(run.get('seconds'))}"]
     made = [
         ("parameters", amount(facts["parameters"]) if facts["parameters"] else None),
@@ -25,7 +25,7 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         ("pairs", figure(facts["pairs"]) if facts["pairs"] else None),
     ]
     rows = [f"| {name} | {value} | | |" for name, value in made if value]
-    for title, unit, score in headlines(read_scores(view)):
+    for title, unit, score in headlines(read_scores(data)):
         interval = (
             f"{score_figure(score, score.low)} to {score_figure(score, score.high)}" if score.low is not None else ""
         )
@@ -34,7 +34,7 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         rows.append(f"| {what} | {score_figure(score)} | {interval} | {verdict_text(score)} |")
     if rows:
         lines.append("\n".join(["| figure | value | 95 % interval | beside |", "|---|---|---|---|", *rows]))
-    notices = notices_in(view)
+    notices = notices_in(data)
     if notices:
         lines.append("**Notices**\n\n" + "\n".join(f"- {notice}" for notice in notices))
     verdict = judged(run.get("verdict"))

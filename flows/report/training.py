@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from flows.report.run_data import Fact, RunView
+from flows.report.run_data import Fact, RunData
 
 MOST_POINTS = 150  # of a drawn line
 FINAL = {"pretrain": "bits_per_byte", "finetune": "answer_bits_per_byte"}  # of the summary: held-out data, at the end
@@ -19,9 +19,9 @@ class Curve(Fact):
     gradient: tuple[tuple[float, float], ...]
 
 
-def curve_of(view: RunView, stage: str) -> Curve | None:
+def curve_of(data: RunData, stage: str) -> Curve | None:
     """The curve of `pretrain` or `finetune`; None where there is none."""
-    part = view.part(stage, "curve")
+    part = data.part(stage, "curve")
     if part is None:
         return None
     with (part / "curve.jsonl").open(encoding="utf-8") as file:
@@ -29,7 +29,7 @@ def curve_of(view: RunView, stage: str) -> Curve | None:
     if not rows:
         return None
     validation = dict(_points(rows, "validation_bits_per_byte"))
-    final = view.summary(stage).get(FINAL[stage])
+    final = data.summary(stage).get(FINAL[stage])
     if final is not None:
         validation[float(rows[-1]["step"])] = float(final)
     return Curve(

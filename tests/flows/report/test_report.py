@@ -18,7 +18,7 @@ from flows.report.charts import Scale, ticks
 from flows.report.corpus import sources_of
 from flows.report.drops import document_flow
 from flows.report.page import render, write_report
-from flows.report.run_data import RunView
+from flows.report.run_data import RunData
 from flows.report.scores import Score, read_scores
 from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
@@ -37,8 +37,8 @@ def page_of(home: Path, run: str = "latest") -> Checked:
     return Checked((home / "runs" / f"{name}.html").read_text(encoding="utf-8"))
 
 
-def view_of(home: Path) -> RunView:
-    return RunView(Store(home), find_run(home, "latest"))
+def data_of(home: Path) -> RunData:
+    return RunData(Store(home), find_run(home, "latest"))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_counts_digests_and_times_are_those_of_the_run(page: Checked, smoke: Smo
 
 
 def test_reasons_add_up_and_their_examples_are_dropped_documents(smoke: Smoke) -> None:
-    flow = {stage.stage: stage for stage in document_flow(view_of(smoke[0])).stages}
+    flow = {stage.stage: stage for stage in document_flow(data_of(smoke[0])).stages}
     for stage in flow.values():
         assert sum(reason.count for reason in stage.reasons) == stage.dropped + stage.quarantined
     assert [reason.name for reason in flow["deduplicate"].reasons] == ["exact", "near"]
@@ -109,18 +109,18 @@ def test_reasons_add_up_and_their_examples_are_dropped_documents(smoke: Smoke) -
 
 
 def test_histograms_hold_every_document_that_the_filter_read(smoke: Smoke) -> None:
-    view = view_of(smoke[0])
-    histograms = signal_histograms(view).histograms
+    data = data_of(smoke[0])
+    histograms = signal_histograms(data).histograms
     assert {"bytes", "words", "language_score"} <= {one.signal for one in histograms}
     for one in histograms:
-        assert sum(one.counts) + one.zeros == one.documents == view.summary("filter")["read"]
+        assert sum(one.counts) + one.zeros == one.documents == data.summary("filter")["read"]
         assert one.edges[0] <= one.median <= one.edges[-1] or one.zeros
 
 
 def test_sources_hold_every_token_and_byte(smoke: Smoke) -> None:
-    view = view_of(smoke[0])
-    (source,) = sources_of(view).sources
-    tokens = view.summary("tokenize")
+    data = data_of(smoke[0])
+    (source,) = sources_of(data).sources
+    tokens = data.summary("tokenize")
     marks = tokens["train_documents"] + tokens["heldout_documents"]
     assert source.tokens == tokens["train_tokens"] + tokens["heldout_tokens"] - marks
     assert source.bytes == tokens["train_bytes"] + tokens["heldout_bytes"]
@@ -147,7 +147,7 @@ def test_a_run_that_reuses_all_has_a_report_too(smoke_home: Path) -> None:
 def test_a_part_that_is_gone_leaves_its_section_out(smoke_home: Path) -> None:
     for folder in (smoke_home / "store/parts/evaluate/scores", smoke_home / "store/parts/filter/signals"):
         folder.rename(folder.with_name("gone"))
-    page = Checked(render(view_of(smoke_home)))
+    page = Checked(render(data_of(smoke_home)))
     assert "All 28 scores" not in page.text and "Length and quality" not in page.text
     assert "Pretraining" in page.text
 
@@ -175,7 +175,7 @@ def test_hostile_text_comes_out_as_text_and_a_failed_run_has_a_report(home: Path
     assert page.text.count("not reached") + page.text.count("skipped") >= 6
 
 
-def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: str = "scores") -> RunView:
+def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: str = "scores") -> RunData:
     """A run of one stage whose part holds the files given."""
     store, folder = Store(home), home / "work" / "made"
     folder.mkdir(parents=True)
@@ -186,7 +186,7 @@ def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: s
     row = {"stage": stage, "outcome": "built", "why": ["never built"], "seconds": 1.0}
     row["artifact"] = {"digest": artifact.digest, "summary": {}}
     run = {"run": "made", "recipe_name": "made", "status": "completed", "started": NOWHERE, "stages": [row]}
-    return RunView(store, run)
+    return RunData(store, run)
 
 
 def score(name: str, metric: str, model: str, value: float | None, **others: Any) -> dict[str, Any]:
@@ -245,8 +245,8 @@ def test_the_verdict_follows_the_interval(home: Path) -> None:
     headline = {"name": "choice", "metric": "accuracy_mutual_information"}
     for number, (value, verdict) in enumerate(values.values()):
         lines = [{**score("x", "y", "tuned", value), **headline}]
-        view = made_run(home / str(number), {"scores.json": lines})
-        text = markdown_summary(view.store, view.run, Path("report.html"), None)
+        data = made_run(home / str(number), {"scores.json": lines})
+        text = markdown_summary(data.store, data.run, Path("report.html"), None)
         assert verdict in text and f"{100 * value:.1f}" in text
 
 
@@ -269,29 +269,29 @@ def test_a_finding_has_no_verdict() -> None:
 def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
     candidate: str, decision: str, whose: str, smoke: Smoke
 ) -> None:
-    view = view_of(smoke[0])
+    data = data_of(smoke[0])
     verdict = {"decision": decision, "reasons": ["so it is"], "candidate": candidate, "champion": "2"}
-    retraining = RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})
+    retraining = RunData(data.store, {**data.run, "pipeline": "retrain", "verdict": verdict})
     page = Checked(render(retraining))
     page.check_structure()
     assert f"completed {decision} 2026-" in page.text
     assert f"The scores are those of {whose}." in page.text and f"All figures are those of {whose}." in page.text
     assert "Text it has never seen candidate, base" in page.text
-    assert "candidate, base" in markdown_summary(view.store, retraining.run, Path("report.html"), None)
-    assert "candidate" not in Checked(render(view)).text.replace("exposure_candidates", "")
+    assert "candidate, base" in markdown_summary(data.store, retraining.run, Path("report.html"), None)
+    assert "candidate" not in Checked(render(data)).text.replace("exposure_candidates", "")
 
 
 def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
-    view = view_of(smoke[0])
-    assert "Time and cost" not in render(view)
-    recipe = {**view.recipe, "execution": {**view.recipe["execution"], "price_per_hour": 3600.0}}
-    page = Checked(render(RunView(view.store, {**view.run, "recipe": recipe})))
-    assert f"{view.run['seconds']:.2f} at a price of 3,600 an hour" in page.text
+    data = data_of(smoke[0])
+    assert "Time and cost" not in render(data)
+    recipe = {**data.recipe, "execution": {**data.recipe["execution"], "price_per_hour": 3600.0}}
+    page = Checked(render(RunData(data.store, {**data.run, "recipe": recipe})))
+    assert f"{data.run['seconds']:.2f} at a price of 3,600 an hour" in page.text
 
 
 def test_a_url_in_the_recipe_shows_no_password(smoke: Smoke) -> None:
-    view = view_of(smoke[0])
-    text = render(RunView(view.store, {**view.run, "error": "cannot reach https://ada:secret@example.org/data"}))
+    data = data_of(smoke[0])
+    text = render(RunData(data.store, {**data.run, "error": "cannot reach https://ada:secret@example.org/data"}))
     assert "secret" not in text and "https://example.org/data" in text
 
 
@@ -398,10 +398,10 @@ def test_on_a_phone_every_cell_of_every_table_is_reached(
         {"model": "a-model-with-a-name-of-some-length-124M", "value": 0.412, "source": "https://example.org/" * 9}
     ]
     known = Score.model_validate(score("arc_easy", "acc", "base", 0.3, references=reference))
-    monkeypatch.setattr("flows.report.page.read_scores", lambda view: (*read_scores(view), known))
-    view = view_of(smoke[0])
+    monkeypatch.setattr("flows.report.page.read_scores", lambda data: (*read_scores(data), known))
+    data = data_of(smoke[0])
     path = tmp_path / "report.html"
-    path.write_text(render(RunView(view.store, {**view.run, "pipeline": "retrain", "verdict": verdict})))
+    path.write_text(render(RunData(data.store, {**data.run, "pipeline": "retrain", "verdict": verdict})))
     with browser_page() as tab:
         for dark in (False, True):
             tab.open(path, width=360, dark=dark)
