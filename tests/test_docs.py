@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from support import ROOT
 
 from flows.cli.main import _parser
 from flows.plan import STAGE_NAMES
 from flows.recipe import load_recipe
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("flows", "tasks", "model", "storage", "tests")
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
@@ -89,6 +90,14 @@ def test_settings_exist(page: Path) -> None:
             continue  # the worked example's own
         extra = ["collect.files=[{path: x}]"] if path.startswith("collect.files.0") else []
         load_recipe("quick", [*extra, f"{path}={'1' if value == '...' else value}"])
+
+
+def test_the_hooks_before_a_commit_are_what_make_lint_runs() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook["entry"].replace(".venv/bin", "$(BIN)") for hook in repository["hooks"]]
+    rule = (ROOT / "Makefile").read_text().partition("\nlint: $(VENV)/installed-dev\n")[2].partition("\n\n")[0]
+    assert hooks == [line.strip() for line in rule.splitlines()]
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
 
 
 def test_the_stages_page_has_every_stage_in_order() -> None:

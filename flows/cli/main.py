@@ -107,12 +107,23 @@ def _interrupt(signal_number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class _Version(argparse.Action):
+    """`--version`: that of the installed package, looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import importlib.metadata
+
+        print(f"llmill {importlib.metadata.version('llmill')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="llmill",
         description="From raw text to a tested, servable language model.",
         epilog="Everything is written under $LLMILL_HOME (default: .llmill in the current folder).",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add_commands(commands)

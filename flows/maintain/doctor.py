@@ -70,6 +70,7 @@ def examine() -> list[Finding]:
     """All findings, in the order of the table; raises nothing for what it finds."""
     path = home()
     return [
+        _llmill(),
         _python(),
         *_packages(),
         _torch(),
@@ -81,6 +82,10 @@ def examine() -> list[Finding]:
         *_proxies(),
         *_settings(),
     ]
+
+
+def _llmill() -> Finding:
+    return Finding("llmill", "ok", f"{_version('llmill') or 'not installed'}, code in {Path(__file__).parents[2]}")
 
 
 def _python() -> Finding:

@@ -4,9 +4,10 @@ import gzip
 import json
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
-from support import llmill_command, unwrapped
+from support import ROOT, llmill_command, unwrapped
 
 
 def llmill(*arguments: str, cwd: Path | None = None, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
@@ -75,6 +76,13 @@ def test_the_plan_imports_nothing_heavy_and_writes_nothing(home: Path, tmp_path:
     stages = json.loads(result.stdout)["stages"]
     assert [stage["will"] for stage in stages] == ["build"] * 9
     assert list(home.rglob("*")) in ([], [home / "cache"], [home / "cache", home / "cache" / "file-hashes.sqlite"])
+
+
+def test_the_version_is_that_of_the_project(home: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert llmill("--version").stdout == f"llmill {version}\n"
+    first = llmill("doctor").stdout.splitlines()[0]
+    assert first.split(maxsplit=2) == ["ok", "llmill", f"{version}, code in {ROOT}"]
 
 
 def test_help_names_every_command(home: Path) -> None:

@@ -20,7 +20,7 @@ def test_this_machine_is_ready_and_nothing_is_written(home: Path) -> None:
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
     assert lines[-1] == "ready: llmill run" and max(map(len, lines)) < 200
-    for name in ("Python", "packages", "torch", "device", "memory", "disk", "file system"):
+    for name in ("llmill", "Python", "packages", "torch", "device", "memory", "disk", "file system"):
         assert any(line.split(maxsplit=1)[1].startswith(name) for line in lines), name
     assert list(home.iterdir()) == []
 
