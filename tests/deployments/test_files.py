@@ -14,6 +14,7 @@ import yaml
 from support import ROOT
 
 from flows.cli.main import _parser
+from flows.prefect.deployments import SHIPPED, TEMPLATES
 
 FOLDER = ROOT / "deployments"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -166,6 +167,8 @@ def test_the_image_holds_the_whole_package() -> None:
         assert found
         for package in found:
             assert package in sources or any(source.startswith(f"{package}/") for source in sources), package
+    read = (SHIPPED, *TEMPLATES.values())  # by `llmill deploy`
+    assert {str(path.relative_to(ROOT)) for path in read} <= sources
 
 
 def test_the_image_is_pinned_unprivileged_silent_and_watched() -> None:
