@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-PACKAGES = ("deployments", "flows", "model", "storage", "tasks")
+PACKAGES = ("flows", "model", "storage", "tasks")  # no run reads deployments/, which may hold passwords and texts
 VARIABLE = "LLMILL_CODE"  # the copy that this process and its children run from
 ORIGIN = "LLMILL_CODE_ORIGIN"  # the folder that it was taken from
 KEPT_COPIES = 5

@@ -26,7 +26,7 @@ RUNS = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of five small packages; storage/ holds the snapshot's own code."""
+    """A checkout of four small packages; storage/ holds the snapshot's own code."""
     for package in snapshot.PACKAGES:
         (tmp_path / "code" / package).mkdir(parents=True)
         (tmp_path / "code" / package / "__init__.py").write_text("")
@@ -54,6 +54,14 @@ def say(process: "subprocess.Popen[str]") -> str:
     process.stdin.write("\n")
     process.stdin.flush()
     return process.stdout.readline().strip()
+
+
+def test_passwords_and_texts_beside_the_code_are_not_copied(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "deployments" / "data").mkdir(parents=True)
+    (checkout / "deployments" / ".env").write_text("POSTGRES_PASSWORD=secret\n")
+    (checkout / "deployments" / "data" / "text.txt").write_text("a large corpus")
+    copy = snapshot.take(checkout, tmp_path / "copies")
+    assert {path.name for path in copy.iterdir()} == {"flows", "model", "storage", "tasks"}
 
 
 def test_a_process_runs_what_the_code_was_when_it_started(checkout: Path, tmp_path: Path) -> None:
