@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from support import wait_until
@@ -31,7 +32,7 @@ def write_walks(folder: Path) -> Path:
     return folder
 
 
-def make_job(tokens: Path, work: Path, **changes) -> TrainingJob:
+def make_job(tokens: Path, work: Path, **changes: Any) -> TrainingJob:
     work.mkdir(exist_ok=True)
     job = TrainingJob(
         shape=SHAPE,

@@ -1,5 +1,7 @@
 """Batches: each row once an epoch, by the step number alone, and answers alone are scored."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ CONTEXT = 8
 
 
 @pytest.fixture
-def tokens(tmp_path):
+def tokens(tmp_path: Path) -> TokenSet:
     """100 documents of 4 tokens (500 with their marks) in three shards, numbered so that none is twice."""
     write_token_meta(tmp_path, 1000)
     for shard, documents in enumerate([range(0, 30), range(30, 30), range(30, 100)]):
@@ -23,11 +25,11 @@ def tokens(tmp_path):
 
 
 @given(st.integers(0, 300), st.integers(0, 2**32 - 1), st.integers(0, 1000))
-def test_a_permutation_holds_each_index_once(length, seed, epoch):
+def test_a_permutation_holds_each_index_once(length: int, seed: int, epoch: int) -> None:
     assert sorted(permutation(length, seed, epoch).tolist()) == list(range(length))
 
 
-def test_permutations_differ_by_seed_and_epoch_and_never_change():
+def test_permutations_differ_by_seed_and_epoch_and_never_change() -> None:
     """The literal holds the order for good: a change here would make every checkpoint resume wrongly."""
     assert permutation(8, 1, 0).tolist() == [4, 0, 1, 7, 5, 2, 3, 6]
     orders = {tuple(permutation(50, seed, epoch).tolist()) for seed in range(5) for epoch in range(5)}
@@ -35,7 +37,7 @@ def test_permutations_differ_by_seed_and_epoch_and_never_change():
 
 
 @pytest.mark.parametrize("steps", [0, 1, 20, 21, 50])
-def test_rows_are_counted_as_the_steps_take_them(tokens, steps):
+def test_rows_are_counted_as_the_steps_take_them(tokens: TokenSet, steps: int) -> None:
     batches = PackedBatches(tokens, CONTEXT, rows=3, seed=5)
     taken = [row for step in range(steps) for row in batches.batch(step).inputs.tolist()]
     times = batches.times_seen(steps)
@@ -44,7 +46,7 @@ def test_rows_are_counted_as_the_steps_take_them(tokens, steps):
         assert taken.count(tokens.read(row * CONTEXT, (row + 1) * CONTEXT).tolist()) == count
 
 
-def test_each_row_comes_once_an_epoch_and_the_target_is_the_next_token(tokens):
+def test_each_row_comes_once_an_epoch_and_the_target_is_the_next_token(tokens: TokenSet) -> None:
     batches = PackedBatches(tokens, CONTEXT, rows=2, seed=1)
     rows = (tokens.tokens - 1) // CONTEXT
     seen = []
@@ -58,7 +60,7 @@ def test_each_row_comes_once_an_epoch_and_the_target_is_the_next_token(tokens):
     assert seen != expected
 
 
-def test_a_batch_depends_on_the_step_alone(tokens):
+def test_a_batch_depends_on_the_step_alone(tokens: TokenSet) -> None:
     forward = PackedBatches(tokens, CONTEXT, rows=3, seed=1)
     batches = [forward.batch(step) for step in range(60)]
     jumped = PackedBatches(tokens, CONTEXT, rows=3, seed=1)
@@ -66,18 +68,18 @@ def test_a_batch_depends_on_the_step_alone(tokens):
         assert (jumped.batch(step).inputs == batches[step].inputs).all()
 
 
-def test_too_little_text_is_an_error_that_names_the_mend(tokens):
+def test_too_little_text_is_an_error_that_names_the_mend(tokens: TokenSet) -> None:
     with pytest.raises(DataError, match="context_length"):
         PackedBatches(tokens, 500, rows=1, seed=1)
 
 
-def write_examples(folder, lengths):
+def write_examples(folder: Path, lengths: list[int]) -> ExampleSet:
     examples = [Example([0, 1, *([5] * n)], [6] * (n + 1) + [3], n + 1) for n in lengths]
     ExampleSet.write(folder, examples)
     return ExampleSet(folder)
 
 
-def test_answers_alone_are_scored_and_padding_is_not(tmp_path):
+def test_answers_alone_are_scored_and_padding_is_not(tmp_path: Path) -> None:
     examples = write_examples(tmp_path, [1, 4])
     batch = examples.batch(np.array([0, 1]))
     assert batch.inputs.tolist()[0] == [0, 1, 5, 6, 6] + [0] * 11
@@ -86,7 +88,7 @@ def test_answers_alone_are_scored_and_padding_is_not(tmp_path):
     assert batch.valid == 3 + 6
 
 
-def test_each_example_comes_once_an_epoch_with_others_of_its_length(tmp_path):
+def test_each_example_comes_once_an_epoch_with_others_of_its_length(tmp_path: Path) -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 1000).tolist()
     batches = ExampleBatches(write_examples(tmp_path, lengths), rows=16, seed=1)
     assert batches.steps_per_epoch == 63
@@ -103,12 +105,12 @@ def test_each_example_comes_once_an_epoch_with_others_of_its_length(tmp_path):
     ).any()
 
 
-def test_lengths_come_in_few_sizes(tmp_path):
+def test_lengths_come_in_few_sizes(tmp_path: Path) -> None:
     batches = ExampleBatches(write_examples(tmp_path, list(range(1, 60))), rows=4, seed=1)
     assert {batches.batch(step).inputs.shape[1] % 8 for step in range(15)} == {0}
 
 
-def test_shares_and_parts_hold_every_row_in_order(tmp_path):
+def test_shares_and_parts_hold_every_row_in_order(tmp_path: Path) -> None:
     batch = ExampleBatches(write_examples(tmp_path, [5] * 7), rows=7, seed=1).batch(0)
     for parts in (batch.share(2), batch.share(3), batch.share(20), batch.split(40), batch.split(1)):
         assert (np.concatenate([part.inputs for part in parts]) == batch.inputs).all()

@@ -12,7 +12,7 @@ CONTEXT = 16
 
 
 @pytest.fixture
-def model():
+def model() -> Transformer:
     torch.manual_seed(0)
     model = Transformer(Shape(50, 2, 32, 2, 1, 16, 48, CONTEXT)).requires_grad_(False)
     for parameter in model.parameters():
@@ -21,12 +21,12 @@ def model():
     return model
 
 
-def ids(length):
+def ids(length: int) -> list[int]:
     return torch.randint(0, 50, (length,), generator=torch.Generator().manual_seed(length)).tolist()
 
 
 @pytest.mark.parametrize("budget", [8192, 20])
-def test_batched_confidences_equal_those_of_one_window_at_a_time(model, budget):
+def test_batched_confidences_equal_those_of_one_window_at_a_time(model: Transformer, budget: int) -> None:
     documents = [ids(length) for length in (2, 40, 17, 16, 5, 33, 1)]
     shown = []
     found = next_token_confidences(model, documents, budget, lambda *done: shown.append(done))
@@ -41,7 +41,7 @@ def test_batched_confidences_equal_those_of_one_window_at_a_time(model, budget):
     assert shown[-1] == (9, 9)
 
 
-def test_a_uniform_model_is_as_sure_of_each_token_as_of_any(model):
+def test_a_uniform_model_is_as_sure_of_each_token_as_of_any(model: Transformer) -> None:
     model.model.embed_tokens.weight.zero_()
     ((confidence, _),) = next_token_confidences(model, [ids(30)])
     assert np.allclose(confidence, 1 / 50)

@@ -1,5 +1,7 @@
 """A checkpoint is whole or absent, damage is noticed, and another run's is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,15 +9,21 @@ from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from storage.errors import DataError
 
 
-def save(folder, step, identity="run"):
+def save(folder: Path, step: int, identity: str = "run") -> Path:
     tensors = {"weights": torch.full((100,), float(step)), "count": torch.tensor(step)}
     return save_checkpoint(folder, Checkpoint(step, tensors, {"tokens": step * 10}), identity)
 
 
-def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path):
+def loaded(folder: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(folder, "run")
+    assert checkpoint is not None
+    return checkpoint
+
+
+def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path: Path) -> None:
     for step in (5, 10, 15, 100):
         save(tmp_path, step)
-    checkpoint = load_checkpoint(tmp_path, "run")
+    checkpoint = loaded(tmp_path)
     assert (checkpoint.step, checkpoint.state) == (100, {"tokens": 1000})
     assert torch.equal(checkpoint.tensors["weights"], torch.full((100,), 100.0))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000015", "step-00000100"]
@@ -23,7 +31,9 @@ def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path):
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
-def test_a_damaged_one_is_passed_over_and_said_so(tmp_path, capfd, file, damage):
+def test_a_damaged_one_is_passed_over_and_said_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str, damage: str
+) -> None:
     save(tmp_path, 1)
     path = save(tmp_path, 2) / file
     data = bytearray(path.read_bytes())
@@ -34,25 +44,25 @@ def test_a_damaged_one_is_passed_over_and_said_so(tmp_path, capfd, file, damage)
         path.write_bytes(data[: len(data) // 2])
     else:
         path.unlink()
-    assert load_checkpoint(tmp_path, "run").step == 1
+    assert loaded(tmp_path).step == 1
     assert "step-00000002 is damaged" in capfd.readouterr().err
 
 
-def test_what_a_kill_left_unfinished_is_not_seen(tmp_path):
+def test_what_a_kill_left_unfinished_is_not_seen(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "none", "run") is None
     save(tmp_path, 3).rename(tmp_path / ".step-00000003.writing")
     assert load_checkpoint(tmp_path, "run") is None
     save(tmp_path, 3)
-    assert load_checkpoint(tmp_path, "run").step == 3
+    assert loaded(tmp_path).step == 3
 
 
-def test_a_damaged_one_is_replaced_by_a_new_one_of_the_same_step(tmp_path):
+def test_a_damaged_one_is_replaced_by_a_new_one_of_the_same_step(tmp_path: Path) -> None:
     (save(tmp_path, 3) / "tensors.safetensors").write_bytes(b"")
     save(tmp_path, 3)
-    assert load_checkpoint(tmp_path, "run").step == 3
+    assert loaded(tmp_path).step == 3
 
 
-def test_another_run_s_checkpoint_is_refused(tmp_path):
+def test_another_run_s_checkpoint_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 1, identity="with another learning rate")
     with pytest.raises(DataError, match="another config"):
         load_checkpoint(tmp_path, "run")

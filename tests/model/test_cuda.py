@@ -41,7 +41,7 @@ def gradients(model: Transformer) -> dict[str, torch.Tensor]:
     return {name: parameter.grad.cpu() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-def test_scores_are_those_of_the_cpu():
+def test_scores_are_those_of_the_cpu() -> None:
     random = np.random.default_rng(2)
     requests = [(random.integers(0, 512, 1 + i % 40).tolist(), random.integers(0, 512, 3).tolist()) for i in range(50)]
     documents = [random.integers(0, 512, 10 + 5 * i).tolist() for i in range(30)]
@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_cpu():
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_are_those_of_the_cpu(compiled):
+def test_gradients_are_those_of_the_cpu(compiled: bool) -> None:
     model = a_model("cuda")
     if compiled:
         model.compile_blocks()
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_the_cpu(compiled):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_killed_run_ends_with_the_same_bits(tmp_path, compiled):
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, compiled: bool) -> None:
     tokens = write_walks(tmp_path)
     changes = {"device": "cuda", "dtype": "bfloat16", "compiled": compiled}
     whole, killed = (make_job(tokens, tmp_path / name, **changes) for name in ("whole", "killed"))
@@ -82,7 +82,7 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path, compiled):
     assert result["after"]["heldout"] < 2.0
 
 
-def test_examples_of_all_lengths_are_learned(tmp_path):
+def test_examples_of_all_lengths_are_learned(tmp_path: Path) -> None:
     from model.batches import Example, ExampleSet
 
     random = np.random.default_rng(5)

@@ -11,7 +11,7 @@ from model.batches import IGNORED
 from model.loss import compared_cross_entropy, cross_entropy, spans, summed_nats
 
 
-def inputs(dtype=torch.float32):
+def inputs(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(3, 50, 16, generator=generator).to(dtype).requires_grad_()
     head = torch.randn(97, 16, generator=generator).requires_grad_()
@@ -21,7 +21,9 @@ def inputs(dtype=torch.float32):
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 @pytest.mark.parametrize("masked", [False, True])
-def test_value_and_gradients_equal_the_plain_cross_entropy(monkeypatch, chunk, masked):
+def test_value_and_gradients_equal_the_plain_cross_entropy(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, masked: bool
+) -> None:
     monkeypatch.setattr(loss, "CHUNK_TOKENS", chunk)
     hidden, head, targets = inputs()
     if masked:
@@ -36,7 +38,7 @@ def test_value_and_gradients_equal_the_plain_cross_entropy(monkeypatch, chunk, m
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_form_for_the_compiler_is_the_plain_one(dtype):
+def test_the_form_for_the_compiler_is_the_plain_one(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = (torch.randn(300, 512, generator=generator) * 4).to(dtype)
     chosen = torch.randint(0, 512, (300, 1), generator=generator)
@@ -47,7 +49,7 @@ def test_the_form_for_the_compiler_is_the_plain_one(dtype):
 
 
 @pytest.mark.parametrize("largest", [1, 8, 256])
-def test_spans_cover_every_row_once_in_few_sizes(largest):
+def test_spans_cover_every_row_once_in_few_sizes(largest: int) -> None:
     sizes = set()
     for length in range(600):
         cut = list(spans(length, largest))
@@ -56,21 +58,21 @@ def test_spans_cover_every_row_once_in_few_sizes(largest):
     assert sizes == {1 << k for k in range(largest.bit_length())}
 
 
-def test_nothing_to_predict_costs_nothing_and_gives_zero_gradients():
+def test_nothing_to_predict_costs_nothing_and_gives_zero_gradients() -> None:
     hidden, head, targets = inputs()
     nats = summed_nats(hidden, head, torch.full_like(targets, IGNORED))
     assert float(nats.detach()) == 0.0
     assert all(not gradient.any() for gradient in torch.autograd.grad(nats, [hidden, head]))
 
 
-def test_scores_far_apart_stay_exact():
+def test_scores_far_apart_stay_exact() -> None:
     """exp underflows here: a loss taken as -log of the probability would be infinite."""
     hidden = torch.tensor([[[1000.0]]])
     head = torch.tensor([[1.0], [0.0]])
     assert float(summed_nats(hidden, head, torch.tensor([[1]]))) == 1000.0
 
 
-def test_bfloat16_is_close():
+def test_bfloat16_is_close() -> None:
     hidden, head, targets = inputs(torch.bfloat16)
     plain = F.cross_entropy((hidden.float() @ head.T).flatten(0, 1), targets.flatten(), reduction="sum")
     assert math.isclose(float(summed_nats(hidden, head, targets).detach()), float(plain.detach()), rel_tol=0.02)

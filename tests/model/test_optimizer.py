@@ -26,7 +26,7 @@ def give_gradients(model: Transformer, step: int) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-def test_singular_values_come_near_one_and_the_directions_stay():
+def test_singular_values_come_near_one_and_the_directions_stay() -> None:
     """Jordan's quintic maps the singular values of a random matrix into about [0.7, 1.2]."""
     matrices = torch.randn(4, 24, 48, generator=torch.Generator().manual_seed(0))
     result = orthogonalise(matrices, torch.float32)
@@ -38,7 +38,7 @@ def test_singular_values_come_near_one_and_the_directions_stay():
     assert float((result * exact).sum() / (result.norm() * exact.norm())) > 0.97
 
 
-def test_matrices_follow_torch_s_own_muon():
+def test_matrices_follow_torch_s_own_muon() -> None:
     """torch.optim.Muon computes Newton-Schulz in bfloat16: equal up to that."""
     muon = getattr(torch.optim, "Muon", None)
     if muon is None:
@@ -60,7 +60,7 @@ def test_matrices_follow_torch_s_own_muon():
             assert float((moved - expected).norm() / expected.norm()) < 0.03, name
 
 
-def test_every_parameter_is_updated_by_exactly_one_rule():
+def test_every_parameter_is_updated_by_exactly_one_rule() -> None:
     model = new_model()
     optimizer = Optimizer(model, SETTINGS)
     by_muon = [id(p) for group in optimizer.muon for p in group.parameters]
@@ -69,7 +69,7 @@ def test_every_parameter_is_updated_by_exactly_one_rule():
     assert len(by_muon) == 7 * SHAPE.layers
 
 
-def test_a_restored_state_continues_bit_for_bit():
+def test_a_restored_state_continues_bit_for_bit() -> None:
     straight, resumed = new_model(), new_model()
     first, second = Optimizer(straight, SETTINGS), Optimizer(resumed, SETTINGS)
     for step in range(6):
@@ -86,7 +86,7 @@ def test_a_restored_state_continues_bit_for_bit():
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
-def test_the_rate_rises_holds_and_falls_to_zero():
+def test_the_rate_rises_holds_and_falls_to_zero() -> None:
     schedule = Schedule(steps=100, warmup_steps=10, decay_steps=40)
     factors = [schedule.factor(step) for step in range(100)]
     assert factors[0] == 0.1

@@ -15,12 +15,14 @@ ENDLESS = 10**9
 sequence_lists = st.lists(st.lists(st.sampled_from([1, 2, 70_000]), min_size=1, max_size=9), min_size=0, max_size=12)
 
 
-def prefixes(sequences):
+def prefixes(sequences: list[list[int]]) -> set[tuple[int, ...]]:
     return {tuple(ids[:length]) for ids in sequences for length in range(1, len(ids) + 1)}
 
 
 @given(sequence_lists, st.sampled_from([0.0, 3.0, 50.0, 1e6]), st.sampled_from([9, 20, ENDLESS]))
-def test_each_token_sees_its_own_sequence_and_no_prefix_stands_twice_in_a_row(sequences, balance, most):
+def test_each_token_sees_its_own_sequence_and_no_prefix_stands_twice_in_a_row(
+    sequences: list[list[int]], balance: float, most: int
+) -> None:
     groups = share_prefixes(sequences, balance, most)
     assert sorted(number for group in groups for number in group.members) == list(range(len(sequences)))
     for group in groups:
@@ -36,8 +38,8 @@ def test_each_token_sees_its_own_sequence_and_no_prefix_stands_twice_in_a_row(se
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=7), st.floats(0, 200))
-def test_no_other_cut_of_the_sorted_sequences_costs_less(sequences, balance):
-    def cost(runs):
+def test_no_other_cut_of_the_sorted_sequences_costs_less(sequences: list[list[int]], balance: float) -> None:
+    def cost(runs: list[list[list[int]]]) -> float:
         return sum(len(prefixes(run)) * (balance + len(prefixes(run))) for run in runs)
 
     ordered = sorted(sequences)
@@ -50,14 +52,14 @@ def test_no_other_cut_of_the_sorted_sequences_costs_less(sequences, balance):
     assert abs(cost(found) - least) <= 1e-9 * least
 
 
-def test_equal_sequences_and_those_that_go_on_cost_their_further_tokens_only():
+def test_equal_sequences_and_those_that_go_on_cost_their_further_tokens_only() -> None:
     """2 + 2 further + 1 more; the row is still a plain sequence."""
     (group,) = share_prefixes([[5, 6, 7, 8], [5, 6], [5, 6, 7, 8], [5, 6, 7, 8, 9], [5, 6]], 1440.0, ENDLESS)
     assert group.tokens == 5
     assert not lay_out(group, [[5, 6, 7, 8], [5, 6], [5, 6, 7, 8], [5, 6, 7, 8, 9], [5, 6]]).branches
 
 
-def test_few_shot_examples_are_read_once_for_several_questions_but_not_in_one_endless_row():
+def test_few_shot_examples_are_read_once_for_several_questions_but_not_in_one_endless_row() -> None:
     """400 questions of 4 answers after 300 tokens in common: 547,000 tokens one by one, 151,000 with one row each.
 
     All in one row would be 31,500 tokens, and a thousand million pairs of tokens for each head.
@@ -75,7 +77,7 @@ def test_few_shot_examples_are_read_once_for_several_questions_but_not_in_one_en
     assert all(group.tokens <= 500 for group in share_prefixes(requests, balance, 500))
 
 
-def test_attention_weighs_as_much_as_its_operations():
+def test_attention_weighs_as_much_as_its_operations() -> None:
     """Two operations for each weight of a block, four for each pair of tokens, head and head dimension."""
     weights = 32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48
     assert attention_balance(Shape(50, 2, 32, 2, 1, 16, 48, 16)) == 2 * weights / (4 * 2 * 16)

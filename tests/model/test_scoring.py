@@ -1,6 +1,7 @@
 """Scores are those of one request at a time, each token counts once, and what does not fit is said."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ UNIFORM = -math.log(50)
 
 
 @pytest.fixture
-def model():
+def model() -> Transformer:
     torch.manual_seed(0)
     model = Transformer(SHAPE).requires_grad_(False)
     for parameter in model.parameters():
@@ -32,23 +33,23 @@ def model():
 
 
 @pytest.fixture
-def uniform_model(model):
+def uniform_model(model: Transformer) -> Transformer:
     """Every next token has probability 1/50, whatever came before."""
     model.model.embed_tokens.weight.zero_()
     return model
 
 
-def requests(count=40):
+def requests(count: int = 40) -> list[tuple[list[int], list[int]]]:
     generator = torch.Generator().manual_seed(1)
 
-    def ids(low, high):
+    def ids(low: int, high: int) -> list[int]:
         length = int(torch.randint(low, high, (), generator=generator))
         return torch.randint(0, 50, (length,), generator=generator).tolist()
 
     return [(ids(1, 9), ids(1, 8)) for _ in range(count)]
 
 
-def one_by_one(model, context, continuation):
+def one_by_one(model: Transformer, context: list[int], continuation: list[int]) -> tuple[float, bool]:
     ids = torch.tensor([context + continuation])
     scores = torch.log_softmax(model.logits(model(ids[:, :-1]))[0, len(context) - 1 :], dim=-1)
     chosen = scores[torch.arange(len(continuation)), torch.tensor(continuation)]
@@ -56,7 +57,7 @@ def one_by_one(model, context, continuation):
 
 
 @pytest.mark.parametrize(("budget", "threads"), [(8192, 1), (20, 1), (64, 3)])
-def test_batched_scores_equal_those_of_one_request_at_a_time(model, budget, threads):
+def test_batched_scores_equal_those_of_one_request_at_a_time(model: Transformer, budget: int, threads: int) -> None:
     asked = requests()
     likeliest = int(model.logits(model(torch.tensor([[3, 4]])))[0, -1].argmax())
     asked.append(([3, 4], [likeliest]))
@@ -78,7 +79,9 @@ request_sets = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=request_sets, budget=st.sampled_from([None, 20, 64]))
-def test_requests_that_begin_alike_are_scored_as_if_each_stood_alone(model, asked, budget):
+def test_requests_that_begin_alike_are_scored_as_if_each_stood_alone(
+    model: Transformer, asked: list[tuple[list[int], list[int]]], budget: int
+) -> None:
     answers = score_continuations(model, asked, budget)
     for (context, continuation), (nats, greedy) in zip(asked, answers, strict=True):
         expected, expected_greedy = one_by_one(model, context[len(continuation) - 17 :], continuation)
@@ -87,7 +90,7 @@ def test_requests_that_begin_alike_are_scored_as_if_each_stood_alone(model, aske
     assert score_continuations(model, asked, budget) == answers
 
 
-def test_no_prefix_of_requests_is_forwarded_twice(model):
+def test_no_prefix_of_requests_is_forwarded_twice(model: Transformer) -> None:
     """Four answers to one question of 10 tokens, an answer that goes on, one asked twice: 10 + 3 * 2 + 3 tokens."""
     forwarded = []
     model.register_forward_pre_hook(lambda _, inputs: forwarded.append(inputs[0].numel()))
@@ -97,8 +100,8 @@ def test_no_prefix_of_requests_is_forwarded_twice(model):
     assert sum(forwarded) == 10 + 4 * 2 + 3
 
 
-def test_rows_beyond_the_context_count_by_what_their_attention_needs():
-    def lengths(*tokens, budget):
+def test_rows_beyond_the_context_count_by_what_their_attention_needs() -> None:
+    def lengths(*tokens: int, budget: int) -> list[list[int]]:
         groups = [Group([number], [0], length) for number, length in enumerate(tokens)]
         return [[group.tokens for group in batch] for batch in batches(groups, budget, context_length=16)]
 
@@ -109,7 +112,9 @@ def test_rows_beyond_the_context_count_by_what_their_attention_needs():
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(tokens, min_size=1, max_size=40), min_size=1, max_size=6), st.integers(1, 16))
-def test_documents_that_begin_alike_are_scored_as_if_each_stood_alone(model, documents, stride):
+def test_documents_that_begin_alike_are_scored_as_if_each_stood_alone(
+    model: Transformer, documents: list[list[int]], stride: int
+) -> None:
     together = score_documents(model, documents, stride)
     for document, nats in zip(documents, together, strict=True):
         expected, done = 0.0, 1
@@ -121,7 +126,7 @@ def test_documents_that_begin_alike_are_scored_as_if_each_stood_alone(model, doc
         assert nats == pytest.approx(expected, abs=1e-5 * len(document))
 
 
-def test_a_context_that_does_not_fit_loses_its_beginning(model):
+def test_a_context_that_does_not_fit_loses_its_beginning(model: Transformer) -> None:
     long, short = list(range(1, 40)), list(range(26, 40))
     scores = score_continuations(model, [(long, [1, 2, 3]), (short, [1, 2, 3])])
     assert scores[0][0] == pytest.approx(scores[1][0], abs=1e-5)
@@ -133,14 +138,16 @@ def test_a_context_that_does_not_fit_loses_its_beginning(model):
 
 @pytest.mark.parametrize("stride", [1, 5, 8, 16])
 @pytest.mark.parametrize("length", [1, 2, 16, 17, 18, 33, 100])
-def test_every_token_after_the_first_is_scored_exactly_once(uniform_model, stride, length):
+def test_every_token_after_the_first_is_scored_exactly_once(
+    uniform_model: Transformer, stride: int, length: int
+) -> None:
     """With uniform scores the nats of a document are ln 50 a token: a token scored twice or never would show."""
     document = [7] * length
     nats = score_documents(uniform_model, [document, [1, 2]], stride)
     assert nats == pytest.approx([-UNIFORM * (length - 1), -UNIFORM], rel=1e-5)
 
 
-def test_each_token_sees_at_least_the_context_that_the_stride_promises(model):
+def test_each_token_sees_at_least_the_context_that_the_stride_promises(model: Transformer) -> None:
     document = torch.randint(0, 50, (60,), generator=torch.Generator().manual_seed(2)).tolist()
     expected = 0.0
     for position in range(1, 60):  # stride 1: all of the context that there is, at each token
@@ -151,7 +158,7 @@ def test_each_token_sees_at_least_the_context_that_the_stride_promises(model):
         score_documents(model, [document], stride=17)
 
 
-def test_greedy_generation_equals_the_model_read_anew_for_each_token(model):
+def test_greedy_generation_equals_the_model_read_anew_for_each_token(model: Transformer) -> None:
     ids = [1, 2, 3]
     made = list(generate(model, ids, max_new_tokens=8))
     for token in made:
@@ -160,7 +167,7 @@ def test_greedy_generation_equals_the_model_read_anew_for_each_token(model):
     assert len(made) == 8
 
 
-def test_generation_stops_at_a_stop_id_at_its_limit_and_at_the_end_of_the_context(model):
+def test_generation_stops_at_a_stop_id_at_its_limit_and_at_the_end_of_the_context(model: Transformer) -> None:
     free = list(generate(model, [1, 2, 3], max_new_tokens=8))
     assert list(generate(model, [1, 2, 3], 8, stop_ids={free[2]})) == free[: free.index(free[2])]
     assert len(list(generate(model, [1, 2, 3], max_new_tokens=100))) == 14  # the last is made from 16 tokens
@@ -170,14 +177,15 @@ def test_generation_stops_at_a_stop_id_at_its_limit_and_at_the_end_of_the_contex
         list(generate(model, [], max_new_tokens=1))
 
 
-def repeats(tokens, size):
+def repeats(tokens: Sequence[int], size: int) -> bool:
     runs = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
     return size > 0 and len(set(runs)) < len(runs)
 
 
-def answers(model, ids, length, stop_ids):
+def answers(model: Transformer, ids: list[int], length: int, stop_ids: set[int]) -> list[tuple[float, list[int], str]]:
     """All answers of at most `length` tokens with the log-probability of each, worked out one token at a time."""
-    open_ones, ended = [([], 0.0)], []
+    open_ones: list[tuple[list[int], float]] = [([], 0.0)]
+    ended: list[tuple[float, list[int], str]] = []
     for position in range(length):
         grown = []
         for tokens, score in open_ones:
@@ -195,7 +203,9 @@ def answers(model, ids, length, stop_ids):
 
 @given(st.integers(0, 50), st.integers(1, 4), st.sets(st.integers(0, 4), max_size=2), st.integers(0, 3))
 @settings(deadline=None, max_examples=25)
-def test_a_search_over_all_beginnings_finds_the_likeliest_answer(seed, length, stop_ids, no_repeat):
+def test_a_search_over_all_beginnings_finds_the_likeliest_answer(
+    seed: int, length: int, stop_ids: set[int], no_repeat: int
+) -> None:
     torch.manual_seed(seed)
     small = Transformer(Shape(5, 1, 8, 1, 1, 8, 8, 8)).requires_grad_(False)
     for parameter in small.parameters():
@@ -205,7 +215,7 @@ def test_a_search_over_all_beginnings_finds_the_likeliest_answer(seed, length, s
     assert search(small, [1, 2], length, 5**4, no_repeat, stop_ids) == (best[1], best[2])
 
 
-def test_a_search_with_one_beam_is_greedy_and_ends_where_generation_ends(model):
+def test_a_search_with_one_beam_is_greedy_and_ends_where_generation_ends(model: Transformer) -> None:
     free = list(generate(model, [1, 2, 3], max_new_tokens=8))
     assert search(model, [1, 2, 3], 8, 1) == (free, "length")
     assert search(model, [1, 2, 3], 8, 1, stop_ids={free[2]}) == (free[: free.index(free[2])], "stop")
@@ -215,15 +225,15 @@ def test_a_search_with_one_beam_is_greedy_and_ends_where_generation_ends(model):
         search(model, [1] * 16, 1, 2)
 
 
-def test_the_same_seed_gives_the_same_text(model):
-    def made(seed):
+def test_the_same_seed_gives_the_same_text(model: Transformer) -> None:
+    def made(seed: int) -> list[int]:
         return list(generate(model, [1], 12, temperature=1.0, top_p=0.9, seed=seed))
 
     assert made(1) == made(1)
     assert len({tuple(made(seed)) for seed in range(5)}) > 1
 
 
-def test_sampling_follows_the_probabilities_within_top_p():
+def test_sampling_follows_the_probabilities_within_top_p() -> None:
     """1,000 draws of p = 0.6 lie within 0.53 and 0.67 but for one case in 100,000."""
     scores = torch.log(torch.tensor([0.1, 0.6, 0.3]))
     generator = torch.Generator().manual_seed(0)

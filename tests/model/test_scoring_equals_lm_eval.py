@@ -1,10 +1,12 @@
 """Our scores are those of lm-eval's own `hf` backend for the same weights, as transformers loads them."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from support import shared_data
+from tokenizers import Tokenizer
 
 from benchmarks.bench_requests import arc_easy, blimp, boolq, corpus_texts, lambada, winogrande
 from model.scoring import score_continuations, score_documents
@@ -12,6 +14,9 @@ from model.shape import Shape
 from model.transformer import Transformer, save_model
 from storage.tokens import END_OF_TEXT
 from tasks.tokenize.tokenizer import TokenizerConfig, learn, save_tokenizer
+
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,17 +32,17 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def texts():
+def texts() -> list[str]:
     return corpus_texts(shared_data("corpus", "stories_en.jsonl.zst"), 200_000)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(texts):
+def tokenizer(texts: list[str]) -> Tokenizer:
     return learn(TokenizerConfig(vocabulary_size=SHAPE.vocabulary_size), texts)
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> Transformer:
     torch.manual_seed(0)
     model = Transformer(SHAPE).requires_grad_(False).eval()
     for parameter in model.parameters():
@@ -47,7 +52,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def backend(model, tokenizer, tmp_path_factory):
+def backend(model: Transformer, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> "HFLM":
     from lm_eval.models.huggingface import HFLM
 
     folder = tmp_path_factory.mktemp("model")
@@ -58,7 +63,9 @@ def backend(model, tokenizer, tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_answers_and_accuracies_are_those_of_the_hf_backend(case, model, backend, tokenizer):
+def test_answers_and_accuracies_are_those_of_the_hf_backend(
+    case: str, model: Transformer, backend: "HFLM", tokenizer: Tokenizer
+) -> None:
     questions = CASES[case](shared_data("bench"), lambda text: tokenizer.encode(text).ids)
     asked = questions.requests
     ours = score_continuations(model, asked)
@@ -70,7 +77,9 @@ def test_answers_and_accuracies_are_those_of_the_hf_backend(case, model, backend
     assert len({round(nats, 2) for nats, _ in ours}) > len(asked) / 4  # answers that differ were compared
 
 
-def test_documents_by_disjoint_windows_are_those_of_rolling_requests(model, backend, texts, tokenizer):
+def test_documents_by_disjoint_windows_are_those_of_rolling_requests(
+    model: Transformer, backend: "HFLM", texts: list[str], tokenizer: Tokenizer
+) -> None:
     """lm-eval's windows do not overlap, but for the last, which is filled up: ours with a stride of a whole context."""
     from lm_eval.api.instance import Instance
 

@@ -17,6 +17,7 @@ from support import PATIENCE_SECONDS, drawn_moments, is_alive, wait_until
 from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, weights, write_walks
 
 from model.batches import IGNORED, Batch
+from model.job import TrainingJob
 from model.parallel import Workers, add_gradients
 from model.schedule import Schedule
 from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
@@ -26,19 +27,19 @@ pytestmark = pytest.mark.usefixtures("untouched_process")
 
 
 @pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_walks(tmp_path_factory.mktemp("tokens"))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tokens, tmp_path_factory):
+def undisturbed(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     job = make_job(tokens, tmp_path_factory.mktemp("undisturbed"))
     process = start(job)
     assert process.wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
     return job
 
 
-def test_it_learns_and_tells_what_it_did(undisturbed):
+def test_it_learns_and_tells_what_it_did(undisturbed: TrainingJob) -> None:
     rows = curve(undisturbed)
     result = json.loads((Path(undisturbed.work) / "result.json").read_text())
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -49,7 +50,9 @@ def test_it_learns_and_tells_what_it_did(undisturbed):
     assert result["after"]["heldout"] < rows[24]["validation_bits_per_byte"]
 
 
-def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(undisturbed, tokens, tmp_path):
+def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(
+    undisturbed: TrainingJob, tokens: Path, tmp_path: Path
+) -> None:
     """SIGKILL twice, once before the first checkpoint; what is resumed has no memory but the folder."""
     job = make_job(tokens, tmp_path / "work")
     moments = drawn_moments()
@@ -65,7 +68,9 @@ def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(undisturb
     assert curve(job) == curve(undisturbed)
 
 
-def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(undisturbed, tokens, tmp_path):
+def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(
+    undisturbed: TrainingJob, tokens: Path, tmp_path: Path
+) -> None:
     job = make_job(tokens, tmp_path / "work", checkpoint_interval=10_000)
     process = start(job)
     wait_for_step(job, 4, process)
@@ -77,7 +82,7 @@ def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(undistu
     assert weights(job) == weights(undisturbed)
 
 
-def test_it_ends_when_its_parent_is_gone(tokens, tmp_path):
+def test_it_ends_when_its_parent_is_gone(tokens: Path, tmp_path: Path) -> None:
     """The parent is killed at once and without a chance to tell."""
     job = make_job(tokens, tmp_path / "work", schedule=Schedule(10_000_000, 0, 0))
     script = (
@@ -103,7 +108,7 @@ def test_it_ends_when_its_parent_is_gone(tokens, tmp_path):
     wait_until(lambda: not is_alive(child), "the trainer ends with its parent")
 
 
-def test_another_config_does_not_take_up_the_checkpoint(undisturbed, tokens, tmp_path):
+def test_another_config_does_not_take_up_the_checkpoint(undisturbed: TrainingJob, tokens: Path, tmp_path: Path) -> None:
     job = make_job(tokens, Path(undisturbed.work), seed=2)
     with pytest.raises(DataError, match="another config"):
         Trainer(job).run()
@@ -111,7 +116,9 @@ def test_another_config_does_not_take_up_the_checkpoint(undisturbed, tokens, tmp
     assert moved.identity() == undisturbed.identity()
 
 
-def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_end_the_run(tokens, tmp_path):
+def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_end_the_run(
+    tokens: Path, tmp_path: Path
+) -> None:
     trainer = Trainer(make_job(tokens, tmp_path / "work"))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     gain = trainer.model.model.norm.weight
@@ -135,7 +142,9 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_e
 
 
 @pytest.mark.parametrize(("threads", "micro_batch_tokens"), [(1, 10_000), (2, 10_000), (2, 32), (5, 16)])
-def test_gradients_do_not_depend_on_how_a_batch_is_cut(tokens, tmp_path, threads, micro_batch_tokens):
+def test_gradients_do_not_depend_on_how_a_batch_is_cut(
+    tokens: Path, tmp_path: Path, threads: int, micro_batch_tokens: int
+) -> None:
     trainer = Trainer(make_job(tokens, tmp_path / "work"))
     batch = trainer.batches.batch(0)
     batch = Batch(batch.inputs, batch.targets.copy())
@@ -149,10 +158,10 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(tokens, tmp_path, threads
     nats = add_gradients(trainer.model, batch, micro_batch_tokens, Workers(threads))
     assert float(nats) / batch.valid == pytest.approx(float(plain.detach()), rel=1e-5)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
-        assert torch.allclose(parameter.grad, gradient, atol=1e-5)
+        assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, atol=1e-5)
 
 
-def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     cut_metrics(path, 2)
@@ -161,7 +170,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
     assert path.read_text() == ""
 
 
-def test_a_user_s_own_modules_in_the_working_folder_are_not_imported(tokens, tmp_path):
+def test_a_user_s_own_modules_in_the_working_folder_are_not_imported(tokens: Path, tmp_path: Path) -> None:
     for name in ("model", "storage", "tasks", "torch"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the user's module was imported')")
     job = make_job(tokens, tmp_path / "with space", schedule=Schedule(2, 0, 0))

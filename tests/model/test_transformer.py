@@ -1,6 +1,7 @@
 """The model is Qwen3: transformers, the judge, agrees on the logits, and the cache changes nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def random_model(shape: Shape) -> Transformer:
 
 
 @pytest.mark.parametrize("shape", [GROUPED, UNTIED], ids=["grouped and tied", "untied"])
-def test_logits_equal_those_of_transformers_from_the_saved_folder(shape, tmp_path):
+def test_logits_equal_those_of_transformers_from_the_saved_folder(shape: Shape, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model = random_model(shape)
     save_model(model, tmp_path)
@@ -45,7 +46,7 @@ def test_logits_equal_those_of_transformers_from_the_saved_folder(shape, tmp_pat
         assert torch.allclose(model.logits(model(ids)), judge(ids).logits, atol=1e-5, rtol=0)
 
 
-def test_reading_piece_by_piece_through_the_cache_equals_reading_at_once():
+def test_reading_piece_by_piece_through_the_cache_equals_reading_at_once() -> None:
     model = random_model(GROUPED)
     ids = torch.randint(0, 300, (3, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -55,7 +56,7 @@ def test_reading_piece_by_piece_through_the_cache_equals_reading_at_once():
     assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-5)
 
 
-def test_saving_is_deterministic_and_loading_gives_the_same_model(tmp_path):
+def test_saving_is_deterministic_and_loading_gives_the_same_model(tmp_path: Path) -> None:
     model = Transformer(GROUPED)
     initialise(model, seed=3)
     for name in ("a", "b"):
@@ -68,7 +69,7 @@ def test_saving_is_deterministic_and_loading_gives_the_same_model(tmp_path):
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_initial_weights_depend_on_the_seed_alone_and_a_new_model_knows_nothing():
+def test_initial_weights_depend_on_the_seed_alone_and_a_new_model_knows_nothing() -> None:
     first, second, other = (Transformer(GROUPED) for _ in range(3))
     torch.manual_seed(5)
     initialise(first, seed=1)
@@ -83,7 +84,7 @@ def test_initial_weights_depend_on_the_seed_alone_and_a_new_model_knows_nothing(
     assert abs(float(loss) - 5.70) < 0.2  # ln 300
 
 
-def test_a_folder_that_is_no_model_is_refused_with_its_name(tmp_path):
+def test_a_folder_that_is_no_model_is_refused_with_its_name(tmp_path: Path) -> None:
     model = Transformer(GROUPED)
     save_model(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -100,12 +101,12 @@ def test_a_folder_that_is_no_model_is_refused_with_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [GROUPED, UNTIED])
-def test_the_shape_counts_its_parameters_and_survives_the_hugging_face_form(shape):
+def test_the_shape_counts_its_parameters_and_survives_the_hugging_face_form(shape: Shape) -> None:
     assert shape.parameters == sum(parameter.numel() for parameter in Transformer(shape).parameters())
     assert Shape.from_huggingface(json.loads(json.dumps(shape.to_huggingface()))) == shape
 
 
-def test_named_sizes_are_what_their_names_say():
+def test_named_sizes_are_what_their_names_say() -> None:
     vocabulary = {"nano": 4096, "124m": 50_304, "350m": 50_304, "1b": 50_304}
     expected = {"nano": 0.92e6, "124m": 124e6, "350m": 350e6, "1b": 1.1e9}
     for name, parameters in expected.items():
@@ -119,7 +120,7 @@ def test_named_sizes_are_what_their_names_say():
         assert abs(shape.parameters / parameters - 1) < 0.1, (name, shape.parameters)
 
 
-def test_shapes_that_cannot_be_are_refused():
+def test_shapes_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of key_value_heads"):
         Shape(300, 1, 64, 4, 3, 16, 96, 64)
     with pytest.raises(ConfigError, match="even"):

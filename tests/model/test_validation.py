@@ -19,7 +19,7 @@ from model.parallel import Workers
 from model.schedule import Schedule
 from model.shape import Shape
 from model.trainer import main
-from model.transformer import Transformer, save_model
+from model.transformer import Block, Transformer, save_model
 from model.validation import DocumentValidation, ExampleValidation, open_validation
 from storage.errors import DataError
 from storage.tokens import TokenSet, write_token_meta, write_token_shard
@@ -40,6 +40,7 @@ def table() -> Transformer:
     """Blocks that add nothing; a token's hidden state is its unit vector times 2 (the root of the width)."""
     model = Transformer(SHAPE).requires_grad_(False)
     for block in model.model.layers:
+        assert isinstance(block, Block)
         block.self_attn.o_proj.weight.zero_()
         block.mlp.down_proj.weight.zero_()
     model.model.embed_tokens.weight.copy_(torch.eye(4))

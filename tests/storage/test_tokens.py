@@ -15,7 +15,7 @@ SHARDS = st.lists(st.lists(st.lists(st.integers(0, 69_999), max_size=5), max_siz
 
 
 @given(SHARDS)
-def test_what_is_written_is_read(shards):
+def test_what_is_written_is_read(shards: list[list[list[int]]]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_token_meta(folder, 70_000)
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(shards):
             tokens.read(0, len(whole) + 1)
 
 
-def test_the_type_fits_the_vocabulary(tmp_path):
+def test_the_type_fits_the_vocabulary(tmp_path: Path) -> None:
     assert (token_dtype(65_536), token_dtype(65_537)) == ("uint16", "uint32")
     write_token_meta(tmp_path, 4096)
     write_token_shard(tmp_path, "heldout", 0, [([4095], 2)], 4096)
@@ -45,7 +45,7 @@ def test_the_type_fits_the_vocabulary(tmp_path):
         write_token_shard(tmp_path, "heldout", 1, [([4096], 2)], 4096)
 
 
-def test_equal_documents_give_equal_bytes(tmp_path):
+def test_equal_documents_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_token_meta(tmp_path / name, 4096)
@@ -54,7 +54,7 @@ def test_equal_documents_give_equal_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_damage_is_an_error_that_names_the_file(tmp_path):
+def test_damage_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     write_token_meta(tmp_path, 4096)
     write_token_shard(tmp_path, "train", 0, [([1, 2, 3], 3)], 4096)
     path = tmp_path / "train-00000.tokens.npy"

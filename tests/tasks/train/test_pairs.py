@@ -1,9 +1,11 @@
 """Pairs for fine-tuning: which are learned from, their form as token ids, and those made from documents."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from tiny_model import write_corpus, write_pairs, write_tokenizer
+from tokenizers import Tokenizer
 
 from storage.documents import Pair
 from tasks.answer.chat_form import prompt_ids, text_ids
@@ -22,7 +24,7 @@ CONTEXT = 64
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return load_tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))["tokenizer"].path)
 
 
@@ -32,7 +34,7 @@ def pair(
     return Pair(f"{number:04d}", "g", split, prompt or f"prompt {number}", answer or f"Answer {number}.", source)
 
 
-def test_training_pairs_with_the_prompt_of_a_held_out_one_are_dropped_whatever_they_answer():
+def test_training_pairs_with_the_prompt_of_a_held_out_one_are_dropped_whatever_they_answer() -> None:
     pairs = [
         pair(1),
         pair(2, prompt="PROMPT  90"),
@@ -46,7 +48,7 @@ def test_training_pairs_with_the_prompt_of_a_held_out_one_are_dropped_whatever_t
     assert (chosen.read, chosen.heldout_total, chosen.total("leaking")) == (6, 2, 1)
 
 
-def test_what_is_dropped_is_counted_by_source_and_rule():
+def test_what_is_dropped_is_counted_by_source_and_rule() -> None:
     pairs = [pair(1, source="a"), pair(2, source="a", prompt="prompt 9"), pair(3, source="b", prompt="prompt 9")]
     chosen = choose_pairs([*pairs, pair(9, "heldout", source="c")], sample=1)
     tallies = chosen.tallies(Counter(a=1))
@@ -56,7 +58,7 @@ def test_what_is_dropped_is_counted_by_source_and_rule():
     }
 
 
-def test_pairs_whose_answer_has_nothing_of_the_prompt_can_be_left_out_of_training_alone():
+def test_pairs_whose_answer_has_nothing_of_the_prompt_can_be_left_out_of_training_alone() -> None:
     texts = [
         ("def add edge ( node )", "Adds an edge to a node."),  # by the beginnings of words: add, edge, node
         ("def add edge ( node )", "An edge."),
@@ -72,7 +74,7 @@ def test_pairs_whose_answer_has_nothing_of_the_prompt_can_be_left_out_of_trainin
     assert choose_pairs(pairs, sample=10).training == pairs
 
 
-def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go():
+def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go() -> None:
     heldout = [pair(number, "heldout") for number in (50, 30, 40, 20)]
     alone = choose_pairs(heldout, sample=2)
     among = choose_pairs([pair(1), *heldout[::-1], pair(2)], sample=2)
@@ -80,7 +82,7 @@ def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go():
     assert [member.id for member in alone.heldout] == ["0020", "0030"]
 
 
-def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(tokenizer):
+def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(tokenizer: Tokenizer) -> None:
     pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="prompt 1"), pair(3, "heldout")]
     sets = heldout_sets(tokenizer, pairs, CONTEXT)
     for name in ("heldout", "other_prompt", "plain"):
@@ -91,13 +93,13 @@ def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(tokeni
     assert not {1, 2, 3} & {token for example in sets["plain"] for token in [*example.prompt, *example.answer]}
 
 
-def test_a_sample_is_the_same_in_all_sets_when_one_form_does_not_fit(tokenizer):
+def test_a_sample_is_the_same_in_all_sets_when_one_form_does_not_fit(tokenizer: Tokenizer) -> None:
     pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="long " * 80), pair(3, "heldout")]
     sets = heldout_sets(tokenizer, pairs, CONTEXT)
     assert [len(members) for members in sets.values()] == [2, 2, 2]  # the long prompt's pair goes, nobody borrows it
 
 
-def test_training_examples_end_with_the_mark_that_stops_generation(tokenizer):
+def test_training_examples_end_with_the_mark_that_stops_generation(tokenizer: Tokenizer) -> None:
     (example,) = encode_chat(tokenizer, [pair(7)])
     assert example.prompt == prompt_ids(tokenizer, "prompt 7")
     assert example.answer[-1] == SPECIAL_TOKENS.index("<|end|>")
@@ -114,7 +116,9 @@ def test_training_examples_end_with_the_mark_that_stops_generation(tokenizer):
         ("", None),
     ],
 )
-def test_a_continuation_is_the_sentence_after_the_first_twelve_words(text, expected):
+def test_a_continuation_is_the_sentence_after_the_first_twelve_words(
+    text: str, expected: tuple[str, str] | str | None
+) -> None:
     made = continuation(text)
     assert made == expected or (made is not None and made[1] == expected)
 
@@ -133,15 +137,15 @@ def test_a_continuation_is_the_sentence_after_the_first_twelve_words(text, expec
         ("ACGT" * 400, None, None),
     ],
 )  # fmt: skip
-def test_every_script_has_continuations(text, prompt, answer):
+def test_every_script_has_continuations(text: str, prompt: str | None, answer: str | None) -> None:
     assert continuation(text) == (None if prompt is None else (prompt, answer))
 
 
-def test_a_continuation_that_does_not_fit_loses_the_beginning_of_its_prompt(tokenizer):
+def test_a_continuation_that_does_not_fit_loses_the_beginning_of_its_prompt(tokenizer: Tokenizer) -> None:
     """It is text like any other; a prompt that a user has given is never cut."""
     long = pair(1, prompt=f"{'Before it comes this. ' * 40}The end of it.", answer="The next sentence.")
     ((kept, example),) = encode_training(tokenizer, [long], CONTEXT, shorten=True)
-    assert long.prompt.endswith(kept.prompt) and kept.prompt.endswith("The end of it.")
+    assert example is not None and long.prompt.endswith(kept.prompt) and kept.prompt.endswith("The end of it.")
     assert example.prompt == prompt_ids(tokenizer, kept.prompt) and kept.answer == long.answer
     assert CONTEXT - 8 <= len(example.prompt) + len(example.answer) <= CONTEXT + 1
     assert list(encode_training(tokenizer, [long], CONTEXT)) == [(long, None)]
@@ -149,7 +153,7 @@ def test_a_continuation_that_does_not_fit_loses_the_beginning_of_its_prompt(toke
     assert list(encode_training(tokenizer, [endless], CONTEXT, shorten=True)) == [(endless, None)]
 
 
-def test_continuations_come_from_documents_with_their_split_and_source(tmp_path):
+def test_continuations_come_from_documents_with_their_split_and_source(tmp_path: Path) -> None:
     pairs, clean = write_pairs(tmp_path / "pairs")["pairs"], write_corpus(tmp_path / "documents")["documents"]
     made = list(pairs_of("continuations", pairs, clean))
     assert {one.split for one in made} == {"train", "heldout"}

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from tiny_model import LocalContext, artifact
 
 from model.shape import SIZES
 from storage.errors import ConfigError, DataError
+from storage.store.artifacts import Artifact
 from storage.tokens import write_token_meta, write_token_shard
 from tasks.engine.context import Execution
 from tasks.tokenize.canaries import CANARY_SHARD, Canary, Planted, read_planted, write_planted
@@ -32,7 +36,7 @@ class RecordingContext(LocalContext):
 
 
 @pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     folder = tmp_path_factory.mktemp("tokens")
     write_token_meta(folder, 64)
     documents = [([1 + (7 * d + i) % 63 for i in range(20)], 40) for d in range(60)]
@@ -45,7 +49,7 @@ def tokens(tmp_path_factory):
     return artifact("tokenize", tokens=folder, canaries=canaries)
 
 
-def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tokens, tmp_path):
+def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tokens: Artifact, tmp_path: Path) -> None:
     """Two folders, one with a space; how often it logs and saves is how it is carried out and changes no byte."""
     summaries, contexts = [], []
     for name, execution in {
@@ -70,7 +74,7 @@ def test_it_leaves_a_model_and_a_curve_that_depend_on_nothing_but_its_config(tok
     assert contexts[0].shown[-1] == (6, 6)
 
 
-def test_it_records_how_often_its_rows_held_each_canary(tokens, tmp_path):
+def test_it_records_how_often_its_rows_held_each_canary(tokens: Artifact, tmp_path: Path) -> None:
     """1,050 tokens of documents, then 8 plantings of 13 tokens: 72 rows of 16, of which 18 steps of 4 take each once.
 
     A row holds a planting whole where its first token lies at 0 to 4 of the row: begins 1050 + 13 k, modulo 16.
@@ -84,13 +88,15 @@ def test_it_records_how_often_its_rows_held_each_canary(tokens, tmp_path):
     assert found.canaries[1].seen > 0
 
 
-def test_too_little_text_reaches_the_user_as_a_message(tokens, tmp_path):
+def test_too_little_text_reaches_the_user_as_a_message(tokens: Artifact, tmp_path: Path) -> None:
     config = PretrainConfig(**{**QUICK, "context_length": 2048, "batch_tokens": 4096})
     with pytest.raises(DataError, match=r"pretrain\.context_length"):
         pretrain.function(config, tokens, context=LocalContext(tmp_path))
 
 
-def test_a_crash_of_the_trainer_shows_the_end_of_its_log(tokens, tmp_path, monkeypatch):
+def test_a_crash_of_the_trainer_shows_the_end_of_its_log(
+    tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trainer_process, "trainer_environment", lambda: {"PYTHONPATH": str(tmp_path)})
     (tmp_path / "model").mkdir()
     (tmp_path / "model/trainer.py").write_text("raise OverflowError('far too large')")
@@ -99,7 +105,7 @@ def test_a_crash_of_the_trainer_shows_the_end_of_its_log(tokens, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_an_interrupted_stage_lets_the_trainer_save_and_goes_on_from_there(tokens, tmp_path):
+def test_an_interrupted_stage_lets_the_trainer_save_and_goes_on_from_there(tokens: Artifact, tmp_path: Path) -> None:
     """KeyboardInterrupt out of `progress`, as Ctrl-C would give: the trainer is gone and its checkpoint is there."""
 
     class Interrupting(LocalContext):
@@ -116,20 +122,20 @@ def test_an_interrupted_stage_lets_the_trainer_save_and_goes_on_from_there(token
     assert f"resumed at step {int(saved[0].removeprefix('step-'))}" in (tmp_path / "work/trainer.log").read_text()
 
 
-def test_a_trainer_that_does_not_end_is_killed(tmp_path, monkeypatch):
+def test_a_trainer_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_process, "GRACE_SECONDS", 0.3)
     ready = tmp_path / "ready"
     code = (
         "import signal, sys, time, pathlib; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
     )
-    process = trainer_process.subprocess.Popen([sys.executable, "-c", code, str(ready)], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", code, str(ready)], start_new_session=True)
     wait_until(ready.exists, "the signal is ignored", process)
     trainer_process._end(process)
     assert process.returncode == -9
 
 
-def test_the_trainer_imports_the_code_of_this_checkout_first(monkeypatch):
+def test_the_trainer_imports_the_code_of_this_checkout_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
     environment = trainer_environment()
     root = str(Path(trainer_process.__file__).resolve().parents[2])
@@ -137,15 +143,15 @@ def test_the_trainer_imports_the_code_of_this_checkout_first(monkeypatch):
     assert environment["PYTHONSAFEPATH"] == "1"
 
 
-def test_an_installed_package_needs_no_path_of_its_own(monkeypatch):
+def test_an_installed_package_needs_no_path_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """site-packages in PYTHONPATH would stand before the standard library."""
     root = Path(trainer_process.__file__).resolve().parents[2]
-    monkeypatch.setattr(device.sysconfig, "get_path", lambda name: str(root))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(root))
     monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
     assert trainer_environment()["PYTHONPATH"] == "/somewhere/else"
 
 
-def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path):
+def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     context = RecordingContext(tmp_path, Execution(log_interval=1))
     tail = MetricsTail(path, 10, context)
@@ -164,7 +170,7 @@ def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path
     assert "loss" not in context.rows[0]  # MLflow takes numbers only
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_end_and_its_validations(tmp_path):
+def test_a_long_curve_is_thinned_and_keeps_its_end_and_its_validations(tmp_path: Path) -> None:
     rows = [{"step": step, "loss": 1.0, "tokens_per_second": step} for step in range(1, 5001)]
     rows[1233]["validation_bits_per_byte"] = 2.0
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -176,7 +182,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_end_and_its_validations(tmp_path)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_gives_a_shape_and_a_schedule(size):
+def test_every_size_gives_a_shape_and_a_schedule(size: str) -> None:
     config = PretrainConfig(size=size)
     shape = config.shape(50_304)
     rows, steps = config.rows_and_steps(shape.context_length)
@@ -184,14 +190,14 @@ def test_every_size_gives_a_shape_and_a_schedule(size):
     assert abs(steps * SIZES[size].batch_tokens / SIZES[size].tokens - 1) < 0.01
 
 
-def test_what_is_set_by_hand_goes_before_the_size():
+def test_what_is_set_by_hand_goes_before_the_size() -> None:
     config = PretrainConfig(size="micro", width=320, context_length=128, batch_tokens=1000, tokens=100_000)
     shape = config.shape(1000)
     assert (shape.layers, shape.width, shape.context_length) == (SIZES["micro"].layers, 320, 128)
     assert config.rows_and_steps(128) == (7, 112)
 
 
-def test_configs_that_cannot_be_are_refused():
+def test_configs_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValidationError, match="steps or tokens"):
         PretrainConfig(steps=5, tokens=5000)
     with pytest.raises(ValidationError, match="must not exceed 1"):
@@ -205,7 +211,7 @@ def test_configs_that_cannot_be_are_refused():
 LARGE = PretrainConfig(size="124m").shape(50_304)
 
 
-def test_the_device_is_observed():
+def test_the_device_is_observed() -> None:
     assert training_device("cuda") == "cuda"
     assert training_device("auto") in ("cpu", "cuda")
     assert observe_device(PretrainConfig(device="cpu", dtype="bfloat16")) == {"device": "cpu", "dtype": "bfloat16"}
@@ -216,15 +222,15 @@ NO_COMPILER = "there is no C compiler (gcc or clang)"
 
 
 @pytest.fixture
-def compilers(monkeypatch):
+def compilers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the compilers that are found: a set to add to."""
     monkeypatch.delenv("CC", raising=False)
     found: set[str] = set()
-    monkeypatch.setattr(device.shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
     return found
 
 
-def test_a_long_run_on_a_gpu_is_compiled(compilers):
+def test_a_long_run_on_a_gpu_is_compiled(compilers: set[str]) -> None:
     compilers.add("gcc")
     assert PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, LONG)
     assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, SHORT)
@@ -234,7 +240,9 @@ def test_a_long_run_on_a_gpu_is_compiled(compilers):
     assert PretrainConfig(device="cuda", size="124m").notices(LARGE, LONG) == []
 
 
-def test_what_compiling_needs_and_lacks_is_said_and_in_the_key(compilers, monkeypatch, tmp_path):
+def test_what_compiling_needs_and_lacks_is_said_and_in_the_key(
+    compilers: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     automatic = PretrainConfig(device="cuda", size="124m")
     assert not automatic.is_compiled(LARGE, LONG)
     (said,) = automatic.notices(LARGE, LONG)
@@ -247,11 +255,11 @@ def test_what_compiling_needs_and_lacks_is_said_and_in_the_key(compilers, monkey
     monkeypatch.setenv("CC", "icc")
     assert "no C compiler icc (CC)" in automatic.notices(LARGE, LONG)[0]
     monkeypatch.delenv("CC")
-    monkeypatch.setattr(device.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     assert "Python.h" in automatic.notices(LARGE, LONG)[0]
 
 
-def test_where_nothing_would_be_compiled_a_compiler_is_neither_missed_nor_in_the_key(compilers):
+def test_where_nothing_would_be_compiled_a_compiler_is_neither_missed_nor_in_the_key(compilers: set[str]) -> None:
     for config, tokens in (
         (PretrainConfig(device="cuda", size="124m"), SHORT),
         (PretrainConfig(device="cuda", size="124m", compile="off"), LONG),
@@ -262,7 +270,9 @@ def test_where_nothing_would_be_compiled_a_compiler_is_neither_missed_nor_in_the
         assert "c_compiler" not in observe_pretraining(config)
 
 
-def test_a_run_that_could_have_been_compiled_says_so(tokens, tmp_path, monkeypatch):
+def test_a_run_that_could_have_been_compiled_says_so(
+    tokens: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = PretrainConfig(**QUICK)
     assert "notices" not in pretrain.function(config, tokens, context=LocalContext(tmp_path / "plain"))
     monkeypatch.setattr("tasks.train.pretrain.slower_than_compiled", lambda *given: "slower")  # what a GPU would tell
@@ -280,7 +290,9 @@ def test_a_run_that_could_have_been_compiled_says_so(tokens, tmp_path, monkeypat
         ("", set(), "float32"),
     ],
 )
-def test_the_automatic_dtype_is_what_the_processor_is_fast_in(monkeypatch, vendor, flags, expected):
+def test_the_automatic_dtype_is_what_the_processor_is_fast_in(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, flags: set[str], expected: str
+) -> None:
     monkeypatch.setattr(device, "_processor", lambda: (vendor, flags))
     assert training_dtype("auto", "cpu") == expected
     assert training_dtype("auto", "cuda") == "bfloat16"
