@@ -17,7 +17,7 @@ from tasks.collect.config import CollectConfig
 from tasks.collect.observe import observe_sources
 from tasks.collect.slices import SLICE_BYTES, cut_slices
 
-EVERYTHING_TRAINS = {"heldout_fraction": 0.0}
+EVERYTHING_TRAINS: dict[str, Any] = {"heldout_fraction": 0.0}
 
 
 def write_lines(path: Path, rows: list[Any]) -> None:
@@ -142,7 +142,8 @@ def test_a_path_that_cannot_be_used_is_named_with_the_mend(home: Path, tmp_path:
 def test_a_corpus_with_nothing_held_out_is_refused_with_the_mend(home: Path, tmp_path: Path) -> None:
     books(tmp_path / "in", 1)
     files = [{"path": str(tmp_path / "in")}]
-    for settings in ({"heldout_groups": ["no-such-book.txt"], "heldout_fraction": 0}, {}):
+    cases: list[dict[str, Any]] = [{"heldout_groups": ["no-such-book.txt"], "heldout_fraction": 0}, {}]
+    for settings in cases:
         with pytest.raises(DataError, match=r"one document cannot be both.* set collect\.files\[0\]\.separator"):
             run_collect(home, files=files, **settings)
     books(tmp_path / "in", 2)

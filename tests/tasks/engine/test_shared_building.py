@@ -66,7 +66,7 @@ def run(home: Path, remote: Remote, text: str = "to be or not to be") -> dict[st
 
 
 def artifacts(results: dict[str, StageResult]) -> dict[str, str | None]:
-    return {name: result.artifact and result.artifact.digest for name, result in results.items()}
+    return {name: result.artifact.digest if result.artifact else None for name, result in results.items()}
 
 
 def spoil(path: Path) -> None:
@@ -214,10 +214,11 @@ def test_a_worker_goes_on_with_the_shards_of_another_that_has_died(tmp_path: Pat
         shouting(ShoutConfig(fail=True))
     for sent in store._sending:
         sent.result()
-    other = SharedStore(tmp_path / "b", WatchedRemote(url))
+    remote = WatchedRemote(url)
+    other = SharedStore(tmp_path / "b", remote)
     with Builder(other, Execution(workers=1)) as builder, engine_in_force(builder):
         shouting(ShoutConfig())
-    assert not [key for key in other.remote.written if key.startswith("store/jobs")], "no shard was worked on again"
+    assert not [key for key in remote.written if key.startswith("store/jobs")], "no shard was worked on again"
     (part,) = (tmp_path / "b").glob("store/parts/shouting/shouted/*")
     assert sorted(path.read_text() for path in part.iterdir()) == ["ONE", "THREE", "TWO"]
 

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import Field
 
+from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
@@ -123,7 +124,7 @@ def test_a_stage_takes_as_many_artifacts_as_it_reads(home: Path) -> None:
     with pytest.raises(RuntimeError, match="stage paint: no engine"):
         paint(PaintConfig())
     with pytest.raises(TypeError, match="paint takes 0 artifacts, not 1"):
-        paint(PaintConfig(), None)
+        paint(PaintConfig(), cast(Artifact, None))
 
 
 @stage("spell", parts=("spell",), libraries=(UNICODE,))

@@ -79,7 +79,7 @@ def test_the_rate_is_that_of_the_last_half_minute(home: Path, clock: Clock) -> N
     found = rates(witness)
     assert found[0] == (None, None)
     assert found[1] == (10, 90) and found[2] == (10, 70) and found[3] == (10, 40)
-    assert found[4] == (pytest.approx(315 / 45), pytest.approx(385 / 7))
+    assert found[4] == pytest.approx((315 / 45, 385 / 7))
     assert found[5] == (1, 369)
 
 

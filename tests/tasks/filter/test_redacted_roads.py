@@ -54,8 +54,8 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def build(folder: Path, config: FilterConfig) -> dict[str, Artifact]:
     collected = CollectConfig(
-        files=({"path": str(folder / "documents.jsonl")},),  # type: ignore[arg-type]
-        pairs=({"path": str(folder / "pairs.jsonl")},),  # type: ignore[arg-type]
+        files=({"path": str(folder / "documents.jsonl")},),
+        pairs=({"path": str(folder / "pairs.jsonl")},),
         heldout_fraction=0.3,
     )
     with Builder(Store(folder / "home"), Execution(workers=1)) as builder, engine_in_force(builder):

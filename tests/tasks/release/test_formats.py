@@ -101,7 +101,7 @@ def formats(release: Path, root: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("formats", [("gguf-q4",), ("int8", "int8")])
 def test_unknown_formats_and_repeated_ones_are_refused(formats: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError):
-        ReleaseConfig(formats=formats)  # type: ignore[arg-type]
+        ReleaseConfig(formats=formats)
 
 
 @pytest.mark.slow

@@ -88,7 +88,8 @@ def loaded(built: tuple[dict[str, Any], Path]) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _, folder = built
-    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    both: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, report = both
     assert not report["missing_keys"] and not report["unexpected_keys"]
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 
@@ -146,7 +147,7 @@ def test_transformers_generates_the_samples_of_the_card(tmp_path: Path, beams: i
     samples = json.loads((folder / "samples.json").read_bytes())
     assert [sample["prompt"] for sample in samples] == [example["prompt"] for example in EXAMPLES[1:]]
     chat = [{"role": "user", "content": samples[0]["prompt"]}]
-    inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    inputs: Any = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True, return_tensors="pt")
     made = model.generate(**inputs)[0][inputs["input_ids"].shape[1] :]
     assert 0 < len(made) <= CONFIG.max_new_tokens
     assert tokenizer.decode(made, skip_special_tokens=True) == samples[0]["answer"]

@@ -58,7 +58,7 @@ def verdict(tmp_path: Path, config: GateConfig, *, old: dict[str, Any], new: dic
     return record
 
 
-OLD = {"heldout": 2.0, "answers": 1.5, "right": 20}
+OLD: dict[str, Any] = {"heldout": 2.0, "answers": 1.5, "right": 20}
 
 
 def test_better_beyond_its_interval_is_promoted(tmp_path: Path) -> None:

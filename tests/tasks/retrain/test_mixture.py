@@ -105,7 +105,7 @@ def test_the_budget_is_bounded_by_passes_over_the_new_text(
     old = [(2, 3, number // 100 + 4, number % 100 + 4) for number in range(200)]
     fresh = [(9, 9, number // 100 + 4, number % 100 + 4) for number in range(200)]  # 1,000 tokens with their marks
     mixture = Mixture(token_set(tmp_path / "a", [old, fresh]), token_set(tmp_path / "b", [old]))
-    assert budget(ContinueConfig(**fields), mixture, step_tokens=256) == (new, replay)  # type: ignore[arg-type]
+    assert budget(ContinueConfig(**fields), mixture, step_tokens=256) == (new, replay)
 
 
 def test_with_nothing_to_replay_new_text_is_not_passed_more_often(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Corpus:
 
     @property
     def config(self) -> CollectConfig:
-        return CollectConfig(files=({"path": str(self.folder)},), **SETTINGS)  # type: ignore[arg-type]
+        return CollectConfig(files=({"path": str(self.folder)},), **SETTINGS)
 
     def rebuild(self) -> Built:
         """Build again; an empty home must come to the same."""
@@ -249,7 +249,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., C
         for name, version in versions.items():
             install(tmp_path / "site", name, version, {f"{name}/__init__.py": module(name + version)})
         source = {"packages": list(versions), "heldout_packages": [list(versions)[-1]]}
-        return CollectConfig(docstrings=source, **SETTINGS)  # type: ignore[arg-type]
+        return CollectConfig(docstrings=source, **SETTINGS)
 
     return lay_out
 

@@ -54,7 +54,7 @@ def run(world: dict[str, Artifact], root: Path, tasks: list[dict[str, Any]]) -> 
 def done(world: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> tuple[Lines, Rows, Path]:
     root = tmp_path_factory.mktemp("build")
     folder = str(write_benchmarks(root / "benchmarks"))
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"path": folder},
         {"path": folder, "name": "colours", "num_fewshot": 3, "limit": 8},
         {"path": folder, "name": "colours", "limit": 8, "chat": True},
@@ -176,7 +176,7 @@ def test_equal_inputs_give_equal_items_with_examples_and_sampling(
     (other / "sums.yaml").write_text(
         text.replace("max_gen_toks: 6", "max_gen_toks: 6, temperature: 1.0, do_sample: true")
     )
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"path": str(other), "name": "sums"},
         {"path": str(other), "name": "endings", "num_fewshot": 2, "limit": 5},
     ]
@@ -191,7 +191,7 @@ def test_equal_inputs_give_equal_items_with_examples_and_sampling(
 def test_packs_measure_bias_and_stand_beside_known_models(world: dict[str, Artifact], tmp_path: Path) -> None:
     sentences = shared_data("bench", "winogender_all_sentences.tsv").read_text().splitlines(keepends=True)
     (tmp_path / "winogender.tsv").write_text("".join(sentences[:61]))
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"name": "crows_pairs", "data": str(shared_data("bench", "crows_pairs_anonymized.csv")), "limit": 12},
         {"name": "winogender", "data": str(tmp_path / "winogender.tsv")},
         {"name": "winogrande", "data": str(shared_data("bench", "winogrande.jsonl")), "limit": 10},

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmark_files import colour_rows, write_benchmarks, write_rows
@@ -15,8 +16,8 @@ from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks
 from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 
 
-def load(path: Path, seed: int = 1, **settings: object) -> Loaded:
-    return load_benchmarks([BenchmarkConfig(path=str(path), **settings)], seed)  # type: ignore[arg-type]
+def load(path: Path, seed: int = 1, **settings: Any) -> Loaded:
+    return load_benchmarks([BenchmarkConfig(path=str(path), **settings)], seed)
 
 
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -29,7 +30,10 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(text) and None
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return change
 
 
 WRONG = {
@@ -154,8 +158,8 @@ def test_local_data_leave_no_cache(home: Path, tmp_path: Path) -> None:
     assert list(home.rglob("*")) == []
 
 
-def observed(folder: Path, **settings: str) -> dict[str, str]:
-    return observe_benchmarks([BenchmarkConfig(path=str(folder), **settings)])  # type: ignore[arg-type]
+def observed(folder: Path, **settings: Any) -> dict[str, str]:
+    return observe_benchmarks([BenchmarkConfig(path=str(folder), **settings)])
 
 
 def test_every_file_that_a_figure_depends_on_is_observed(home: Path, tmp_path: Path) -> None:

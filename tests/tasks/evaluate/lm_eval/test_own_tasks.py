@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ import pytest
 from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.lm_eval.own_tasks import CHOICE_TASK, CLOZE_TASK, Harness
 
-CHOICES = [
+CHOICES: list[dict[str, Any]] = [
     {"context": "one two three", "choices": [" four", " red", " bird", " seven of them"], "label": 0},
     {"context": "red green", "choices": [" seven", " one", " blue", " a long answer indeed"], "label": 2},
     {"context": "a bird can", "choices": [" fly", " swim", " sing", " four"], "label": 1},
 ]
-CLOZE = [{"context": "one two three", "target": " four"}, {"context": "red green", "target": " blue"}]
+CLOZE: list[dict[str, Any]] = [
+    {"context": "one two three", "target": " four"},
+    {"context": "red green", "target": " blue"},
+]
 HASH = 1_000_003
 
 
@@ -35,7 +39,7 @@ def fake_score(requests: Sequence[Request]) -> list[tuple[float, bool]]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tasks")
     before = dict(os.environ)
     os.environ["LLMILL_HOME"] = str(folder / "home")
@@ -50,7 +54,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return result
 
 
-def test_accuracy_is_the_argmax_of_the_scorer(found: dict[str, dict]) -> None:
+def test_accuracy_is_the_argmax_of_the_scorer(found: dict[str, Any]) -> None:
     for sample, item in zip(found["choice"]["samples"], CHOICES, strict=True):
         context = [0, *encode(str(item["context"]))]
         given = [fake_score([(context, encode(choice))])[0][0] for choice in item["choices"]]
@@ -62,7 +66,7 @@ def test_accuracy_is_the_argmax_of_the_scorer(found: dict[str, dict]) -> None:
     assert found["choice"]["results"]["acc"] == np.mean([sample["acc"] for sample in found["choice"]["samples"]])
 
 
-def test_cloze_is_greedy_and_perplexity_is_of_the_word(found: dict[str, dict]) -> None:
+def test_cloze_is_greedy_and_perplexity_is_of_the_word(found: dict[str, Any]) -> None:
     assert [sample["acc"] for sample in found["cloze"]["samples"]] == [1, 0]
     nats = [fake_score([([0, *encode(i["context"])], encode(i["target"]))])[0][0] for i in CLOZE]
     assert found["cloze"]["results"]["perplexity"] == pytest.approx(math.exp(-np.mean(nats)))
@@ -75,7 +79,7 @@ def test_lm_evals_own_perplexity_has_a_bound(home: Path) -> None:
     assert found["cloze"]["results"]["perplexity"] == 1e300
 
 
-def test_a_task_without_items_is_left_out_and_the_environment_is_put_back(found: dict[str, dict]) -> None:
+def test_a_task_without_items_is_left_out_and_the_environment_is_put_back(found: dict[str, Any]) -> None:
     assert set(found) == {"cloze", "choice", "leaked"}
     assert found["leaked"] == set()
 

@@ -1,6 +1,7 @@
 """Calibration: the definition, a known distribution, and what chance alone shows."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def test_a_model_that_is_too_sure_has_the_error_of_its_boast() -> None:
         return {"base": base, "tuned": [(np.ones(400), np.ones(400, bool))] * 100}
 
     measures, table = token_calibration(predict, sampled, ids, 10**6)
-    lines = {(line.metric, line.model): line for one in measures for line in score_lines(one, 200, 0)}
+    lines: dict[tuple[str, str], Any] = {
+        (line.metric, line.model): line for one in measures for line in score_lines(one, 200, 0)
+    }
     for metric in ("expected_calibration_error", "overconfidence"):
         base, tuned = lines[metric, "base"], lines[metric, "tuned"]
         assert base.value == pytest.approx(0.3, abs=0.0125)  # five spreads

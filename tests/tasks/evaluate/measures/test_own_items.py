@@ -3,7 +3,9 @@
 import io
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -89,8 +91,9 @@ def test_nothing_but_the_context_tells_the_right_choice() -> None:
     """A judge that sees the choices alone scores each text by itself: exactly one in four is then right. Length,
     alphabet and a hash stand for all such judges; and the place of the right one is even."""
     items = choice_items(DOCUMENTS, 200, 0)
-    for judge in (len, lambda text: -len(text), str, hash):
-        scores = [credit([judge(choice) for choice in item.choices], item.label) for item in items]  # type: ignore[operator]
+    judges: tuple[Callable[[str], Any], ...] = (len, lambda text: -len(text), str, hash)
+    for judge in judges:
+        scores = [credit([judge(choice) for choice in item.choices], item.label) for item in items]
         blocks = defaultdict(list)
         for item, score in zip(items, scores, strict=True):
             blocks[frozenset(item.choices)].append(score)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from tasks.evaluate.statistics.compare import (
@@ -21,7 +22,7 @@ from tasks.evaluate.statistics.compare import (
 counts = st.integers(0, 400)
 
 
-def ratios(amounts: list[float], weights: list[float]) -> Answers:
+def ratios(amounts: ArrayLike, weights: ArrayLike) -> Answers:
     return Answers(np.array(amounts, float), np.array(weights, float))
 
 
@@ -59,7 +60,7 @@ def brute_force(old: Answers, new: Answers, documents: list[str], draws: int, se
         items = [item for document in drawn for item, owner in enumerate(documents) if owner == document]
         figures = [one.amounts[items].sum() / one.weights[items].sum() for one in (old, new)]
         differences.append(figures[1] - figures[0])
-    return tuple(np.quantile(differences, (0.025, 0.975)).tolist())  # type: ignore[return-value]
+    return tuple(np.quantile(differences, (0.025, 0.975)).tolist())
 
 
 @settings(max_examples=25, deadline=None)
