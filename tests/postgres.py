@@ -64,7 +64,7 @@ class Postgres:
 
     def dump(self, database: str) -> str:
         """All that a database holds, as text."""
-        command = [self.programs / "pg_dump", "--dbname", self.url(database)]
+        command = [str(self.programs / "pg_dump"), "--dbname", self.url(database)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:

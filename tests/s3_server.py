@@ -136,8 +136,8 @@ class _Counting:
         if self._failing and not path.startswith("/moto-api"):
             self._failing -= 1
             start("503 Service Unavailable", [("Content-Type", "application/xml")])
-            body = b"<Error><Code>ServiceUnavailable</Code><Message>Reduce your request rate.</Message></Error>"
-            return [] if method == "HEAD" else [body]
+            busy = b"<Error><Code>ServiceUnavailable</Code><Message>Reduce your request rate.</Message></Error>"
+            return [] if method == "HEAD" else [busy]
         self._counts["received"] += int(environ.get("CONTENT_LENGTH") or 0)
         if method in ("PUT", "POST"):
             with self._turn:

@@ -1,5 +1,6 @@
 """Fingerprints change with everything that a function can reach and with nothing else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ FILES = {
 }
 
 
-def fingerprint(folder: Path, changes: dict[str, tuple[str, str]] | None = None) -> dict[str, str]:
+def fingerprint(folder: Path, changes: dict[str, tuple[str, str]] | None = None) -> Mapping[str, str]:
     package = folder / "shop"
     package.mkdir(parents=True, exist_ok=True)
     for name, text in FILES.items():
@@ -128,7 +129,7 @@ def test_a_change_that_cannot_matter_leaves_the_fingerprint(name: str, tmp_path:
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b", {file: (old, new)})
 
 
-def reach(tmp_path: Path, root: tuple[str, str], **modules: str) -> dict[str, str]:
+def reach(tmp_path: Path, root: tuple[str, str], **modules: str) -> Mapping[str, str]:
     package = tmp_path / "shop"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text("")

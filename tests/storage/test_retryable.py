@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.message import Message
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def with_urllib(url: str) -> object:
 def with_requests(url: str) -> object:
     import requests
 
-    return requests.get(url, timeout=10).raise_for_status()
+    answer = requests.get(url, timeout=10)
+    answer.raise_for_status()
+    return answer
 
 
 def with_httpx(url: str) -> object:
@@ -73,7 +76,7 @@ CLIENTS = [with_urllib, with_requests, with_httpx]
 @pytest.mark.parametrize("ask", CLIENTS)
 def test_answers_of_a_server_are_told_apart_by_their_status(server: str, ask: Callable[[str], object]) -> None:
     for status, transient in {0: True, 404: False, 401: False, 429: True, 500: True, 501: False, 503: True}.items():
-        error = caught(lambda status=status: ask(f"{server}/{status}"))
+        error = caught(partial(ask, f"{server}/{status}"))
         assert is_transient(error) is transient, (status, error)
         assert http_status(error) == (status or None)
 
