@@ -80,8 +80,8 @@ def test_a_disk_that_fills_while_training(interval: int, disk: Disk, smoke: tupl
     """No room for a checkpoint, and none for the finished weights."""
     home = disk.path / "home"
     shutil.copytree(smoke[0], home, symlinks=True)
-    command = ("run", "smoke", "--plain", "--to", "pretrain", "--force", "pretrain")
-    command = (*command, "--set", f"execution.checkpoint_interval={interval}")
+    command = ["run", "smoke", "--plain", "--to", "pretrain", "--force", "pretrain"]
+    command += ["--set", f"execution.checkpoint_interval={interval}"]
     kept = published(home)
     disk.leave(MEBIBYTE)
     refused(llmill(*command, home=home), str(home / "work"), *FULL)

@@ -96,7 +96,9 @@ def test_mlflow_holds_a_parent_a_nested_run_a_stage_and_the_model(
     assert logged.read_bytes() == Path(report["report"]).read_bytes()
     assert len(client.get_metric_history(runs["pretrain"].info.run_id, "loss")) > 2, "the loss curve"
     assert runs["filter"].data.params["min_words"]
-    sets = [(tag.value, one.dataset.digest) for one in runs["filter"].inputs.dataset_inputs for tag in one.tags]
+    read = runs["filter"].inputs
+    assert read is not None
+    sets = [(tag.value, one.dataset.digest) for one in read.dataset_inputs for tag in one.tags]
     assert {context for context, _ in sets} == {"input", "output"}
     parts = digests(report)
     assert all(any(digest in (whole, whole[: len(digest)]) for whole in parts.values()) for _, digest in sets)
@@ -118,6 +120,7 @@ def test_two_runs_can_be_compared_by_what_their_parents_say(tracked: tuple[Path,
     assert parent.data.metrics["tuned_bits_per_byte"] == scores["heldout_bits_per_byte_tuned"]
     assert {"base_bits_per_byte", "answers_bits_per_byte", "parameters", "tokens"} <= parent.data.metrics.keys()
     assert parent.data.metrics["seconds"] == pytest.approx(report["seconds"], abs=60)
+    assert parent.inputs is not None
     used = {one.dataset.name: one.dataset.digest for one in parent.inputs.dataset_inputs}
     assert set(used) == {"collect-documents", "filter-documents", "filter-pairs", "tokenize-tokens"}
     (tokens,) = (stage["artifact"]["parts"]["tokens"] for stage in report["stages"] if stage["stage"] == "tokenize")

@@ -42,7 +42,8 @@ class Recorded:
         documents = part(folder, "filter", "documents", 64 * "d")
         config = {"steps": 3, "optimizer": {"rate": 0.5, "name": LONG}} | {f"field{number}": 1 for number in range(150)}
         self.tracker.start_stage("pretrain", config, ["never built", "input changed"], [documents])
-        self.tracker.measure("pretrain", [{"step": 1, "loss": 3.0, "note": "no number"}, {"step": 2, "loss": 2.0}])
+        rows: list[dict[str, Any]] = [{"step": 1, "loss": 3.0, "note": "no number"}, {"step": 2, "loss": 2.0}]
+        self.tracker.measure("pretrain", rows)
         made = part(folder, "pretrain", "model", 64 * "e")
         summary = {"tokens": 5, "loss": 1.9, "resumed": True, "after": {"heldout": 1.5}, "best": "x"}
         self.tracker.finish_stage("pretrain", "built", summary, [made])
@@ -78,6 +79,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 def test_a_run_and_its_stages_are_nested_named_and_closed_as_they_ended(recorded: Recorded) -> None:
     assert recorded.tracker.failures == [] and recorded.tracker.unsent == 0
     experiment = recorded.client.get_experiment_by_name("llmill")
+    assert experiment is not None
     assert experiment.artifact_location == (recorded.home / "mlflow" / "artifacts").as_uri()
     runs = recorded.client.search_runs([experiment.experiment_id])
     status = {run.info.run_name: run.info.status for run in runs}
@@ -120,7 +122,8 @@ def test_a_release_is_registered_once_for_each_digest(recorded: Recorded) -> Non
     assert version.tags == {"llmill.release": 64 * "a", "llmill.run": "smoke-nano-1"}
     assert version.run_id == recorded.tracker.run_id
     assert recorded.client.get_registered_model("toy").description == "A toy."
-    assert version.description.startswith("Made by a test.") and 'load_model("models:/toy/1")' in version.description
+    description = version.description or ""
+    assert description.startswith("Made by a test.") and 'load_model("models:/toy/1")' in description
 
 
 def test_the_parent_run_tells_what_runs_are_compared_by(recorded: Recorded) -> None:
@@ -146,7 +149,7 @@ def test_run_logged_model_and_version_lead_to_each_other(recorded: Recorded) -> 
     for name in ("smoke-nano-1", "release"):
         outputs = recorded.run(name).outputs.model_outputs
         assert logged.model_id in [one.model_id for one in outputs], name
-    figures = {metric.key: metric.value for metric in recorded.client.get_logged_model(logged.model_id).metrics}
+    figures = {metric.key: metric.value for metric in recorded.client.get_logged_model(logged.model_id).metrics or ()}
     assert figures == {"tuned_bits_per_byte": 1.5, "seconds": 7}
 
 

@@ -384,9 +384,14 @@ def test_on_a_phone_every_cell_of_every_table_is_reached(
     """By reading on; in what is folded away also by scrolling a table sideways by itself."""
     if chromium_path() is None:
         pytest.skip("no chromium in PATH")
-    guard = {"name": "choice/accuracy_mutual_information", "verdict": "not told apart", "items": 40, "old": 0.275}
+    guard: dict[str, Any] = {
+        "name": "choice/accuracy_mutual_information",
+        "verdict": "not told apart",
+        "items": 40,
+        "old": 0.275,
+    }
     guard |= {"new": 0.3, "difference": 0.025, "low": -0.125, "high": 0.2}
-    verdict = {
+    verdict: dict[str, Any] = {
         "decision": "promoted",
         "reasons": ["better"],
         "candidate": "1",
