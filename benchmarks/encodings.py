@@ -48,8 +48,8 @@ def main() -> None:
     folder = parser.parse_args().data
     raw = zstandard.ZstdDecompressor().stream_reader((folder / "dirty" / "encodings.tar.zst").open("rb")).read()
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
-        files = {entry.name.removeprefix("./"): entry for entry in archive if entry.isfile()}
-        read = {name: archive.extractfile(entry).read() for name, entry in files.items()}
+        opened = {entry.name.removeprefix("./"): archive.extractfile(entry) for entry in archive}
+        read = {name: file.read() for name, file in opened.items() if file is not None}
     found: Counter[str] = Counter()
     for line in read["manifest.jsonl"].splitlines():
         row = json.loads(line)

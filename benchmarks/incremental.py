@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tasks.engine.config import StageConfig
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: one core is measured
 
 import numpy as np
@@ -49,7 +51,7 @@ def make_documents(count: int, sources: Sequence[Path], copies: float) -> list[s
     words = list(_words_of(sources, count * DOCUMENT_WORDS)) if sources else []
     missing = count * DOCUMENT_WORDS - len(words)
     words += [f"word{rank}" for rank in (random.zipf(1.3, max(0, missing)) % 50_000).tolist()]
-    documents = []
+    documents: list[str] = []
     for number in range(count):
         piece = words[number * DOCUMENT_WORDS : (number + 1) * DOCUMENT_WORDS]
         if number and random.random() < copies:
@@ -84,14 +86,14 @@ def build(home: Path, folder: Path, tokenizer: Artifact | None) -> tuple[Row, Ar
     os.environ["LLMILL_HOME"] = str(home)
     with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
 
-        def timed(stage: Stage, *arguments: object) -> Artifact:
+        def timed(stage: Stage, config: StageConfig, *inputs: Artifact) -> Artifact:
             started = time.process_time()
-            output = stage(*arguments)
+            output = stage(config, *inputs)
             row[stage.name] = time.process_time() - started, _shards(builder.results[-1])
             assert isinstance(output, Artifact)
             return output
 
-        documents = timed(collect, CollectConfig(files=({"path": str(folder)},)))  # type: ignore[arg-type]
+        documents = timed(collect, CollectConfig(files=({"path": str(folder)},)))
         unique = timed(deduplicate, DeduplicateConfig(), documents)
         clean = timed(filter_documents, FilterConfig(), unique, documents)
         tokenizer = tokenizer or timed(train_tokenizer, TokenizerConfig(training_bytes=SAMPLE_BYTES), clean)

@@ -67,9 +67,9 @@ def speed(name: str, shape: Shape, folder: Path) -> None:
             reading[kind] = max(reading[kind], prompt_tokens_per_second(one))
     print(f"{name}, {shape.parameters:,} parameters")
     for kind in ("F16", "Q8_0"):
-        found = llama_cpp_tokens_per_second(folder, kind, shape)
-        if found is not None:
-            print(f"  decoding        llama.cpp {kind} {found:,.0f} tokens/s  ratio {found / decoding['float32']:.2f}")
+        speed = llama_cpp_tokens_per_second(folder, kind, shape)
+        if speed is not None:
+            print(f"  decoding        llama.cpp {kind} {speed:,.0f} tokens/s  ratio {speed / decoding['float32']:.2f}")
     for what, found in (("decoding", decoding), (f"prompt of {PROMPT}", reading)):
         ratio = found["int8"] / found["float32"]
         print(f"  {what:<16}float32 {found['float32']:>9,.0f}  int8 {found['int8']:>9,.0f} tokens/s  ratio {ratio:.2f}")
