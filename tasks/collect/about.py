@@ -9,7 +9,7 @@ from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
 from tasks.wording import clipped
 
 
-def _files_unread_files(recipe: Any, will: str) -> list[str]:
+def _unread_files(recipe: Any, will: str) -> list[str]:
     return unread_files(recipe.collect)
 
 
