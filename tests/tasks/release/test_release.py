@@ -13,8 +13,9 @@ from tiny_model import VOCABULARY, LocalContext, artifact, write_corpus, write_m
 from storage.store.artifacts import Artifact
 from tasks.answer.release import ReleaseSettings, release_settings
 from tasks.release import ReleaseConfig, make_release
-from tasks.release.card import cell, fenced, figure, size
+from tasks.release.card import cell, fenced, measured
 from tasks.tokenize.tokenizer import load_tokenizer
+from tasks.wording import amount
 
 CONFIG = ReleaseConfig(name="tiny", description="A model for a test.", samples=3, max_new_tokens=8, loss_bytes=4_000)
 EXAMPLES = [
@@ -244,8 +245,14 @@ def test_the_card_says_what_was_measured(built: tuple[dict[str, Any], Path]) -> 
 
 
 def test_figures_cells_and_fences() -> None:
-    assert [figure(value) for value in (None, 0.0, 1.83456, 10540.2, 0.0451)] == ["–", "0", "1.835", "10,540", "0.0451"]
-    assert [size(count) for count in (12, 1_260_000, 124_000_000, 1_500_000_000)] == [
+    assert [measured(one) for one in (None, 0.0, 1.83456, 10540.2, 0.0451)] == [
+        "–",
+        "0",
+        "1.835",
+        "10,540",
+        "0.0451",
+    ]
+    assert [amount(count) for count in (12, 1_260_000, 124_000_000, 1_500_000_000)] == [
         "12",
         "1.26 million",
         "124 million",
