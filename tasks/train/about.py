@@ -96,7 +96,8 @@ def _trained_share(config: Figures, record: Figures) -> float:
 
 def _pairs_done(record: Figures) -> float:
     summary, config = record["summary"], record["identity"]["config"]
-    return float(summary["steps"] * config["pairs_per_step"] * summary["parameters"])
+    parameters = summary.get("parameters", 0)  # not recorded by builds before 2026-11-29
+    return float(summary["steps"] * config["pairs_per_step"] * parameters)
 
 
 def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:

@@ -63,6 +63,16 @@ def test_an_epoch_of_the_pairs_that_are_chosen_takes_what_it_took(smoke_home: Pa
         assert estimate(line).seconds == pytest.approx(times * record["seconds"], rel=0.05)
 
 
+def test_a_fine_tuning_whose_record_names_no_parameters_is_taken_for_as_large(smoke_home: Path) -> None:
+    """As builds of earlier code have recorded it."""
+    (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
+    record = json.loads(path.read_text())
+    del record["summary"]["parameters"]
+    Store(smoke_home).record_build(record)
+    line = plan(smoke_home, "finetune.seed=7")["finetune"]
+    assert estimate(line).seconds == pytest.approx(record["seconds"], abs=0.1)
+
+
 def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Path, dict[str, Any]]) -> None:
     home = smoke[0]
     far = estimate(plan(home, "pretrain.steps=40000")["pretrain"])
