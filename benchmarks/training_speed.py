@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from model.batches import Batch
+from model.objectives import target_nats
 from model.optimizer import Optimizer, OptimizerSettings
 from model.parallel import Workers, add_gradients
 from model.shape import SIZES, Shape
@@ -49,7 +50,7 @@ def our_step(
     def step() -> None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        add_gradients(model, batch, MICRO_BATCH_TOKENS, workers)
+        add_gradients(model, batch, MICRO_BATCH_TOKENS, workers, target_nats)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(1.0, workers.map)
         optimizer.zero_gradients()

@@ -4,12 +4,15 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.optimizer import OptimizerSettings
 from model.schedule import Schedule
 from model.shape import Shape
 from storage.canonical import canonical_json, digest_of
+from storage.errors import ConfigError
+
+Objective = Literal["next_token", "answers"]  # what is learned; model/objectives.py says how
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Source:
 class TrainingJob:
     """A whole training run. Fields named in PLACES say where and how it is carried out; all others decide it."""
 
+    objective: Objective
     shape: Shape
     optimizer: OptimizerSettings
     schedule: Schedule
@@ -34,13 +38,14 @@ class TrainingJob:
     seed: int
     dtype: Literal["float32", "bfloat16"]
     device: str
-    threads: int
+    threads: int  # of each process
     validation: dict[str, Source]  # scored at the end; the first, the headline, at intervals too
     validation_interval: int
     validation_tokens: int
     work: str
     output: str
     checkpoint_interval: int
+    processes: int = 1  # that train together; more than one is not carried out yet
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
@@ -56,6 +61,12 @@ class TrainingJob:
         "initial",
         "parent_pid",
     )
+
+    def __post_init__(self) -> None:
+        if self.objective not in get_args(Objective):
+            raise ConfigError(f"objective: {self.objective!r} is not one of {', '.join(get_args(Objective))}")
+        if self.processes < 1:
+            raise ConfigError(f"processes: {self.processes} cannot train; give 1 or more")
 
     def identity(self) -> str:
         """Digest of what decides the weights: a checkpoint of another identity is refused."""

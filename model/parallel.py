@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from model.batches import Batch
-from model.loss import summed_nats
+from model.objectives import Loss
 from model.transformer import Transformer
 
 Item = TypeVar("Item")
@@ -53,8 +53,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def add_gradients(model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers) -> torch.Tensor:
-    """Set the gradient of every parameter to that of the batch's mean loss; returns the summed loss in nats.
+def add_gradients(
+    model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers, loss: Loss
+) -> torch.Tensor:
+    """Set the gradient of every parameter to that of the batch's mean loss; returns the summed loss.
 
     Divided by the valid targets of the whole batch: neither a split into parts nor a part that is wholly masked
     changes or breaks the gradient.
@@ -67,10 +69,10 @@ def add_gradients(model: Transformer, batch: Batch, micro_batch_tokens: int, wor
         sums: list[Any] = []
         for part in share.split(micro_batch_tokens):
             inputs, targets = (torch.from_numpy(array).to(model.device) for array in (part.inputs, part.targets))
-            nats = summed_nats(model(inputs), model.head, targets, model.compiled)
-            gradients = torch.autograd.grad(nats / valid, parameters)
+            summed = loss(model, inputs, targets)
+            gradients = torch.autograd.grad(summed / valid, parameters)
             sums = _added(sums, gradients)
-            lost += nats.detach()
+            lost += summed.detach()
         return lost, sums
 
     total = torch.zeros((), device=model.device)

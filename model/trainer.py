@@ -19,18 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import Batches, ExampleBatches, ExampleSet, PackedBatches
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.job import Source, TrainingJob
+from model.objectives import learning_of
 from model.optimizer import Optimizer
 from model.parallel import Workers, add_gradients
 from model.transformer import Transformer, initialise, load_model, save_model
 from model.validation import Validation, open_validation
-from storage.documents import TRAIN
-from storage.errors import DataError, LlmillError, refused_number
+from storage.errors import ConfigError, DataError, LlmillError, refused_number
 from storage.files import fsync_path, write_json
 from storage.processes import REFUSED, watch_parent
-from storage.tokens import TokenSet
 
 TERMINATED = 128 + signal.SIGTERM
 MAX_SKIPPED_IN_A_ROW = 3
@@ -40,6 +38,8 @@ class Trainer:
     """One run: model, optimizer, data, and how far it is."""
 
     def __init__(self, job: TrainingJob) -> None:
+        if job.processes > 1:
+            raise ConfigError(f"processes: {job.processes} are asked for, and this trainer is one; set it to 1")
         configure_torch(job)
         self.job, self.identity = job, job.identity()
         self.workers = Workers(job.threads if job.device == "cpu" else 1)
@@ -58,7 +58,8 @@ class Trainer:
             self.model.compile_blocks()
         self.parameters = list(self.model.parameters())
         self.optimizer = Optimizer(self.model, job.optimizer)
-        self.batches = open_batches(job)
+        learning = learning_of(job)
+        self.batches, self.loss = learning.batches(job), learning.loss
         self.bits_per_byte = 1 / math.log(2) / self.batches.bytes_per_token  # of a loss in nats per token
         self.validation = open_validations(job, job.validation)
         self.step = 0
@@ -92,7 +93,7 @@ class Trainer:
     def _advance(self) -> dict[str, Any]:
         """One optimizer step; returns its row of metrics."""
         batch = self.batches.batch(self.step)
-        lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers)
+        lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers, self.loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.job.optimizer.clip_norm))
         loss = float(lost) / max(1, batch.valid)
         factor = self.job.schedule.factor(self.step)
@@ -182,14 +183,6 @@ def configure_torch(job: TrainingJob) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over every new tensor
     torch.set_float32_matmul_precision("highest" if job.device == "cpu" else "high")
     torch.manual_seed(job.seed)
-
-
-def open_batches(job: TrainingJob) -> Batches:
-    """The training data that a job names."""
-    if job.data.kind == "examples":
-        return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed)
-    tokens = TokenSet(Path(job.data.folder), TRAIN)
-    return PackedBatches(tokens, job.shape.context_length, job.rows_per_step, job.seed)
 
 
 def open_validations(job: TrainingJob, sources: dict[str, Source]) -> dict[str, Validation]:

@@ -35,6 +35,7 @@ def write_walks(folder: Path) -> Path:
 def make_job(tokens: Path, work: Path, **changes: Any) -> TrainingJob:
     work.mkdir(exist_ok=True)
     job = TrainingJob(
+        objective="next_token",
         shape=SHAPE,
         optimizer=OptimizerSettings(matrix_rate=0.02, embedding_rate=0.01),
         schedule=Schedule(STEPS, 5, 20),

@@ -59,6 +59,7 @@ def continue_pretraining(
         config,
         shape,
         context,
+        objective="next_token",
         steps=steps,
         rates=(
             config.rate_share * (config.matrix_rate or size.matrix_rate),

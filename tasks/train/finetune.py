@@ -111,6 +111,7 @@ def finetune(
         config,
         shape,
         context,
+        objective="answers",
         steps=config.steps or max(1, round(config.epochs * len(examples) / config.pairs_per_step)),
         rates=(config.matrix_rate, config.embedding_rate),
         data=sources["train"],

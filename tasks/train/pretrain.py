@@ -218,6 +218,7 @@ def pretraining_job(
         config,
         shape,
         context,
+        objective="next_token",
         steps=steps,
         rates=(config.matrix_rate or size.matrix_rate, config.embedding_rate or size.embedding_rate),
         data=source,

@@ -12,6 +12,7 @@ from trainer_process import curve, make_job, start, wait_for_step, weights, writ
 
 from model.batches import Batch
 from model.job import Source
+from model.objectives import target_nats
 from model.parallel import Workers, add_gradients
 from model.scoring import score_continuations, score_documents
 from model.shape import Shape
@@ -37,7 +38,7 @@ def a_batch(rows: int = 8) -> Batch:
 
 
 def gradients(model: Transformer) -> dict[str, torch.Tensor]:
-    add_gradients(model, a_batch(), 256, Workers(1))
+    add_gradients(model, a_batch(), 256, Workers(1), target_nats)
     return {name: parameter.grad.cpu() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
@@ -93,7 +94,13 @@ def test_examples_of_all_lengths_are_learned(tmp_path: Path) -> None:
     ExampleSet.write(tmp_path / "examples", examples)
     source = Source("examples", str(tmp_path / "examples"))
     job = make_job(
-        tmp_path, tmp_path / "work", device="cuda", dtype="bfloat16", data=source, validation={"heldout": source}
+        tmp_path,
+        tmp_path / "work",
+        objective="answers",
+        device="cuda",
+        dtype="bfloat16",
+        data=source,
+        validation={"heldout": source},
     )
     assert start(job).wait(300) == 0, (Path(job.work) / "log").read_text()
     losses = [row["loss"] for row in curve(job)]

@@ -3,6 +3,7 @@
 One tiny model, 60 steps; each process costs about 3 s to import torch.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,10 +19,11 @@ from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, 
 
 from model.batches import IGNORED, Batch
 from model.job import TrainingJob
+from model.objectives import target_nats
 from model.parallel import Workers, add_gradients
 from model.schedule import Schedule
 from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
-from storage.errors import DataError
+from storage.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("untouched_process")
 
@@ -155,10 +157,29 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(
     logits = trainer.model.logits(trainer.model(inputs))
     plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     expected = torch.autograd.grad(plain, list(trainer.model.parameters()))
-    nats = add_gradients(trainer.model, batch, micro_batch_tokens, Workers(threads))
+    nats = add_gradients(trainer.model, batch, micro_batch_tokens, Workers(threads), target_nats)
     assert float(nats) / batch.valid == pytest.approx(float(plain.detach()), rel=1e-5)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
         assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, atol=1e-5)
+
+
+def test_a_job_that_cannot_be_carried_out_says_why(tokens: Path, tmp_path: Path) -> None:
+    for changes, complaint in (
+        ({"objective": "rewards"}, "objective: 'rewards' is not one of next_token, answers"),
+        ({"processes": 0}, "processes: 0 cannot train"),
+        ({"processes": 2}, "processes: 2 are asked for, and this trainer is one; set it to 1"),
+        ({"objective": "answers"}, "objective answers trains on examples data, these are packed"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            Trainer(make_job(tokens, tmp_path / "work", **changes))
+
+
+def test_objective_and_processes_decide_the_weights(tokens: Path, tmp_path: Path) -> None:
+    job = make_job(tokens, tmp_path / "work")
+    job.write(tmp_path / "job.json")
+    assert TrainingJob.read(tmp_path / "job.json") == job
+    assert dataclasses.replace(job, objective="answers").identity() != job.identity()
+    assert dataclasses.replace(job, processes=2).identity() != job.identity()
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def test_the_trainer_tells_bits_per_byte_of_what_it_trains_on(table: Transformer
     heldout = {"heldout": Source("packed", str(tmp_path / "t"))}
     (tmp_path / "work").mkdir()
     TrainingJob(
+        objective="next_token" if kind == "packed" else "answers",
         shape=SHAPE,
         optimizer=OptimizerSettings(matrix_rate=0.001, embedding_rate=0.001),
         schedule=Schedule(1, 0, 0),
