@@ -1,5 +1,8 @@
 """Muon for the matrices inside the blocks, AdamW for embeddings, head and norms, behind one object.
 
+Which rule trains a parameter follows from its shape and place, never from its name: matrices of the blocks (what stands
+in an `nn.ModuleList`) go to Muon, all else to AdamW. What needs no gradient is left alone.
+
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
 Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
 batched product: on a small model that is the difference between a tenth and a half of a training step.
@@ -65,17 +68,23 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         self.settings = settings
-        self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in trained}
+        matrices = block_matrices(model)
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         others: list[nn.Parameter] = []
-        for name, parameter in model.named_parameters():
-            if name.endswith("_proj.weight"):
+        for _, parameter in trained:
+            if parameter in matrices:
                 shapes.setdefault(tuple(sorted(parameter.shape)), []).append(parameter)
             else:
                 others.append(parameter)
         self.muon = [MuonGroup(parameters) for parameters in shapes.values()]
         self.adamw = torch.optim.AdamW(
-            others, lr=settings.embedding_rate, betas=(settings.beta1, settings.beta2), weight_decay=0.0, fused=True
+            [{"params": others}],  # there may be none
+            lr=settings.embedding_rate,
+            betas=(settings.beta1, settings.beta2),
+            weight_decay=0.0,
+            fused=True,
         )
 
     def step(self, factor: float, run: Callable[..., Iterable[None]] = map) -> None:
@@ -109,6 +118,13 @@ class Optimizer:
             self.adamw.state[parameter] = {
                 key: tensors[name].to(parameter.device) for key, name in prefix if name in tensors
             }
+
+
+def block_matrices(model: nn.Module) -> set[nn.Parameter]:
+    """The two-dimensional parameters of a model's blocks, embeddings within them excepted."""
+    blocks = (block for found in model.modules() if isinstance(found, nn.ModuleList) for block in found)
+    modules = (module for block in blocks for module in block.modules() if not isinstance(module, nn.Embedding))
+    return {parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.ndim == 2}
 
 
 def _wide(matrix: Tensor) -> Tensor:

@@ -56,12 +56,12 @@ def one_thread() -> Iterator[None]:
 def add_gradients(
     model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers, loss: Loss
 ) -> torch.Tensor:
-    """Set the gradient of every parameter to that of the batch's mean loss; returns the summed loss.
+    """Set the gradient of every parameter that is trained to that of the batch's mean loss; returns the summed loss.
 
     Divided by the valid targets of the whole batch: neither a split into parts nor a part that is wholly masked
     changes or breaks the gradient.
     """
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     valid = max(1, batch.valid)
 
     def differentiate(share: Batch) -> tuple[torch.Tensor, list[Any]]:

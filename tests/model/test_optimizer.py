@@ -5,7 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from model.batches import Batch
+from model.objectives import target_nats
 from model.optimizer import Optimizer, OptimizerSettings, orthogonalise
+from model.parallel import Workers, add_gradients
 from model.schedule import Schedule
 from model.shape import Shape
 from model.transformer import Transformer, initialise
@@ -67,6 +70,76 @@ def test_every_parameter_is_updated_by_exactly_one_rule() -> None:
     by_adamw = [id(p) for p in optimizer.adamw.param_groups[0]["params"]]
     assert sorted(by_muon + by_adamw) == sorted(id(p) for p in model.parameters())
     assert len(by_muon) == 7 * SHAPE.layers
+
+
+class Other(torch.nn.Module):
+    """A model that shares no name with ours: two blocks with a table of their own each, an input and an output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = torch.nn.Embedding(16, 8)
+        self.steps = torch.nn.ModuleList(
+            torch.nn.ModuleDict(
+                {
+                    "mix": torch.nn.Linear(8, 12),
+                    "back": torch.nn.Linear(12, 8, bias=False),
+                    "gain": torch.nn.LayerNorm(8),
+                    "places": torch.nn.Embedding(4, 8),
+                }
+            )
+            for _ in range(2)
+        )
+        self.out = torch.nn.Linear(8, 16, bias=False)
+
+
+def rules(optimizer: Optimizer) -> tuple[list[list[str]], list[str]]:
+    """Names of the matrices of each group, and of what AdamW trains."""
+    others = optimizer.adamw.param_groups[0]["params"]
+    groups = [[optimizer.names[parameter] for parameter in group.parameters] for group in optimizer.muon]
+    return groups, [optimizer.names[parameter] for parameter in others]
+
+
+def test_the_rule_follows_from_shape_and_place_and_not_from_a_name() -> None:
+    groups, others = rules(Optimizer(Other(), SETTINGS))
+    assert groups == [[f"steps.{step}.{name}.weight" for step in (0, 1) for name in ("mix", "back")]]
+    kept = ("mix.bias", "gain.weight", "gain.bias", "places.weight")
+    assert others == ["words.weight", *(f"steps.{step}.{name}" for step in (0, 1) for name in kept), "out.weight"]
+
+
+def test_our_matrices_are_those_of_the_projections_in_their_order() -> None:
+    model = Transformer(Shape(64, 2, 32, 2, 1, 16, 48, 16, tied_embeddings=False))
+    groups, others = rules(Optimizer(model, SETTINGS))
+    projections = [name for name, _ in model.named_parameters() if name.endswith("_proj.weight")]
+    assert sorted(name for group in groups for name in group) == sorted(projections)
+    assert others == [name for name, _ in model.named_parameters() if name not in projections]
+    assert groups[0] == [f"model.layers.{layer}.self_attn.{name}_proj.weight" for layer in (0, 1) for name in "qo"]
+
+
+@pytest.mark.parametrize("trained", ["words", "steps", "mix.weight", "gain", "out"])
+def test_what_is_frozen_stays_as_it_is_and_the_rest_moves(trained: str) -> None:
+    """One kind of parameter at a time: there may be no matrix, or nothing but matrices."""
+    model = Other()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained in name)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = Optimizer(model, SETTINGS)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    optimizer.step(1.0)
+    moved = [name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])]
+    assert moved == [name for name in before if trained in name]
+    optimizer.load_state(optimizer.state())
+    optimizer.zero_gradients()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_frozen_parameter_has_no_gradient() -> None:
+    model = new_model()
+    model.model.embed_tokens.requires_grad_(False)
+    ids = torch.randint(0, 64, (2, 9), generator=torch.Generator().manual_seed(0)).numpy()
+    add_gradients(model, Batch(ids[:, :-1], ids[:, 1:]), 64, Workers(1), target_nats)
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == ["model.embed_tokens.weight"]
 
 
 def test_a_restored_state_continues_bit_for_bit() -> None:
