@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.products import linear
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
+from model.weights import write_tensors
 
 FEW_ROWS = 4  # up to here the product with int8 weights is the faster one (measured)
 VECTOR_BYTES = 64  # the widest vector of a CPU
@@ -105,8 +105,7 @@ def save_int8(folder: Path, target: Path) -> None:
                 tensors[name] = tensor
             else:
                 tensors[name], tensors[f"{name}_scale"] = quantise(tensor.float())
-    save_file(tensors, target, metadata={"format": "pt"})
-    target.chmod(0o644)  # safetensors leaves 0600
+    write_tensors(tensors, target)
 
 
 def load_int8(folder: Path) -> Int8Transformer:

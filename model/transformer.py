@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.products import linear
-from model.shape import Shape
+from model.shape import WEIGHTS, Shape
+from model.weights import check_tensors, write_tensors
 from storage.errors import DataError
 
 
@@ -244,10 +245,7 @@ def initialise(model: Transformer, seed: int) -> None:
 
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `model.safetensors` and `config.json`: equal bytes for equal weights, readable by all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = folder / "model.safetensors"
-    save_file(tensors, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors leaves 0600
+    write_tensors(model.state_dict(), folder / WEIGHTS)
     text = json.dumps(model.shape.to_huggingface(), indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
@@ -256,7 +254,7 @@ def load_model(
     folder: Path, device: str | torch.device = "cpu", compute_dtype: torch.dtype = torch.float32
 ) -> Transformer:
     """A model from a folder in Hugging Face form (`config.json`, `model.safetensors`)."""
-    shape, tensors = read_model_files(folder, "model.safetensors")
+    shape, tensors = read_model_files(folder, WEIGHTS)
     with torch.device("meta"):
         check_weights(folder, Transformer(shape), tensors)
     model = Transformer(shape, compute_dtype)
@@ -279,15 +277,4 @@ def read_model_files(folder: Path, weights: str) -> tuple[Shape, dict[str, Tenso
 
 def check_weights(folder: Path, empty: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Raise DataError unless the tensors are those of the model; checked before memory is taken for it."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = [f"{name} is missing" for name in wanted if name not in found]
-    wrong += [f"{name} is not of such a model" for name in found if name not in wanted]
-    wrong += [
-        f"{name} has the shape {found[name]}, not {size}"
-        for name, size in wanted.items()
-        if name in found and found[name] != size
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise DataError(f"{folder}: the weights do not fit config.json: {'; '.join(wrong[:3])}{more}")
+    check_tensors(f"{folder}: the weights do not fit config.json", empty.state_dict(), tensors)
