@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.transformer import KeyValueCache, Transformer, load_model
+from model.cache import KeyValueCache
+from model.transformer import Transformer, load_model
 from storage.errors import DataError
 
 __all__ = ["Ending", "generate", "load_model", "sample", "search"]
@@ -41,7 +42,7 @@ def generate(
         if token in stop_ids:
             return "stop"
         yield token
-        if cache.length == model.shape.context_length:
+        if cache.lengths[0] == model.shape.context_length:
             break
     return "length"
 
@@ -100,7 +101,7 @@ def search(
         beginnings = [[*beginnings[row], token] for _, row, token in going]
         scores = torch.tensor([score for score, _, _ in going])
         newest = torch.tensor([[token] for _, _, token in going], device=model.device)
-        cache.take(torch.tensor([row for _, row, _ in going], device=model.device))
+        cache.take([row for _, row, _ in going])
     return best
 
 

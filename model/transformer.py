@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from model.cache import KeyValueCache
 from model.products import linear
 from model.shape import WEIGHTS, Shape
 from model.weights import check_tensors, write_tensors
@@ -43,27 +44,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight.to(x.dtype))
-
-
-class KeyValueCache:
-    """Keys and values of the tokens already read, for one batch: two tensors (layers, B, K, capacity, E)."""
-
-    def __init__(self, shape: Shape, batch: int, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
-        size = (shape.layers, batch, shape.key_value_heads, capacity, shape.head_dim)
-        self.keys = torch.zeros(size, device=device, dtype=dtype)
-        self.values = torch.zeros(size, device=device, dtype=dtype)
-        self.length = 0
-
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append keys and values (B, K, T, E) of the newest tokens; returns all those of the layer so far."""
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def take(self, rows: Tensor) -> None:
-        """Make the batch of these of its rows, in this order; a row may be taken more than once."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -189,22 +169,21 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache.
+        """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache,
+        row by row.
 
         Tokens follow each other and see all before, unless `positions` (B, T) and a boolean `mask` (B, 1, T, T) of
         what each sees say otherwise.
         """
-        start = 0 if cache is None else cache.length
-        end = start + ids.shape[1]
+        places = slice(ids.shape[1]) if positions is None else positions
         if cache is not None:
-            mask = torch.ones(ids.shape[1], end, dtype=torch.bool, device=ids.device).tril(start)
-        places = slice(start, end) if positions is None else positions
+            places, mask = cache.reserve(ids.shape[1])
         angles = (self.cosines[places].to(self.compute_dtype), self.sines[places].to(self.compute_dtype))
         x = self.model.embed_tokens(ids).to(self.compute_dtype)
         for block in self.model.layers:
             x = block(x, angles, cache, mask)
         if cache is not None:
-            cache.length = end
+            cache.advance()
         return self.model.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.cache import KeyValueCache
 from model.shape import SIZES, Shape
-from model.transformer import KeyValueCache, Transformer, initialise, load_model, save_model
+from model.transformer import Transformer, initialise, load_model, save_model
 from storage.errors import ConfigError, DataError
 
 GROUPED = Shape(

@@ -1,0 +1,71 @@
+"""Keys and values of the tokens already read, so that a further token costs itself alone.
+
+The rows of a batch have lengths of their own: texts at different positions are gone on with together, one that ends
+leaves (`take`), another comes (`join`). What a row gives does not depend on its neighbours but for the last digits of
+sums, whose order follows the sizes of tensors. While all rows are equally long, as in a search, nothing is masked by
+row or copied by index.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.shape import Shape
+
+
+class KeyValueCache:
+    """For one batch: two tensors (layers, B, K, capacity, E), of which the first `lengths[row]` places are read.
+
+    A forward pass calls `reserve`, then for each layer `extend`, then `advance`.
+    """
+
+    def __init__(self, shape: Shape, batch: int, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        size = (shape.layers, batch, shape.key_value_heads, capacity, shape.head_dim)
+        self.keys = torch.zeros(size, device=device, dtype=dtype)
+        self.values = torch.zeros(size, device=device, dtype=dtype)
+        self.lengths = [0] * batch
+        self._time = self._end = 0  # of the pass under way: new tokens a row, and where the longest row ends
+        self._places: slice | Tensor = slice(0)
+
+    def reserve(self, time: int) -> tuple[slice | Tensor, Tensor]:
+        """Begin a pass over `time` further tokens of each row: their positions, a slice or (B, T), and a mask of what
+        each sees, (T, end) or (B, 1, T, end)."""
+        start, device = self.lengths[0], self.keys.device
+        self._time, self._end = time, max(self.lengths) + time
+        if all(length == start for length in self.lengths):
+            self._places = slice(start, self._end)
+            return self._places, torch.ones(time, self._end, dtype=torch.bool, device=device).tril(start)
+        starts = torch.tensor(self.lengths, device=device)
+        self._places = starts[:, None] + torch.arange(time, device=device)
+        return self._places, (torch.arange(self._end, device=device) <= self._places[:, None, :, None])
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values (B, K, T, E) of the newest tokens; returns all those of the layer so far."""
+        for whole, new in ((self.keys[layer], keys), (self.values[layer], values)):
+            if isinstance(self._places, slice):
+                whole[:, :, self._places] = new
+            else:
+                rows = torch.arange(len(new), device=new.device)[:, None]
+                whole.transpose(1, 2)[rows, self._places] = new.transpose(1, 2)
+        return self.keys[layer, :, :, : self._end], self.values[layer, :, :, : self._end]
+
+    def advance(self) -> None:
+        """End a pass: its tokens are read."""
+        self.lengths = [length + self._time for length in self.lengths]
+
+    def take(self, rows: Sequence[int]) -> None:
+        """Make the batch of these of its rows, in this order; a row may be taken more than once."""
+        chosen = torch.tensor(rows, device=self.keys.device)
+        self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
+        self.lengths = [self.lengths[row] for row in rows]
+
+    def join(self, other: "KeyValueCache") -> None:
+        """Put the rows of another cache behind those of this one; the larger capacity holds for all."""
+        capacity = max(self.keys.shape[3], other.keys.shape[3])
+        self.keys, self.values = (
+            torch.cat([F.pad(tensor, (0, 0, 0, capacity - tensor.shape[3])) for tensor in pair], dim=1)
+            for pair in ((self.keys, other.keys), (self.values, other.values))
+        )
+        self.lengths = self.lengths + other.lengths

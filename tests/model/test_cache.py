@@ -1,0 +1,126 @@
+"""Texts of different lengths are gone on with together as each would be alone, whoever comes and goes."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from model.cache import KeyValueCache
+from model.generate import generate
+from model.shape import Shape
+from model.transformer import Transformer
+
+SHAPE = Shape(
+    vocabulary_size=300, layers=2, width=64, heads=4, key_value_heads=2, head_dim=16, feed_forward=96, context_length=64
+)
+LENGTHS = (5, 1, 23, 9)
+TOLERANCE = 1e-4  # of scores of size 10, in float32
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    torch.manual_seed(0)
+    model = Transformer(SHAPE)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=0.3 if parameter.ndim == 1 else 0.0, std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(0, 300, (length,), generator=generator).tolist() for length in LENGTHS]
+
+
+def read(model: Transformer, prompt: list[int], capacity: int = SHAPE.context_length) -> tuple[KeyValueCache, int]:
+    """A prompt alone: its cache, and the likeliest token to follow."""
+    cache = KeyValueCache(SHAPE, 1, capacity, model.device, torch.float32)
+    return cache, int(model.logits(model(torch.tensor([prompt]), cache)[0, -1]).argmax())
+
+
+def scores_of(model: Transformer, cache: KeyValueCache, newest: list[int]) -> torch.Tensor:
+    return model.logits(model(torch.tensor(newest)[:, None], cache)[:, -1])
+
+
+def whole_text(model: Transformer, ids: list[int]) -> torch.Tensor:
+    """Scores of what follows a text that is read at once, without a cache."""
+    return model.logits(model(torch.tensor([ids])))[0]
+
+
+def alone(model: Transformer, prompt: list[int], count: int) -> list[int]:
+    return list(generate(model, prompt, count))
+
+
+def test_rows_of_different_lengths_say_what_each_says_alone(model: Transformer, prompts: list[list[int]]) -> None:
+    read_alone = [read(model, prompt, len(prompt) + 20) for prompt in prompts]
+    cache, newest = read_alone[0][0], [token for _, token in read_alone]
+    for other, _ in read_alone[1:]:
+        cache.join(other)
+    assert cache.lengths == list(LENGTHS)
+    said = [[token] for token in newest]
+    for _ in range(19):
+        newest = scores_of(model, cache, newest).argmax(dim=-1).tolist()
+        for tokens, token in zip(said, newest, strict=True):
+            tokens.append(token)
+    assert said == [alone(model, prompt, 20) for prompt in prompts]
+    assert len({tuple(tokens) for tokens in said}) == len(prompts), "else rows could be taken for each other"
+
+
+def test_scores_of_several_tokens_at_once_are_those_of_whole_texts(
+    model: Transformer, prompts: list[list[int]]
+) -> None:
+    """Each row reads the same number of further tokens, from where it stands."""
+    caches = [read(model, prompt)[0] for prompt in prompts]
+    cache = caches[0]
+    for other in caches[1:]:
+        cache.join(other)
+    further = torch.randint(0, 300, (len(prompts), 7), generator=torch.Generator().manual_seed(2))
+    together = model.logits(model(further, cache))
+    for row, prompt in enumerate(prompts):
+        whole = whole_text(model, [*prompt, *further[row].tolist()])[-7:]
+        assert torch.allclose(together[row], whole, atol=TOLERANCE, rtol=0)
+
+
+def test_rows_leave_and_others_come(model: Transformer, prompts: list[list[int]]) -> None:
+    """Each waits until there is room for two, and leaves after as many tokens as its prompt's number says."""
+    wanted = {0: 4, 1: 11, 2: 7, 3: 9}
+    said: dict[int, list[int]] = {number: [] for number in wanted}
+    waiting: Iterator[int] = iter(wanted)
+    cache, going, newest = None, list[int](), list[int]()
+    shared = 0
+    while True:
+        while len(going) < 2 and (number := next(waiting, None)) is not None:
+            other, token = read(model, prompts[number])
+            if cache is None or not going:
+                cache = other
+            else:
+                cache.join(other)
+            going, newest = [*going, number], [*newest, token]
+        if not going:
+            break
+        for number, token in zip(going, newest, strict=True):
+            said[number].append(token)
+        staying = [row for row, number in enumerate(going) if len(said[number]) < wanted[number]]
+        going, newest = [going[row] for row in staying], [newest[row] for row in staying]
+        if going:
+            cache.take(staying)
+            shared += len(set(cache.lengths)) > 1
+            scores = scores_of(model, cache, newest)
+            for row, number in enumerate(going):
+                text = [*prompts[number], *said[number]]
+                assert torch.allclose(scores[row], whole_text(model, text)[-1], atol=TOLERANCE, rtol=0)
+            newest = scores.argmax(dim=-1).tolist()
+    assert said == {number: alone(model, prompts[number], count) for number, count in wanted.items()}
+    assert shared > 5, "most steps are taken at two positions"
+
+
+def test_equal_rows_need_no_mask_of_their_own(model: Transformer, prompts: list[list[int]]) -> None:
+    """A search goes on as before: positions are a slice, whichever rows are taken."""
+    cache, _ = read(model, prompts[0])
+    cache.take([0, 0, 0])
+    places, mask = cache.reserve(2)
+    assert (places, tuple(mask.shape)) == (slice(5, 7), (2, 7))
+    cache.advance()
+    assert cache.lengths == [7, 7, 7]
