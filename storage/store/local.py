@@ -210,13 +210,17 @@ class Store:
     def publish_shard(self, stage: str, path: Path) -> StoredFile:
         """Move one file into the store under its SHA-256; files of equal contents are stored once in each stage."""
         digest, size = seal(path), path.stat().st_size
-        file = StoredFile(path.name, digest, size, self._shard_path(stage, digest))
+        file = self.shard(stage, path.name, digest, size)
         if is_intact(file):
             path.unlink()
         else:
             file.path.parent.mkdir(parents=True, exist_ok=True)
             path.replace(file.path)
         return file
+
+    def shard(self, stage: str, name: str, digest: str, size: int) -> StoredFile:
+        """A shard's file by its address; whether it is there is another question."""
+        return StoredFile(name, digest, size, self._shard_path(stage, digest))
 
     def record_job(
         self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any], alike: str = ""
@@ -244,9 +248,7 @@ class Store:
         record: Any = read_json(self._job_path(key))
         try:
             files = {
-                row["name"]: StoredFile(
-                    row["name"], row["sha256"], row["bytes"], self._shard_path(record["stage"], row["sha256"])
-                )
+                row["name"]: self.shard(record["stage"], row["name"], row["sha256"], row["bytes"])
                 for row in record["files"]
             }
             return JobRecord(record["stage"], files, dict(record["summary"]))

@@ -21,12 +21,13 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution, Summary
 from tasks.engine.decide import Decision, decide, kept_attempt
 from tasks.engine.edited import check_loaded, doubts, saved_meanwhile
+from tasks.engine.executor import executor_of
 from tasks.engine.listener import Listener, StageResult
 from tasks.engine.planner import Options, ReachedTarget
 from tasks.engine.provenance import host_facts, timestamp
 from tasks.engine.stage import Output, Pending, Stage
 from tasks.engine.unfinished import take_over, work_folder
-from tasks.engine.workspace import Executor, Progress, Workspace
+from tasks.engine.workspace import Progress, Workspace
 
 SHOWN_TRANSFER_BYTES = 32 << 20
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")
@@ -47,7 +48,7 @@ class Builder:
         reread_code()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
         self._listeners, self.run = list(listeners), run
-        self._executor = Executor(execution.workers)
+        self._executor = executor_of(execution.workers)
         self._retries: dict[str, list[Retry]] = {}  # of each stage, those that were needed so far
         self._waits: dict[str, list[float]] = {}
         self.results: list[StageResult] = []

@@ -1,4 +1,4 @@
-"""Where one build of a stage happens: private folders, the shard executor, progress.
+"""Where one build of a stage happens: private folders, the work on shards, progress.
 
 ```
 work/<stage>-<key>/parts/<part>/   what the stage writes; moved into the store on success
@@ -7,25 +7,23 @@ work/<stage>-<key>/keep/           survives a kill: checkpoints; beside it what 
 ```
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from storage.canonical import digest_of
 from storage.files import link_or_copy, remove_tree
 from storage.fingerprint import fingerprint
-from storage.processes import watch_parent
 from storage.store.artifacts import Part, StoredFile
 from storage.store.local import JobRecord, Store
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution, Job, JobResult, ShardFunction, Summary
 from tasks.engine.decide import Identity
+from tasks.engine.executor import Executor, ShardWork, Written
 from tasks.engine.unfinished import (
     FORCED_FILE,
     KEPT,
@@ -39,39 +37,6 @@ from tasks.engine.unfinished import (
 
 RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
 NOTED_SECONDS = 1.0  # so often at most it is noted how many shards are finished
-
-
-class Executor:
-    """Runs shard jobs: in this process, or in worker processes that are started once and die with their parent."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
-            )
-        return self._pool.submit(function, *arguments)
-
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
-
-    def kill(self) -> None:
-        """End the workers at once, without waiting for their jobs; new ones are started when they are needed."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            for process in list((pool._processes or {}).values()):  # public from Python 3.14 on: kill_workers
-                process.kill()
-            pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(parent: int) -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the shards are the unit of parallelism
-    watch_parent(parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +84,7 @@ class Workspace:
             (self._root / SHARDS_FILE).unlink(missing_ok=True)
         before = finished_shards(self._root)
         self._shard_seconds = before.seconds if before else 0.0  # spent on shards that are finished
+        self._shards_noted = time.monotonic()
         self.resumed = (self._root / KEPT).is_dir()  # a build that was cut off left something to go on with
         for leftover in ("parts", "jobs"):  # of a build that was killed; the caller holds the key's lock
             remove_tree(self._root / leftover)
@@ -159,34 +125,19 @@ class Workspace:
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
-        begun, spent_before = time.monotonic(), self._shard_seconds
-        noted = begun
-
-        def finish(key: str, summary: Summary) -> None:
-            nonlocal noted
-            names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use to others
-            results[key] = self._publish_job(key, names, alike[key], summary)
-            self.progress(len(results), len(distinct), unit)
-            now = time.monotonic()
-            self._shard_seconds = spent_before + now - begun
-            if now - noted >= NOTED_SECONDS:
-                noted = now
-                note_shards(self._root, FinishedShards(len(results), len(distinct), unit, self._shard_seconds))
-
-        if self.execution.workers == 1 or len(waiting) == 1:
-            for key, job in waiting.items():
-                finish(key, _run_job(function, job, self._job_folder(key)))
-        else:
-            futures = {
-                self._executor.submit(_run_job, function, job, self._job_folder(key)): key
-                for key, job in waiting.items()
-            }
-            try:
-                for future in as_completed(futures):
-                    finish(futures[future], future.result())
-            except BaseException:
-                self._executor.kill()  # what they are at would be thrown away, and may never end
-                raise
+        begun, spent = time.monotonic(), self._shard_seconds
+        work = [
+            ShardWork(key, self._stage, function, job, self._store.home, self._root / "jobs" / key)
+            for key, job in waiting.items()
+        ]
+        with closing(self._executor.run(work)) as written:
+            for one in written:
+                key = one.key
+                names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use later
+                results[key] = self._record_job(one, names, alike[key])
+                self.progress(len(results), len(distinct), unit)
+                self._shard_seconds = spent + time.monotonic() - begun
+                self._note_shards(FinishedShards(len(results), len(distinct), unit, self._shard_seconds))
         return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
 
     def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
@@ -225,11 +176,6 @@ class Workspace:
         """Forget everything, checkpoints too: the build is published."""
         remove_tree(self._root)
 
-    def _job_folder(self, key: str) -> Path:
-        folder = self._root / "jobs" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def _with_earlier(self, job: Job, near: Sequence[str]) -> Job:
         """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
         found = {} if self._fresh or not near else self._store.jobs(near)
@@ -244,15 +190,19 @@ class Workspace:
             known |= {missing[one]: job for one, job in self._store.jobs_alike(self._stage, missing).items()}
         return known
 
-    def _publish_job(
-        self, key: str, names: Sequence[str], alike: str, summary: Summary
-    ) -> tuple[dict[str, StoredFile], Summary]:
-        folder = self._job_folder(key)
-        files = [self._store.publish_shard(self._stage, path) for path in sorted(folder.iterdir())]
+    def _note_shards(self, finished: FinishedShards) -> None:
+        """Keep for an estimate how far the shards are, once in a while."""
+        now = time.monotonic()
+        if now - self._shards_noted >= NOTED_SECONDS:
+            self._shards_noted = now
+            note_shards(self._root, finished)
+
+    def _record_job(self, written: Written, names: Sequence[str], alike: str) -> tuple[dict[str, StoredFile], Summary]:
+        """Note under each of the names what a shard's work has left in the store."""
+        files = [self._store.shard(self._stage, file.name, file.digest, file.bytes) for file in written.files]
         for name in names:
-            self._store.record_job(self._stage, name, files, summary, alike if name == key else "")
-        folder.rmdir()
-        return {file.name: file for file in files}, summary
+            self._store.record_job(self._stage, name, files, written.summary, alike if name == written.key else "")
+        return {file.name: file for file in files}, written.summary
 
 
 def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str:
@@ -263,7 +213,3 @@ def _job_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job) -> str
 
 def _near_key(basis: Mapping[str, Any], code: Mapping[str, str], job: Job, near: str) -> str:
     return _job_key({**basis, "near": near}, code, replace(job, inputs={}))
-
-
-def _run_job(function: ShardFunction, job: Job, folder: Path) -> Summary:
-    return function(job.config, {role: file.path for role, file in job.inputs.items()}, folder)

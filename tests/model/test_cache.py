@@ -105,6 +105,7 @@ def test_rows_leave_and_others_come(model: Transformer, prompts: list[list[int]]
         staying = [row for row, number in enumerate(going) if len(said[number]) < wanted[number]]
         going, newest = [going[row] for row in staying], [newest[row] for row in staying]
         if going:
+            assert cache is not None
             cache.take(staying)
             shared += len(set(cache.lengths)) > 1
             scores = scores_of(model, cache, newest)

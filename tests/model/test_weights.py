@@ -1,5 +1,7 @@
 """Parts of a model come back as they were, and what does not fit is told in one error before anything is changed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,7 +23,7 @@ def a_model(seed: int) -> Transformer:
     return model
 
 
-def test_named_parts_come_back_and_the_others_stay(tmp_path):
+def test_named_parts_come_back_and_the_others_stay(tmp_path: Path) -> None:
     source, target, before = a_model(0), a_model(1), a_model(1).state_dict()
     save_parts(source, QUERIES, tmp_path / "queries.safetensors")
     assert sorted(load_file(tmp_path / "queries.safetensors")) == QUERIES
@@ -32,7 +34,7 @@ def test_named_parts_come_back_and_the_others_stay(tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "queries.safetensors").read_bytes()
 
 
-def test_one_error_tells_all_that_does_not_fit_and_nothing_is_changed(tmp_path):
+def test_one_error_tells_all_that_does_not_fit_and_nothing_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "parts.safetensors"
     tensors = {QUERIES[0]: torch.zeros(3, 4), "adapter": torch.zeros(2)}
     save_file(tensors, path)
