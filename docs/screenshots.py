@@ -28,7 +28,7 @@ PICTURES = (("report", 1100, False, 1500), ("report-phone", 360, False, 1500), (
 PAGE_WIDTH, FORM_HEIGHT, PREFECT_HEIGHT, MLFLOW_HEIGHT = 1300, 1740, 760, 985
 CURVES_SHOWN = """[...document.querySelectorAll('.scatterlayer path.js-line')].map(line => line.getBoundingClientRect())
   .filter(place => place.width > 0 && place.top < innerHeight && place.bottom > 0).length >= 4"""
-SETTLE_SECONDS = 4  # for what fades in or is drawn after the last word has come
+QUIET_SECONDS = 4  # for what fades in or is drawn after the last word has come
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of a run.")
     parser.add_argument("report", type=Path, help="runs/RUN.html of a home")
     parser.add_argument("--pages", action="store_true", help="the run in Prefect and in MLflow instead of the report")
-    parser.add_argument("--all", type=Path, metavar="FOLDER", help="whole pages and the print, for looking at")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="whole pages and the print, to check")
     options = parser.parse_args()
     folder = options.all or HERE
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,12 +67,12 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         )
         page.visit(json.loads(deployed.stdout)["deployments"][0]["url"] + "/run", width=PAGE_WIDTH, height=FORM_HEIGHT)
         page.wait_until("document.body.innerText.includes('Vocabulary size')")
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(QUIET_SECONDS)
         page.screenshot_window(folder / "form.png")
 
         page.visit(f"{prefect}/runs/flow-run/{run['prefect']['flow_run']}", width=PAGE_WIDTH, height=PREFECT_HEIGHT)
         page.wait_until("document.body.innerText.includes('Beginning flow run')")
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(QUIET_SECONDS)
         page.screenshot_window(folder / "prefect.png")
 
         address = f"{mlflow}/#/experiments/1/runs/{pretraining}/model-metrics?workflowType=machine_learning"
@@ -80,7 +80,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
         page.wait_until("document.querySelector('button[aria-label=Close]') !== null")
         page.evaluate("document.querySelector('button[aria-label=Close]').click()")  # an assistant beside the page
         page.evaluate("document.head.insertAdjacentHTML('beforeend', '<style>.modebar{display:none}</style>')")
-        for pause in (SETTLE_SECONDS, 0):  # it fetches all anew now and then, and shows nothing meanwhile
+        for pause in (QUIET_SECONDS, 0):  # it fetches all again now and then, and shows nothing meanwhile
             page.wait_until(CURVES_SHOWN)
             time.sleep(pause)
         page.screenshot_window(folder / "mlflow.png")
@@ -88,7 +88,7 @@ def take_pages(page: Page, report: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def served(home: Path) -> Iterator[tuple[str, str]]:
-    """The addresses of Prefect's and MLflow's pages of a home, while the block lasts."""
+    """The addresses of Prefect's and MLflow's UIs of a home, while the block lasts."""
     ports = free_port(), free_port()
     command = [
         sys.executable,

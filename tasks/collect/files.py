@@ -141,7 +141,7 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
 
 
 def _count_separators(job: ReadJob, name: str, document: Document, output: JobOutput) -> None:
-    """How often a mark that is known as a separator is in the whole of a text file."""
+    """How often a mark that is known as a separator occurs in the whole of a text file."""
     if _is_text(name) and not job.separator and (found := marks_in(document.text)):
         output.counts[f"marks {found[0]}"] += found[1]
 

@@ -82,7 +82,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
 
 
 def separator_notices(sources: Sequence[Collected]) -> list[str]:
-    """Text files in which a known mark is as if between documents; each sentence says what to set."""
+    """Text files in which a known mark occurs as if between documents; each sentence says what to set."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for source in sources:
         for result in source.results:
@@ -90,7 +90,7 @@ def separator_notices(sources: Sequence[Collected]) -> list[str]:
                 if figure.startswith("marks "):
                     counts[source.name, source.place, figure.removeprefix("marks ")] += count
     return [
-        f"the mark {mark} is {count:,} times in the text files of source {name}, which are read as one document "
+        f"the mark {mark} occurs {count:,} times in the text files of source {name}, which are read as one document "
         f"each: set {place}.separator='{mark}' to read the documents between the marks"
         for (name, place, mark), count in counts.items()
     ]

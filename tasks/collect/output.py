@@ -59,7 +59,7 @@ class Splits(StageConfig):
 class JobOutput:
     """Writes a job's files as it goes and counts; memory holds one row group of each, and 80 bytes a document.
 
-    Documents of one origin and one text (a line that is twice in a file) are numbered as they come, so that each
+    Documents of one origin and one text (a line that occurs twice in a file) are numbered as they come, so that each
     has an id of its own and a ledger can say which was dropped for which.
     """
 

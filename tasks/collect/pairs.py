@@ -1,6 +1,6 @@
 """From the pairs of all sources to the part `pairs`, and what is said of them.
 
-No pair is twice within a split, and none of the held-out ones in training. Prompts that have several answers stay
+No pair occurs twice within a split, and none of the held-out ones in training. Prompts that have several answers stay
 as they are, since a question may have several, but are reported: often a field is missing that tells them apart.
 """
 

@@ -63,7 +63,7 @@ def split_parts(blocks: Iterable[bytes], separator: str, limit: int) -> Iterator
 
 
 def marks_in(text: str) -> tuple[str, int] | None:
-    """A known mark that is in a text as if between documents, and how often."""
+    """A known mark that occurs in a text as if between documents, and how often."""
     for mark in MARKS:
         count = text.count(mark)
         if count >= LEAST_MARKS:

@@ -75,20 +75,20 @@ def test_the_name_of_a_file_holds_out_all_its_documents(home: Path, folder: Path
 def test_a_mark_between_documents_is_proposed_as_the_separator(home: Path, folder: Path) -> None:
     (folder / "a.txt").write_text(stories(30))
     source = {"path": str(folder)}
-    with pytest.raises(DataError, match=r"stands 30 times.*set collect\.files\.0\.separator='<\|endoftext\|>'"):
+    with pytest.raises(DataError, match=r"occurs 30 times.*set collect\.files\.0\.separator='<\|endoftext\|>'"):
         run_collect(home, files=[source])
     (folder / "b.txt").write_text(stories(2))
     (folder / "c.txt").write_text(f"A page that names {MARK} once.")
     _, summary = run_collect(home, files=[source], heldout_groups=["b.txt"])
     (notice,) = summary["notices"]
-    assert "stands 32 times" in notice and f"collect.files.0.separator='{MARK}'" in notice
+    assert "occurs 32 times" in notice and f"collect.files.0.separator='{MARK}'" in notice
 
 
 TEXTS = st.lists(st.text(st.sampled_from("ab<|>\n")), max_size=6)
 
 
 @given(TEXTS, st.sampled_from(["<|>", "\n\n", "|", "<<"]), st.integers(1, 7))
-def test_no_cut_of_the_stream_changes_what_stands_between_separators(texts: list[str], mark: str, size: int) -> None:
+def test_no_cut_of_the_stream_changes_what_is_between_separators(texts: list[str], mark: str, size: int) -> None:
     data = mark.join(texts).encode()
     blocks = [data[start : start + size] for start in range(0, len(data), size)]
     expected = [part.strip(b"\r\n") for part in data.split(mark.encode()) if part.strip()]

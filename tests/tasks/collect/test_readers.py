@@ -324,7 +324,7 @@ def test_a_name_says_the_kind(name: str, kind: Kind | None) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b'{"text": "a\x01b"}', "column 12: a control character (U+0001) is in a text: write it as \\u0001"),
+        (b'{"text": "a\x01b"}', "column 12: a control character (U+0001) is inside a text: write it as \\u0001"),
         (b'{"text": "caf', "column 14: the line ends within a text: close the text, or write a line break in it"),
         (b'{"text": "C:\\users"}', "column 14: \\u is not followed by four hexadecimal digits"),
         (b'{"text": "C:\\temp\\go"}', "column 18: a backslash begins no escape: write it as"),
