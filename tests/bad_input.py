@@ -24,7 +24,7 @@ class BadInput:
     home: str = SHARED
     environment: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
-    status: int = 2  # 0 where the command does what it can and says what it passed over
+    status: int = 2  # 0 where the command does what it can and says what it skipped
 
     def lay_out(self, folder: Path, home: Path) -> None:
         """Make what the command will meet."""

@@ -84,7 +84,7 @@ class Page:
         target.write_bytes(base64.b64decode(shot["data"]))
 
     def screenshot_window(self, target: Path) -> None:
-        """What the window shows as PNG, without the change of size that makes some pages draw themselves anew."""
+        """What the window shows as PNG, without the change of size that makes some pages draw themselves again."""
         target.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def print_pdf(self, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Documents for the tests of the data stages: a stage that stands where collect does, and a way to run one stage."""
+"""Documents for the tests of the data stages: a stage in the place of collect, and a way to run one stage."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An operator's home in tests: `llmill ui` with its worker, the deployments, and Prefect's API as its pages use it."""
+"""An operator's home in tests: `llmill ui` with its worker, the deployments, and Prefect's API as its UI uses it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ TERMINAL = ("Completed", "Failed", "Crashed", "Cancelled")
 
 
 class Operator:
-    """`with Operator(home) as operator`: pages and worker go on until the end; the deployments hold a recipe.
+    """`with Operator(home) as operator`: UIs and worker go on until the end; the deployments hold a recipe.
 
     They are started in a folder beside the home, among modules of the user's own.
     """
@@ -41,7 +41,7 @@ class Operator:
         self.stop()
 
     def start(self) -> None:
-        """Start the pages on the ports of this operator."""
+        """Start the UIs on the ports of this operator."""
         self.ui = subprocess.Popen(
             [*llmill_command(), "ui", "--prefect-port", str(self.ports[0]), "--mlflow-port", str(self.ports[1])],
             cwd=self.folder,
@@ -51,7 +51,7 @@ class Operator:
         )
         assert self.ui.stdout is not None
         while "Ctrl-C" not in (line := self.ui.stdout.readline()):
-            assert line, "the pages did not start"
+            assert line, "the UIs did not start"
 
     def stop(self) -> None:
         """Ctrl-C."""

@@ -165,7 +165,7 @@ def _commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def _commands_in(text: str) -> Iterator[tuple[str, str]]:
-    """Name and rest of each command in a code block or in backticks; prose that speaks of llmill is none."""
+    """Name and rest of each command in a code block or in backticks; prose about llmill is not one."""
     code = [block for _, block in _FENCE.findall(text)] + re.findall(r"`([^`\n]+)`", _FENCE.sub("", text))
     for piece in code:
         for line in piece.splitlines():

@@ -94,7 +94,7 @@ def test_mlflow_asks_for_a_password_and_whoever_calls_it_has_one() -> None:
     assert settings["MLFLOW_AUTH_CONFIG_PATH"] in mounts
 
 
-def test_the_worker_is_asked_for_its_health_where_it_tells_it() -> None:
+def test_the_worker_is_asked_for_its_health_where_it_serves_it() -> None:
     _, option, port = SERVICES["worker"]["command"]
     assert option == "--health-port"
     assert f"http://127.0.0.1:{port}/health" in SERVICES["worker"]["healthcheck"]["test"][-1]

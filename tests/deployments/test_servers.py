@@ -139,7 +139,7 @@ def test_mlflow_refuses_who_has_no_password_and_takes_the_run_of_a_worker(deploy
         assert "MLflow" in result.stdout + result.stderr and "Traceback" not in result.stderr, result.stderr
 
 
-def test_prefect_refuses_who_has_no_password_and_its_worker_tells_its_health(deployment: Deployment) -> None:
+def test_prefect_refuses_who_has_no_password_and_its_worker_serves_its_health(deployment: Deployment) -> None:
     with deployment.started("prefect"):
         assert deployment.status("prefect", "/api/health") == 200
         pools = "/api/work_pools/llmill"

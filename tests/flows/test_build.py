@@ -23,7 +23,7 @@ def test_what_writes_parquet_is_keyed_by_the_version_that_does() -> None:
         assert ("storage.documents.parquet_writer" in code) == ("pyarrow" in one.libraries), one.name
 
 
-def test_what_tells_letters_and_words_is_keyed_by_the_tables_that_do() -> None:
+def test_what_separates_letters_and_words_is_keyed_by_the_tables_that_do() -> None:
     """Python 3.11 has Unicode 14, 3.12 has 15: a letter of the one is none of the other."""
     for one in BUILD.stages:
         code = fingerprint(one.function.__module__, one.function.__qualname__, one.programs).code

@@ -80,7 +80,7 @@ def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Pa
     assert far.low == pytest.approx(took(home, "pretrain"), abs=0.1), "how much of it is fixed is not known"
 
 
-def test_what_is_unknown_beside_reuses_is_no_bound(smoke_home: Path) -> None:
+def test_what_is_unknown_beside_reuses_is_not_a_bound(smoke_home: Path) -> None:
     (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
     Store(smoke_home).record_build({**json.loads(path.read_text()), "resumed": True})
     lines = list(plan(smoke_home, "finetune.seed=7").values())[:7]
@@ -92,7 +92,7 @@ def total_of(home: Path, *settings: str, recipe: str = "smoke") -> str:
     return plan_text(list(plan(home, *settings, recipe=recipe).values())).splitlines()[-1]
 
 
-def test_what_is_known_beside_what_is_not_is_no_bound_either(smoke: tuple[Path, dict[str, Any]]) -> None:
+def test_what_is_known_beside_what_is_not_is_not_a_bound_either(smoke: tuple[Path, dict[str, Any]]) -> None:
     lines = list(plan(smoke[0], recipe="quick").values())
     known = [line for line in lines if line.estimate is not None]
     assert 0 < len(known) < len(lines)
@@ -101,12 +101,12 @@ def test_what_is_known_beside_what_is_not_is_no_bound_either(smoke: tuple[Path, 
     assert "at most" not in total
 
 
-def test_a_bound_is_told_only_where_all_is_known_and_some_may_be_reused(smoke_home: Path) -> None:
+def test_a_bound_is_shown_only_where_all_is_known_and_some_may_be_reused(smoke_home: Path) -> None:
     assert total_of(smoke_home, "filter.min_words=20").startswith("at most about ")
     assert re.fullmatch(r"about [\d.]+ s \(.+ to .+\)", total_of(smoke_home, "release.description=other"))
 
 
-def test_a_wide_range_is_told_by_its_end(smoke: tuple[Path, dict[str, Any]]) -> None:
+def test_a_wide_range_is_shown_by_its_end(smoke: tuple[Path, dict[str, Any]]) -> None:
     """A step of training costs little beside what is fixed, and how much that is nobody knows."""
     lines = plan(smoke[0], "pretrain.steps=1")
     assert estimate(lines["pretrain"]).spread > 10
@@ -122,7 +122,7 @@ def test_every_estimate_fits_its_column_and_none_is_absurd(seconds: float, sprea
     assert all(int(share) <= 100 for share in re.findall(r"±(\d+)%", shown)), shown
 
 
-def test_a_reuse_takes_no_time_and_other_sources_tell_nothing(smoke: tuple[Path, dict[str, Any]]) -> None:
+def test_a_reuse_takes_no_time_and_other_sources_say_nothing(smoke: tuple[Path, dict[str, Any]]) -> None:
     assert {line.estimate for line in plan(smoke[0]).values()} == {Estimate(0, 0, 0)}
     other = plan(smoke[0], recipe="quick")
     assert other["collect"].estimate is None and other["filter"].estimate is None
@@ -152,7 +152,7 @@ def test_a_run_has_its_estimates_beside_what_it_took(two_runs: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 def test_a_training_that_goes_on_takes_the_rest_of_its_time(smoke_home: Path, stage: str) -> None:
-    """The work folder of an attempt that was killed at step 30 of 40; one of other settings tells nothing."""
+    """The work folder of an attempt that was killed at step 30 of 40; one of other settings says nothing."""
     setting = f"{stage}.seed=7"
     line = plan(smoke_home, setting)[stage]
     whole, identity = estimate(line), line.decision.identity

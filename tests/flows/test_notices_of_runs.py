@@ -100,7 +100,7 @@ def test_pages_and_figures(home: Path) -> None:
     assert [stage["figures"] for stage in compare_runs(store, first, "latest")["stages"]] == [[]]
 
 
-def test_a_plan_tells_that_a_long_training_will_not_be_compiled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_shows_that_a_long_training_will_not_be_compiled(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
 

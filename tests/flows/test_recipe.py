@@ -82,7 +82,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_bad_recipe_names_the_file_the_field_and_the_mend(case: str, tmp_path: Path) -> None:
+def test_a_bad_recipe_names_the_file_the_field_and_the_fix(case: str, tmp_path: Path) -> None:
     text, expected = REFUSED[case]
     file = tmp_path / "bad.yaml"
     file.write_text(text)

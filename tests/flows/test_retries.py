@@ -34,7 +34,7 @@ def fail_first(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
 RUN = ("run", "smoke", "--plain", "--to", "collect", "--set", "execution.retry_delay_seconds=0.01")
 
 
-def test_a_retry_is_told_and_noted_everywhere(home: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_is_recorded_everywhere(home: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_first(monkeypatch, 2)
     status, out, err = command(*RUN, home=home)
     assert status == 0, err

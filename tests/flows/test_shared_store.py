@@ -146,7 +146,7 @@ def test_a_store_that_cannot_be_used_stops_the_run_before_it_begins(
     assert not list((tmp_path / "home").glob("builds/*"))
 
 
-def test_rights_are_told_apart_and_what_may_be_read_is_reused(
+def test_rights_are_distinguished_and_what_may_be_read_is_reused(
     server: S3Server, filled: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     url, empty = filled[0], server.bucket("empty")

@@ -147,7 +147,7 @@ def test_an_edited_helper_rebuilds_the_stages_that_reach_it(smoke_home: Path, tm
     assert after["pretrain"] == "build" and after["tokenize"] == "reuse"
 
 
-def test_runs_inspect_and_verify_tell_what_is_there(smoke_home: Path, smoke: Smoke) -> None:
+def test_runs_inspect_and_verify_show_what_is_there(smoke_home: Path, smoke: Smoke) -> None:
     (known,) = json.loads(llmill("runs", "--json", home=smoke_home).stdout)
     assert known["run"] == smoke[1]["run"] and known["status"] == "completed"
     inspected = json.loads(llmill("inspect", "latest/filter", "--json", home=smoke_home).stdout)

@@ -68,7 +68,7 @@ def test_a_batch_depends_on_the_step_alone(tokens: TokenSet) -> None:
         assert (jumped.batch(step).inputs == batches[step].inputs).all()
 
 
-def test_too_little_text_is_an_error_that_names_the_mend(tokens: TokenSet) -> None:
+def test_too_little_text_is_an_error_that_names_the_fix(tokens: TokenSet) -> None:
     with pytest.raises(DataError, match="context_length"):
         PackedBatches(tokens, 500, rows=1, seed=1)
 

@@ -31,7 +31,7 @@ def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
-def test_a_damaged_one_is_passed_over_and_said_so(
+def test_a_damaged_one_is_skipped_and_said_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str, damage: str
 ) -> None:
     save(tmp_path, 1)

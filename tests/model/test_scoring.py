@@ -158,7 +158,7 @@ def test_each_token_sees_at_least_the_context_that_the_stride_promises(model: Tr
         score_documents(model, [document], stride=17)
 
 
-def test_greedy_generation_equals_the_model_read_anew_for_each_token(model: Transformer) -> None:
+def test_greedy_generation_equals_the_model_read_again_for_each_token(model: Transformer) -> None:
     ids = [1, 2, 3]
     made = list(generate(model, ids, max_new_tokens=8))
     for token in made:

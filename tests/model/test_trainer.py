@@ -41,7 +41,7 @@ def undisturbed(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
     return job
 
 
-def test_it_learns_and_tells_what_it_did(undisturbed: TrainingJob) -> None:
+def test_it_learns_and_shows_what_it_did(undisturbed: TrainingJob) -> None:
     rows = curve(undisturbed)
     result = json.loads((Path(undisturbed.work) / "result.json").read_text())
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -85,7 +85,7 @@ def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(
 
 
 def test_it_ends_when_its_parent_is_gone(tokens: Path, tmp_path: Path) -> None:
-    """The parent is killed at once and without a chance to tell."""
+    """The parent is killed at once and without a chance to report."""
     job = make_job(tokens, tmp_path / "work", schedule=Schedule(10_000_000, 0, 0))
     script = (
         "import dataclasses, os, sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"

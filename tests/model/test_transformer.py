@@ -85,7 +85,7 @@ def test_initial_weights_depend_on_the_seed_alone_and_a_new_model_knows_nothing(
     assert abs(float(loss) - 5.70) < 0.2  # ln 300
 
 
-def test_a_folder_that_is_no_model_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_refused_with_its_name(tmp_path: Path) -> None:
     model = Transformer(GROUPED)
     save_model(model, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

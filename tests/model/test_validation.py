@@ -104,7 +104,7 @@ def test_nothing_held_out_is_said_with_the_field_to_change(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["packed", "examples"])
-def test_the_trainer_tells_bits_per_byte_of_what_it_trains_on(table: Transformer, tmp_path: Path, kind: str) -> None:
+def test_the_trainer_shows_bits_per_byte_of_what_it_trains_on(table: Transformer, tmp_path: Path, kind: str) -> None:
     """One step from the table. Packed: two rows of the context's 8 transitions over 17 tokens with their marks, bytes
     a token of the whole set. Examples: the answers' tokens alone. Before the first step the held-out text costs 5
     bits for 4 bytes."""

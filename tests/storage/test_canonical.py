@@ -1,4 +1,4 @@
-"""One form of a value, whatever made it, and no form of what has none."""
+"""One form of a value, however it was made, and no form of what has none."""
 
 import hashlib
 from pathlib import Path

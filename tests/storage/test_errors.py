@@ -1,4 +1,4 @@
-"""What the operating system refuses is told with the path and what to do."""
+"""What the operating system refuses is reported with the path and what to do."""
 
 import errno
 import sqlite3
@@ -36,7 +36,7 @@ def test_a_refusal_names_the_file_or_else_the_place(number: int, what: str, fix:
 
 
 @pytest.mark.parametrize("kind", [LlmillError, ConfigError, DataError, StoreError])
-def test_what_the_user_can_mend_ends_with_status_2_and_is_told(kind: type[LlmillError]) -> None:
+def test_what_the_user_can_fix_ends_with_status_2_and_is_reported(kind: type[LlmillError]) -> None:
     assert (kind("wrong").exit_status, kind("wrong").reported) == (2, False)
 
 
@@ -53,12 +53,12 @@ def test_what_the_user_can_mend_ends_with_status_2_and_is_told(kind: type[Llmill
         (RuntimeError("no number"), None),
     ],
 )
-def test_libraries_tell_the_number_in_their_words(error: Exception, number: int | None) -> None:
+def test_libraries_give_the_number_in_their_words(error: Exception, number: int | None) -> None:
     assert refused_number(error) == number
     assert (refusal(error, PLACE) is None) is (number is None)
 
 
-def test_what_is_told_already_is_no_refusal() -> None:
+def test_what_is_reported_already_is_not_a_refusal() -> None:
     assert refusal(DataError("cannot be read (os error 28)"), PLACE) is None
 
 

@@ -68,7 +68,7 @@ def test_a_folder_a_file_and_nothing_are_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_are_no_text_are_known() -> None:
+def test_names_that_are_not_text_are_known() -> None:
     assert is_utf8("größe") and not is_utf8(os.fsdecode(b"gr\xf6\xdfe"))
 
 

@@ -260,7 +260,7 @@ def test_an_edit_that_cannot_change_a_result_is_not(name: str, tmp_path: Path) -
     assert before.reach([("shop.stage", "run")]) == after.reach([("shop.stage", "run")])
 
 
-def test_what_the_source_does_not_tell_is_said(tmp_path: Path) -> None:
+def test_what_the_source_does_not_show_is_said(tmp_path: Path) -> None:
     before, _ = codes(tmp_path, SEEN["another name of import_module"])
     said = before.reached_from([("shop.stage", "run")]).unresolved
     assert said == ("shop.stage imports by a name that its source does not show: the whole package shop counts",)

@@ -1,4 +1,4 @@
-"""The home: where it lies, whether it can be written, and a home for a user whom the system does not know."""
+"""The home: where it is, whether it can be written, and a home for a user whom the system does not know."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_a_home_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch)
             prepare_home()
 
 
-def test_a_home_whose_name_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_whose_name_is_not_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMILL_HOME", os.fsdecode(b"/tmp/gr\xf6\xdfe"))
     with pytest.raises(StoreError, match="is not UTF-8"):
         home()

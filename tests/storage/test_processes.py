@@ -1,4 +1,4 @@
-"""A child that is told its parent ends with it, and takes its group along."""
+"""A child that knows its parent ends with it, and takes its group along."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a retry can cure, told apart on real errors: of sockets, HTTP clients, databases and our own."""
+"""What a retry can cure, by real errors: of sockets, HTTP clients, databases and our own."""
 
 import errno
 import http.server
@@ -74,14 +74,14 @@ CLIENTS = [with_urllib, with_requests, with_httpx]
 
 
 @pytest.mark.parametrize("ask", CLIENTS)
-def test_answers_of_a_server_are_told_apart_by_their_status(server: str, ask: Callable[[str], object]) -> None:
+def test_answers_of_a_server_are_distinguished_by_their_status(server: str, ask: Callable[[str], object]) -> None:
     for status, transient in {0: True, 404: False, 401: False, 429: True, 500: True, 501: False, 503: True}.items():
         error = caught(partial(ask, f"{server}/{status}"))
         assert is_transient(error) is transient, (status, error)
         assert http_status(error) == (status or None)
 
 
-def test_what_mlflow_s_server_answers_is_told_apart_by_its_code() -> None:
+def test_what_mlflow_s_server_answers_is_distinguished_by_its_code() -> None:
     from mlflow.exceptions import RestException
 
     for code, status in {"TEMPORARILY_UNAVAILABLE": 503, "RESOURCE_DOES_NOT_EXIST": 404}.items():
@@ -133,7 +133,7 @@ def wrapped(cause: Exception, outer: Exception, *, told: bool) -> Exception:
     return caught(fail)
 
 
-def test_the_chain_of_causes_decides_and_what_speaks_against_a_retry_wins() -> None:
+def test_the_chain_of_causes_decides_and_what_rules_out_a_retry_wins() -> None:
     reset = ConnectionResetError(errno.ECONNRESET, "reset")
     assert is_transient(wrapped(reset, RuntimeError("download failed"), told=True))
     assert is_transient(wrapped(reset, OSError("download failed"), told=False))

@@ -1,4 +1,4 @@
-"""Run files: what is written, how a run is found, and who is told dead."""
+"""Run files: what is written, how a run is found, and which are marked dead."""
 
 import json
 import subprocess
@@ -68,7 +68,7 @@ def test_a_run_dated_ahead_of_the_clock_is_never_the_newest(home: Path) -> None:
         {"stages": [{"stage": "collect", "outcome": "built", "artifact": {"digest": "a"}}]},
     ],
 )
-def test_a_file_that_is_no_run_of_this_version_is_passed_over_and_named(home: Path, fields: dict[str, Any]) -> None:
+def test_a_file_that_is_not_a_run_of_this_version_is_skipped_and_named(home: Path, fields: dict[str, Any]) -> None:
     write(home, "good", stages=[{"stage": "collect", "outcome": "built"}])
     write(home, "bad", **fields)
     (home / "runs" / "cut.json").write_text('{"format": 1, "ru')
@@ -115,7 +115,7 @@ os._exit(9)
 """
 
 
-def test_a_run_whose_process_is_gone_is_marked_and_told_until_its_records_are_closed(home: Path) -> None:
+def test_a_run_whose_process_is_gone_is_marked_and_reported_until_its_records_are_closed(home: Path) -> None:
     subprocess.run([sys.executable, "-c", DEAD, str(home)], cwd=ROOT, check=False)
     living = Run(home, "living", "nano", {})
     living.save()

@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def start(checkout: Path, home: Path) -> "subprocess.Popen[str]":
-    """A process that enters a snapshot, and reads the toy when it is told to go on."""
+    """A process that enters a snapshot, and reads the toy when it may go on."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", RUNS, str(home)],
         stdin=subprocess.PIPE,
@@ -85,7 +85,7 @@ def test_an_unchanged_checkout_is_copied_once(checkout: Path, tmp_path: Path) ->
     assert snapshot.take(checkout, tmp_path / "copies") != first
 
 
-def test_a_damaged_copy_is_made_anew(checkout: Path, tmp_path: Path) -> None:
+def test_a_damaged_copy_is_made_again(checkout: Path, tmp_path: Path) -> None:
     first = snapshot.take(checkout, tmp_path / "copies")
     (first / "tasks" / "toy.py").write_text("edited in the copy")
     assert (snapshot.take(checkout, tmp_path / "copies") / "tasks" / "toy.py").read_text() == PRINTS

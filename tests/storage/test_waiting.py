@@ -1,4 +1,4 @@
-"""Who waits for a lock is told whose it is, at once; a holder that is stopped, not dead, is named."""
+"""Who waits for a lock hears whose it is, at once; a holder that is stopped, not dead, is named."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
 
 
 def told(path: Path, act: "subprocess.Popen[str]", times: int = 1) -> list[str]:
-    """What is told while the lock is waited for; the holder is let go after so many lines."""
+    """What is shown while the lock is waited for; the holder is let go after so many lines."""
     lines: list[str] = []
 
     def listen(line: str) -> None:

@@ -61,7 +61,7 @@ def test_one_loss_is_said_once() -> None:
     assert len(loss_notices("filter", groups, FIELDS)) == 1
 
 
-def test_what_was_never_read_is_no_loss() -> None:
+def test_what_was_never_read_is_not_a_loss() -> None:
     assert loss_notices("filter", {"source": {"empty": tally(0)}}, FIELDS) == []
     assert loss_notices("filter", {}, FIELDS) == []
 

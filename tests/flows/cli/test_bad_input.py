@@ -87,7 +87,7 @@ def meetings(
 @pytest.mark.parametrize(
     "row", [pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else []) for row in TABLE]
 )
-def test_bad_input_is_told_and_loses_nothing(row: BadInput, meetings: dict[str, Meeting]) -> None:
+def test_bad_input_is_reported_and_loses_nothing(row: BadInput, meetings: dict[str, Meeting]) -> None:
     meeting = meetings[row.name]
     result = meeting.result
     assert result.returncode == row.status, result.stderr

@@ -57,7 +57,7 @@ def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
         assert unwrapped(piece) in unwrapped(result.stderr)
 
 
-def test_generate_streams_what_json_tells_from_a_reference_as_from_a_folder(
+def test_generate_streams_what_json_shows_from_a_reference_as_from_a_folder(
     released: tuple[Path, Path], told: dict[str, Any]
 ) -> None:
     plain = speak(released[0], "generate", QUESTION)

@@ -36,7 +36,7 @@ def test_a_failing_run_prints_one_object(home: Path, command: Any) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_behind_stdout_is_no_full_home(smoke_home: Path) -> None:
+def test_a_full_disk_behind_stdout_is_not_a_full_home(smoke_home: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [*llmill_command(), "runs"],

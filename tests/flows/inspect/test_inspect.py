@@ -1,4 +1,4 @@
-"""`runs`, `diff`, `inspect`, `cat`, `explain`: what they tell of two small runs, for people and for programs."""
+"""`runs`, `diff`, `inspect`, `cat`, `explain`: what they show of two small runs, for people and for programs."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_diff_names_the_field_the_reasons_and_the_paired_differences(command: Co
     assert scores["answers", "bits_per_byte"]["verdict"] == "worse", "half the fine-tuning answers worse"
 
 
-def test_diff_of_the_base_models_tells_nothing_apart(command: Command, two_runs: Path) -> None:
+def test_diff_of_the_base_models_finds_no_difference(command: Command, two_runs: Path) -> None:
     found = command.json("diff", *digits(two_runs), "--model", "base", home=two_runs)
     assert {(score["difference"], score["better"], score["verdict"]) for score in found["scores"]} == {
         (0.0, 0, "not told apart")
@@ -100,7 +100,7 @@ def test_diff_lists_the_items_that_changed_most(command: Command, two_runs: Path
     assert status == 2 and "cloze" in err
 
 
-def test_inspect_tells_figures_first_rows_and_the_lineage(command: Command, two_runs: Path) -> None:
+def test_inspect_shows_figures_first_rows_and_the_lineage(command: Command, two_runs: Path) -> None:
     found = command.json("inspect", "latest/release", home=two_runs)
     stages: dict[str, str] = {}
 
@@ -204,7 +204,7 @@ def test_cat_ends_quietly_when_its_reader_has_gone(two_runs: Path) -> None:
     assert json.loads(row)["key"] and status == "0" and not result.stderr
 
 
-def test_explain_tells_why_a_document_was_dropped(command: Command, two_runs: Path) -> None:
+def test_explain_shows_why_a_document_was_dropped(command: Command, two_runs: Path) -> None:
     ledger = rows(command, two_runs, "latest/deduplicate/ledger")
     near = next(row for row in ledger if row["reason"] == "near")
     found = command.json("explain", "latest", near["id"][:16], home=two_runs)

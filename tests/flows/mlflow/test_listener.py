@@ -1,4 +1,4 @@
-"""What MLflow is told of a whole run: nothing secret, nothing that could hold a run up."""
+"""What MLflow records of a whole run: nothing secret, nothing that could hold a run up."""
 
 import json
 import subprocess

@@ -98,7 +98,7 @@ def test_troubles_are_counted_for_each_record_by_itself(monkeypatch: pytest.Monk
     assert arrived == [0, 1] and records.failures == []
 
 
-def test_pauses_grow_to_a_bound_and_start_anew_when_somebody_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_to_a_bound_and_start_over_when_somebody_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(outbox, "time", clock)
     server, records = Server(), Outbox()
@@ -122,7 +122,7 @@ def test_pauses_grow_to_a_bound_and_start_anew_when_somebody_has_answered(monkey
     assert pause() == 5
 
 
-def test_who_was_silent_is_asked_again_at_little_cost_and_told_by_what_is_known() -> None:
+def test_who_was_silent_is_asked_again_at_little_cost_and_answered_by_what_is_known() -> None:
     answers = iter(["nobody at 1", "nobody at 2", None])
     server, records = Server(), Outbox("nobody at 0", lambda: next(answers))
     records.send(server.record(0))

@@ -249,7 +249,7 @@ def test_what_a_dead_run_left_open_is_closed_by_the_next(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pages_are_served_and_nothing_is_left_behind(tracked: tuple[Path, dict[str, Any], list[str]]) -> None:
+def test_the_uis_are_served_and_nothing_is_left_behind(tracked: tuple[Path, dict[str, Any], list[str]]) -> None:
     from flows.prefect.servers import free_port
 
     home = tracked[0]

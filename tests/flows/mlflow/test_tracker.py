@@ -126,7 +126,7 @@ def test_a_release_is_registered_once_for_each_digest(recorded: Recorded) -> Non
     assert description.startswith("Made by a test.") and 'load_model("models:/toy/1")' in description
 
 
-def test_the_parent_run_tells_what_runs_are_compared_by(recorded: Recorded) -> None:
+def test_the_parent_run_shows_what_runs_are_compared_by(recorded: Recorded) -> None:
     parent = recorded.run("smoke-nano-1")
     assert parent.data.params == {
         "recipe": "smoke",
@@ -227,7 +227,7 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.
         check_tracking_uri(tmp_path)
 
 
-def test_pages_are_those_that_a_browser_finds(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_lead_to_the_ui_that_a_browser_finds(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = recorded.tracker
     rest = f"#/experiments/{tracker.experiment_id}/runs/"
     assert tracker.url() == f"http://127.0.0.1:5000/{rest}{tracker.run_id}?workflowType=machine_learning"

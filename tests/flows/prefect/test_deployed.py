@@ -119,7 +119,7 @@ def test_the_weekly_retraining_keeps_a_champion_where_nothing_is_new_one_at_a_ti
 
 
 @pytest.mark.slow
-def test_a_schedule_starts_its_run_by_itself_until_it_is_set_anew(operator: Operator, tmp_path: Path) -> None:
+def test_a_schedule_starts_its_run_by_itself_until_it_is_set_again(operator: Operator, tmp_path: Path) -> None:
     file = tmp_path / "often.yaml"
     file.write_text(SHIPPED.read_text().replace("0 3 * * 1", '"* * * * *"'))
     deployment = operator.deployments["retrain/retrain-weekly"]
@@ -230,7 +230,7 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
 
 
 @pytest.mark.slow
-def test_after_a_helper_is_mended_retry_builds_what_failed(operator: Operator, project: Path) -> None:
+def test_after_a_helper_is_repaired_retry_builds_what_failed(operator: Operator, project: Path) -> None:
     helper = project / "tasks" / "release" / "card.py"
     source = helper.read_text()
     helper.write_text(source.replace('"""Four significant', 'raise ValueError("a bug")\n    """Four significant'))

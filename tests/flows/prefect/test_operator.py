@@ -1,4 +1,4 @@
-"""An operator's day on a server that others use too: the pages in a browser, schedules, pools, verdicts, a password."""
+"""An operator's day on a server that others use too: the UIs in a browser, schedules, pools, verdicts, a password."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def visit(page: Page, address: str, until: str, *, height: int = 900) -> None:
 
 
 def asked_outside(page: Page) -> set[str]:
-    """What the pages have asked for since the tab was opened, beyond the loopback."""
+    """What the UI has asked for since the tab was opened, beyond the loopback."""
     page.evaluate("1")  # what was asked for meanwhile has been heard of
     asked = {e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"}
     return {url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))}
@@ -176,7 +176,7 @@ def test_a_changed_schedule_leaves_no_other_and_pools_are_of_the_right_type(oper
     assert operator.llmill("deploy", "smoke").returncode == 0
 
 
-def test_a_retraining_waits_for_a_yes_tells_its_verdict_and_does_not_run_where_nothing_is_new(
+def test_a_retraining_waits_for_a_yes_shows_its_verdict_and_does_not_run_where_nothing_is_new(
     operator: Operator,
 ) -> None:
     new = "retrain/retrain-on-new-data"
@@ -250,7 +250,7 @@ def test_runs_of_a_shell_beat_and_runs_of_others_are_left_alone(operator: Operat
     assert operator.state(other)["name"] == "Running"
 
 
-def test_pages_for_others_are_behind_a_password(home: Path) -> None:
+def test_uis_for_others_are_behind_a_password(home: Path) -> None:
     refused = llmill("ui", "--host", "0.0.0.0", home=home)
     assert refused.returncode == 2 and "LLMILL_UI_PASSWORD" in refused.stderr
     ports = free_port(), free_port()
@@ -276,7 +276,7 @@ def test_pages_for_others_are_behind_a_password(home: Path) -> None:
     try:
         assert process.stdout is not None
         while "Ctrl-C" not in (line := process.stdout.readline()):
-            assert line, "the pages did not start"
+            assert line, "the UIs did not start"
         for port, path in (
             (ports[0], "/api/admin/version"),
             (ports[1], "/"),

@@ -34,7 +34,7 @@ def environment(server: Postgres) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tracked(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
-    """The home of a run that told both databases, the folder in which it was started, and its report."""
+    """The home of a run that is in both databases, the folder in which it was started, and its report."""
     folder = tmp_path_factory.mktemp("folder")
     home = tmp_path_factory.mktemp("tracked") / "home"
     return home, folder, report_of(llmill("run", "smoke", "--json", home=home, cwd=folder, environment=environment))
@@ -71,7 +71,7 @@ def test_the_password_stands_nowhere(server: Postgres, tracked: tuple[Path, Path
         assert tracked[2]["run"] in server.dump(database) and PASSWORD not in server.dump(database)
 
 
-def test_a_database_that_dies_costs_no_work_and_is_told_by_the_next_run(
+def test_a_database_that_dies_costs_no_work_and_is_reported_by_the_next_run(
     server: Postgres, environment: dict[str, str], tracked: tuple[Path, Path, dict[str, Any]]
 ) -> None:
     home = tracked[0]
@@ -121,7 +121,7 @@ RUN, UI = ("run", "smoke", "--to", "collect", "--force", "collect"), ("ui",)
     ],
     ids=["password", "database", "port"],
 )
-def test_a_wrong_setting_is_told_and_its_password_is_not(
+def test_a_wrong_setting_is_reported_and_its_password_is_not(
     server: Postgres,
     smoke_home: Path,
     setting: str,

@@ -118,7 +118,7 @@ def test_what_prefect_itself_refuses_stays_refused() -> None:
     assert ask(Patient(application), "/api/ui/schemas/validate", json.dumps(body).encode())[1] == answer
 
 
-def test_guarded_pages_want_the_password_but_for_their_health() -> None:
+def test_a_guarded_ui_wants_the_password_except_for_its_health() -> None:
     application, asked = answering(200)
     locked = guarded(application, "ada:a secret")
     status, _, headers = ask(locked)

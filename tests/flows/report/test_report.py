@@ -46,7 +46,7 @@ def page(smoke: Smoke) -> Checked:
     return page_of(smoke[0])
 
 
-def test_a_run_says_where_its_report_lies(smoke: Smoke) -> None:
+def test_a_run_says_where_its_report_is(smoke: Smoke) -> None:
     home, result = smoke
     assert result["report"] == str(home / "runs" / f"{result['run']}.html")
     assert 20_000 < Path(result["report"]).stat().st_size < 500_000
@@ -295,7 +295,7 @@ def test_a_url_in_the_recipe_shows_no_password(smoke: Smoke) -> None:
     assert "secret" not in text and "https://example.org/data" in text
 
 
-def test_colours_are_told_apart_by_weak_eyes() -> None:
+def test_colours_are_distinguished_by_weak_eyes() -> None:
     """WCAG 2: 4.5 for text, 3 for signs, on both grounds, light and dark."""
     style = (ROOT / "flows/report/style.css").read_text()
     light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in style.split(":root {")[1:3])

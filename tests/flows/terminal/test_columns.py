@@ -16,7 +16,7 @@ LONG = 30  # a word that is not broken: a path, an address, a digest, the name o
 
 
 def check_columns(text: str) -> None:
-    """Every line fits, or ends in one long word that stands alone behind at most 50 columns."""
+    """Every line fits, or ends in one long word that is alone behind at most 50 columns."""
     for line in text.splitlines():
         rest, _, last = line.rpartition(" ")
         fits = len(line) <= WIDTH or (len(last) >= LONG and len(rest) <= 50 and len(rest.split()) <= 4)

@@ -89,7 +89,7 @@ def files(home: Path) -> set[Path]:
 EVERYTHING = {"build record": 4, "manifest": 2, "part": 2, "job": 2, "shard": 2}  # a build has a record and its jobs
 
 
-def test_without_roots_everything_goes_and_a_dry_run_tells_so_before(home: Path) -> None:
+def test_without_roots_everything_goes_and_a_dry_run_says_so_before(home: Path) -> None:
     run(home, "a", "b")
     before = files(home)
     told = collect(home, 0, dry_run=True)
@@ -189,7 +189,7 @@ def test_what_killed_processes_have_left_goes_and_what_may_be_written_just_now_s
     assert Store(home).artifact_damage(made["words"]) == []
 
 
-def test_records_that_tell_no_stage_go_too(home: Path) -> None:
+def test_records_that_name_no_stage_go_too(home: Path) -> None:
     for folder, text in (("artifacts", "{}"), ("jobs", "{}"), ("artifacts", "[]"), ("jobs", "[]")):
         path = home / "store" / folder / f"{len(text) * 'a'}{text.count('{')}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def bodies(remote: Remote, key: str = "key") -> dict[str, bytes]:
     return remote.read_all([f"leases/{key}/{name}" for name in remote.names(f"leases/{key}")])
 
 
-def test_holders_take_turns_and_the_one_that_waits_is_told_for_whom(
+def test_holders_take_turns_and_the_one_that_waits_hears_for_whom(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.store.leases.POLLS_A_LEASE", SECONDS / 0.01)
@@ -106,7 +106,7 @@ def test_a_dead_holder_frees_within_its_lease_and_not_before(
         assert 0.9 * SECONDS <= clock.now - died <= SECONDS
 
 
-def test_who_waits_is_told_whose_it_is_at_once_and_again_each_minute(
+def test_who_waits_hears_whose_it_is_at_once_and_again_each_minute(
     remote: Remote, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:

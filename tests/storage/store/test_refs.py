@@ -41,7 +41,7 @@ def test_a_change_that_fails_changes_no_name(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "A", ".hidden", "x" * 65])
-def test_a_name_is_no_path(store: Store, name: str) -> None:
+def test_a_name_is_not_a_path(store: Store, name: str) -> None:
     digest = store.publish_artifact("one", {}).digest
     with pytest.raises(StoreError, match="name"), changing_refs(store) as names:
         names[name] = Ref(digest)

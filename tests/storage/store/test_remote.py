@@ -70,7 +70,7 @@ def test_only_one_of_many_creates_an_object(remote: Remote) -> None:
     assert len(won) == 1 and remote.read("lease") == str(won[0]).encode()
 
 
-def test_files_go_there_and_come_back_and_the_way_is_told(remote: Remote, tmp_path: Path) -> None:
+def test_files_go_there_and_come_back_and_the_progress_is_shown(remote: Remote, tmp_path: Path) -> None:
     contents = {f"blobs/{number}": os.urandom(1000 * number) for number in range(1, 20)}
     for key, data in contents.items():
         (tmp_path / key.replace("/", "-")).write_bytes(data)
@@ -146,6 +146,6 @@ def test_after_the_first_error_no_more_transfers_are_begun(tmp_path: Path) -> No
     assert len(remote.names("")) < 300
 
 
-def test_no_setting_is_no_remote(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_setting_means_no_remote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLMILL_STORE", raising=False)
     assert remote_in_force() is None

@@ -118,7 +118,7 @@ def test_what_one_shares_another_finds_and_fetches(tmp_path: Path, url: str) -> 
     assert Store(b.home).artifact_damage(artifact) == []
 
 
-def test_only_what_is_lacking_is_fetched_and_the_way_is_told_as_one(tmp_path: Path, url: str) -> None:
+def test_only_what_is_lacking_is_fetched_and_the_progress_is_shown_as_one(tmp_path: Path, url: str) -> None:
     a, b = open_home(tmp_path, "a", url), open_home(tmp_path, "b", url)
     made = publish(a, first="1", second="22", third="333")
     share(a, made)

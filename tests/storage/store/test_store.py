@@ -47,7 +47,7 @@ def test_files_that_are_known_are_not_read_again(store: Store, tmp_path: Path) -
     assert [file.digest for file in part.files] == [64 * "a"]
 
 
-def test_damage_is_told_file_by_file_and_a_new_copy_heals_it(store: Store, tmp_path: Path) -> None:
+def test_damage_is_reported_file_by_file_and_a_new_copy_heals_it(store: Store, tmp_path: Path) -> None:
     part = publish(store, tmp_path / "a", one="1", two="22", deep="33")
     one, two = part.path / "one.txt", part.path / "two.txt"
     one.unlink()
@@ -112,7 +112,7 @@ def test_shards_of_equal_contents_are_stored_once_and_a_job_is_known_while_its_s
     assert store.jobs(["j1"]) == {}
 
 
-def test_of_alike_jobs_the_latest_tells(store: Store, tmp_path: Path) -> None:
+def test_of_alike_jobs_the_latest_counts(store: Store, tmp_path: Path) -> None:
     for number, (stage, alike) in enumerate([("toy", "x"), ("toy", "x"), ("other", "x"), ("toy", "y"), ("toy", "z")]):
         store.record_job(stage, f"j{9 - number}", [], {"number": number}, alike)
         os.utime(store.root / "jobs" / f"j{9 - number}.json", (1000 + number, 1000 + number))

@@ -105,7 +105,7 @@ def test_an_answer_says_why_it_ended(release: Path) -> None:
 
 
 def test_beams_find_an_answer_that_is_no_less_likely(release: Path) -> None:
-    """And tell it as a greedy answer is told: token ids, text, why it ended."""
+    """And give it as a greedy answer is given: token ids, text, why it ended."""
     from model.scoring import score_continuations
 
     model, tokenizer = load_release(release)
@@ -202,7 +202,7 @@ def test_a_stop_string_never_shows_however_the_text_is_cut(text: str, stops: lis
     assert shown + (filtered.rest() if not filtered.found else "") == expected
 
 
-def test_folders_that_are_no_release_or_a_damaged_one(release: Path, tmp_path: Path) -> None:
+def test_folders_that_are_not_a_release_or_a_damaged_one(release: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no config.json, tokenizer.json, model.safetensors"):
         load_release(tmp_path)
     with pytest.raises(DataError, match=r"no model.int8.safetensors; add int8 to release.formats"):

@@ -127,7 +127,7 @@ def test_a_wrong_text_field_names_the_fields_that_exist(home: Path, tmp_path: Pa
         ("cut.jsonl.gz", "cut.jsonl.gz, line .*: the .gz stream ends early: the file was cut"),
     ),
 )
-def test_a_path_that_cannot_be_used_is_named_with_the_mend(home: Path, tmp_path: Path, path: str, message: str) -> None:
+def test_a_path_that_cannot_be_used_is_named_with_the_fix(home: Path, tmp_path: Path, path: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"png")
@@ -139,7 +139,7 @@ def test_a_path_that_cannot_be_used_is_named_with_the_mend(home: Path, tmp_path:
     assert path in str(caught.value)
 
 
-def test_a_corpus_with_nothing_held_out_is_refused_with_the_mend(home: Path, tmp_path: Path) -> None:
+def test_a_corpus_with_nothing_held_out_is_refused_with_the_fix(home: Path, tmp_path: Path) -> None:
     books(tmp_path / "in", 1)
     files = [{"path": str(tmp_path / "in")}]
     cases: list[dict[str, Any]] = [{"heldout_groups": ["no-such-book.txt"], "heldout_fraction": 0}, {}]

@@ -25,7 +25,7 @@ def lines(count: int) -> bytes:
     return b"".join(json.dumps({**ROW, "n": n}).encode() + b"\n" for n in range(count))
 
 
-def test_usual_endings_are_read_and_others_are_told_by_ending_and_count(home: Path, tmp_path: Path) -> None:
+def test_usual_endings_are_read_and_others_are_reported_by_ending_and_count(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
     packed = {"e.jsonl.zstd": zstandard.compress(lines(2)), "f.jsonl.gzip": gzip.compress(lines(2))}
@@ -40,7 +40,7 @@ def test_usual_endings_are_read_and_others_are_told_by_ending_and_count(home: Pa
     assert "3 files" in told and ".html" in told and ".docx" in told and "2" in told
 
 
-def test_the_plan_tells_of_what_will_not_be_read_before_anything_runs(home: Path, tmp_path: Path) -> None:
+def test_the_plan_names_what_will_not_be_read_before_anything_runs(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
     for name in ("a.txt", "b.html", "c.html"):
@@ -61,7 +61,7 @@ def test_a_folder_whose_name_has_brackets_is_found(home: Path, tmp_path: Path) -
         assert documents_of(artifact)
 
 
-def test_a_linked_folder_is_followed_once_and_a_loop_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_linked_folder_is_followed_once_and_a_loop_is_reported(home: Path, tmp_path: Path) -> None:
     folder, other = tmp_path / "corpus", tmp_path / "elsewhere"
     folder.mkdir()
     other.mkdir()

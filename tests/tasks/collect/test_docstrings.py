@@ -149,7 +149,7 @@ def test_a_package_can_be_named_by_its_module() -> None:
         ("tests.py", True),
     ),
 )
-def test_copies_tests_and_generated_code_are_no_part_of_a_package(path: str, own: bool) -> None:
+def test_copies_tests_and_generated_code_are_not_part_of_a_package(path: str, own: bool) -> None:
     assert is_first_party(path) is own
 
 

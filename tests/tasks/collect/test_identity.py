@@ -1,4 +1,4 @@
-"""Ids tell equal texts apart and stay the same; text files of many documents are read as many."""
+"""Ids distinguish equal texts and stay the same; text files of many documents are read as many."""
 
 import gzip
 from pathlib import Path

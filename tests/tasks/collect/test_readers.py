@@ -212,15 +212,15 @@ def test_a_file_that_holds_something_else_is_one_bad_record(name: str, data: byt
     ]
 
 
-def test_many_blanks_in_a_json_file_are_passed_over_at_once() -> None:
+def test_many_blanks_in_a_json_file_are_skipped_at_once() -> None:
     assert texts(records(b"[" + b" " * 10**7 + b'{"text": "one"}' + b"\n" * 10**6 + b"]", "json")) == ["one"]
 
 
-def test_a_file_that_is_no_parquet_is_one_bad_record() -> None:
+def test_a_file_that_is_not_parquet_is_one_bad_record() -> None:
     assert [line for line, _ in bad(records(b"PAR1 no such thing", "parquet"))] == [1]
 
 
-def test_a_bom_and_windows_line_ends_are_no_part_of_a_record() -> None:
+def test_a_bom_and_windows_line_ends_are_not_part_of_a_record() -> None:
     assert texts(records(b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n', "jsonl")) == ["one", "two"]
     assert texts(records(b'\xef\xbb\xbf[{"text": "one"}]', "json")) == ["one"]
     assert texts(records(b"\xef\xbb\xbftext,id\r\none,1\r\n", "csv")) == ["one"]
@@ -334,6 +334,6 @@ def test_a_name_says_the_kind(name: str, kind: Kind | None) -> None:
         (b'{"text": "one"} {"text": "two"}', "column 17: there is more after the end of the value"),
     ],
 )
-def test_a_malformed_line_is_told_in_a_sentence_with_its_column(line: bytes, said: str) -> None:
+def test_a_malformed_line_is_explained_in_a_sentence_with_its_column(line: bytes, said: str) -> None:
     ((number, reason),) = bad(records(b'{"text": "good"}\n' + line + b"\n", "jsonl"))
     assert number == 2 and reason.startswith(f"malformed JSON at {said}"), reason

@@ -166,7 +166,7 @@ def test_what_is_observed_outside_enters_the_key_and_is_cut_off_when_nothing_fol
     assert results["words"].why == ("source clock changed",)
 
 
-def test_a_location_is_no_identity(home: Path) -> None:
+def test_a_location_is_not_in_the_identity(home: Path) -> None:
     run(home, WordsConfig(where="/here"))
     assert set(outcomes(run(home, WordsConfig(where="/there"))).values()) == {"reused"}
 
@@ -299,7 +299,7 @@ def test_equal_shards_are_worked_on_once_and_stand_in_every_place(home: Path, wo
     assert [file.path.read_text() for file in output["shards"].files] == ["A", "B", "A", "A", "B"]
 
 
-def test_a_forced_build_works_on_its_shards_anew(home: Path) -> None:
+def test_a_forced_build_works_on_its_shards_again(home: Path) -> None:
     first, second = (
         [build["summary"] for build in Store(home).builds_of("shouted")]
         for options in (Options(), Options(force=frozenset({"shouted"})))

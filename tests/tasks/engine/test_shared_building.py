@@ -167,7 +167,7 @@ def test_a_blob_that_is_damaged_is_found_when_it_is_read_and_heals_in_the_same_r
     assert read, "what was read is whole again"
 
 
-def test_a_damaged_copy_at_home_is_mended_from_the_remote(tmp_path: Path, url: str) -> None:
+def test_a_damaged_copy_at_home_is_repaired_from_the_remote(tmp_path: Path, url: str) -> None:
     run(tmp_path / "a", Remote(url))
     (number,) = (tmp_path / "a").glob("store/parts/count/count/*/count.txt")
     spoil(number)
@@ -177,7 +177,7 @@ def test_a_damaged_copy_at_home_is_mended_from_the_remote(tmp_path: Path, url: s
 
 
 @pytest.mark.parametrize("folder", ["builds/count", "store/artifacts"])
-def test_records_that_are_damaged_here_count_as_none_and_are_written_anew(
+def test_records_that_are_damaged_here_count_as_none_and_are_written_again(
     tmp_path: Path, url: str, folder: str
 ) -> None:
     run(tmp_path / "a", Remote(url))

@@ -48,7 +48,7 @@ def why(home: Path, **shares: int) -> tuple[str, ...]:
     return decision.why
 
 
-def test_the_reason_is_told_by_the_closest_build_wherever_it_stands_among_the_earlier_ones(home: Path) -> None:
+def test_the_reason_comes_from_the_closest_build_wherever_it_is_among_the_earlier_ones(home: Path) -> None:
     """One field away are the first, the middle and the last of three builds; each is found."""
     build(home, red=1, green=1)
     build(home, red=5, green=5, blue=5)
@@ -58,7 +58,7 @@ def test_the_reason_is_told_by_the_closest_build_wherever_it_stands_among_the_ea
     assert why(home, red=9, green=9, blue=1) == ("config paint.blue: 0 -> 1",)
 
 
-def test_of_builds_as_close_the_newest_tells(home: Path) -> None:
+def test_of_builds_as_close_the_newest_decides(home: Path) -> None:
     build(home, red=1)
     build(home, red=2)
     assert why(home, red=3) == ("config paint.red: 2 -> 3",)
@@ -151,7 +151,7 @@ def test_of_a_library_that_writes_its_version_into_files_each_release_is_another
     assert keyed(pyarrow="25.0.2", numpy="2.4.1")[0] != key
 
 
-def test_another_version_of_unicode_is_another_key_where_letters_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_unicode_is_another_key_where_letters_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     told = [identify(one, PaintConfig(), {}).key for one in (spell, etch)]
     monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
     assert [identify(one, PaintConfig(), {}).key == key for one, key in zip((spell, etch), told, strict=True)] == [

@@ -172,7 +172,7 @@ def test_where_an_input_may_change_it_may_go_on(home: Path) -> None:
     assert why("b") == ("may go on from step 20 of 40", "never built")
 
 
-def test_what_a_killed_build_had_half_written_is_no_part_of_the_next(killed: Path) -> None:
+def test_what_a_killed_build_had_half_written_is_not_part_of_the_next(killed: Path) -> None:
     (folder,) = killed.glob("work/train-*")
     half = folder / "parts" / "model" / "half.txt"  # as kill -9 leaves it
     half.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How far a stage is, told with a rate of the last half minute; and what a stage may not do in its folder."""
+"""How far a stage is, shown with a rate of the last half minute; and what a stage may not do in its folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_the_rate_is_that_of_the_last_half_minute(home: Path, clock: Clock) -> N
     assert found[5] == (1, 369)
 
 
-def test_without_a_step_there_is_no_rate_and_what_begins_anew_is_measured_anew(home: Path, clock: Clock) -> None:
+def test_without_a_step_there_is_no_rate_and_what_starts_over_is_measured_from_there(home: Path, clock: Clock) -> None:
     def tell(done: float, seconds: float) -> Callable[[Context], None]:
         def action(context: Context) -> None:
             clock.sleep(seconds)

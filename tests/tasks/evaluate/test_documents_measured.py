@@ -1,4 +1,4 @@
-"""The sample of documents: fixed by identities, bounded, whatever the shards."""
+"""The sample of documents: fixed by identities, bounded, independent of shards."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_a_language_is_the_stated_one_or_else_the_identified_one(tmp_path: Path)
 
 
 def test_of_a_long_document_only_the_beginning_is_taken_in_whole_characters(tmp_path: Path) -> None:
-    """Each é has two bytes, so a cut after an odd number of bytes lies inside one."""
+    """Each é has two bytes, so a cut after an odd number of bytes is inside one."""
     texts = ["x" + "é" * WHOLE_BYTES, *(f"short {number}" for number in range(50))]
     documents = [Document(f"{number:032d}", text, "s", "g", HELDOUT) for number, text in enumerate(texts)]
     write_documents(tmp_path / "00000.parquet", documents)

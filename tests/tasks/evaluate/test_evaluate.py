@@ -116,7 +116,7 @@ def test_what_a_guard_may_name_is_what_is_measured(scores: dict) -> None:
 
 
 def test_a_model_without_preferences_chooses_by_chance(scores: dict) -> None:
-    """A unigram sees the choices alone, which tell nothing: exactly one in four. So does every figure's interval."""
+    """A unigram sees the choices alone, which say nothing: exactly one in four. So does every figure's interval."""
     line = scores["choice", "accuracy", "base"]
     assert line["baselines"]["unigram"] == line["baselines"]["chance"] == 0.25
     assert 0 <= line["low"] < line["value"] < line["high"] <= 1

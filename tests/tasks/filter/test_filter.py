@@ -93,7 +93,7 @@ def test_what_line_rules_leave_empty_is_put_down_to_the_one_that_took_most(home:
     ]
 
 
-def test_nothing_left_names_the_rule_that_took_most_and_the_mend(home: Path) -> None:
+def test_nothing_left_names_the_rule_that_took_most_and_the_fix(home: Path) -> None:
     with pytest.raises(DataError, match=r"no document is left of 3; the rule min_words dropped 2 .*filter\.min_words="):
         run(
             home,

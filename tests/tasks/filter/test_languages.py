@@ -85,7 +85,7 @@ def test_a_recipe_that_says_nothing_keeps_every_language_and_any_length(home: Pa
     assert texts_of(artifact) == [*texts[:-1], book], "only the one word again and again goes"
 
 
-def test_what_is_no_text_is_dropped_by_the_default(home: Path) -> None:
+def test_what_is_not_text_is_dropped_by_the_default(home: Path) -> None:
     base64 = " ".join(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk" + str(number) for number in range(9)
     )
@@ -110,7 +110,7 @@ def test_the_same_text_with_another_language_stated_is_measured_again(home: Path
     assert texts_of(artifact) == ["Noch ein Text."]
 
 
-def test_languages_are_named_in_many_ways_and_what_is_no_language_is_not_believed() -> None:
+def test_languages_are_named_in_many_ways_and_what_is_not_a_language_is_not_believed() -> None:
     assert [language_code(name) for name in ("de", "DE", "ger", "de_CH", "German", "cmn", "zh-Hant")] == [
         *("de", "de", "de", "de", "de", "zh", "zh")
     ]

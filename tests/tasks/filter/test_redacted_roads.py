@@ -1,4 +1,4 @@
-"""What is learned from is redacted, whatever road it takes: documents, pairs, continuations."""
+"""What is learned from is redacted, on every road: documents, pairs, continuations."""
 
 import json
 from pathlib import Path

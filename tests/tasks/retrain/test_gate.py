@@ -129,7 +129,7 @@ def test_the_figure_may_be_that_of_the_answers(tmp_path: Path) -> None:
     assert found["promote"] and found["figure"]["name"] == "answers/bits_per_byte"
 
 
-def test_a_guard_that_is_no_figure_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_guard_that_is_not_a_figure_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"guards: piqa/acuracy: no such figure. Figures: answers/bits_per_byte"):
         verdict(tmp_path, GateConfig(guards=("piqa/acuracy",)), old=OLD, new=OLD)
     with pytest.raises(ValidationError, match=r"cloze/acuracy: no such figure. Figures: cloze/accuracy"):

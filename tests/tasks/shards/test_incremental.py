@@ -1,4 +1,4 @@
-"""New, edited and removed text: which shards and documents the data stages work on, and that nobody can tell later.
+"""New, edited and removed text: which shards and documents the data stages work on, and that no result shows it.
 
 Each change is built on a copy of a home that knows the corpus, and in an empty home: the artifacts must be equal.
 """

@@ -76,7 +76,7 @@ def labels(count: int, source: str = "guests") -> list[tuple[str, ...]]:
 
 
 def test_answers_that_are_labels_are_learned(world: World, tmp_path: Path) -> None:
-    """Every answer stands in both splits; prompts differ, so nothing leaks."""
+    """Every answer is in both splits; prompts differ, so nothing leaks."""
     summary = finetune.function(
         QUICK.model_copy(update={"steps": 2}),
         *{**world, "clean": with_pairs(world["clean"], pairs_of(tmp_path / "pairs", labels(60)))}.values(),

@@ -1,4 +1,4 @@
-"""Our models behind lm-eval give what its own `hf` backend gives; generation stops where it is told to."""
+"""Our models behind lm-eval give what its own `hf` backend gives; generation stops where it should."""
 
 from collections.abc import Sequence
 from pathlib import Path

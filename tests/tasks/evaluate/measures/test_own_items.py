@@ -87,9 +87,9 @@ def test_the_right_choice_follows_its_context_and_the_wrong_ones_come_from_elsew
             assert (choice.strip() in texts[item.document]) == (place == item.label)
 
 
-def test_nothing_but_the_context_tells_the_right_choice() -> None:
+def test_nothing_but_the_context_shows_the_right_choice() -> None:
     """A judge that sees the choices alone scores each text by itself: exactly one in four is then right. Length,
-    alphabet and a hash stand for all such judges; and the place of the right one is even."""
+    alphabet and a hash represent all such judges; and the place of the right one is even."""
     items = choice_items(DOCUMENTS, 200, 0)
     judges: tuple[Callable[[str], Any], ...] = (len, lambda text: -len(text), str, hash)
     for judge in judges:

@@ -33,7 +33,7 @@ def test_wilson_does_not_collapse_when_nothing_is_right() -> None:
 
 
 def test_items_that_repeat_their_document_count_once() -> None:
-    """Ten copies of each answer tell no more than one: the interval is (almost) that of the originals."""
+    """Ten copies of each answer say no more than one: the interval is (almost) that of the originals."""
     random = np.random.default_rng(0)
     once = (random.random(60) < 0.5).astype(float)
     copied, clusters = np.repeat(once, 10), np.repeat(np.arange(60), 10)
