@@ -30,7 +30,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds that are expected, and between which they should lie."""
+    """Seconds that are expected, and the range that they should be in."""
 
     seconds: float
     low: float

@@ -182,7 +182,7 @@ def _build_with_tracking(
                 run.data.setdefault("warnings", []).append(tracker.restored)
             for name, failures in (("MLflow", tracker.failures), ("Prefect", prefect_run.failures)):
                 if failures:
-                    run.data["left_open"] = True  # the next run tells them how this one ended
+                    run.data["left_open"] = True  # the next run records there how this one ended
                     run.data.setdefault("warnings", []).append(
                         f"{name}: not everything was recorded ({len(failures)} times): {failures[0]}"
                     )

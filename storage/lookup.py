@@ -13,7 +13,7 @@ from storage.store.artifacts import Part
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a document lies in a document set: file number, row, and its number among those of its split."""
+    """Where a document is in a document set: file number, row, and its number among those of its split."""
 
     shard: int
     row: int

@@ -103,11 +103,11 @@ class S3Server:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """A server that lives as long as the block."""
-    told = folder / "s3-address"
-    process = subprocess.Popen([sys.executable, __file__, str(told)], stderr=(folder / "s3-log").open("w"))
+    address_file = folder / "s3-address"
+    process = subprocess.Popen([sys.executable, __file__, str(address_file)], stderr=(folder / "s3-log").open("w"))
     try:
-        wait_until(told.exists, f"the S3 server whose log is {folder}/s3-log listens", process)
-        yield S3Server(told.read_text())
+        wait_until(address_file.exists, f"the S3 server whose log is {folder}/s3-log listens", process)
+        yield S3Server(address_file.read_text())
     finally:
         process.kill()
         process.wait()
@@ -154,16 +154,16 @@ def _end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _serve(told: Path) -> None:
+def _serve(address_file: Path) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections stay open, as a real server's do
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     server = make_server("127.0.0.1", 0, _Counting(DomainDispatcherApplication(create_backend_app)), threaded=True)
-    temporary = told.with_suffix(".new")
+    temporary = address_file.with_suffix(".new")
     temporary.write_text(f"http://127.0.0.1:{server.port}")
-    temporary.rename(told)
+    temporary.rename(address_file)
     server.serve_forever()
 
 

@@ -173,7 +173,7 @@ def _sampling(options: argparse.Namespace, settings: "ReleaseSettings") -> "Samp
     if "" in options.stop:
         raise ConfigError("--stop: an empty text would end every answer before it begins; leave it out")
     if options.temperature and (options.beams or 1) > 1:
-        raise ConfigError("--beams looks for the likeliest answer, --temperature draws one: leave one of them out")
+        raise ConfigError("--beams searches for the likeliest answer, --temperature draws one: leave one of them out")
     return Sampling(
         options.max_new_tokens,
         options.temperature,

@@ -267,7 +267,7 @@ def _proxies() -> Iterator[Finding]:
     for scheme, address in sorted(proxies().items()):
         by_address.setdefault(redacted(address if "://" in address else f"http://{address}"), []).append(scheme)
     for address, schemes in by_address.items():
-        direct = f"sent there, but for NO_PROXY: {os.environ.get('NO_PROXY') or os.environ.get('no_proxy', 'empty')}"
+        direct = f"sent there, except NO_PROXY: {os.environ.get('NO_PROXY') or os.environ.get('no_proxy', 'empty')}"
         yield Finding("proxy", "note", f"{address} for {', '.join(schemes)}", direct)
 
 

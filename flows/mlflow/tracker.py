@@ -73,7 +73,7 @@ class Tracker:
 
         self.uri = tracking_uri(home)
         prepare_database(home)
-        mlflow.set_tracking_uri(self.uri)  # a model version's source is looked up through the global address
+        mlflow.set_tracking_uri(self.uri)  # a model version's source is found through the global address
         try:
             self._client = mlflow.MlflowClient(self.uri)
         except MlflowException as error:

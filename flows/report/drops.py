@@ -121,7 +121,7 @@ def _collected(data: RunData) -> Iterator[Reason]:
 
 
 def _duplicates(data: RunData) -> Iterator[Reason]:
-    what = {"exact": "Equal to another but for case and white space", "near": "Nearly equal to another"}
+    what = {"exact": "Equal to another except for case and white space", "near": "Nearly equal to another"}
     part, documents = data.part("deduplicate", "ledger"), data.part("collect", "documents")
     counts, picked = _pick(part, "reason")
     rows = [row for rows in picked.values() for row in rows]

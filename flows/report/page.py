@@ -46,7 +46,7 @@ FOLDER = Path(__file__).parent
 
 
 def report_path(store: Store, run: Mapping[str, Any]) -> Path:
-    """Where the report of a run lies: beside its run file."""
+    """Where the report of a run is: beside its run file."""
     return store.home / "runs" / f"{run['run']}.html"
 
 

@@ -31,7 +31,7 @@ class Histogram(Fact):
     zeros: int
     documents: int
     median: float
-    low: float | None  # thresholds of the filter: what lies outside is dropped
+    low: float | None  # thresholds of the filter: what is outside is dropped
     high: float | None
     dropped: int  # by these thresholds
 

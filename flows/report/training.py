@@ -1,4 +1,4 @@
-"""The training curves of both models, from their `curve` parts: a row a step, thinned to a thousand."""
+"""The training curves of both models, from their `curve` parts: one row for each step, thinned to a thousand."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ FINAL = {"pretrain": "bits_per_byte", "finetune": "answer_bits_per_byte"}  # of 
 
 
 class Curve(Fact):
-    """One training. Points are (step, value); bits per byte, but for the rate and the norm of the gradient."""
+    """One training. Points are (step, value); bits per byte, except the rate and the norm of the gradient."""
 
     stage: str
     training: tuple[tuple[float, float], ...]

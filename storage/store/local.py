@@ -225,7 +225,7 @@ class Store:
     def record_job(
         self, stage: str, key: str, files: list[StoredFile], summary: dict[str, Any], alike: str = ""
     ) -> None:
-        """Note what a job has left. `alike` is what its key would be whatever its code were."""
+        """Note what a job has left. `alike` is its key without the code."""
         rows = [{"name": file.name, "sha256": file.digest, "bytes": file.bytes} for file in files]
         write_json(self._job_path(key), {"stage": stage, "files": rows, "summary": summary, "alike": alike})
 

@@ -1,7 +1,7 @@
 """Bytes of any encoding -> UTF-8, in blocks: what a source states, or what the beginning of the file shows.
 
 What can be proved from the bytes is read: UTF-8, byte order marks, UTF-16 and UTF-32 without one, ISO-2022 and HZ
-(7 bits with escapes). Of the older encodings `charset-normalizer` tells which is likely, and that is read where no
+(7 bits with escapes). Of the older encodings `charset-normalizer` says which is likely, and that is read where no
 other likely one would give other letters; where Western, Central European, Baltic and Turkish ones differ, a guess
 would spoil letters unseen, so the file stays as it is and its bytes that are not UTF-8 are reported with `encoding` as
 what to set. How often that is right: docs/decisions.md.

@@ -131,8 +131,8 @@ def test_mlflow_refuses_who_has_no_password_and_takes_the_run_of_a_worker(deploy
         assert deployment.status("mlflow", "/") == 401
         assert deployment.status("mlflow", search, SECRET) == 200
         run = report_of(llmill("run", "smoke", "--to", "collect", "--json", home=home, environment=settings))
-        told = deployment.database.query("mlflow", f"select status from runs where name = '{run['run']}'")
-        assert told == [("FINISHED",)]
+        statuses = deployment.database.query("mlflow", f"select status from runs where name = '{run['run']}'")
+        assert statuses == [("FINISHED",)]
         wrong = settings | {"MLFLOW_TRACKING_PASSWORD": "wrong"}
         command = ("run", "smoke", "--to", "collect", "--force", "collect")
         result = llmill(*command, home=home, environment=wrong)

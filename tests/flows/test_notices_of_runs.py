@@ -104,13 +104,13 @@ def test_a_plan_shows_that_a_long_training_will_not_be_compiled(home: Path, monk
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
 
-    def told(*changes: str) -> list[str]:
+    def noticed(*changes: str) -> list[str]:
         plan = make_plan(Store(home), load_recipe("quick", changes), Options())
         return [notice for line in plan for notice in line.notices if "compile" in notice]
 
     gpu = ("pretrain.device=cuda", "pretrain.size=124m", "pretrain.tokens=2_500_000_000")
-    (line,) = told(*gpu)
+    (line,) = noticed(*gpu)
     assert "not compiled" in line and "there is no C compiler" in line and "Install" in line
-    assert told(*gpu, "pretrain.compile=off") == told(*gpu[:2]) == told("pretrain.device=cpu") == []
+    assert noticed(*gpu, "pretrain.compile=off") == noticed(*gpu[:2]) == noticed("pretrain.device=cpu") == []
     with pytest.raises(ConfigError, match=r"pretrain\.compile is on, but there is no C compiler"):
-        told(*gpu, "pretrain.compile=on")
+        noticed(*gpu, "pretrain.compile=on")

@@ -113,8 +113,8 @@ def test_a_killed_holder_s_lease_runs_out_and_the_other_goes_on(server: S3Server
     first = started(*arguments, home=tmp_path / "a", environment=environment)
     line_with(first, "^pretrain +building")
     second = started(*arguments, home=tmp_path / "b", environment=environment)
-    told = line_with(second, "^pretrain +waiting").rstrip()
-    assert re.search(r"waiting: run \S+ \(process \d+ on \S+\), since [0-9:]+ UTC$", told), told
+    waiting = line_with(second, "^pretrain +waiting").rstrip()
+    assert re.search(r"waiting: run \S+ \(process \d+ on \S+\), since [0-9:]+ UTC$", waiting), waiting
     os.killpg(first.pid, signal.SIGKILL)
     line_with(second, "^pretrain +building")
     out, err = second.communicate(timeout=600)

@@ -119,14 +119,14 @@ def test_a_locked_database_is_busy_and_a_broken_statement_is_not(tmp_path: Path)
         assert not is_transient(caught(lambda: ask("select * from nothing")))
 
 
-def wrapped(cause: Exception, outer: Exception, *, told: bool) -> Exception:
+def wrapped(cause: Exception, outer: Exception, *, chained: bool) -> Exception:
     """An error raised from another, or while the other was handled."""
 
     def fail() -> None:
         try:
             raise cause
         except Exception as error:
-            if told:
+            if chained:
                 raise outer from error
             raise outer  # noqa: B904  (that nothing is said of the cause is what is tested)
 
@@ -135,13 +135,13 @@ def wrapped(cause: Exception, outer: Exception, *, told: bool) -> Exception:
 
 def test_the_chain_of_causes_decides_and_what_rules_out_a_retry_wins() -> None:
     reset = ConnectionResetError(errno.ECONNRESET, "reset")
-    assert is_transient(wrapped(reset, RuntimeError("download failed"), told=True))
-    assert is_transient(wrapped(reset, OSError("download failed"), told=False))
-    assert is_transient(wrapped(reset, ValueError("no data set"), told=True))
-    assert not is_transient(wrapped(reset, KeyError("a bug in the handler"), told=False))
-    assert not is_transient(wrapped(reset, OSError(errno.ENOSPC, "full"), told=True))
-    assert not is_transient(wrapped(reset, DataError("hub: nobody answers"), told=True))
-    assert not is_transient(wrapped(ConfigError("wrong"), ConnectionError("sent back"), told=True))
+    assert is_transient(wrapped(reset, RuntimeError("download failed"), chained=True))
+    assert is_transient(wrapped(reset, OSError("download failed"), chained=False))
+    assert is_transient(wrapped(reset, ValueError("no data set"), chained=True))
+    assert not is_transient(wrapped(reset, KeyError("a bug in the handler"), chained=False))
+    assert not is_transient(wrapped(reset, OSError(errno.ENOSPC, "full"), chained=True))
+    assert not is_transient(wrapped(reset, DataError("hub: nobody answers"), chained=True))
+    assert not is_transient(wrapped(ConfigError("wrong"), ConnectionError("sent back"), chained=True))
 
 
 @pytest.mark.parametrize(

@@ -121,12 +121,12 @@ def test_a_run_whose_process_is_gone_is_marked_and_reported_until_its_records_ar
     living.save()
     write(home, "done")
     write(home, "open", left_open=True)
-    told = mark_dead_runs(home)
-    assert sorted(run["run"].partition("-")[0] for run in told) == ["dead", "open"]
+    marked = mark_dead_runs(home)
+    assert sorted(run["run"].partition("-")[0] for run in marked) == ["dead", "open"]
     status = {run["run"].partition("-")[0]: run["status"] for run in runs(home)}
     assert status == {"dead": "crashed", "living": "running", "done": "completed", "open": "completed"}
     assert [path.stem for path in (home / "runs").glob("*.lock")] == [living.name]
-    for run in told:
+    for run in marked:
         mark_closed(home, run)
     assert mark_dead_runs(home) == []
     living.finish("completed", 1.0)

@@ -34,7 +34,7 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def told(path: Path, act: "subprocess.Popen[str]", times: int = 1) -> list[str]:
+def heard(path: Path, act: "subprocess.Popen[str]", times: int = 1) -> list[str]:
     """What is shown while the lock is waited for; the holder is let go after so many lines."""
     lines: list[str] = []
 
@@ -49,7 +49,7 @@ def told(path: Path, act: "subprocess.Popen[str]", times: int = 1) -> list[str]:
 
 
 def test_whose_it_is_and_since_when(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    (line,) = told(tmp_path / "lock", holder)
+    (line,) = heard(tmp_path / "lock", holder)
     assert line.startswith(f"run smoke-1 (process {holder.pid}), since ") and line.endswith(" UTC")
 
 
@@ -62,7 +62,7 @@ def test_what_an_earlier_holder_has_written_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("known", "words"),
     [
         ({}, "another process"),
         ({"run": "smoke-1"}, "run smoke-1"),
@@ -74,17 +74,17 @@ def test_what_an_earlier_holder_has_written_is_gone(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_holder_is_described_as_far_as_it_is_known(told: dict[str, Any], words: str) -> None:
-    assert describe_holder(told) == words
+def test_a_holder_is_described_as_far_as_it_is_known(known: dict[str, Any], words: str) -> None:
+    assert describe_holder(known) == words
 
 
 def test_it_is_said_again(holder: "subprocess.Popen[str]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "REPEAT_SECONDS", 0.0)
-    assert len(told(tmp_path / "lock", holder, times=3)) >= 3
+    assert len(heard(tmp_path / "lock", holder, times=3)) >= 3
 
 
 def test_a_stopped_holder_is_named(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     holder.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
-    (line,) = told(tmp_path / "lock", holder)
+    (line,) = heard(tmp_path / "lock", holder)
     assert line.endswith(f": it is stopped, `kill -CONT {holder.pid}` lets it go on")

@@ -98,7 +98,7 @@ def test_with_no_run_kept_releases_and_named_references_remain(copy: Path) -> No
     assert stages == ["finetune", "release", "release"] and tuned in artifacts(copy)
     lineage = report_of(llmill("inspect", tuned, "--json", home=copy))["lineage"]
     assert [node["stage"] for node in lineage["inputs"]] == ["pretrain", "tokenizer", "filter"]
-    assert not any(node["there"] for node in lineage["inputs"]), "told by build records alone"
+    assert not any(node["there"] for node in lineage["inputs"]), "known by build records alone"
 
 
 def test_a_build_under_way_or_to_be_resumed_keeps_its_folder_and_its_stage_s_shards(copy: Path) -> None:

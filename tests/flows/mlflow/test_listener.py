@@ -19,10 +19,10 @@ RUN = {"pipeline": "build", "options": {"to": "evaluate"}, "stages": [], "second
 
 def test_settings_say_the_sources_without_passwords() -> None:
     source = 'collect.files=[{name: books, path: "/data/x?token=hunter2"}]'
-    told = settings(load_recipe("smoke", [source, "pretrain.seed=7"]), RUN)
-    assert told["to"] == "evaluate" and told["pretrain.seed"] == "7" and len(told) <= 24
-    assert "books" in told["collect.sources"] and "synthetic (400 documents)" in told["collect.sources"]
-    assert "hunter2" not in json.dumps(told)
+    chosen = settings(load_recipe("smoke", [source, "pretrain.seed=7"]), RUN)
+    assert chosen["to"] == "evaluate" and chosen["pretrain.seed"] == "7" and len(chosen) <= 24
+    assert "books" in chosen["collect.sources"] and "synthetic (400 documents)" in chosen["collect.sources"]
+    assert "hunter2" not in json.dumps(chosen)
 
 
 def test_benchmarks_are_figures_of_the_run_under_names_that_mlflow_takes(tmp_path: Path) -> None:

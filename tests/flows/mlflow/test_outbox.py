@@ -127,9 +127,9 @@ def test_who_was_silent_is_asked_again_at_little_cost_and_answered_by_what_is_kn
     server, records = Server(), Outbox("nobody at 0", lambda: next(answers))
     records.send(server.record(0))
     assert records.failures == ["nobody at 0"]
-    for told in ("nobody at 1", "nobody at 2"):
+    for reason in ("nobody at 1", "nobody at 2"):
         records.deliver(now=True)
-        assert records.failures == [told] and server.asked == 0
+        assert records.failures == [reason] and server.asked == 0
     records.deliver(now=True)
     assert server.arrived == [0] and records.failures == []
 

@@ -114,8 +114,8 @@ def test_the_weekly_retraining_keeps_a_champion_where_nothing_is_new_one_at_a_ti
     assert earlier["end_time"] <= later["start_time"], "one at a time; the other waits"
     assert [run["verdict"]["decision"] for run in operator.runs()[-2:]] == ["first", "kept"]
     assert {state for _, state in operator.task_runs(later["id"])} == {"Cached"}
-    told = json.loads(operator.llmill("champion", "--json").stdout)
-    assert told["mlflow"]["disagreements"] == []
+    champion = json.loads(operator.llmill("champion", "--json").stdout)
+    assert champion["mlflow"]["disagreements"] == []
 
 
 @pytest.mark.slow
@@ -150,10 +150,10 @@ def test_a_wrong_value_is_refused_at_submit_and_a_wrong_whole_before_the_first_s
     refused = operator.api(f"deployments/{operator.deployments['build/build']}/create_flow_run", short)
     assert refused["status"] == 409 and "vocabulary_size" in refused["detail"] and "260" in refused["detail"]
     state = operator.ended(operator.submit(operator.form() | {"settings": "evaluate.stride=4000"}))
-    told = llmill("run", "smoke", "--set", "evaluate.stride=4000", home=operator.home)
-    assert told.returncode == 2 and state["name"] == "Failed"
+    refused = llmill("run", "smoke", "--set", "evaluate.stride=4000", home=operator.home)
+    assert refused.returncode == 2 and state["name"] == "Failed"
     message = state["message"].partition("evaluate.stride=4000")[2]
-    assert "more than the model's context" in message and message in told.stderr
+    assert "more than the model's context" in message and message in refused.stderr
     form = operator.form(full)
     form["recipe"]["filter"]["min_wrds"] = 3  # a deployment of an older version, whose recipe had this field
     operator.api(f"deployments/{operator.deployments[full]}", {"enforce_parameter_schema": False}, "PATCH")

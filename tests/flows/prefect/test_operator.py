@@ -82,9 +82,9 @@ def test_the_form_fits_two_screens_refuses_beside_the_field_and_keeps_the_typed_
         time.sleep(1)  # the page takes over what was typed after a moment
         page.press("Submit")
         page.wait_until("document.body.innerText.includes('did you mean')")
-        told = llmill("plan", "smoke", "--set", "filter.min_wrds=3", home=operator.home)
+        refused_plan = llmill("plan", "smoke", "--set", "filter.min_wrds=3", home=operator.home)
         shown = page.evaluate("document.body.innerText")
-        assert told.stderr.removeprefix("llmill: ").strip() in shown
+        assert refused_plan.stderr.removeprefix("llmill: ").strip() in shown
         assert operator.api("flow_runs/count", {"deployments": {"id": {"any_": [build]}}}) == 0
 
         page.evaluate("[...document.querySelectorAll('textarea')].at(-1).select()")
@@ -201,7 +201,7 @@ def test_a_retraining_waits_for_a_yes_shows_its_verdict_and_does_not_run_where_n
     def events() -> list[dict[str, Any]]:
         return list(operator.api("events/filter", {"filter": {"event": {"prefix": ["llmill.retraining"]}}})["events"])
 
-    wait_until(lambda: len(events()) == 2, "both have told how they ended")
+    wait_until(lambda: len(events()) == 2, "both events have been emitted")
     assert {event["event"] for event in events()} == {"llmill.retraining.declined", "llmill.retraining.first"}
     assert {event["resource"]["prefect.resource.id"] for event in events()} == {
         f"llmill.run.{run}" for run in runs[-2:]

@@ -40,7 +40,7 @@ def tracked(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     return home, folder, report_of(llmill("run", "smoke", "--json", home=home, cwd=folder, environment=environment))
 
 
-def told(server: Postgres, run: str) -> tuple[str, dict[str, str], list[str]]:
+def recorded_states(server: Postgres, run: str) -> tuple[str, dict[str, str], list[str]]:
     """What the databases say of a run: its state in Prefect, the status of its MLflow runs, its tasks in order."""
     ((identity, state),) = server.query("prefect", f"select id, state_type from flow_run where name = '{run}'")
     tasks = server.query("prefect", f"select name from task_run where flow_run_id = '{identity}' order by start_time")
@@ -55,7 +55,7 @@ def test_digests_are_those_of_the_default_and_both_databases_hold_the_run(
 ) -> None:
     home, folder, report = tracked
     assert digests(report) == digests(smoke[1])
-    state, runs, tasks = told(server, report["run"])
+    state, runs, tasks = recorded_states(server, report["run"])
     assert state == "COMPLETED" and tasks == list(STAGE_NAMES)
     assert runs == dict.fromkeys((report["run"], *STAGE_NAMES), "FINISHED")
     located = server.query("mlflow", "select artifact_location from experiments where name = 'llmill'")
@@ -94,8 +94,8 @@ def test_a_database_that_dies_costs_no_work_and_is_reported_by_the_next_run(
     broken = said.split()[1]
     command = ("run", "smoke", "--to", "collect", "--force", "collect", "--json")
     report = report_of(llmill(*command, home=home, environment=environment))
-    assert told(server, report["run"])[0] == "COMPLETED"
-    state, runs, _ = told(server, broken)
+    assert recorded_states(server, report["run"])[0] == "COMPLETED"
+    state, runs, _ = recorded_states(server, broken)
     assert state == "COMPLETED" and runs[broken] == "FINISHED" and "RUNNING" not in runs.values()
     assert processes_of(home) == []
 

@@ -62,5 +62,5 @@ def test_a_table_holds_about_four_lines_of_a_stage_and_counts_the_rest(smoke: Sm
     more = (*long, "collect.documents_per_shard=77", "collect.max_bad_fraction=0.5")
     lines = shown(command, smoke[0], "collect", *more)
     assert len(lines) <= 5 and all(len(line) <= 45 for line in lines)
-    told = sum(line.startswith("config ") for line in lines)
-    assert told + int(lines[-1].split()[1]) == len(reasons(command, smoke[0], "collect", *more))
+    counted = sum(line.startswith("config ") for line in lines)
+    assert counted + int(lines[-1].split()[1]) == len(reasons(command, smoke[0], "collect", *more))

@@ -92,9 +92,9 @@ EVERYTHING = {"build record": 4, "manifest": 2, "part": 2, "job": 2, "shard": 2}
 def test_without_roots_everything_goes_and_a_dry_run_says_so_before(home: Path) -> None:
     run(home, "a", "b")
     before = files(home)
-    told = collect(home, 0, dry_run=True)
-    assert kinds(told) == EVERYTHING and files(home) == before
-    assert collect(home, 0) == told
+    found = collect(home, 0, dry_run=True)
+    assert kinds(found) == EVERYTHING and files(home) == before
+    assert collect(home, 0) == found
     assert files(home) == set() and collect(home, 0) == []
 
 
@@ -128,8 +128,10 @@ def test_the_newest_of_each_stage_of_each_recipe_stays_where_runs_are_kept(home:
 
 def test_what_the_caller_keeps_keeps_the_records_of_its_ancestors_and_not_their_data(home: Path) -> None:
     made = run(home, "a", "b")
-    told = collect(home, 0, made["count"].digest)
-    assert kinds(told) == {"manifest": 1, "part": 1, "job": 2, "shard": 2} and {one.stage for one in told} == {"words"}
+    found = collect(home, 0, made["count"].digest)
+    assert kinds(found) == {"manifest": 1, "part": 1, "job": 2, "shard": 2} and {one.stage for one in found} == {
+        "words"
+    }
     store = Store(home)
     assert {path.parent.name for path in store.builds.glob("*/*.json")} == {"words", "count"}
     assert store.artifact_damage(made["count"]) == []
@@ -157,8 +159,8 @@ def test_a_folder_that_a_kept_run_may_resume_stays_with_the_jobs_of_its_stage(ho
     for digits in ("0123456789abcdef", "fedcba9876543210"):
         (home / "work" / f"words-{digits}").mkdir()
     (home / "work" / "words-aaaaaaaaaaaaaaaa").touch()  # no folder of a build
-    told = collect(home, 1)
-    assert [(one.kind, one.stage, one.path.name) for one in told] == [
+    found = collect(home, 1)
+    assert [(one.kind, one.stage, one.path.name) for one in found] == [
         ("work folder", "words", "words-fedcba9876543210")
     ]
     (home / "runs" / next((home / "runs").glob("*.json")).name).unlink()
@@ -183,8 +185,8 @@ def test_what_killed_processes_have_left_goes_and_what_may_be_written_just_now_s
         path.write_bytes(bytes(10))
     for path, age in ((old, LEFTOVER_SECONDS + 60), (young, LEFTOVER_SECONDS - 60)):
         os.utime(path, (time.time() - age, time.time() - age))
-    told = collect(home, 1)
-    assert [(one.kind, one.path, one.bytes) for one in told] == [("leftover", trash, 1000), ("leftover", old, 10)]
+    found = collect(home, 1)
+    assert [(one.kind, one.path, one.bytes) for one in found] == [("leftover", trash, 1000), ("leftover", old, 10)]
     assert not trash.exists() and not old.exists() and young.exists()
     assert Store(home).artifact_damage(made["words"]) == []
 
@@ -194,15 +196,15 @@ def test_records_that_name_no_stage_go_too(home: Path) -> None:
         path = home / "store" / folder / f"{len(text) * 'a'}{text.count('{')}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    told = collect(home, 1)
-    assert sorted((one.kind, one.stage) for one in told) == [("job", "")] * 2 + [("manifest", "")] * 2
+    found = collect(home, 1)
+    assert sorted((one.kind, one.stage) for one in found) == [("job", "")] * 2 + [("manifest", "")] * 2
 
 
 def test_bytes_are_those_that_the_disk_gets_back(home: Path) -> None:
     """A shard lies in a part and among the shards, by hard links: it counts once, and only where both go."""
     run(home, "abc", "de")
-    told = collect(home, 0, dry_run=True)
-    both = [one for one in told if one.kind in ("part", "shard") and one.stage == "words"]
+    found = collect(home, 0, dry_run=True)
+    both = [one for one in found if one.kind in ("part", "shard") and one.stage == "words"]
     assert sum(one.bytes for one in both) == 5
     os.link(next(home.glob("store/shards/words/*")), home / "kept elsewhere")
     fewer = [one for one in collect(home, 0, dry_run=True) if one.kind in ("part", "shard") and one.stage == "words"]

@@ -51,11 +51,11 @@ def test_holders_take_turns_and_the_one_that_waits_hears_for_whom(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.store.leases.POLLS_A_LEASE", SECONDS / 0.01)
-    inside, turns, told = [], [], []
+    inside, turns, heard = [], [], []
     waiting = threading.Event()
 
     def tell(holder: str) -> None:
-        told.append(holder)
+        heard.append(holder)
         waiting.set()
 
     def work(home: str) -> None:
@@ -72,7 +72,7 @@ def test_holders_take_turns_and_the_one_that_waits_hears_for_whom(
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert sorted(turns) == ["a", "b", "c"]
-    assert len(told) >= 2 and all("process" in holder for holder in told)
+    assert len(heard) >= 2 and all("process" in holder for holder in heard)
 
 
 def test_a_holder_that_lives_keeps_its_lease_for_as_long_as_it_works(
@@ -113,11 +113,11 @@ def test_who_waits_hears_whose_it_is_at_once_and_again_each_minute(
         patched.setattr("storage.store.leases._Lease.keep", lambda lease: None)
         silent = leased(remote, "key", "another home", 600, holder={"run": "smoke-1"})
         silent.__enter__()
-    told, started = [], clock.now
-    with leased(remote, "key", "this home", 600, lambda holder: told.append((clock.now - started, holder))):
+    heard, started = [], clock.now
+    with leased(remote, "key", "this home", 600, lambda holder: heard.append((clock.now - started, holder))):
         pass
-    assert [when for when, _ in told] == [60.0 * minute for minute in range(9)]
-    assert {who.partition(", since ")[0] for _, who in told} == {
+    assert [when for when, _ in heard] == [60.0 * minute for minute in range(9)]
+    assert {who.partition(", since ")[0] for _, who in heard} == {
         f"run smoke-1 (process {os.getpid()} on {socket.gethostname()})"
     }
 
@@ -179,11 +179,11 @@ def test_who_is_overtaken_by_two_turns_of_others_does_not_hold_an_older_lease(tm
 
     slow.meanwhile.append(meanwhile)
     clock.before_sleep = wait
-    told: list[str] = []
+    heard: list[str] = []
     started = clock.now
-    with leased(slow, "key", "slow", SECONDS, told.append):
+    with leased(slow, "key", "slow", SECONDS, heard.append):
         assert clock.now > started, "two hold one lease"
-        assert len(told) == 1
+        assert len(heard) == 1
         assert list(bodies(remote)) == ["leases/key/000000004.json"]
 
 
@@ -233,11 +233,11 @@ def test_other_keys_and_free_leases_hold_nobody_up(remote: Remote, clock: Clock)
 def test_a_lease_that_cannot_be_read_runs_out_like_any_other(remote: Remote, clock: Clock, data: bytes) -> None:
     remote.write("leases/key/000000007.json", data)
     started = clock.now
-    told: list[str] = []
-    with leased(remote, "key", "a", SECONDS, told.append):
+    heard: list[str] = []
+    with leased(remote, "key", "a", SECONDS, heard.append):
         assert 0.9 * SECONDS <= clock.now - started <= SECONDS
         assert set(remote.names("leases/key")) == {"000000008.json"}
-    assert not told, "nobody is named by it"
+    assert not heard, "nobody is named by it"
 
 
 @pytest.mark.parametrize(("promised", "seconds"), [("1e9", 3600), ("-5", 0)])

@@ -74,9 +74,9 @@ def test_files_go_there_and_come_back_and_the_progress_is_shown(remote: Remote, 
     contents = {f"blobs/{number}": os.urandom(1000 * number) for number in range(1, 20)}
     for key, data in contents.items():
         (tmp_path / key.replace("/", "-")).write_bytes(data)
-    told: list[tuple[int, int]] = []
-    remote.upload({key: tmp_path / key.replace("/", "-") for key in contents}, lambda *way: told.append(way))
-    assert told[0] == (0, 190_000) and told[-1] == (190_000, 190_000) and len(told) == 20
+    progress: list[tuple[int, int]] = []
+    remote.upload({key: tmp_path / key.replace("/", "-") for key in contents}, lambda *way: progress.append(way))
+    assert progress[0] == (0, 190_000) and progress[-1] == (190_000, 190_000) and len(progress) == 20
     remote.download([(key, tmp_path / f"back-{key[6:]}", 0) for key in [*contents, "blobs/none"]])
     assert {key: (tmp_path / f"back-{key[6:]}").read_bytes() for key in contents} == contents
     assert not (tmp_path / "back-none").exists()

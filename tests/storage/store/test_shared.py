@@ -125,11 +125,11 @@ def test_only_what_is_lacking_is_fetched_and_the_progress_is_shown_as_one(tmp_pa
     publish(b, second="22")
     artifact = b.artifact(made.digest)
     assert artifact is not None
-    told: list[tuple[int, int]] = []
-    b.fetch(artifact, lambda *way: told.append(way))
-    assert {total for _, total in told} == {4} and [done for done, _ in told] == [0, 1, 1, 4]
-    b.fetch(artifact, lambda *way: told.append(way))
-    assert len(told) == 4
+    progress: list[tuple[int, int]] = []
+    b.fetch(artifact, lambda *way: progress.append(way))
+    assert {total for _, total in progress} == {4} and [done for done, _ in progress] == [0, 1, 1, 4]
+    b.fetch(artifact, lambda *way: progress.append(way))
+    assert len(progress) == 4
 
 
 def test_nothing_is_asked_or_sent_twice(tmp_path: Path, url: str) -> None:

@@ -36,8 +36,8 @@ def test_usual_endings_are_read_and_others_are_reported_by_ending_and_count(home
         (folder / name).write_bytes(data)
     artifact, summary = run_collect(home, files=[{"path": str(folder)}], **EVERYTHING_TRAINS)
     assert summary["read"] == 2 * 6 + 3 == len(documents_of(artifact))
-    told = " ".join(summary["notices"])
-    assert "3 files" in told and ".html" in told and ".docx" in told and "2" in told
+    notices = " ".join(summary["notices"])
+    assert "3 files" in notices and ".html" in notices and ".docx" in notices and "2" in notices
 
 
 def test_the_plan_names_what_will_not_be_read_before_anything_runs(home: Path, tmp_path: Path) -> None:

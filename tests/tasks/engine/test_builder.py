@@ -422,12 +422,12 @@ def start_slow(tmp_path: Path, home: Path, until: Path) -> "subprocess.Popen[str
 
 def test_two_processes_that_need_the_same_key_build_it_once(tmp_path: Path, home: Path) -> None:
     both = [start_slow(tmp_path, home, tmp_path / "go") for _ in range(2)]
-    told = tmp_path / "log.waits"
-    wait_until(told.exists, "one of them is told that it waits for the other")
+    waited = tmp_path / "log.waits"
+    wait_until(waited.exists, "one of them hears that it waits for the other")
     (tmp_path / "go").touch()
     said = sorted(process.communicate(timeout=PATIENCE_SECONDS)[0].strip() for process in both)
     assert said == ["asks\nbuilt never built", "asks\nreused built by another run"]
-    assert told.read_text().startswith("slow waits for run toy-1 (process ")
+    assert waited.read_text().startswith("slow waits for run toy-1 (process ")
     assert (tmp_path / "log").read_text() == "started\n"
 
 

@@ -152,9 +152,9 @@ def test_of_a_library_that_writes_its_version_into_files_each_release_is_another
 
 
 def test_another_version_of_unicode_is_another_key_where_letters_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = [identify(one, PaintConfig(), {}).key for one in (spell, etch)]
+    keys = [identify(one, PaintConfig(), {}).key for one in (spell, etch)]
     monkeypatch.setattr("unicodedata.unidata_version", "99.0.0")
-    assert [identify(one, PaintConfig(), {}).key == key for one, key in zip((spell, etch), told, strict=True)] == [
+    assert [identify(one, PaintConfig(), {}).key == key for one, key in zip((spell, etch), keys, strict=True)] == [
         False,
         True,
     ]

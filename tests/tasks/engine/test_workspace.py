@@ -20,11 +20,11 @@ from tasks.engine.workspace import RATE_SECONDS, Progress
 
 class Witness(Listener):
     def __init__(self) -> None:
-        self.told: list[Progress] = []
+        self.progress: list[Progress] = []
         self.rows: list[Any] = []
 
     def progressed(self, stage: str, progress: Progress) -> None:
-        self.told.append(progress)
+        self.progress.append(progress)
 
     def measured(self, stage: str, rows: Any) -> None:
         self.rows += rows
@@ -57,7 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def rates(witness: Witness) -> list[tuple[float | None, float | None]]:
-    return [(one.rate, one.seconds_left) for one in witness.told]
+    return [(one.rate, one.seconds_left) for one in witness.progress]
 
 
 def test_the_rate_is_that_of_the_last_half_minute(home: Path, clock: Clock) -> None:
@@ -73,7 +73,7 @@ def test_the_rate_is_that_of_the_last_half_minute(home: Path, clock: Clock) -> N
     half = RATE_SECONDS
     steps = [(0, 0), (100, 10), (300, 20), (600, half), (600 + half / 2, half / 2), (601 + half, half / 2 + 1)]
     witness = act(home, *(progress(*step) for step in steps))
-    assert [(one.done, one.total, one.unit, one.figures) for one in witness.told] == [
+    assert [(one.done, one.total, one.unit, one.figures) for one in witness.progress] == [
         (done, 1000, "documents", {"shards": 2}) for done, _ in steps
     ]
     found = rates(witness)
@@ -136,7 +136,7 @@ def test_progress_of_shards_counts_those_that_were_there(home: Path) -> None:
 
         return action
 
-    def told(*texts: str) -> list[tuple[float, float, str]]:
+    def progress_of(*texts: str) -> list[tuple[float, float, str]]:
         witness = Witness()
         ACTIONS[:] = [shards(*texts)]
         with (
@@ -145,7 +145,7 @@ def test_progress_of_shards_counts_those_that_were_there(home: Path) -> None:
             pytest.raises(RuntimeError, match="enough"),
         ):
             acting(StageConfig())
-        return [(one.done, one.total, one.unit) for one in witness.told]
+        return [(one.done, one.total, one.unit) for one in witness.progress]
 
-    assert told("a", "bb", "a") == [(0, 2, "files"), (1, 2, "files"), (2, 2, "files")], "equal shards are one"
-    assert told("ccc", "bb", "a") == [(2, 3, "files"), (3, 3, "files")]
+    assert progress_of("a", "bb", "a") == [(0, 2, "files"), (1, 2, "files"), (2, 2, "files")], "equal shards are one"
+    assert progress_of("ccc", "bb", "a") == [(2, 3, "files"), (3, 3, "files")]

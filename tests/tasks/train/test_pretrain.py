@@ -276,8 +276,8 @@ def test_a_run_that_could_have_been_compiled_says_so(
     config = PretrainConfig(**QUICK)
     assert "notices" not in pretrain.function(config, tokens, context=LocalContext(tmp_path / "plain"))
     monkeypatch.setattr("tasks.train.pretrain.slower_than_compiled", lambda *given: "slower")  # what a GPU would tell
-    told = pretrain.function(config, tokens, context=LocalContext(tmp_path / "told"))
-    assert told["notices"] == ["slower"]
+    summary = pretrain.function(config, tokens, context=LocalContext(tmp_path / "told"))
+    assert summary["notices"] == ["slower"]
 
 
 @pytest.mark.parametrize(

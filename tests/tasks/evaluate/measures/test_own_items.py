@@ -160,7 +160,7 @@ def test_every_script_has_items(language: str) -> None:
 
 
 def test_the_last_word_of_each_script_by_hand() -> None:
-    told = {
+    expected = {
         "今天早上空气很好，天也很蓝。": "很蓝",
         "老师说：“写字要清楚吗？”": "楚吗",
         "ตลาดเช้าในเมืองนี้ขายผักผลไม้และปลาสดจากทะเล": "ทะเล",
@@ -172,7 +172,7 @@ def test_the_last_word_of_each_script_by_hand() -> None:
         "我们使用Python。": None,
         "好。": None,
     }
-    assert {sentence: last_word(sentence) for sentence in told} == told
+    assert {sentence: last_word(sentence) for sentence in expected} == expected
 
 
 def test_real_text_of_each_language_gives_items() -> None:
