@@ -64,4 +64,5 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
 
 
 def all_reused(plan: list[PlannedStage]) -> bool:
+    """Whether a run of this plan would build nothing."""
     return all(line.decision.will == "reuse" for line in plan)

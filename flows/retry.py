@@ -64,7 +64,7 @@ def what_is_left(run: Mapping[str, Any]) -> tuple[Recipe, Options, Execute]:
 
 
 def options_left(options: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Options:
-    """Options for one more attempt."""
+    """Options for one more attempt: stages that an attempt has built are not forced again."""
     built = {row["stage"] for run in attempts for row in run["stages"] if row["outcome"] == "built"}
     force = frozenset(options.get("force", ())) - built
     return Options(options.get("to"), force, frozenset(options.get("keep", ())))

@@ -47,7 +47,7 @@ class Shape:
         return self.layers * block + embeddings + self.width
 
     def to_huggingface(self, end_of_text: int = 0) -> dict[str, Any]:
-        """The `config.json` that transformers reads."""
+        """The `config.json` that transformers reads, for the architecture Qwen3ForCausalLM."""
         return {
             "architectures": ["Qwen3ForCausalLM"],
             "model_type": "qwen3",

@@ -186,6 +186,7 @@ def configure_torch(job: TrainingJob) -> None:
 
 
 def open_validations(job: TrainingJob, sources: dict[str, Source]) -> dict[str, Validation]:
+    """The held-out samples by name, of at most `job.validation_tokens` tokens where they are documents."""
     return {name: open_validation(source, job.validation_tokens) for name, source in sources.items()}
 
 
@@ -211,7 +212,7 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no NaN."""
+    """The value, or None where it is infinite or NaN, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 

@@ -89,7 +89,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU."""
+    """SwiGLU (Shazeer 2020): (..., width) -> (..., width), by way of `feed_forward` gated channels."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

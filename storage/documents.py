@@ -144,7 +144,7 @@ class RowWriter:
                 self._writer.close()
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append one row."""
+        """Append one row of the schema; written with its group."""
         characters = sum(len(value) for value in row.values() if isinstance(value, str))
         self._batch.append(row)
         self._batch_characters += characters

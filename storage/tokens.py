@@ -148,7 +148,7 @@ def _documents_of(shard: TokenShard) -> Iterator[tuple[npt.NDArray[np.int64], in
 
 
 def read_token_meta(folder: Path) -> TokenMeta:
-    """`meta.json` of a token set."""
+    """`meta.json` of a token set; DataError where it is missing or not one."""
     path = folder / "meta.json"
     try:
         return TokenMeta(**json.loads(path.read_bytes()))

@@ -309,7 +309,7 @@ def wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, second
 
 
 def tail(log: Path) -> str:
-    """The end of a log."""
+    """The last 1,500 characters of a log, without secrets; empty where there is no log."""
     return redacted(log.read_text(errors="replace")[-1500:]) if log.exists() else ""
 
 

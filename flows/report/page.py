@@ -59,7 +59,7 @@ def write_report(store: Store, run: Mapping[str, Any]) -> Path:
 
 
 def render(data: RunData) -> str:
-    """The page."""
+    """The report of a run as one HTML document; sections without data are left out."""
     import jinja2
 
     environment = jinja2.Environment(

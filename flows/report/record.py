@@ -114,6 +114,7 @@ def figure_rows(data: RunData) -> list[tuple[str, str, Any]]:
 
 
 def digest_rows(data: RunData) -> list[dict[str, Any]]:
+    """Stage, part, digest, bytes and number of files of every part that the run has."""
     return [
         {"stage": stage, "part": name, "digest": part.digest, "bytes": part.bytes, "files": len(part.files)}
         for stage, artifact in data.artifacts.items()

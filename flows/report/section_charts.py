@@ -13,6 +13,7 @@ from flows.report.wording import MODEL_NAMES, baseline_name, score_figure
 
 
 def histogram_chart(histogram: Histogram) -> Markup:
+    """The documents by one signal, with the filter's limits as lines."""
     says = f"{histogram.label}: histogram of {histogram.documents:,} documents, median about {histogram.median:.3g}"
     for word, bound in (("at least", histogram.low), ("at most", histogram.high)):
         says += f"; {word} {bound:g} is kept" if bound is not None else ""
@@ -94,6 +95,7 @@ def _interval_chart(row: Compared, scale: charts.Scale) -> Markup:
 
 
 def calibration_chart(data: RunData) -> dict[str, Any] | None:
+    """Share of right predictions over confidence, of both models; None where none was measured."""
     facts = read_fact(data, Calibration, "calibration.json")
     if facts is None:
         return None

@@ -64,7 +64,7 @@ class Dialect:
     quote: str
 
     def rows(self, lines: Iterator[str]) -> "Iterator[list[str]]":
-        """A strict csv.reader."""
+        """The fields of each line; raises csv.Error for a quote that does not end."""
         if self.quote:
             return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=True)
         return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)

@@ -164,11 +164,13 @@ def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) 
 
 
 def files_of(sources: Sequence[Collected], prefix: str) -> Iterator[StoredFile]:
+    """The stored files whose names begin with a prefix, in order of sources, jobs and names."""
     for source in sources:
         for result in source.results:
             yield from (result.files[name] for name in sorted(result.files) if name.startswith(prefix))
 
 
 def rows_in(files: Iterator[StoredFile] | Sequence[StoredFile]) -> Iterator[dict[str, Any]]:
+    """The rows of Parquet files, streamed one after the other."""
     for file in files:
         yield from read_rows(file.path)

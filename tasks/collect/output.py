@@ -86,7 +86,7 @@ class JobOutput:
         self._quarantine.__exit__(*error)
 
     def document(self, document: Document) -> None:
-        """Keep a document."""
+        """Write a document to the shard under way; a full one is closed first."""
         full = self._documents and (
             self._documents.count >= self._documents_per_shard or self._documents.characters >= SHARD_CHARACTERS
         )
@@ -101,17 +101,17 @@ class JobOutput:
         self.counts["train" if document.split == TRAIN else "heldout"] += 1
 
     def pair(self, pair: Pair) -> None:
-        """Keep a pair."""
+        """Write a pair; repeats are found later (pairs.py)."""
         self._pairs.add(pair_row(pair))
         self.counts["pairs"] += 1
 
     def empty(self) -> None:
-        """Pass over a record without text, such as a blank row."""
+        """Count a record without text, such as a blank row."""
         self.counts["dropped"] += 1
         self.counts["empty"] += 1
 
     def bad(self, file: str, record: BadRecord) -> None:
-        """Set a record aside."""
+        """Write a record that cannot be used to the quarantine, with the reason."""
         self._quarantine.add(
             {
                 "source": self._source,

@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns of the fields."""
+        """The columns to read: each field itself, and the one that a dotted field is inside."""
         return frozenset(name for field in self.fields for name in (field, field.partition(".")[0]))
 
 

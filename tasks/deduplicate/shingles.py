@@ -82,7 +82,7 @@ class Encoded(NamedTuple):
 
 
 def encode(texts: Sequence[str]) -> Encoded:
-    """Texts as bytes."""
+    """Normalised texts as UTF-8 in one array, with the place of each."""
     encoded = [normalise(text).encode() for text in texts]
     data = np.frombuffer(b"\n" + b"\n".join(encoded) + b"\n", np.uint8)  # a word never touches an end
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1

@@ -91,7 +91,7 @@ MAX_MINUTES = 525_600.0  # a year
 
 
 class StageLimits(StageConfig):
-    """The limits of one stage."""
+    """The limits of one stage, in place of those for all stages."""
 
     retries: int | None = Field(
         None, ge=0, le=MAX_RETRIES, description="Retries after an error of network or database; empty: as for all."

@@ -42,7 +42,7 @@ def is_same(one: Output, other: Output) -> bool:
 
 
 class Engine(Protocol):
-    """Whoever answers a stage call."""
+    """What answers a stage call: the planner with what would happen, the builder with an artifact."""
 
     def call(self, stage: "Stage", config: StageConfig, inputs: Mapping[str, Output]) -> Output: ...
 

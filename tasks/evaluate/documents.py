@@ -143,4 +143,5 @@ def _primary(language: str) -> str:
 
 
 def rank(seed: int, identity: str) -> bytes:
+    """16 bytes by which a sample is drawn: the smallest come first."""
     return hashlib.sha256(f"{seed}\0{identity}".encode()).digest()[:16]

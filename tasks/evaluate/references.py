@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("references.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What another model reached."""
+    """What another model reached: the value, its protocol, and the source of both."""
 
     model: str
     value: float

@@ -67,7 +67,7 @@ def make_release(
     *,
     context: Context,
 ) -> Summary:
-    """Put the release together."""
+    """Make the part `release`: weights, tokenizer, card, samples, formats; returns sizes in bytes and losses."""
     folder = context.part("release")
     settings = _read_object(tuned["model"] / "config.json")
     shape = Shape.from_huggingface(settings)

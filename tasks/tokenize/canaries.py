@@ -113,12 +113,12 @@ def count_seen(planted: Planted, tokens: TokenSet, times: npt.NDArray[np.int64],
 
 
 def write_planted(folder: Path, planted: Planted) -> None:
-    """Write `canaries.json`."""
+    """Write `canaries.json`, the record in the module's docstring, into a part's folder."""
     (folder / "canaries.json").write_bytes(canonical_json(asdict(planted)) + b"\n")
 
 
 def read_planted(part: Part) -> Planted:
-    """Read `canaries.json` of a part."""
+    """The record in `canaries.json` of a part; DataError where it is missing or not one."""
     try:
         record: dict[str, Any] = json.loads((part / "canaries.json").read_bytes())
         canaries = tuple(Canary(tuple(row["ids"]), row["repeats"], row["seen"]) for row in record["canaries"])

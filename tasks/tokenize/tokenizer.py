@@ -56,7 +56,7 @@ _BREAK = re.compile(r"\S(?= [^\W\d_])")
 
 
 class TokenizerConfig(StageConfig):
-    """What decides the vocabulary."""
+    """What a recipe can set for the stage tokenizer."""
 
     vocabulary_size: int = Field(
         4096, ge=SMALLEST_VOCABULARY, le=1 << 20, description="Tokens in the vocabulary, the special ones included."

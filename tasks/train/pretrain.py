@@ -208,7 +208,7 @@ def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
 def pretraining_job(
     config: PretrainConfig, shape: Shape, folder: Path, data_digest: str, context: Context
 ) -> "TrainingJob":
-    """The trainer's orders."""
+    """The trainer's job of a config: steps, rates and shape worked out, the data by folder and digest."""
     from model.job import Source
 
     rows, steps = config.rows_and_steps(shape.context_length)

@@ -24,6 +24,7 @@ _LISTED = re.compile(rb"-[ \t]*[\"']?([^\s\"':]+)")
 
 
 def lm_eval_version() -> str:
+    """The installed version, from its metadata: without importing it."""
     return importlib.metadata.version("lm_eval")
 
 

@@ -25,6 +25,7 @@ _SWITCHES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 def endpoint() -> str:
+    """The hub's web address: HF_ENDPOINT, or the public one."""
     return os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT)
 
 
