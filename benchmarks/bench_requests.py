@@ -36,7 +36,7 @@ class Questions:
         return [request for item in self.items for request in item]
 
     def accuracy(self, answers: Sequence[tuple[float, bool]]) -> float:
-        """Share of items whose right answer is likelier than all others, or greedy where it stands alone."""
+        """Share of items whose right answer is likelier than all others, or greedy where it is alone."""
         following = iter(answers)
         right = 0
         for item, gold in zip(self.items, self.gold, strict=True):

@@ -64,7 +64,7 @@ def main() -> None:
 
         benchmarks = [BenchmarkConfig(path=str(folder), limit=30)]
         timed("observe all files (llmill plan)", lambda: observe_benchmarks(benchmarks))
-        timed("load, sample and look at 30 items of each task", lambda: load_benchmarks(benchmarks, 1))
+        timed("load, sample and check 30 items of each task", lambda: load_benchmarks(benchmarks, 1))
         with quiet_libraries():
             manager = TaskManager(include_path=str(folder), include_defaults=False)
             names = [f"set{number}" for number in range(given.tasks)]

@@ -31,15 +31,15 @@ _WIDER = {(codecs.lookup(label).name.replace("_", "-"), wide) for label, wide in
 
 
 def outcome(data: bytes, label: str) -> str:
-    """What becomes of one file: right, wider, told or spoiled."""
-    told = guess(data[:SAMPLE_BYTES], len(data) <= SAMPLE_BYTES)
-    wanted, got = (data.decode(name, "replace").removeprefix("\ufeff") for name in (label, told.encoding))
+    """What becomes of one file: right, wider, reported or spoiled."""
+    guessed = guess(data[:SAMPLE_BYTES], len(data) <= SAMPLE_BYTES)
+    wanted, got = (data.decode(name, "replace").removeprefix("\ufeff") for name in (label, guessed.encoding))
     same = len(wanted) == len(got)
     if same and sum(a != b for a, b in zip(wanted, got, strict=True)) <= len(wanted) // 1000:
         return "right"
-    if told.encoding == UTF8:
-        return "told"
-    return "wider" if (codecs.lookup(label).name.replace("_", "-"), told.encoding) in _WIDER else "spoiled"
+    if guessed.encoding == UTF8:
+        return "reported"
+    return "wider" if (codecs.lookup(label).name.replace("_", "-"), guessed.encoding) in _WIDER else "spoiled"
 
 
 def main() -> None:

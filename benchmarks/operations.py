@@ -2,7 +2,7 @@
 
 The smoke recipe through `llmill ui`, its worker and the deployments on a new home: from Submit to the first stage, a
 run in which all is reused, a retraining with nothing new, from Cancel and from kill -9 to the end of all processes, and
-to Crashed. Times as Prefect's pages show them, wall seconds.
+to Crashed. Times as Prefect's UI shows them, wall seconds.
 """
 
 import os

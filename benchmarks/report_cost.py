@@ -17,7 +17,7 @@ def main() -> None:
     """Write the report three times without the cache and three times with it."""
     store = Store(home())
     run = find_run(store.home, sys.argv[1] if len(sys.argv) > 1 else "latest")
-    seconds: dict[str, list[float]] = {"all figures anew": [], "figures from the cache": []}
+    seconds: dict[str, list[float]] = {"all figures computed": [], "figures from the cache": []}
     for _ in range(3):
         shutil.rmtree(store.home / "cache" / "report", ignore_errors=True)
         for taken in seconds.values():

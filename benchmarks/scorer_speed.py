@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# As the trainer is started: see tasks/train/trainer_process.py. Must stand before torch is imported.
+# As the trainer is started: see tasks/train/trainer_process.py. Must be before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 

@@ -43,7 +43,7 @@ def main() -> None:
             wire[kinds[-1]] = server.counts()
         print(f"{'':<24}{'home':>8}{'S3':>8}{'ratio':>8}  requests, MB sent, MB received")
         for kind in kinds:
-            tell(kind, seconds[kind, "home"], seconds[kind, "S3"], wire[kind])
+            show(kind, seconds[kind, "home"], seconds[kind, "S3"], wire[kind])
         print(f"objects {len(server.keys(store))}, {sum(server.keys(store).values()) / 1e6:.1f} MB")
 
 
@@ -59,7 +59,7 @@ def timed(home: Path, environment: dict[str, str], *arguments: str) -> float:
     return time.perf_counter() - started
 
 
-def tell(kind: str, home: list[float], shared: list[float], counts: dict[str, int]) -> None:
+def show(kind: str, home: list[float], shared: list[float], counts: dict[str, int]) -> None:
     """A row: medians, their ratio, and what the last turn sent."""
     there, here = statistics.median(shared), statistics.median(home) if home else None
     requests = sum(count for name, count in counts.items() if name.isupper())

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-# As the trainer is started: see tasks/train/trainer_process.py. Must stand before torch is imported.
+# As the trainer is started: see tasks/train/trainer_process.py. Must be before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
