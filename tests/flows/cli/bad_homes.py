@@ -71,7 +71,7 @@ NEWER = ("newer llmill", "format 99", "Update llmill")
 HOMES = (
     BadInput("file for the home", "run smoke --plain", NOT_WRITABLE, prepare=_file_for_home, home=EMPTY),
     BadInput("file above the home", "run smoke --plain", NOT_WRITABLE, prepare=_file_above_home, home=EMPTY),
-    BadInput("file for the home, only looked at", "plan smoke", ("never built",), {}, _file_for_home, EMPTY, status=0),
+    BadInput("file for the home, only read", "plan smoke", ("never built",), {}, _file_for_home, EMPTY, status=0),
     BadInput(
         "home whose name is not UTF-8",
         "run smoke --plain",
@@ -206,7 +206,7 @@ REFERENCES = (
         OWN,
     ),
     BadInput(
-        "artifact that is no release", "generate x --release latest/collect", ("has no part 'release'", "documents")
+        "artifact that is not a release", "generate x --release latest/collect", ("has no part 'release'", "documents")
     ),
 )
 
@@ -221,9 +221,9 @@ REQUESTS = (
         {},
         _use_port,
     ),
-    BadInput("one port for both pages", "ui --prefect-port 4999 --mlflow-port 4999", ("both 4999", "--mlflow-port")),
+    BadInput("one port for both UIs", "ui --prefect-port 4999 --mlflow-port 4999", ("both 4999", "--mlflow-port")),
     BadInput(
-        "pages of a server elsewhere",
+        "UI of a server elsewhere",
         "ui",
         ("MLFLOW_TRACKING_URI", "Unset it"),
         environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
@@ -244,7 +244,7 @@ TASKS = "'evaluate.tasks=[{path: tasks}]'"
 
 BENCHMARKS = (
     BadInput(
-        "task file that is no task",
+        "task file that is not a task",
         f"plan smoke --set {TASKS}",
         ("evaluate.tasks[0]", "a.yaml", "no task file of lm-eval"),
         {"tasks/a.yaml": "Just a text.\n"},

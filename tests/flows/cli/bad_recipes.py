@@ -29,7 +29,7 @@ FILES = (
     _recipe("recipe nested too deeply", "collect: " + "[" * 5000, "nested too deeply"),
     _recipe("key twice", "collect: {}\ncollect: {}\n", "line 2", "'collect' is given twice"),
     _recipe(
-        "key twice below", "collect: {}\nfilter:\n  min_words: 1\n  min_words: 2\n", "line 4", "'min_words' stands"
+        "key twice below", "collect: {}\nfilter:\n  min_words: 1\n  min_words: 2\n", "line 4", "'min_words' is given"
     ),
     _recipe("alias bomb", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "line 2", "aliases are not used"),
     _recipe("tag that runs code", "collect: !!python/object/apply:os.system [id]", "line 1", "python/object/apply"),

@@ -106,7 +106,7 @@ CONTENTS = (
     ),
     _source("line that is not UTF-8", "a.jsonl", LINES + b'{"text": "caf\xe9"}\n', "line 401", "invalid UTF-8"),
     _source("malformed JSON line", "a.jsonl", LINES + b'{"text": "caf\n', "line 401", "malformed JSON", "column"),
-    _source("JSON line that is no object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object", slow=True),
+    _source("JSON line that is not an object", "a.jsonl", LINES + b"[1]\n", "line 401", "not a JSON object", slow=True),
     _source("NUL bytes", "a.jsonl", LINES + bytes(200) + b"\n", "line 401", "malformed JSON"),
     _source("deeply nested JSON", "a.jsonl", LINES + b"[" * 200_000 + b"\n", "line 401", "malformed JSON"),
     _source(
@@ -115,7 +115,7 @@ CONTENTS = (
     _source(
         "huge CSV field", "a.csv", lambda: b'text\n"' + b"x" * 100_000_000 + b'"\n', "line 2", "more than", slow=True
     ),
-    _source("text that is no string", "a.jsonl", LINES + b'{"text": 1e999}\n', "line 401", "not text but float"),
+    _source("text that is not a string", "a.jsonl", LINES + b'{"text": 1e999}\n', "line 401", "not text but float"),
     _source("wrong text field", "a.jsonl", '{"body": "Some words.", "title": "x"}\n', "no field 'text'", "body, title"),
     _source("CSV without the column", "a.csv", "id,body\n1,Some words.\n", "no field 'text'", "body, id", "text_field"),
     _source(
