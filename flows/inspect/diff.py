@@ -17,7 +17,6 @@ from tasks.wording import clipped, figure, when
 if TYPE_CHECKING:
     from tasks.evaluate.statistics.paired import PairedScore
 
-MODELS = ("tuned", "base")
 SHOWN_FIGURES = 12  # of a stage
 
 
@@ -96,14 +95,12 @@ def _compare_scores(
 
 
 def _score(line: "PairedScore") -> dict[str, Any]:
-    from tasks.evaluate.statistics.compare import is_inferior, is_superior
+    from tasks.evaluate.statistics.compare import outcome
 
     row: dict[str, Any] = {"name": line.name, "metric": line.metric, "only_old": line.only_old}
     row |= {"only_new": line.only_new, "items": 0, "verdict": "no item in common"}
     if line.comparison is not None:
-        superior, inferior = is_superior(line.comparison), is_inferior(line.comparison)
-        row |= asdict(line.comparison)
-        row["verdict"] = "better" if superior else "worse" if inferior else "not told apart"
+        row |= asdict(line.comparison) | {"verdict": outcome(line.comparison)}
     return row
 
 

@@ -16,7 +16,6 @@ from flows.mlflow.tracker import DataSet, Tracker, data_set
 from flows.pipeline import Pipeline
 from storage.addresses import redacted
 from storage.canonical import digest_of
-from storage.files import read_json
 from storage.runs import Run
 from storage.snapshot import original
 from storage.store.artifacts import Artifact, Part
@@ -29,6 +28,7 @@ from tasks.engine.listener import Listener, StageResult
 from tasks.engine.provenance import source_commit
 from tasks.engine.stage import Stage
 from tasks.evaluate import evaluate
+from tasks.evaluate.score import read_scores
 from tasks.release import make_release
 from tasks.retrain.config import is_own_figure
 
@@ -188,12 +188,11 @@ def figures(data: Mapping[str, Any], results: Sequence[StageResult], about: Mapp
     return found | {"seconds": data["seconds"]}
 
 
-def _benchmarks(scores: Artifact) -> dict[str, float]:
-    lines = read_json(scores["scores"] / "scores.json") or []
+def _benchmarks(evaluation: Artifact) -> dict[str, float]:
     return {
-        _NOT_IN_A_NAME.sub("_", f"{line['name']}/{line['metric']}/{line['model']}"): line["value"]
-        for line in lines
-        if line["value"] is not None and not is_own_figure(f"{line['name']}/{line['metric']}")
+        _NOT_IN_A_NAME.sub("_", f"{score.figure}/{score.model}"): score.value
+        for score in read_scores(evaluation)
+        if score.value is not None and not is_own_figure(score.figure)
     }
 
 

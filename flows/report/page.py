@@ -22,13 +22,12 @@ from flows.report.record import (
     version_rows,
 )
 from flows.report.run_data import RunData
-from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, read_scores
+from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, scores_of
 from flows.report.section_charts import calibration_chart, curve_charts, histogram_chart, panel_charts
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
 from flows.report.verdict import judged, model_shown
 from flows.report.wording import (
-    MODEL_NAMES,
     baseline_name,
     difference_text,
     recipe_text,
@@ -40,6 +39,7 @@ from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store.local import Store
+from tasks.evaluate.score import MODEL_NAMES
 from tasks.wording import amount, duration, figure
 
 FOLDER = Path(__file__).parent
@@ -84,7 +84,7 @@ def _style_hash(style: str) -> str:
 
 
 def _sections(data: RunData) -> dict[str, Any]:
-    scores = read_scores(data)
+    scores = scores_of(data)
     shown = panels(scores)
     rows = [row for panel in shown for row in panel.rows]
     return {

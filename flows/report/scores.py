@@ -1,18 +1,20 @@
 """The scores as a report shows them: what comes first, which way is better, and what is shown beside each figure."""
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from flows.report.run_data import Fact, RunData
 from storage.files import read_json
+from tasks.evaluate import evaluate
+from tasks.evaluate.references import Reference
+from tasks.evaluate.score import BASE, MODEL_NAMES, MODELS, SCORES, TUNED, Score
 
-MODELS = ("base", "tuned")
 # Every other name is that of a benchmark.
 OWN_MEASURES = ("heldout", "answers", "cloze", "choice", "memorisation", "canaries", "calibration")
-HIGHER_IS_BETTER = ("acc", "gap", "exact", "match", "f1", "share", "bleu", "rouge", "mcc")
 MOST_BENCHMARKS = 8  # beside our own measures; the rest are in the table of all scores
 
 HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
@@ -24,70 +26,6 @@ HEADLINES = (  # (name, metric, the model whose figure it is, title, what the fi
 )
 TITLES = {(name, metric): title for name, metric, _, title, _ in HEADLINES}
 PREFERRED = ("acc", "accuracy", "acc_norm", "accuracy_mutual_information", "bits_per_byte")
-Verdict = Literal["better", "unclear", "worse", "alone", "missing"]
-
-
-class Reference(Fact):
-    """What a known model reaches under the same protocol."""
-
-    model: str
-    value: float
-    source: str = ""
-
-
-class Score(Fact):
-    """A line of scores.json, as far as the report needs it."""
-
-    name: str
-    model: str
-    metric: str
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    items: int = 0
-    baselines: dict[str, float] = Field(default_factory=dict)
-    below_baseline: bool = False
-    rule: str = ""
-    note: str = ""
-    references: tuple[Reference, ...] = ()
-    higher_is_better: bool | None = None
-
-    @property
-    def higher(self) -> bool:
-        if self.higher_is_better is not None:
-            return self.higher_is_better
-        return any(word in self.metric for word in HIGHER_IS_BETTER)
-
-    @property
-    def has_no_direction(self) -> bool:
-        """Whether the line says that neither way is better: a finding, such as what is known by heart."""
-        return self.higher_is_better is None and "higher_is_better" in self.model_fields_set
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it lies between 0 and 1 by its meaning, so that it is shown as per cent."""
-        return self.higher and self.metric != "prompt_gap" and (self.value is None or 0 <= self.value <= 1)
-
-    @property
-    def best_baseline(self) -> tuple[str, float] | None:
-        """The baseline that is hardest to beat."""
-        if not self.baselines:
-            return None
-        choose = max if self.higher else min
-        name = choose(sorted(self.baselines), key=self.baselines.__getitem__)
-        return name, self.baselines[name]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Against the best baseline: `better` or `worse` only where the interval is clear of it."""
-        best = self.best_baseline
-        if self.value is None:
-            return "missing"
-        if best is None or self.has_no_direction:
-            return "alone"
-        sign = 1.0 if self.higher else -1.0
-        ends = [sign * (end - best[1]) for end in (self.low, self.high, self.value) if end is not None]
-        return "better" if min(ends) > 0 else "worse" if max(ends) <= 0 else "unclear"
 
 
 class Compared(Fact):
@@ -103,10 +41,10 @@ class Compared(Fact):
 
     @property
     def higher(self) -> bool:
-        return self.scores[0].higher
+        return bool(self.scores[0].higher_is_better)
 
     @property
-    def baselines(self) -> dict[str, float]:
+    def baselines(self) -> Mapping[str, float]:
         return self.scores[0].baselines
 
     @property
@@ -122,12 +60,12 @@ class Compared(Fact):
     @property
     def winner(self) -> str:
         """The better model by name, or `unclear` where the intervals overlap."""
-        base, tuned = self.of("base"), self.of("tuned")
+        base, tuned = self.of(BASE), self.of(TUNED)
         if base is None or tuned is None or None in (base.low, base.high, tuned.low, tuned.high):
             return "unclear"
         if base.low <= tuned.high and tuned.low <= base.high:  # type: ignore[operator]
             return "unclear"
-        return "fine-tuned" if (self.difference or 0) * (1 if self.higher else -1) > 0 else "base"
+        return MODEL_NAMES[TUNED if (self.difference or 0) * (1 if self.higher else -1) > 0 else BASE]
 
 
 class Panel(Fact):
@@ -139,16 +77,14 @@ class Panel(Fact):
     rows: tuple[Compared, ...]
 
 
-def read_scores(data: RunData) -> tuple[Score, ...]:
-    """All lines of scores.json; empty where the run has none. A line that is not a score is skipped."""
-    part = data.part("evaluate", "scores")
-    lines = read_json(part / "scores.json") if part else None
+def scores_of(data: RunData) -> tuple[Score, ...]:
+    """All scores of a run; none where it has no evaluation. A line that is not a score is skipped."""
+    part = data.part(evaluate.name, "scores")
+    lines = read_json(part / SCORES) if part else None
     scores = []
     for line in lines if isinstance(lines, list) else []:
-        try:
+        with suppress(ValidationError):
             scores.append(Score.model_validate(line))
-        except ValidationError:
-            continue
     return tuple(scores)
 
 

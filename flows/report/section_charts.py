@@ -6,10 +6,11 @@ from markupsafe import Markup
 
 from flows.report import charts
 from flows.report.run_data import RunData
-from flows.report.scores import MODELS, Calibration, Compared, Panel, read_fact
+from flows.report.scores import Calibration, Compared, Panel, read_fact
 from flows.report.signals import Histogram
 from flows.report.training import Curve
-from flows.report.wording import MODEL_NAMES, baseline_name, score_figure
+from flows.report.wording import baseline_name, score_figure
+from tasks.evaluate.score import MODEL_NAMES, MODELS
 
 
 def histogram_chart(histogram: Histogram) -> Markup:

@@ -6,10 +6,11 @@ from typing import Any
 
 from flows.report.record import key_facts, notices_in
 from flows.report.run_data import RunData
-from flows.report.scores import headlines, read_scores
+from flows.report.scores import headlines, scores_of
 from flows.report.verdict import judged, model_shown
-from flows.report.wording import MODEL_NAMES, score_figure, verdict_text
+from flows.report.wording import score_figure, verdict_text
 from storage.store.local import Store
+from tasks.evaluate.score import MODEL_NAMES
 from tasks.wording import amount, duration, figure
 
 
@@ -25,7 +26,7 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
         ("pairs", figure(facts["pairs"]) if facts["pairs"] else None),
     ]
     rows = [f"| {name} | {value} | | |" for name, value in made if value]
-    for title, unit, score in headlines(read_scores(data)):
+    for title, unit, score in headlines(scores_of(data)):
         interval = (
             f"{score_figure(score, score.low)} to {score_figure(score, score.high)}" if score.low is not None else ""
         )

@@ -6,11 +6,11 @@ from typing import Any
 import yaml
 
 from flows.build import Recipe
-from flows.report.scores import Compared, Score
+from flows.report.scores import Compared
+from tasks.evaluate.score import Score
 from tasks.evaluate.statistics.intervals import LARGEST
 from tasks.wording import figure
 
-MODEL_NAMES = {"base": "base", "tuned": "fine-tuned"}
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
 
 
@@ -20,7 +20,7 @@ def verdict_text(score: Score) -> str:
     if best is None:
         return "no baseline"
     words = {"better": "better than", "unclear": "not clearly better than", "worse": "not better than"}
-    return f"{words.get(score.verdict, 'beside')} {baseline_name(best[0])} ({score_figure(score, best[1])})"
+    return f"{words.get(score.against_baselines, 'beside')} {baseline_name(best[0])} ({score_figure(score, best[1])})"
 
 
 def baseline_name(name: str) -> str:

@@ -51,17 +51,10 @@ from tasks.evaluate.measures.text_and_answers import (
     frequent_last_word,
     heldout_measures,
 )
+from tasks.evaluate.score import MODELS, Score
 from tasks.evaluate.scorers.ngrams import NgramModel
 from tasks.evaluate.scorers.scorers import Scorers, model_scorers, ngram_scorers
-from tasks.evaluate.statistics.scores import (
-    MODELS,
-    Measure,
-    Score,
-    missing_lines,
-    score_lines,
-    write_items,
-    write_scores,
-)
+from tasks.evaluate.statistics.scores import Measure, missing_lines, score_lines, write_items, write_scores
 from tasks.tokenize.canaries import read_planted
 from tasks.train.device import training_device
 

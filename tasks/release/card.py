@@ -11,6 +11,7 @@ from typing import Any
 
 from model.shape import Shape
 from storage.store.artifacts import Artifact
+from tasks.evaluate.score import Score
 from tasks.release.config import ReleaseConfig
 from tasks.wording import amount, figure
 
@@ -21,7 +22,7 @@ def model_card(
     config: ReleaseConfig,
     shape: Shape,
     training: list[dict[str, Any]],
-    scores: list[dict[str, Any]],
+    scores: Sequence[Score],
     corpus: dict[str, dict[str, Any]],
     samples: list[dict[str, str]],
     formats: list[dict[str, Any]],
@@ -48,7 +49,7 @@ def model_card(
         samples=samples,
         formats=formats,
         made_from=made_from,
-        below=[score for score in scores if score["below_baseline"]],
+        below=[score for score in scores if score.below_baseline],
     )
 
 

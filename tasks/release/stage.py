@@ -36,6 +36,7 @@ from tasks.answer.release import GENERATION_CONFIG, SUMS
 from tasks.engine.context import Context, Summary
 from tasks.engine.decide import UNICODE
 from tasks.engine.stage import stage
+from tasks.evaluate.score import SCORES, read_scores
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
@@ -74,7 +75,7 @@ def make_release(
     for artifact, part, names in (
         (tuned, "model", ("model.safetensors", TRAINING_FILE)),
         (tokenizer, "tokenizer", ("tokenizer.json",)),
-        (scores, "scores", ("scores.json",)),
+        (scores, "scores", (SCORES,)),
     ):
         files = {file.name: file for file in artifact[part].files}
         for name in names:
@@ -89,11 +90,10 @@ def make_release(
     _write_json(folder / "samples.json", samples)
     formats = write_formats(config, folder, shape, clean, context)
     _write_json(folder / "formats.json", formats)
-    lines = json.loads((scores["scores"] / "scores.json").read_bytes())
     corpus = _read_object(scores["scores"] / "corpus.json")
     training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
     made_from = (tuned, tokenizer, scores, clean)
-    card = model_card(config, shape, training, lines, corpus, samples, formats, made_from)
+    card = model_card(config, shape, training, read_scores(scores), corpus, samples, formats, made_from)
     (folder / "README.md").write_text(card, encoding="utf-8")
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in written}

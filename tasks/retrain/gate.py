@@ -6,21 +6,21 @@ Part `verdict`: verdict.json, `{"promote", "reasons", "figure", "guards", "confi
 difference, interval, items and what is to be said of it. Cost: a second for each hundred thousand items.
 """
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from storage.canonical import canonical_json
-from storage.errors import ConfigError, DataError
+from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
+from tasks.evaluate.score import TUNED, read_scores
 from tasks.retrain.config import GateConfig, is_own_figure
 
 if TYPE_CHECKING:
     from tasks.evaluate.statistics.paired import PairedScore
 
-MODEL = "tuned"  # the one that is released
+MODEL = TUNED  # the one that is released
 METRIC = "bits_per_byte"
 
 _TITLES = {"heldout": "held-out text", "answers": "answers to held-out prompts"}
@@ -38,7 +38,7 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
 
     lines = compare_evaluations(champion, candidate, MODEL, MODEL, config.confidence)
     scores = {f"{line.name}/{line.metric}": _row(line) for line in lines}
-    known = {f"{line['name']}/{line['metric']}" for line in [*_scores(candidate), *_scores(champion)]}
+    known = {score.figure for score in (*read_scores(candidate), *read_scores(champion))}
     for guard in config.guards:
         if guard not in known and not is_own_figure(guard):
             raise ConfigError(f"retrain.gate.guards: {guard}: no such figure. Figures: {', '.join(sorted(known))}")
@@ -60,9 +60,9 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
 def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) -> Summary:
     """Whether a model without a rival is sound: measured, and better than the frequencies of tokens."""
     main = f"{config.figure}/{METRIC}"
-    line = next((line for line in _scores(candidate) if _is_main(line, config)), None)
-    value = line["value"] if line else None
-    unigram = line["baselines"].get("unigram") if line else None
+    score = next((one for one in read_scores(candidate) if (one.figure, one.model) == (main, MODEL)), None)
+    value = score.value if score else None
+    unigram = score.baselines.get("unigram") if score else None
     figure: dict[str, Any] = {"name": main, "new": value, "unigram": unigram}
     if value is None or unigram is None:
         sound, reason = False, f"without a rival, and the {main} of this model was not measured"
@@ -74,30 +74,15 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
     return {"promote": sound, "new": value, "unigram": unigram}
 
 
-def _is_main(line: dict[str, Any], config: GateConfig) -> bool:
-    return (line["name"], line["metric"], line["model"]) == (config.figure, METRIC, MODEL)
-
-
-def _scores(evaluation: Artifact) -> list[dict[str, Any]]:
-    path = evaluation["scores"] / "scores.json"
-    try:
-        return list(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not the scores of an evaluation ({error}); run the stage evaluate again") from error
-
-
 def _row(line: "PairedScore") -> dict[str, Any]:
     """A compared figure, and what is to be said of it."""
-    from tasks.evaluate.statistics.compare import is_inferior, is_superior
+    from tasks.evaluate.statistics.compare import outcome
 
     if line.comparison is None:
         return {"verdict": "not measured"}
-    verdict = (
-        "better" if is_superior(line.comparison) else "worse" if is_inferior(line.comparison) else "not told apart"
-    )
     names = ("items", "documents", "old", "new", "difference", "low", "high")
     found = asdict(line.comparison)
-    return {"verdict": verdict, **{name: found[name] for name in names}}
+    return {"verdict": outcome(line.comparison), **{name: found[name] for name in names}}
 
 
 def _named(guard: str) -> tuple[str, str]:

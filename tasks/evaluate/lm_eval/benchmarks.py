@@ -18,9 +18,10 @@ from tasks.evaluate.lm_eval.hub import quiet_libraries
 from tasks.evaluate.lm_eval.loading import Group, Loaded, LoadedTask
 from tasks.evaluate.measures.text_and_answers import Ask
 from tasks.evaluate.references import references
+from tasks.evaluate.score import MODELS, Score
 from tasks.evaluate.scorers.scorers import Scorers
 from tasks.evaluate.statistics.intervals import Floats, finite
-from tasks.evaluate.statistics.scores import MODELS, NO_NUMBER, Item, Measure, Score, select
+from tasks.evaluate.statistics.scores import NO_NUMBER, Item, Measure, select
 from tasks.tokenize.tokenizer import token_ids
 from tasks.words import words
 
@@ -286,10 +287,19 @@ def _whole_lines(task: LoadedTask, column: Column, values: Mapping[str, Sequence
     baselines = {who: figure for who, figure in figures.items() if who not in MODELS and figure is not None}
     note = "no mean over items: no interval" + ("" if None not in figures.values() else f"; {NO_NUMBER}")
     return [
-        Score(task.label, model, _shown(column), figures[model], None, None, len(task.documents), baselines, False,
-              _rule(task, column), note, higher_is_better=task.task.higher_is_better().get(column[0]))
+        Score(
+            name=task.label,
+            model=model,
+            metric=_shown(column),
+            value=figures[model],
+            items=len(task.documents),
+            baselines=baselines,
+            rule=_rule(task, column),
+            note=note,
+            higher_is_better=task.task.higher_is_better().get(column[0]),
+        )
         for model in MODELS
-    ]  # fmt: skip
+    ]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -22,9 +22,10 @@ from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.lm_eval.own_tasks import CHOICE_TASK, CLOZE_TASK, Harness
 from tasks.evaluate.measures.calibration import choice_calibration
 from tasks.evaluate.measures.own_items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
+from tasks.evaluate.score import MODELS
 from tasks.evaluate.scorers.scorers import Scorers
 from tasks.evaluate.statistics.intervals import Floats
-from tasks.evaluate.statistics.scores import MODELS, Item, Measure, select
+from tasks.evaluate.statistics.scores import Item, Measure, select
 from tasks.words import words
 
 LEAST_ITEMS = 8  # fewer say nothing: an accuracy of 50 % would have an interval from 22 to 78 %

@@ -24,6 +24,9 @@ Kind = Literal["ratio", "exponential", "proportion"]
 _DRAWS_AT_ONCE = 1 << 21  # indices held in memory by one step of the bootstrap
 
 
+Outcome = Literal["better", "worse", "not told apart"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What one model made of some items: `amounts` and `weights` are (items,), as in items.parquet."""
@@ -132,6 +135,13 @@ def is_inferior(comparison: Comparison) -> bool:
     """Whether the new model is worse beyond doubt."""
     gain = comparison.most_gain
     return gain is not None and gain < 0
+
+
+def outcome(comparison: Comparison) -> Outcome:
+    """Better or worse where the whole interval says so."""
+    if is_superior(comparison):
+        return "better"
+    return "worse" if is_inferior(comparison) else "not told apart"
 
 
 def is_non_inferior(comparison: Comparison, margin: float) -> bool:

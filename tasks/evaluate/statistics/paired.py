@@ -1,6 +1,5 @@
 """Two evaluations read side by side: the items that both hold, by their keys, and what each model made of them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
+from tasks.evaluate.score import Score, read_scores
 from tasks.evaluate.statistics.compare import Answers, Comparison, compare
 
 Figure = tuple[str, str]  # name and metric
@@ -48,8 +48,8 @@ def compare_evaluations(
                 before,
                 after,
                 documents,
-                kind=score["kind"],
-                higher_is_better=score["higher_is_better"],
+                kind=score.kind,
+                higher_is_better=score.higher_is_better,
                 confidence=confidence,
             )
         common = comparison.items if comparison else 0
@@ -71,7 +71,7 @@ def changed_items(
         raise DataError(f"no figure {figure[0]} with the metric {figure[1]}. Figures: {known}")
     joined = _joined(*tables)
     before, after = _answers(joined, ""), _answers(joined, "_new")
-    sign = -1 if score["higher_is_better"] is False else 1
+    sign = -1 if score.higher_is_better is False else 1
     moved = np.abs(after.amounts - before.amounts)
     order = [number for number in np.argsort(-moved, kind="stable").tolist() if moved[number] > 0][:limit]
     return [
@@ -94,10 +94,9 @@ def figures_named(old: Artifact, new: Artifact, name: str) -> list[Figure]:
     return found
 
 
-def _scores(*evaluations: Artifact) -> dict[Figure, dict[str, Any]]:
-    """The lines of scores.json by figure."""
-    lines = [line for one in evaluations for line in json.loads((one["scores"] / "scores.json").read_bytes())]
-    return {(line["name"], line["metric"]): {"kind": "ratio", "higher_is_better": False, **line} for line in lines}
+def _scores(*evaluations: Artifact) -> dict[Figure, Score]:
+    """A score of each figure of any of them: what is said of the figure, not of a model."""
+    return {(score.name, score.metric): score for one in evaluations for score in read_scores(one)}
 
 
 def _read(evaluation: Artifact, model: str, columns: list[str], figure: Figure | None = None) -> pa.Table:

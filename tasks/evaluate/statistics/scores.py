@@ -7,9 +7,9 @@ figure is measured alike, and what is stored per item allows paired tests later.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow as pa
 from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
 from tasks.evaluate.references import Reference
+from tasks.evaluate.score import MODELS, Kind, Score
 from tasks.evaluate.statistics.intervals import (
     LARGEST,
     Floats,
@@ -28,7 +29,6 @@ from tasks.evaluate.statistics.intervals import (
     wilson,
 )
 
-MODELS = ("base", "tuned")
 NOT_ENOUGH = "not enough held-out documents"
 ONE_DOCUMENT = "all items come from one document: no interval"
 TOO_LARGE = f"more than {LARGEST:.0e}, which stands for it"
@@ -95,30 +95,9 @@ class Measure:
     items: Sequence[Item]
     amounts: Mapping[str, Floats]
     weights: Floats
-    kind: Literal["ratio", "exponential", "proportion"] = "ratio"
+    kind: Kind = "ratio"
     higher_is_better: bool | None = False
     constants: Mapping[str, float] = field(default_factory=dict)
-    references: tuple[Reference, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A line of scores.json. `value` is null where it could not be measured, and `note` says why. `references` are
-    figures of known models under the same protocol, each with its source."""
-
-    name: str
-    model: str
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    items: int
-    baselines: Mapping[str, float]
-    below_baseline: bool
-    rule: str
-    note: str = ""
-    kind: str = "ratio"  # and the next: as in `Measure`
-    higher_is_better: bool | None = False
     references: tuple[Reference, ...] = ()
 
 
@@ -145,20 +124,20 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
         )
         lines.append(
             Score(
-                measure.name,
-                model,
-                measure.metric,
-                finite(value),
-                None if alone else finite(low),
-                None if alone else finite(high),
-                len(measure.items),
-                shown,
-                below,
-                measure.rule,
-                _note(value, alone),
-                measure.kind,
-                measure.higher_is_better,
-                measure.references,
+                name=measure.name,
+                model=model,
+                metric=measure.metric,
+                value=finite(value),
+                low=None if alone else finite(low),
+                high=None if alone else finite(high),
+                items=len(measure.items),
+                baselines=shown,
+                below_baseline=below,
+                rule=measure.rule,
+                note=_note(value, alone),
+                kind=measure.kind,
+                higher_is_better=measure.higher_is_better,
+                references=measure.references,
             )
         )
     return lines
@@ -172,12 +151,15 @@ def _note(value: float, alone: bool) -> str:
 
 def missing_lines(name: str, metric: str, rule: str, items: int, note: str = NOT_ENOUGH) -> list[Score]:
     """Lines that say that, and why, a figure is not there."""
-    return [Score(name, model, metric, None, None, None, items, {}, False, rule, note) for model in MODELS]
+    nothing: dict[str, Any] = {"value": None, "low": None, "high": None, "baselines": {}, "below_baseline": False}
+    return [
+        Score(name=name, model=model, metric=metric, items=items, rule=rule, note=note, **nothing) for model in MODELS
+    ]
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """A JSON list, one score a line, so that two files compare by line."""
-    lines = [canonical_json(asdict(score)).decode() for score in scores]
+    lines = [canonical_json(score.model_dump()).decode() for score in scores]
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 

@@ -19,11 +19,12 @@ from flows.report.corpus import sources_of
 from flows.report.drops import document_flow
 from flows.report.page import render, write_report
 from flows.report.run_data import RunData
-from flows.report.scores import Score, read_scores
+from flows.report.scores import scores_of
 from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
 from storage.runs import find_run
 from storage.store.local import Store
+from tasks.evaluate.score import Score
 from tasks.wording import duration, figure
 
 Smoke = tuple[Path, dict[str, Any]]
@@ -192,6 +193,7 @@ def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: s
 def score(name: str, metric: str, model: str, value: float | None, **others: Any) -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
     line = {"name": name, "model": model, "metric": metric, "value": value, "low": low, "high": high, "items": 100}
+    line["higher_is_better"] = "acc" in metric
     return {**line, "baselines": {"chance": 0.25}, "below_baseline": False, "rule": "a rule", "note": "", **others}
 
 
@@ -201,7 +203,7 @@ def test_many_benchmarks_references_calibration_and_memorisation(home: Path) -> 
         for number in range(30)
         for model in ("base", "tuned")
     ]
-    reference = [{"model": "GPT-2 124M", "value": 0.412, "source": HOSTILE}]
+    reference = [{"model": "GPT-2 124M", "value": 0.412, "protocol": "the same", "source": HOSTILE}]
     lines += [score("arc_easy", "acc", model, 0.3, references=reference, unknown=1) for model in ("base", "tuned")]
     lines += [score("lambada", "acc", model, None, note="the file is not there") for model in ("base", "tuned")]
     lines += [{"no": "score"}]
@@ -244,18 +246,18 @@ def test_the_verdict_follows_the_interval(home: Path) -> None:
     values = {"arc": (0.40, "better than chance"), "boolq": (0.26, "not clearly better"), "piqa": (0.2, "not better")}
     headline = {"name": "choice", "metric": "accuracy_mutual_information"}
     for number, (value, verdict) in enumerate(values.values()):
-        lines = [{**score("x", "y", "tuned", value), **headline}]
+        lines = [{**score("x", "acc", "tuned", value), **headline}]
         data = made_run(home / str(number), {"scores.json": lines})
         text = markdown_summary(data.store, data.run, Path("report.html"), None)
         assert verdict in text and f"{100 * value:.1f}" in text
 
 
 def test_a_finding_has_no_verdict() -> None:
-    """`null` says that neither way is better; an older line that says nothing is judged by its metric."""
+    """`null` says that neither way is better."""
     line = {"name": "canaries/repeats=4", "model": "base", "metric": "exposure", "value": 7, "low": 6, "high": 8}
     line["baselines"] = {"chance": 1.4}
-    assert Score.model_validate(line | {"higher_is_better": None}).verdict == "alone"
-    assert Score.model_validate(line).verdict == "worse"
+    assert Score.model_validate(line | {"higher_is_better": None}).against_baselines == "alone"
+    assert Score.model_validate(line | {"higher_is_better": False}).against_baselines == "worse"
 
 
 @pytest.mark.parametrize(
@@ -278,7 +280,8 @@ def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
     assert f"The scores are those of {whose}." in page.text and f"All figures are those of {whose}." in page.text
     assert "Text it has never seen candidate, base" in page.text
     assert "candidate, base" in markdown_summary(data.store, retraining.run, Path("report.html"), None)
-    assert "candidate" not in Checked(render(data)).text.replace("exposure_candidates", "")
+    ordinary = Checked(render(data)).text
+    assert "candidate, base" not in ordinary and "the candidate" not in ordinary
 
 
 def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
@@ -400,10 +403,15 @@ def test_on_a_phone_every_cell_of_every_table_is_reached(
     }
     verdict |= {"confidence": 0.95, "figure": {**guard, "name": "heldout/bits_per_byte"}, "guards": [guard]}
     reference = [
-        {"model": "a-model-with-a-name-of-some-length-124M", "value": 0.412, "source": "https://example.org/" * 9}
+        {
+            "model": "a-model-with-a-name-of-some-length-124M",
+            "value": 0.412,
+            "protocol": "x",
+            "source": "https://example.org/" * 9,
+        }
     ]
     known = Score.model_validate(score("arc_easy", "acc", "base", 0.3, references=reference))
-    monkeypatch.setattr("flows.report.page.read_scores", lambda data: (*read_scores(data), known))
+    monkeypatch.setattr("flows.report.page.scores_of", lambda data: (*scores_of(data), known))
     data = data_of(smoke[0])
     path = tmp_path / "report.html"
     path.write_text(render(RunData(data.store, {**data.run, "pipeline": "retrain", "verdict": verdict})))
