@@ -68,7 +68,7 @@ def _saved() -> Path:
 
 def _read(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], str]:
     """The document of a recipe with what overrides it, and what to call it in messages."""
-    document = read_yaml(path, Recipe, "recipe")
+    document = read_yaml(path, "recipe", f"sections ({', '.join(Recipe.model_fields)})")
     document.setdefault("name", path.stem)
     for setting in settings:
         _override(document, setting)

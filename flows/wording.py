@@ -5,7 +5,7 @@ from typing import Any
 
 from flows.terminal.columns import unbroken
 from tasks.engine.listener import StageResult
-from tasks.engine.workspace import Progress
+from tasks.engine.meter import Progress
 from tasks.wording import duration, figure
 
 SHOWN_COLUMNS = 70  # of a stage's figures

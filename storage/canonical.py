@@ -35,3 +35,11 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for name, inner in value.items():
         rows |= flat(inner, f"{prefix}.{name}" if prefix else str(name))
     return rows
+
+
+def fraction_of(purpose: str, text: str) -> float:
+    """A number from 0 to 1 that a text always has, as if drawn: for shares of a set that no order decides.
+
+    Other purposes draw other numbers. Computed from the first 64 bits of SHA-256.
+    """
+    return int.from_bytes(hashlib.sha256(f"{purpose}\0{text}".encode()).digest()[:8], "big") / 2**64

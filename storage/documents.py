@@ -29,7 +29,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.canonical import canonical_json
+from storage.canonical import canonical_json, fraction_of
 
 TRAIN, HELDOUT = "train", "heldout"
 
@@ -100,7 +100,7 @@ def split_of(group: str, heldout_fraction: float, heldout_groups: Iterable[str] 
     """`heldout` for the groups named and for a fixed share of the others, by a hash of the group's name."""
     if group in heldout_groups:
         return HELDOUT
-    bucket = int.from_bytes(hashlib.sha256(b"split\0" + group.encode()).digest()[:8], "big") / 2**64
+    bucket = fraction_of("split", group)
     return HELDOUT if bucket < heldout_fraction else TRAIN
 
 

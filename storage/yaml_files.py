@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, LlmillError
 
 MAX_BYTES = 1 << 20
 
@@ -30,22 +29,35 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path, model: type[BaseModel], what: str) -> dict[str, Any]:
-    """The mapping that a file holds, not yet validated; `what` says in errors what the file should be."""
+def read_yaml(
+    path: Path,
+    what: str,
+    parts: str,
+    *,
+    loader: type[Any] = Loader,
+    error: type[LlmillError] = ConfigError,
+    where: str = "",
+) -> dict[str, Any]:
+    """The mapping that a file holds, not yet validated.
+
+    `what` says in errors what the file should be, `parts` what it is a mapping of, `where` stands before its path. What
+    is wrong is raised as `error`: size, encoding, syntax (with line and column), depth, or no mapping.
+    """
+    name = f"{where}{path}"
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes; this is not a {what}")
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
+            raise error(f"{name}: larger than {MAX_BYTES:,} bytes; this is not a {what}")
+        document = yaml.load(path.read_bytes().decode(), loader)
+    except yaml.MarkedYAMLError as caught:
+        mark = caught.problem_mark or caught.context_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise error(f"{name}{place}: not valid YAML: {caught.problem or caught.context}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply for a {what}") from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: not valid YAML in UTF-8: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise error(f"{name}: nested too deeply for a {what}") from None
+    except (yaml.YAMLError, ValueError, TypeError) as caught:
+        raise error(f"{name}: not valid YAML in UTF-8: {caught}") from None
+    except OSError as caught:
+        raise error(f"{name}: cannot be read ({caught.strerror})") from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{path}: a {what} is a mapping of sections ({', '.join(model.model_fields)})")
+        raise error(f"{name}: a {what} is a mapping of {parts}")
     return document

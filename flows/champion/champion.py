@@ -146,7 +146,7 @@ def _lineage(store: Store, release: Artifact) -> dict[str, str]:
 
 def _record(store: Store, digest: str, kind: str) -> dict[str, Any]:
     """The newest build record of an artifact."""
-    for record in reversed(store.builds_of(kind)):
-        if record["artifact"] == digest:
-            return record
+    records = store.builds_that_made(kind, digest)
+    if records:
+        return records[-1]
     raise DataError(f"{kind} {digest[:8]}: the record of its build is gone; run its recipe again to rebuild it")

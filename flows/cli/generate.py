@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flows.cli.options import add_json_option, between, print_json
+from flows.cli.options import add_json_option, between, home_store, print_json
 from storage.errors import ConfigError, DataError
 from storage.files import is_utf8
 from tasks.answer.release import MAX_BEAMS
@@ -160,11 +160,9 @@ def _piped_line() -> str:
 
 def _folder(options: argparse.Namespace) -> Path:
     from flows.inspect.references import find_part
-    from storage.home import home
-    from storage.store.shared import open_store
 
     folder = Path(options.release).expanduser()
-    return folder if folder.is_dir() else find_part(open_store(home()), options.release, "release").path
+    return folder if folder.is_dir() else find_part(home_store(), options.release, "release").path
 
 
 def _sampling(options: argparse.Namespace, settings: "ReleaseSettings") -> "Sampling":

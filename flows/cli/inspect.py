@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from flows.cli.options import add_json_option, between, print_json, say
+from flows.cli.options import add_json_option, between, home_store, print_json, say, show
 from storage.runs import STATUSES
 
 REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after it names one part, /FILE one file."
@@ -107,9 +107,8 @@ def _runs(options: argparse.Namespace) -> int:
     from flows.inspect.runs import chosen_runs, runs_text
     from storage.home import home
     from storage.runs import damaged_runs, runs
-    from storage.store.shared import open_store
 
-    open_store(home()).sync_runs()
+    home_store().sync_runs()
     known = runs(home())
     for path in damaged_runs(home()):
         say(f"{path}: not a run file that this llmill can read: skipped", sys.stderr)
@@ -125,45 +124,30 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     from flows.report.page import write_report
-    from storage.home import home
     from storage.runs import find_run
-    from storage.store.shared import open_store
 
-    store = open_store(home())
+    store = home_store()
     store.sync_runs()
     run = find_run(store.home, options.run)
     path = write_report(store, run)
-    if options.json:
-        print_json({"run": run["run"], "report": path})
-    else:
-        print(path)
+    show({"run": run["run"], "report": path}, lambda: str(path), options)
     return 0
 
 
 def _diff(options: argparse.Namespace) -> int:
     from flows.inspect.diff import compare_runs, difference_text
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    store = open_store(home())
+    store = home_store()
     found = compare_runs(store, options.old, options.new, model=options.model, items=options.items, limit=options.limit)
-    if options.json:
-        print_json(found)
-    else:
-        say(difference_text(found))
+    show(found, lambda: difference_text(found), options)
     return 0
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from flows.inspect.artifact import describe, inspect_text
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    description = describe(open_store(home()), options.reference)
-    if options.json:
-        print_json(description)
-    else:
-        say(inspect_text(description))
+    description = describe(home_store(), options.reference)
+    show(description, lambda: inspect_text(description), options)
     return 0
 
 
@@ -171,10 +155,8 @@ def _cat(options: argparse.Namespace) -> int:
     from itertools import islice
 
     from flows.inspect.rows import referenced_rows
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    rows = islice(referenced_rows(open_store(home()), options.reference, ids=options.ids), options.limit)
+    rows = islice(referenced_rows(home_store(), options.reference, ids=options.ids), options.limit)
     if options.json:
         print_json(list(rows))
         return 0
@@ -186,12 +168,7 @@ def _cat(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from flows.inspect.explain import explain
     from flows.inspect.explain_text import explain_text
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    found = explain(open_store(home()), options.run, options.document)
-    if options.json:
-        print_json(found)
-    else:
-        say(explain_text(found))
+    found = explain(home_store(), options.run, options.document)
+    show(found, lambda: explain_text(found), options)
     return 0

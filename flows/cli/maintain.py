@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.cli.options import add_json_option, between, print_json, say
+from flows.cli.options import add_json_option, between, home_store, show
 
 
 def add_commands(commands: Any) -> None:
@@ -46,14 +46,9 @@ def add_commands(commands: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from flows.maintain.verify import verify_store, verify_text
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    result = verify_store(open_store(home()))
-    if options.json:
-        print_json(result)
-    else:
-        say(verify_text(result))
+    result = verify_store(home_store())
+    show(result, lambda: verify_text(result), options)
     return 1 if result["damaged"] else 0
 
 
@@ -77,10 +72,7 @@ def _gc(options: argparse.Namespace) -> int:
     )
     forgotten, fault = forget_releases(store, found, dry_run=options.dry_run)
     report = garbage_report([*found, *forgotten], dry_run=options.dry_run) | ({"mlflow": fault} if fault else {})
-    if options.json:
-        print_json(report)
-    else:
-        say("\n".join([garbage_text(report), *filter(None, [fault])]))
+    show(report, lambda: "\n".join([garbage_text(report), *filter(None, [fault])]), options)
     return 0
 
 
@@ -89,8 +81,5 @@ def _doctor(options: argparse.Namespace) -> int:
 
     findings = examine()
     report = doctor_report(findings)
-    if options.json:
-        print_json(report)
-    else:
-        say(doctor_text(findings))
+    show(report, lambda: doctor_text(findings), options)
     return 1 if report["problems"] else 0

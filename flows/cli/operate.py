@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from flows.cli.options import add_json_option, add_recipe, between, print_json
+from flows.cli.options import add_json_option, add_recipe, between, show
 from storage.errors import ConfigError
 
 
@@ -104,10 +104,7 @@ def _deploy(options: argparse.Namespace) -> int:
     recipe = named_recipe(name, options.set)
     with prefect_server(home) as server:
         rows = deploy(server, deployments, recipe, options.set)
-    if options.json:
-        print_json({"deployments": rows})
-    else:
-        print(deployments_text(rows))
+    show({"deployments": rows}, lambda: deployments_text(rows), options)
     return 0
 
 
@@ -120,7 +117,7 @@ def _retry(options: argparse.Namespace) -> int:
     run = unfinished_run(home, options.run)
     handed = None if options.plain else hand_over(home, run)
     if handed is not None:
-        print_json(handed) if options.json else print(handed_text(handed))
+        show(handed, lambda: handed_text(handed), options)
         return 0
     recipe, run_options, execute = what_is_left(run)
     return carry_out(recipe, run_options, plain=options.plain, as_json=options.json, execute=execute)

@@ -4,11 +4,15 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from flows.terminal.columns import WIDTH, folded, for_stderr
+
+if TYPE_CHECKING:
+    from storage.store.local import Store
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +30,14 @@ class Parser(argparse.ArgumentParser):
 def say(text: str, file: TextIO | None = None) -> None:
     """Print a text for a person in 80 columns."""
     print(folded(text), file=file)
+
+
+def home_store() -> "Store":
+    """The store of the home in force, with the shared one behind it where there is one."""
+    from storage.home import home
+    from storage.store.shared import open_store
+
+    return open_store(home())
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:
@@ -81,6 +93,14 @@ def between(low: float, high: float, kind: type) -> Any:
         return value
 
     return parse
+
+
+def show(value: Any, text: Callable[[], str], options: argparse.Namespace) -> None:
+    """A command's result: its value as JSON under `--json`, else its text for a person."""
+    if options.json:
+        print_json(value)
+    else:
+        say(text())
 
 
 def print_json(value: Any) -> None:

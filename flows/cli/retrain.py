@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from flows.cli.options import add_json_option, add_recipe_options, print_json, recipe_and_options, say
+from flows.cli.options import add_json_option, add_recipe_options, home_store, recipe_and_options, show
 
 
 def add_commands(commands: Any) -> None:
@@ -65,24 +65,17 @@ def _retrain(options: argparse.Namespace) -> int:
 def _champion(options: argparse.Namespace) -> int:
     from flows.champion.show import champion_state, champion_text
     from flows.mlflow.champion_aliases import compare_with_mlflow
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    store = open_store(home())
+    store = home_store()
     found = champion_state(store) | {"mlflow": compare_with_mlflow(store, fix=options.fix)}
-    if options.json:
-        print_json(found)
-    else:
-        say(champion_text(found))
+    show(found, lambda: champion_text(found), options)
     return 1 if found["damage"] or found["mlflow"]["disagreements"] else 0
 
 
 def _promote(options: argparse.Namespace) -> int:
     from flows.champion.champion import find_release, promote
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    store = open_store(home())
+    store = home_store()
     with store.unswept():
         release, run = find_release(store, options.release)
         changed = promote(store, release, run=run, by="hand", reasons=["promoted by hand"])
@@ -91,10 +84,8 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _rollback(options: argparse.Namespace) -> int:
     from flows.champion.champion import rollback
-    from storage.home import home
-    from storage.store.shared import open_store
 
-    store = open_store(home())
+    store = home_store()
     rollback(store)
     return _show_change(store, True, options)
 
@@ -105,8 +96,6 @@ def _show_change(store: Any, changed: bool, options: argparse.Namespace) -> int:
     from flows.mlflow.champion_aliases import compare_with_mlflow
 
     found = {"changed": changed, **champion_state(store), "mlflow": compare_with_mlflow(store, fix=changed)}
-    if options.json:
-        print_json(found)
-    else:
-        say(champion_text(found) if changed else "it is the champion already\n" + champion_text(found))
+    head = "" if changed else "it is the champion already\n"
+    show(found, lambda: head + champion_text(found), options)
     return 0

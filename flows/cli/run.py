@@ -5,7 +5,7 @@ import sys
 import traceback
 from typing import Any, TextIO
 
-from flows.cli.options import add_recipe_options, print_json, recipe_and_options
+from flows.cli.options import add_recipe_options, home_store, print_json, recipe_and_options, show
 from flows.terminal.columns import Folding
 from storage.errors import LlmillError
 
@@ -52,17 +52,14 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
 
 def _plan(options: argparse.Namespace) -> int:
     from flows.terminal.plan_text import notice_lines, plan_text
-    from storage.home import home
-    from storage.store.shared import open_store
 
     recipe, run_options = recipe_and_options(options)
     if options.retrain:
         from flows.champion.retraining import plan_retraining as make_plan
     else:
         from flows.plan import make_plan
-    plan = make_plan(open_store(home()), recipe, run_options)
-    if options.json:
-        print_json({"stages": [line.record() for line in plan]})
-    else:
-        print("\n".join([plan_text(plan), *notice_lines(plan)]))
+    plan = make_plan(home_store(), recipe, run_options)
+    show(
+        {"stages": [line.record() for line in plan]}, lambda: "\n".join([plan_text(plan), *notice_lines(plan)]), options
+    )
     return 0

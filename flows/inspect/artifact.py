@@ -24,7 +24,7 @@ def describe(store: Store, reference: str) -> dict[str, Any]:
     """The `--json` object of an artifact, a part of it or a file of a part."""
     found = resolve(store, reference)
     artifact = found.artifact
-    builds = [build for build in store.builds_of(artifact.stage) if build["artifact"] == artifact.digest]
+    builds = store.builds_that_made(artifact.stage, artifact.digest)
     shown = [found.part] if found.part else list(artifact.parts.values())
     return {
         "stage": artifact.stage,

@@ -143,8 +143,8 @@ def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:
     found = store.build(kind, row["key"]) if row.get("key") else None
     if found is not None:
         return found
-    digest = row["artifact"]["digest"]
-    return next((record for record in reversed(store.builds_of(kind)) if record["artifact"] == digest), None)
+    made = store.builds_that_made(kind, row["artifact"]["digest"])
+    return made[-1] if made else None
 
 
 def _stages(run: Mapping[str, Any]) -> list[str]:

@@ -93,9 +93,9 @@ def _token_documents(store: Store, artifact: Artifact, part: Part, *, ids: bool)
 
 def _tokenizer_of(store: Store, artifact: Artifact) -> Any | None:
     """The tokenizer that an artifact was built with, found by its build record."""
-    for record in reversed(store.builds_of(artifact.stage)):
+    for record in reversed(store.builds_that_made(artifact.stage, artifact.digest)):
         digest = record["identity"]["inputs"].get("tokenizer/tokenizer")
-        if record["artifact"] == artifact.digest and digest:
+        if digest:
             folder = store.part_path("tokenizer", "tokenizer", digest)
             if folder.is_dir():
                 from tasks.tokenize.tokenizer import load_tokenizer

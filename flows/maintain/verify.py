@@ -12,6 +12,7 @@ from flows.plan import STAGE_NAMES
 from flows.terminal.live import live_line
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store, is_intact
+from tasks.engine.meter import Meter
 from tasks.wording import duration, size
 
 PRINT_SECONDS = 15.0  # between two lines of progress in a pipe
@@ -55,7 +56,8 @@ class _Verifier:
         self.store = store
         self.stages: dict[str, StageHealth] = defaultdict(StageHealth)
         self._intact: dict[tuple[int, str], bool] = {}  # by inode and the digest that it should have
-        self._meter = _Meter(sum(path.stat().st_size for path in _distinct_files(store)))
+        self._started = time.monotonic()
+        self._meter = _Line(sum(path.stat().st_size for path in _distinct_files(store)))
 
     def artifact(self, digest: str) -> None:
         artifact = self.store.artifact(digest)
@@ -102,7 +104,7 @@ class _Verifier:
         return {
             "bytes": self._meter.done,
             "damaged": sum(len(health.damage) for health in self.stages.values()),
-            "seconds": round(time.monotonic() - self._meter.started, 3),
+            "seconds": round(time.monotonic() - self._started, 3),
             "stages": [{"stage": name, **vars(self.stages[name])} for name in names if name in self.stages],
         }
 
@@ -116,12 +118,13 @@ def _distinct_files(store: Store) -> Iterator[Path]:
                 yield path
 
 
-class _Meter:
+class _Line:
     """Bytes done, rate and time left, on stderr."""
 
     def __init__(self, total: int) -> None:
-        self._total, self.done = total, 0
-        self.started = self._shown = time.monotonic()
+        self._total, self.done, self._meter = total, 0, Meter()
+        self._shown = time.monotonic()
+        self._meter.at(0, total, "bytes")
 
     def add(self, amount: int) -> None:
         self.done += amount
@@ -129,9 +132,9 @@ class _Meter:
         if now - self._shown < (DRAW_SECONDS if sys.stderr.isatty() else PRINT_SECONDS):
             return
         self._shown = now
-        rate = self.done / (now - self.started)
-        left = duration(max(0.0, self._total - self.done) / rate)
-        live_line(f"verify      {size(self.done)} of {size(self._total)}  {size(rate)}/s  {left} left")
+        progress = self._meter.at(self.done, self._total, "bytes")
+        pace = f"  {size(progress.rate)}/s  {duration(progress.seconds_left)} left" if progress.rate else ""
+        live_line(f"verify      {size(self.done)} of {size(self._total)}{pace}")
 
     def clear(self) -> None:
         live_line("")

@@ -126,7 +126,8 @@ class DeploymentFile(_Section):
 def read_deployments(path: Path) -> tuple[Deployment, ...]:
     """The deployments of a file; raises ConfigError that names the file, the field and the fix."""
     try:
-        return DeploymentFile.model_validate(read_yaml(path, DeploymentFile, "deployment file")).deployments
+        sections = f"sections ({', '.join(DeploymentFile.model_fields)})"
+        return DeploymentFile.model_validate(read_yaml(path, "deployment file", sections)).deployments
     except ValidationError as error:
         raise ConfigError(explain(str(path), error, DeploymentFile)) from None
 

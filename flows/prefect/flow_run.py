@@ -27,9 +27,9 @@ from storage.store.artifacts import Artifact
 from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.listener import Listener, StageResult
+from tasks.engine.meter import Progress
 from tasks.engine.planner import ReachedTarget
 from tasks.engine.stage import Output, Stage
-from tasks.engine.workspace import Progress
 from tasks.notices import notices_of, without_notices
 from tasks.wording import figure
 

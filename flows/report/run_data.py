@@ -65,9 +65,7 @@ class RunData:
         """The build record of each artifact: the run's own, else the newest from before the run ended."""
         chosen: dict[str, Mapping[str, Any]] = {}
         for stage, artifact in self.artifacts.items():
-            records = [
-                record for record in self.store.builds_of(artifact.stage) if record["artifact"] == artifact.digest
-            ]
+            records = self.store.builds_that_made(artifact.stage, artifact.digest)
             own = [record for record in records if record["run"] == self.run["run"]]
             earlier = [record for record in records if record["finished"] <= self.run.get("finished", "9")]
             for candidates in (own, earlier, records):

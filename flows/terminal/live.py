@@ -15,8 +15,8 @@ from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
 from tasks.engine.listener import Listener, StageResult
+from tasks.engine.meter import Progress
 from tasks.engine.stage import Stage
-from tasks.engine.workspace import Progress
 from tasks.notices import notices_of
 from tasks.wording import duration
 

@@ -280,6 +280,10 @@ class Store:
         whole = [record for record in found if record is not None]
         return sorted(whole, key=lambda record: (record["finished"], record["key"]))
 
+    def builds_that_made(self, stage: str, artifact: str) -> list[dict[str, Any]]:
+        """The build records of a stage that led to an artifact, by its digest, newest last."""
+        return [record for record in self.builds_of(stage) if record["artifact"] == artifact]
+
     def _known_build(self, path: Path) -> dict[str, Any] | None:
         """A build record, parsed once for each state of its file: a plan asks for all of a stage several times."""
         try:

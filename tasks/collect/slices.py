@@ -8,9 +8,9 @@ one by itself, and a file that is added, changed or removed changes its own slic
 neighbours, which are small files too.
 """
 
-import hashlib
 from collections.abc import Sequence
 
+from storage.canonical import fraction_of
 from storage.store.artifacts import StoredFile
 
 SLICE_BYTES = 4 * 2**20
@@ -23,7 +23,7 @@ def cut_slices(files: Sequence[StoredFile], files_per_slice: float) -> list[list
         if file.bytes >= SLICE_BYTES:
             slices.append([])
         slices[-1].append(file)
-        draw = int.from_bytes(hashlib.sha256(b"slice\0" + file.name.encode()).digest()[:8], "big") / 2**64
+        draw = fraction_of("slice", file.name)
         if draw < file.bytes / SLICE_BYTES + 1 / files_per_slice:
             slices.append([])
     return [part for part in slices if part]

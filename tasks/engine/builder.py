@@ -23,11 +23,12 @@ from tasks.engine.decide import Decision, decide, kept_attempt
 from tasks.engine.edited import check_loaded, doubts, saved_meanwhile
 from tasks.engine.executor import executor_of
 from tasks.engine.listener import Listener, StageResult
+from tasks.engine.meter import Progress
 from tasks.engine.planner import Options, ReachedTarget
 from tasks.engine.provenance import host_facts, timestamp
 from tasks.engine.stage import Output, Pending, Stage
 from tasks.engine.unfinished import take_over, work_folder
-from tasks.engine.workspace import Progress, Workspace
+from tasks.engine.workspace import Workspace
 
 SHOWN_TRANSFER_BYTES = 32 << 20
 DATA_COUNTS = ("read", "kept", "dropped", "quarantined")

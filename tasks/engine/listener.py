@@ -9,8 +9,8 @@ from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 from tasks.engine.decide import Decision
+from tasks.engine.meter import Progress
 from tasks.engine.stage import Stage
-from tasks.engine.workspace import Progress
 
 Outcome = Literal["built", "reused", "failed", "skipped"]
 

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from storage.bystander import bystander
 from storage.store.artifacts import Artifact
 from tasks.engine.config import StageConfig
 
@@ -60,6 +61,15 @@ def engine_in_force(engine: Engine) -> Iterator[None]:
         _engine.reset(token)
 
 
+@bystander
+def _about(described: str, name: str) -> "About":
+    """An `About` by its name, imported when somebody asks: an import by the stage would let it enter the key."""
+    from tasks.engine.about import About
+
+    module, _, constant = described.rpartition(".")
+    return getattr(importlib.import_module(module), constant) if module else About(title=name.capitalize())
+
+
 @dataclass(eq=False)
 class Stage:
     """A named stage around a plain function; calling it asks the engine in force.
@@ -86,14 +96,8 @@ class Stage:
 
     @property
     def about(self) -> "About":
-        """What the stage says about itself; imported when somebody asks, since an import would enter the key."""
-        from tasks.engine.about import About
-
-        if not self.described:
-            return About(title=self.name.capitalize())
-        module, _, name = self.described.rpartition(".")
-        about: About = getattr(importlib.import_module(module), name)
-        return about
+        """What the stage says about itself."""
+        return _about(self.described, self.name)
 
     def named(self, name: str) -> "Stage":
         """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""

@@ -8,10 +8,9 @@ work/<stage>-<key>/keep/           survives a kill: checkpoints; beside it what 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution, Job, JobResult, ShardFunction, Summary
 from tasks.engine.decide import Identity
 from tasks.engine.executor import Executor, ShardWork, Written
+from tasks.engine.meter import Meter, Progress
 from tasks.engine.unfinished import (
     FORCED_FILE,
     KEPT,
@@ -35,20 +35,7 @@ from tasks.engine.unfinished import (
     work_folder,
 )
 
-RATE_SECONDS = 30.0  # the rate is that of so long a time: a machine gets busy, and free again
 NOTED_SECONDS = 1.0  # so often at most it is noted how many shards are finished
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a stage is. `rate` is units per second, `seconds_left` an estimate; None at the start."""
-
-    done: float
-    total: float
-    unit: str
-    rate: float | None
-    seconds_left: float | None
-    figures: Mapping[str, Any]
 
 
 class Workspace:
@@ -74,7 +61,7 @@ class Workspace:
         self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
         self._root = work_folder(store.work, identity.stage, identity.key)
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
-        self._recent: deque[tuple[float, float]] = deque()  # (time, done) of the last RATE_SECONDS
+        self._meter = Meter()
         self.jobs: set[str] = set()  # keys of the jobs that this build has used
         self._shards: dict[str, bool] = {}  # by name, whether a job of the shard was worked on
         self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
@@ -141,16 +128,7 @@ class Workspace:
         return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
 
     def progress(self, done: float, total: float, unit: str, **figures: Any) -> None:
-        now = time.monotonic()
-        if self._recent and done < self._recent[-1][1]:
-            self._recent.clear()
-        while len(self._recent) > 1 and now - self._recent[1][0] > RATE_SECONDS:
-            self._recent.popleft()
-        since, first = self._recent[0] if self._recent else (now, done)
-        self._recent.append((now, done))
-        rate = (done - first) / (now - since) if now > since and done > first else None
-        left = (total - done) / rate if rate else None
-        self._on_progress(Progress(done, total, unit, rate, left, figures))
+        self._on_progress(self._meter.at(done, total, unit, **figures))
 
     def metrics(self, rows: Sequence[Mapping[str, float]]) -> None:
         self._on_metrics(rows)

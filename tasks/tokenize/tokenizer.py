@@ -11,7 +11,6 @@ a key) would cost the square of its length in training; there it is cut into pie
 """
 
 import functools
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from storage.canonical import fraction_of
 from storage.documents import HELDOUT, TRAIN, read_rows
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
@@ -252,4 +252,4 @@ def _rows(shards: list[Path], columns: list[str]) -> Iterator[dict[str, str]]:
 
 def _position(identity: str) -> float:
     """A fixed position of a document in [0, 1): a sample of equal size has equal documents on every machine."""
-    return int.from_bytes(hashlib.sha256(b"tokenizer\0" + identity.encode()).digest()[:8], "big") / 2**64
+    return fraction_of("tokenizer", identity)

@@ -16,10 +16,10 @@ import yaml
 
 from storage.errors import DataError
 from storage.source_hashes import hash_files
+from storage.yaml_files import read_yaml
 from tasks.evaluate.config import PACKS, BenchmarkConfig
 from tasks.evaluate.lm_eval.builtin import check_builtin, lm_eval_version
 
-MAX_TASK_BYTES = 1 << 20
 DATA_FORMATS = ("json", "csv", "parquet", "text")  # of `dataset_path`, where the data are local files
 DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
@@ -204,21 +204,8 @@ def _merged(path: Path, option: str, above: tuple[Path, ...] = ()) -> tuple[dict
 
 
 def _read(path: Path, option: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_TASK_BYTES:
-            raise DataError(f"{option}: {path}: larger than {MAX_TASK_BYTES:,} bytes; this is not a task file")
-        fields = yaml.load(path.read_bytes(), _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark else ""
-        raise DataError(f"{option}: {path}{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{option}: {path}: not valid YAML in UTF-8: {error}") from None
-    except OSError as error:
-        raise DataError(f"{option}: {path}: cannot be read ({error.strerror})") from None
-    if not isinstance(fields, dict):
-        raise DataError(f"{option}: {path}: no task file of lm-eval: it is not a mapping of fields")
-    return fields
+    where = f"{option}: "
+    return read_yaml(path, "task file of lm-eval", "fields", loader=_Loader, error=DataError, where=where)
 
 
 def _matches(task: TaskFile, pattern: str) -> list[Path]:

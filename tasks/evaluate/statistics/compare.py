@@ -17,11 +17,9 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.evaluate.statistics.intervals import Floats, Integers, as_clusters, cluster_sums, exponential
+from tasks.evaluate.statistics.intervals import Floats, as_clusters, bootstrap, cluster_sums, exponential
 
 Kind = Literal["ratio", "exponential", "proportion"]
-
-_DRAWS_AT_ONCE = 1 << 21  # indices held in memory by one step of the bootstrap
 
 
 Outcome = Literal["better", "worse", "not told apart"]
@@ -97,7 +95,11 @@ def compare(
     count = int(clusters.max()) + 1
     sums = [cluster_sums(values, clusters) for values in (old.amounts, old.weights, new.amounts, new.weights)]
     before, after = (_figure(top.sum(), bottom.sum(), kind) for top, bottom in (sums[:2], sums[2:]))
-    low, high = _interval(sums, kind, confidence, draws, seed) if count > 1 else (None, None)
+
+    def change(top_old: Floats, bottom_old: Floats, top_new: Floats, bottom_new: Floats) -> Floats:
+        return _figure(top_new, bottom_new, kind) - _figure(top_old, bottom_old, kind)
+
+    low, high = bootstrap(sums, change, draws, seed, confidence) if count > 1 else (None, None)
     sign = -1 if higher_is_better is False else 1
     gains = sign * (new.values - old.values)
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
@@ -155,21 +157,6 @@ def is_non_inferior(comparison: Comparison, margin: float) -> bool:
 def _figure(amounts: Floats | float, weights: Floats | float, kind: Kind) -> Floats:
     ratio = np.divide(amounts, weights)
     return exponential(ratio) if kind == "exponential" else np.asarray(ratio)
-
-
-def _interval(sums: list[Floats], kind: Kind, confidence: float, draws: int, seed: int) -> tuple[float, float]:
-    """Percentile interval of new less old; `sums` are old amounts, old weights, new ones, of each document."""
-    random = np.random.default_rng(seed)
-    count = len(sums[0])
-    differences = np.empty(draws)
-    step = max(1, _DRAWS_AT_ONCE // count)
-    for start in range(0, draws, step):
-        chosen: Integers = random.integers(count, size=(min(step, draws - start), count))
-        top_old, bottom_old, top_new, bottom_new = (values[chosen].sum(1) for values in sums)
-        found = _figure(top_new, bottom_new, kind) - _figure(top_old, bottom_old, kind)
-        differences[start : start + step] = found
-    low, high = np.quantile(differences, (0.5 - confidence / 2, 0.5 + confidence / 2))
-    return float(low), float(high)
 
 
 def _are_right_or_wrong(answers: Answers) -> bool:

@@ -10,6 +10,7 @@ methods treat the document as the unit:
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,27 @@ def cluster_sums(values: Floats, clusters: Integers) -> Floats:
     return np.bincount(clusters, weights=values).astype(np.float64)
 
 
+def bootstrap(
+    sums: Sequence[Floats], figure: Callable[..., Floats], draws: int, seed: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of `figure(*sums)`, whole clusters drawn with replacement; each of `sums` is (clusters,)."""
+    count = len(sums[0])
+    random = np.random.default_rng(seed)
+    found = np.empty(draws)
+    step = max(1, _DRAWS_AT_ONCE // count)
+    for start in range(0, draws, step):
+        chosen: Integers = random.integers(count, size=(min(step, draws - start), count))
+        found[start : start + step] = figure(*(values[chosen].sum(1) for values in sums))
+    low, high = np.quantile(found, (0.5 - confidence / 2, 0.5 + confidence / 2))
+    return float(low), float(high)
+
+
 def bootstrap_ratio(
     amounts: Floats, weights: Floats, clusters: Integers, draws: int, seed: int
 ) -> tuple[float, float, float]:
-    """sum(amounts) / sum(weights) and its 95 % percentile interval, whole clusters drawn with replacement."""
+    """sum(amounts) / sum(weights) and its 95 % percentile interval."""
     top, bottom = cluster_sums(amounts, clusters), cluster_sums(weights, clusters)
-    count = len(top)
-    random = np.random.default_rng(seed)
-    ratios = np.empty(draws)
-    step = max(1, _DRAWS_AT_ONCE // count)
-    for start in range(0, draws, step):
-        chosen = random.integers(count, size=(min(step, draws - start), count))
-        ratios[start : start + step] = top[chosen].sum(1) / bottom[chosen].sum(1)
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(top.sum() / bottom.sum()), float(low), float(high)
+    return float(top.sum() / bottom.sum()), *bootstrap([top, bottom], np.divide, draws, seed)
 
 
 def exponential(exponents: float | Floats) -> Floats:

@@ -14,8 +14,8 @@ from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
 from tasks.engine.listener import Listener
+from tasks.engine.meter import RATE_SECONDS, Progress
 from tasks.engine.stage import engine_in_force, stage
-from tasks.engine.workspace import RATE_SECONDS, Progress
 
 
 class Witness(Listener):
@@ -52,7 +52,7 @@ def act(home: Path, *actions: Callable[[Context], object]) -> Witness:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr("tasks.engine.workspace.time", found)
+    monkeypatch.setattr("tasks.engine.meter.time", found)
     return found
 
 

@@ -38,8 +38,8 @@ def write(name: str, text: str) -> Callable[[Path], None]:
 
 WRONG = {
     "no task": (write("colours.yaml", "title: colours\n"), "colours.yaml", r"colours\.yaml: no task file of lm-eval"),
-    "a list": (write("colours.yaml", "- 1\n"), None, r"colours\.yaml: no task file of lm-eval: it is not a mapping"),
-    "not YAML": (write("colours.yaml", "task: [\n"), None, r"colours\.yaml, line 2: not valid YAML"),
+    "a list": (write("colours.yaml", "- 1\n"), None, r"colours\.yaml: a task file of lm-eval is a mapping of fields"),
+    "not YAML": (write("colours.yaml", "task: [\n"), None, r"colours\.yaml, line 2, column 1: not valid YAML"),
     "twice": (write("again.yaml", "task: colours\n"), None, r"the task 'colours' is defined in .*; rename one"),
     "itself": (edit("shades.yaml", "include: colours", "include: shades"), None, r"shades\.yaml: includes itself"),
     "include": (edit("shades.yaml", "include: colours", "include: lost"), None, r"lost\.yaml: cannot be read"),
