@@ -13,6 +13,11 @@ REFERENCES = "REF: RUN/STAGE, latest/STAGE or the start of a digest; /PART after
 
 def add_commands(commands: Any) -> None:
     """Declare the commands of this module."""
+    for add in (_add_runs, _add_report, _add_diff, _add_inspect, _add_cat, _add_explain):
+        add(commands)
+
+
+def _add_runs(commands: Any) -> None:
     runs = commands.add_parser(
         "runs",
         help="what ran: when, recipe, status, built and reused",
@@ -34,6 +39,8 @@ def add_commands(commands: Any) -> None:
     add_json_option(runs, "one JSON list on stdout")
     runs.set_defaults(command=_runs)
 
+
+def _add_report(commands: Any) -> None:
     report = commands.add_parser(
         "report",
         help="write the HTML report of a run again and print its path",
@@ -46,6 +53,8 @@ def add_commands(commands: Any) -> None:
     add_json_option(report)
     report.set_defaults(command=_report)
 
+
+def _add_diff(commands: Any) -> None:
     diff = commands.add_parser(
         "diff",
         help="what changed between two runs: recipe, stages, scores",
@@ -68,6 +77,8 @@ def add_commands(commands: Any) -> None:
     add_json_option(diff)
     diff.set_defaults(command=_diff)
 
+
+def _add_inspect(commands: Any) -> None:
     inspect = commands.add_parser(
         "inspect",
         help="an artifact: figures, first rows, what it was made from",
@@ -77,6 +88,8 @@ def add_commands(commands: Any) -> None:
     add_json_option(inspect)
     inspect.set_defaults(command=_inspect)
 
+
+def _add_cat(commands: Any) -> None:
     cat = commands.add_parser(
         "cat",
         help="the rows of an artifact as JSON lines",
@@ -89,6 +102,8 @@ def add_commands(commands: Any) -> None:
     cat.add_argument("--json", action="store_true", help="one JSON list instead of lines")
     cat.set_defaults(command=_cat)
 
+
+def _add_explain(commands: Any) -> None:
     explain = commands.add_parser(
         "explain",
         help="a document's way through all stages, and why",
