@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from model.batches import Batch
-from model.objectives import target_nats
+from model.loss import target_nats
 from model.optimizer import Optimizer, OptimizerSettings
 from model.parallel import Workers, add_gradients
 from model.shape import SIZES, Shape

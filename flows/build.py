@@ -14,15 +14,18 @@ from flows.validation import with_named_fields
 from storage.errors import did_you_mean
 from tasks.collect.config import CollectConfig
 from tasks.collect.stage import collect
-from tasks.deduplicate import DeduplicateConfig, deduplicate
+from tasks.deduplicate.config import DeduplicateConfig
+from tasks.deduplicate.stage import deduplicate
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution
 from tasks.engine.stage import Output
-from tasks.evaluate import EvaluateConfig, evaluate
-from tasks.filter import FilterConfig, filter_documents
-from tasks.release import ReleaseConfig, make_release
-from tasks.retrain import ContinueConfig, RetrainConfig
-from tasks.retrain.config import is_own_figure
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.stage import evaluate
+from tasks.filter.config import FilterConfig
+from tasks.filter.stage import filter_documents
+from tasks.release.config import ReleaseConfig
+from tasks.release.stage import make_release
+from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
 from tasks.tokenize.stage import TokenizeConfig, tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 from tasks.train.finetune import FinetuneConfig, finetune

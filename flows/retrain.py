@@ -8,12 +8,13 @@ from flows.build import Recipe
 from flows.champion.champion import Champion
 from flows.pipeline import Pipeline, stages_called
 from tasks.collect.stage import collect
-from tasks.deduplicate import deduplicate
+from tasks.deduplicate.stage import deduplicate
 from tasks.engine.stage import Output, is_same
-from tasks.evaluate import evaluate
-from tasks.filter import filter_documents
-from tasks.release import make_release
-from tasks.retrain import continue_pretraining, judge, judge_first
+from tasks.evaluate.stage import evaluate
+from tasks.filter.stage import filter_documents
+from tasks.release.stage import make_release
+from tasks.retrain.continuing import continue_pretraining
+from tasks.retrain.gate import judge, judge_first
 from tasks.tokenize.stage import tokenize
 from tasks.tokenize.tokenizer import train_tokenizer
 from tasks.train.finetune import finetune

@@ -12,7 +12,7 @@ from model.shape import Shape
 from storage.canonical import canonical_json, digest_of
 from storage.errors import ConfigError
 
-Objective = Literal["next_token", "answers"]  # what is learned; model/objectives.py says how
+Objective = Literal["next_token", "answers"]  # what is learned; model/loss.py says how
 
 
 @dataclass(frozen=True, slots=True)

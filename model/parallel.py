@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from model.batches import Batch
-from model.objectives import Loss
+from model.loss import Loss
 from model.transformer import Transformer
 
 Item = TypeVar("Item")

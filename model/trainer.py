@@ -21,7 +21,7 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.job import Source, TrainingJob
-from model.objectives import learning_of
+from model.loss import learning_of
 from model.optimizer import Optimizer
 from model.parallel import Workers, add_gradients
 from model.transformer import Transformer, initialise, load_model, save_model

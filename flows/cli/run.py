@@ -3,6 +3,7 @@
 import argparse
 import sys
 import traceback
+from functools import partial
 from typing import Any, TextIO
 
 from flows.cli.options import add_recipe_options, home_store, print_json, recipe_and_options, show
@@ -31,13 +32,14 @@ def _run(options: argparse.Namespace) -> int:
 def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute: Any = None) -> int:
     """A run in this process; returns the exit status, and raises what the user can fix.
 
-    `execute` carries it out; by default `flows.run.execute`, which builds.
+    `execute` carries it out; by default it is a run of the flow in `flows/build.py`.
     """
-    from flows.run import execute as build
+    from flows.build import BUILD
+    from flows.run import execute as run
     from flows.terminal.live import Unbroken
 
     out: TextIO = Folding(sys.stderr if as_json else Unbroken(sys.stdout))  # type: ignore[assignment,arg-type]
-    report, error = (execute or build)(recipe, options, out, plain=plain)
+    report, error = (execute or partial(run, pipeline=BUILD))(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)
         if isinstance(error, LlmillError):

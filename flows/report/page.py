@@ -27,14 +27,7 @@ from flows.report.section_charts import calibration_chart, curve_charts, histogr
 from flows.report.signals import signal_histograms
 from flows.report.training import curve_of
 from flows.report.verdict import judged, model_shown
-from flows.report.wording import (
-    baseline_name,
-    difference_text,
-    recipe_text,
-    rough,
-    score_figure,
-    verdict_text,
-)
+from flows.report.wording import baseline_name, difference_text, recipe_text, rough, score_figure, verdict_text
 from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic

@@ -1,5 +1,7 @@
 """The flow as a whole: what its stages reach, and what planning imports."""
 
+import pytest
+
 from flows.build import BUILD
 from storage.fingerprint import fingerprint
 from tasks.retrain.continuing import continue_pretraining
@@ -29,3 +31,24 @@ def test_what_separates_letters_and_words_is_keyed_by_the_tables_that_do() -> No
         code = fingerprint(one.function.__module__, one.function.__qualname__, one.programs).code
         tells = any(name.startswith(("tasks.words.", "tasks.deduplicate.shingles.")) for name in code)
         assert not tells or "unicode" in one.libraries, one.name
+
+
+_STEPS = {  # what a reader looks for -> where it is, and the command that they begin at
+    "the attention": ("flows.cli.run", "model.transformer"),
+    "the loss": ("flows.cli.run", "model.loss"),
+    "the banding of MinHash": ("flows.cli.run", "tasks.deduplicate.signatures"),
+    "the promotion gate": ("flows.cli.retrain", "tasks.retrain.gate"),
+}
+
+
+@pytest.mark.parametrize("what", _STEPS)
+def test_from_a_command_to_what_does_the_work_are_five_files_at_most(what: str) -> None:
+    """Along imports, and from a stage to the program that it starts."""
+    import grimp
+
+    graph = grimp.build_graph("flows", "tasks", "model", "storage")
+    for stage in BUILD.stages:
+        for program in stage.programs:
+            graph.add_import(importer=stage.function.__module__, imported=program)
+    chain = graph.find_shortest_chain(*_STEPS[what])
+    assert chain is not None and len(chain) <= 5, chain

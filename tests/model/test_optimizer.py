@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.batches import Batch
-from model.objectives import target_nats
+from model.loss import target_nats
 from model.optimizer import Optimizer, OptimizerSettings, orthogonalise
 from model.parallel import Workers, add_gradients
 from model.schedule import Schedule

@@ -19,7 +19,7 @@ from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, 
 
 from model.batches import IGNORED, Batch
 from model.job import TrainingJob
-from model.objectives import target_nats
+from model.loss import target_nats
 from model.parallel import Workers, add_gradients
 from model.schedule import Schedule
 from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
