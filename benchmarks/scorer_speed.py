@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from model.shape import Shape
 from model.transformer import Transformer, save_model
 
 Answers = list[tuple[float, bool]]
+Method = Callable[[Sequence[Request]], Answers]
 SHAPE = Shape(8192, 4, 256, 4, 2, 64, 704, 1024)
 
 
@@ -72,7 +73,7 @@ def hf_answers(backend: Any, batch_size: int, requests: Sequence[Request]) -> An
     return backend._loglikelihood_tokens(asked, disable_tqdm=True)
 
 
-def measured(method: Callable[[Sequence[Request]], Answers], requests: Sequence[Request]) -> tuple[float, Answers]:
+def measured(method: Method, requests: Sequence[Request]) -> tuple[float, Answers]:
     started = time.process_time()
     answers = method(requests)
     return time.process_time() - started, answers
@@ -83,6 +84,25 @@ def forwarded(requests: Sequence[Request]) -> tuple[int, int]:
     inputs = [[*context, *continuation][-SHAPE.context_length - 1 : -1] for context, continuation in requests]
     groups = share_prefixes(inputs, attention_balance(SHAPE), SHAPE.context_length)
     return sum(map(len, inputs)), sum(group.tokens for group in groups)
+
+
+def compare(questions: Questions, methods: Mapping[str, Method], rounds: int) -> None:
+    """Print one line of seconds and ratios, and one more for each method whose answers differ from ours."""
+    requests = questions.requests
+    seconds = {name: float("inf") for name in methods}
+    answers: dict[str, Answers] = {}
+    for _ in range(rounds):
+        for name, method in methods.items():
+            used, answers[name] = measured(method, requests)
+            seconds[name] = min(seconds[name], used)
+    tokens, shared = forwarded(requests)
+    cells = "".join(f" {used:7.2f} ({used / seconds['ours']:4.1f}x)" for used in seconds.values())
+    print(f"{questions.name:16} {len(requests):8,} {tokens:8,} {shared:8,}{cells}", flush=True)
+    for name, found in answers.items():
+        apart = max(abs(one[0] - other[0]) for one, other in zip(found, answers["ours"], strict=True))
+        accuracies = questions.accuracy(found), questions.accuracy(answers["ours"])
+        if apart > 1e-4 or accuracies[0] != accuracies[1]:
+            print(f"  {name} differs by {apart:.1e} nats; accuracies {accuracies}")
 
 
 def main() -> None:
@@ -103,7 +123,7 @@ def main() -> None:
         save_model(model, Path(folder))
         save_tokenizer(tokenizer, Path(folder))
         backend = hf_backend(Path(folder))
-    methods: dict[str, Callable[[Sequence[Request]], Answers]] = {
+    methods: dict[str, Method] = {
         "ours": lambda requests: score_continuations(model, requests, options.token_budget),
         "one at a time": lambda requests: one_at_a_time(model, requests),
         "hf, batch 1": lambda requests: hf_answers(backend, 1, requests),
@@ -130,22 +150,7 @@ def main() -> None:
     print(f"{SHAPE.parameters:,} parameters; CPU seconds of one thread, in brackets the ratio to ours")
     print(f"{'':16} {'requests':>8} {'tokens':>8} {'shared':>8}" + "".join(f" {name:>15}" for name in methods))
     for make in benchmarks:
-        questions = make()
-        requests = questions.requests
-        seconds = {name: float("inf") for name in methods}
-        answers: dict[str, Answers] = {}
-        for _ in range(options.rounds):
-            for name, method in methods.items():
-                used, answers[name] = measured(method, requests)
-                seconds[name] = min(seconds[name], used)
-        tokens, shared = forwarded(requests)
-        cells = "".join(f" {used:7.2f} ({used / seconds['ours']:4.1f}x)" for used in seconds.values())
-        print(f"{questions.name:16} {len(requests):8,} {tokens:8,} {shared:8,}{cells}", flush=True)
-        for name, found in answers.items():
-            apart = max(abs(one[0] - other[0]) for one, other in zip(found, answers["ours"], strict=True))
-            accuracies = questions.accuracy(found), questions.accuracy(answers["ours"])
-            if apart > 1e-4 or accuracies[0] != accuracies[1]:
-                print(f"  {name} differs by {apart:.1e} nats; accuracies {accuracies}")
+        compare(make(), methods, options.rounds)
 
 
 if __name__ == "__main__":
