@@ -67,6 +67,25 @@ def asked_outside(page: Page) -> set[str]:
     return {url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))}
 
 
+def stages_before(operator: Operator, flow_run: str) -> dict[str, set[str]]:
+    """The stages that each stage of a flow run reads, as the graph on its page shows them."""
+    graph = operator.api(f"flow_runs/{flow_run}/graph-v2")["nodes"]
+    names = {identity: node["label"] for identity, node in graph}
+    return {node["label"]: {names[parent["id"]] for parent in node["parents"]} for _, node in graph}
+
+
+def assets_made(operator: Operator) -> list[tuple[str, set[str]]]:
+    """Each asset made so far, with the assets that it was made from."""
+    made = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+    return [
+        (
+            event["resource"]["prefect.resource.id"],
+            {one["prefect.resource.id"] for one in event["related"] if one["prefect.resource.role"] == "asset"},
+        )
+        for event in operator.api("events/filter", made)["events"]
+    ]
+
+
 @needs_browser
 def test_the_form_fits_two_screens_refuses_beside_the_field_and_keeps_the_typed_name(
     operator: Operator, foreign: tuple[float, str]
@@ -102,22 +121,14 @@ def test_the_form_fits_two_screens_refuses_beside_the_field_and_keeps_the_typed_
         assert row["name"] == "a first try" and run["run"] in row["tags"]
         assert run["recipe"]["finetune"]["steps"] == 10
 
-        graph = operator.api(f"flow_runs/{row['id']}/graph-v2")["nodes"]
-        names = {identity: node["label"] for identity, node in graph}
-        edges = {node["label"]: {names[parent["id"]] for parent in node["parents"]} for _, node in graph}
+        edges = stages_before(operator, row["id"])
         assert edges["collect"] == set() and edges["pretrain"] == {"tokenize"}
         assert {"finetune", "evaluate", "tokenizer", "filter"} == edges["release"]
         body = {"artifacts": {"flow_run_id": {"any_": [row["id"]]}, "type": {"any_": ["progress"]}}}
         bars = operator.api("artifacts/filter", body)
         assert {bar["key"] for bar in bars} >= {"release-progress"} and {bar["data"] for bar in bars} == {100.0}
-        made_anew = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
-        wait_until(lambda: len(operator.api("events/filter", made_anew)["events"]) == 9, "an asset for each stage")
-        lineage = {
-            event["resource"]["prefect.resource.id"]: {
-                one["prefect.resource.id"] for one in event["related"] if one["prefect.resource.role"] == "asset"
-            }
-            for event in operator.api("events/filter", made_anew)["events"]
-        }
+        wait_until(lambda: len(assets_made(operator)) == 9, "an asset for each stage")
+        lineage = dict(assets_made(operator))
         assert lineage["llmill://smoke/tokenize"] == {"llmill://smoke/filter", "llmill://smoke/tokenizer"}
         logs = operator.api("logs/filter", {"logs": {"flow_run_id": {"any_": [row["id"]]}}, "limit": 200})
         assert any("steps  loss" in line["message"] for line in logs)
