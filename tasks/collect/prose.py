@@ -14,7 +14,6 @@ The layouts: numpydoc's and Google's style guides, docutils' reStructuredText sp
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import cleandoc
 
@@ -90,7 +89,7 @@ class Paragraph:
 
 def plain_paragraphs(docstring: str) -> list[Paragraph]:
     """The running text of a docstring in plain words, judged by layout alone."""
-    return [Paragraph(first, _plain_words(" ".join(lines))) for first, lines in _blocks(cleandoc(docstring))]
+    return [Paragraph(first, _plain_words(" ".join(lines))) for first, lines in _Layout(cleandoc(docstring)).blocks()]
 
 
 def prose(paragraphs: list[Paragraph]) -> list[str]:
@@ -126,69 +125,88 @@ def reads_like_prose(text: str, min_words: int = MIN_WORDS) -> bool:
     return len(words) <= WORDS_WITHOUT_STOP_WORD or not STOP_WORDS.isdisjoint(text.lower().split())
 
 
-def _blocks(text: str) -> Iterator[tuple[bool, list[str]]]:
-    """Blocks of running text: (opens the docstring, stripped lines). Sections and indented matter are left out."""
-    lines = text.split("\n")
-    block: list[str] = []
-    first = True  # no line of the docstring is before this block
-    base = 0  # indentation of running text: deeper inside an admonition
-    hidden: int | None = None  # deeper lines belong to what is left out
-    section_hidden = False  # until the next underlined heading
-    spoilt = False  # the block under way is a list, a definition or code
+class _Layout:
+    """Reads a docstring line by line; holds the block under way and what is being left out."""
 
-    def take() -> Iterator[tuple[bool, list[str]]]:
-        nonlocal block, first, spoilt
-        if block and not spoilt:
-            yield first, block
-        if block or spoilt:
-            first = False
-        block, spoilt = [], False
+    def __init__(self, text: str) -> None:
+        self._lines = text.split("\n")
+        self._found: list[tuple[bool, list[str]]] = []
+        self._block: list[str] = []
+        self._first = True  # no line of the docstring is before this block
+        self._base = 0  # indentation of running text: deeper inside an admonition
+        self._hidden: int | None = None  # deeper lines belong to what is left out
+        self._section_hidden = False  # until the next underlined heading
+        self._spoilt = False  # the block under way is a list, a definition or code
 
-    for number, line in enumerate(lines):
-        words = line.strip()
-        if not words:
-            yield from take()
-            continue
-        indent = len(line) - len(line.lstrip())
-        following = lines[number + 1].strip() if number + 1 < len(lines) else ""
-        if _RULER.fullmatch(words):
-            continue
-        if following and _RULER.fullmatch(following) and len(following) >= min(len(words), 4) and not block:
-            section_hidden = words.rstrip(":").lower() in _LISTING_SECTIONS
-            base, hidden, first = indent, None, False
-            continue
-        if section_hidden:
-            first = False
-            continue
-        if hidden is not None:
-            if indent > hidden:
-                continue
-            hidden = None
-        if indent < base:
-            base = indent
-        if not block and not spoilt:
-            if first and not following and _SIGNATURE_LINE.fullmatch(words):
-                continue
-            opened = _opening(words)
-            if opened is not None:
-                first = False
-                kind, rest = opened
-                if kind == "prose":
-                    base = _indent_of_next(lines, number, indent)
-                    if rest:
-                        block.append(rest)
-                else:
-                    hidden = indent
-                    spoilt = kind == "spoilt"
-                continue
+    def blocks(self) -> list[tuple[bool, list[str]]]:
+        """Blocks of running text: (opens the docstring, stripped lines). Sections and indented matter are left out."""
+        for number, line in enumerate(self._lines):
+            words = line.strip()
+            if not words:
+                self._end_block()
+            elif not _RULER.fullmatch(words):
+                self._read(number, words, len(line) - len(line.lstrip()))
+        self._end_block()
+        return self._found
+
+    def _read(self, number: int, words: str, indent: int) -> None:
+        following = self._lines[number + 1].strip() if number + 1 < len(self._lines) else ""
+        underlined = following and _RULER.fullmatch(following) and len(following) >= min(len(words), 4)
+        if underlined and not self._block:
+            self._enter_section(words, indent)
+            return
+        if self._is_left_out(indent):
+            return
+        self._base = min(self._base, indent)
+        if not self._block and not self._spoilt:
+            if self._first and not following and _SIGNATURE_LINE.fullmatch(words):
+                return
+            if self._opens(number, words, indent):
+                return
         elif _FIELD.match(words) or (words.endswith(":") and _is_listing(words)):
-            yield from take()
-            hidden = indent
-            continue
-        if indent != base:
-            spoilt = True  # a definition, a literal block, a quotation
-        block.append(words)
-    yield from take()
+            self._end_block()
+            self._hidden = indent
+            return
+        if indent != self._base:
+            self._spoilt = True  # a definition, a literal block, a quotation
+        self._block.append(words)
+
+    def _enter_section(self, heading: str, indent: int) -> None:
+        self._section_hidden = heading.rstrip(":").lower() in _LISTING_SECTIONS
+        self._base, self._hidden, self._first = indent, None, False
+
+    def _is_left_out(self, indent: int) -> bool:
+        """Whether a line belongs to a section or to indented matter that is left out."""
+        if self._section_hidden:
+            self._first = False
+            return True
+        if self._hidden is not None and indent > self._hidden:
+            return True
+        self._hidden = None
+        return False
+
+    def _opens(self, number: int, words: str, indent: int) -> bool:
+        """Whether a block's first line opens something other than running text; then it is dealt with."""
+        opened = _opening(words)
+        if opened is None:
+            return False
+        self._first = False
+        kind, rest = opened
+        if kind == "prose":
+            self._base = _indent_of_next(self._lines, number, indent)
+            if rest:
+                self._block.append(rest)
+        else:
+            self._hidden = indent
+            self._spoilt = kind == "spoilt"
+        return True
+
+    def _end_block(self) -> None:
+        if self._block and not self._spoilt:
+            self._found.append((self._first, self._block))
+        if self._block or self._spoilt:
+            self._first = False
+        self._block, self._spoilt = [], False
 
 
 def _opening(words: str) -> tuple[str, str] | None:
