@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,55 @@ def chat_text(messages: Sequence[dict[str, str]]) -> str:
     return f"\ufdd0{user}{_MARK.sub('', prompt)}{assistant}{begun}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """Answers what lm-eval asks by our functions; the fields are the arguments of `scorer_lm`."""
+
+    encode: Callable[[str], list[int]]
+    score: Scorer
+    context_length: int
+    generate: Callable[[Sequence[Prompt]], list[str]] | None
+    seed: int
+
+    def ids(self, text: str) -> list[int]:
+        return encode_marked(self.encode, text)
+
+    def likelihoods(self, requests: Iterable[Request]) -> list[tuple[float, bool]]:
+        return self._of_windows([_within(*request, self.context_length) for request in requests])
+
+    def rolling_likelihoods(self, texts: Iterable[str]) -> list[float]:
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        documents = []
+        for text in texts:
+            pairs = get_rolling_token_windows(self.ids(text), END_OF_TEXT, self.context_length, 1)
+            documents.append([_frozen(*make_disjoint_window(pair)) for pair in pairs])
+        return [nats for nats, _ in self._of_windows(documents)]
+
+    def generations(self, requests: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+        """The text after each prompt, under its task's `generation_kwargs`."""
+        if self.generate is None:
+            raise NotImplementedError("this scorer does not generate")
+        times: Counter[str] = Counter()
+        prompts = []
+        for text, settings in requests:
+            identity = f"{self.seed}\0{times[text]}\0{text}"
+            prompts.append(_prompt(self.ids(text), settings, self.context_length, identity))
+            times[text] += 1
+        return self.generate(prompts)
+
+    def _of_windows(self, wanted: Sequence[Sequence[Window]]) -> list[tuple[float, bool]]:
+        """Log-likelihood and greediness of each text, given as windows. Equal windows (a distractor that stands in
+        several items) are scored once."""
+        unique = list(dict.fromkeys(window for windows in wanted for window in windows))
+        scored = self.score([(list(context), list(continuation)) for context, continuation in unique])
+        answers = dict(zip(unique, scored, strict=True))
+        return [
+            (sum(answers[window][0] for window in windows), all(answers[window][1] for window in windows))
+            for windows in wanted
+        ]
+
+
 def scorer_lm(
     encode: Callable[[str], list[int]],
     score: Scorer,
@@ -114,6 +163,8 @@ def scorer_lm(
     """
     from lm_eval.api.model import TemplateLM
 
+    answering = _Answering(encode, score, context_length, generate, seed)
+
     class ScorerLM(TemplateLM):
         """Log-likelihoods from a scoring function; the context of a request without one is `<|endoftext|>`."""
 
@@ -124,7 +175,7 @@ def scorer_lm(
             return END_OF_TEXT
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-            return encode_marked(encode, string)
+            return answering.ids(string)
 
         def chat_template(self, chat_template: bool | str = False) -> str:
             return "llmill"
@@ -140,46 +191,16 @@ def scorer_lm(
         def _loglikelihood_tokens(
             self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
         ) -> list[tuple[float, bool]]:
-            return self._score(
-                [_within(context, continuation, context_length) for _, context, continuation in requests]
-            )
+            return answering.likelihoods((context, continuation) for _, context, continuation in requests)
 
         def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> list[tuple[float, bool]]:
             return super().loglikelihood(requests, disable_tqdm=True)
 
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-            from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-
-            documents = []
-            for request in requests:
-                ids = self.tok_encode(request.args[0])
-                pairs = get_rolling_token_windows(ids, END_OF_TEXT, context_length, 1)
-                documents.append([_frozen(*make_disjoint_window(pair)) for pair in pairs])
-            return [nats for nats, _ in self._score(documents)]
+            return answering.rolling_likelihoods(request.args[0] for request in requests)
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            if generate is None:
-                raise NotImplementedError("this scorer does not generate")
-            times: Counter[str] = Counter()
-            prompts = []
-            for request in requests:
-                text, settings = request.args[:2]
-                prompts.append(
-                    _prompt(self.tok_encode(text), settings, context_length, f"{seed}\0{times[text]}\0{text}")
-                )
-                times[text] += 1
-            return generate(prompts)
-
-        def _score(self, wanted: Sequence[Sequence[Window]]) -> list[tuple[float, bool]]:
-            """Log-likelihood and greediness of each text, given as windows. Equal windows (a distractor that stands in
-            several items) are scored once."""
-            unique = list(dict.fromkeys(window for windows in wanted for window in windows))
-            scored = score([(list(context), list(continuation)) for context, continuation in unique])
-            answers = dict(zip(unique, scored, strict=True))
-            return [
-                (sum(answers[window][0] for window in windows), all(answers[window][1] for window in windows))
-                for windows in wanted
-            ]
+            return answering.generations(request.args[:2] for request in requests)
 
     return ScorerLM()
 
