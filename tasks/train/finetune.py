@@ -12,6 +12,7 @@ Only where the last is clearly worse does the model read its prompt.
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from model.batches import Example
+    from model.job import Source
 
 
 class FinetuneConfig(TrainerConfig):
@@ -83,30 +85,16 @@ def finetune(
     context: Context,
 ) -> Summary:
     """Supervised fine-tuning of `base`; see the module."""
-    from model.batches import ExampleSet
-    from model.job import Source
-
     shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
-    learned: list[Pair] = []
-    examples: list[Example] = []
-    too_long: Counter[str] = Counter()
-    for pair, example in encode_training(encoder, chosen.training, shape.context_length, shorten=shorten):
-        if example is None:
-            too_long[pair.source] += 1
-        else:
-            learned.append(pair)
-            examples.append(example)
+    learned, examples, too_long = _encode(encoder, chosen, shape.context_length, shorten=shorten)
     sets = heldout_sets(encoder, chosen.heldout, shape.context_length, shorten=shorten)
     _demand(config, chosen, too_long, sets)
     sets["train"] = examples
-    sources = {}
-    for name, members in sets.items():
-        ExampleSet.write(context.work / "examples" / name, members)
-        sources[name] = Source("examples", str(context.work / "examples" / name))
+    sources = _write_sets(context.work / "examples", sets)
     job = training_job(
         config,
         shape,
@@ -161,6 +149,34 @@ def check_pairs(config: FinetuneConfig, clean: Artifact, tokenizer: "Tokenizer",
         if not lacking:
             break
     _demand(config, chosen, too_long, heldout_sets(tokenizer, chosen.heldout, context_length, shorten=shorten))
+
+
+def _encode(
+    tokenizer: "Tokenizer", chosen: Chosen, context_length: int, *, shorten: bool
+) -> tuple[list[Pair], list["Example"], Counter[str]]:
+    """The training pairs that fit and their examples, and of each source the number of those that do not."""
+    learned: list[Pair] = []
+    examples: list[Example] = []
+    too_long: Counter[str] = Counter()
+    for pair, example in encode_training(tokenizer, chosen.training, context_length, shorten=shorten):
+        if example is None:
+            too_long[pair.source] += 1
+        else:
+            learned.append(pair)
+            examples.append(example)
+    return learned, examples, too_long
+
+
+def _write_sets(folder: Path, sets: Mapping[str, Sequence["Example"]]) -> dict[str, "Source"]:
+    """Each set in a folder of its own, where the trainer reads it."""
+    from model.batches import ExampleSet
+    from model.job import Source
+
+    sources = {}
+    for name, members in sets.items():
+        ExampleSet.write(folder / name, members)
+        sources[name] = Source("examples", str(folder / name))
+    return sources
 
 
 def _demand(
