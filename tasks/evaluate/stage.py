@@ -8,42 +8,25 @@ item for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gr
 over `heldout_bytes` and some 7,000 short requests for each model.
 """
 
-import functools
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from model.shape import Shape
 from storage.canonical import canonical_json
-from storage.documents import HELDOUT, TRAIN
-from storage.errors import ConfigError
+from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
-from storage.tokens import END_OF_TEXT
-from tasks.answer.pair_ids import questions
 from tasks.engine.context import Context, Summary
 from tasks.engine.decide import UNICODE
 from tasks.engine.stage import stage
+from tasks.evaluate.asked import Asked, choose_asked
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.documents import (
-    check_heldout,
-    heldout_pairs,
-    index_documents,
-    read_sample,
-    with_identified_languages,
-)
+from tasks.evaluate.documents import check_heldout, index_documents
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
-from tasks.evaluate.lm_eval.loading import load_benchmarks
 from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 from tasks.evaluate.measures.calibration import token_calibration
-from tasks.evaluate.measures.memorisation import (
-    Recall,
-    canary_measures,
-    choose_spans,
-    memorisation_table,
-    span_measures,
-)
-from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS, choice_items, cloze_items
+from tasks.evaluate.measures.memorisation import canary_measures, memorisation_table, span_measures
+from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS
 from tasks.evaluate.measures.text_and_answers import (
     LEAST_ITEMS,
     answer_measures,
@@ -52,14 +35,12 @@ from tasks.evaluate.measures.text_and_answers import (
     heldout_measures,
 )
 from tasks.evaluate.score import MODELS, Score
-from tasks.evaluate.scorers.ngrams import NgramModel
-from tasks.evaluate.scorers.scorers import Scorers, model_scorers, ngram_scorers
+from tasks.evaluate.scorers.panel import Panel, scorer_panel
 from tasks.evaluate.statistics.scores import Measure, missing_lines, score_lines, write_items, write_scores
-from tasks.tokenize.canaries import read_planted
+from tasks.tokenize.tokenizer import load_tokenizer
 from tasks.train.device import training_device
 
 EXAMPLES = 16
-ITEM_BYTES = 4_000  # of held-out text read for each item asked for
 MEASUREMENTS = 7  # questions put to each scorer: held-out text, answers in three forms, benchmarks, spans, canaries
 
 HEADLINES = {  # of the summary, by (name, metric)
@@ -101,122 +82,64 @@ def evaluate(
     context: Context,
 ) -> Summary:
     """Measure both models and write the scores."""
-    from tasks.tokenize.tokenizer import load_tokenizer, token_ids
-
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
+    asked = choose_asked(config, base, tuned, encoder, clean, entries)
 
-    @functools.cache  # every scorer asks for the same texts
-    def encode(text: str) -> list[int]:
-        return token_ids(encoder, text)
+    models = dict(zip(MODELS, (base["model"].path, tuned["model"].path), strict=True))
+    with scorer_panel(config, asked, models, MEASUREMENTS + bool(asked.benchmarks.tasks), context) as panel:
+        found = _measure(config, asked, panel, context.work / "lm-eval")
 
-    def encode_documents(texts: Iterable[str]) -> list[list[int]]:
-        return [[END_OF_TEXT, *token_ids(encoder, text)] for text in texts]
-
-    documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
-    scored = with_identified_languages(read_sample(entries[HELDOUT], config.heldout_bytes), clean["signals"].path)
-    training = read_sample(entries[TRAIN], config.baseline_bytes)
-    training_texts = [document.text for document in training]
-    planted = read_planted(base["canaries"])
-    pairs = heldout_pairs(clean["pairs"].path, config.items, config.seed)
-
-    benchmarks = load_benchmarks(config.tasks, config.seed)
-    context_length = min(_context_length(model) for model in (base, tuned))
-    stride = context_length // 2 if config.stride is None else config.stride
-    if stride > context_length:
-        raise ConfigError(f"evaluate.stride: {stride} is more than the models' context of {context_length} tokens")
-    asked_pairs = [one for one in questions(encoder, pairs, context_length) if one.other_prompt != one.prompt]
-    cloze = [
-        item for item in cloze_items(documents, config.items, config.seed) if len(encode(item.target)) < context_length
-    ]
-    choice = [
-        item
-        for item in choice_items(documents, config.items, config.seed)
-        if all(len(encode(text)) < context_length for text in item.choices)
-    ]
-
-    counted = encode_documents(training_texts)
-    scored_ids = encode_documents(document.text for document in scored)
-    recall = Recall.within(context_length, config.prefix_tokens, config.span_tokens)
-    known_spans = choose_spans(training, counted, recall, config.spans, config.seed)
-    other_spans = choose_spans(scored, scored_ids, recall, config.spans, config.seed)
-    with ExitStack() as models:
-        scorers: dict[str, Scorers] = {
-            name: ngram_scorers(NgramModel(encoder.get_vocab_size(), order, counted))
-            for name, order in (("unigram", 1), ("trigram", 3))
-        }
-        asked = MEASUREMENTS + bool(benchmarks.tasks)
-        meter = Meter(context, asked * (len(scorers) + len(MODELS)) + len(MODELS))
-        for name, artifact in zip(MODELS, (base, tuned), strict=True):
-            folder, device = artifact["model"].path, training_device(config.device)
-            scorers[name] = models.enter_context(
-                model_scorers(folder, stride, config, device, meter.within, chat=name == "tuned")
-            )
-
-        def ask(question: Callable[[Scorers], Any]) -> dict[str, Any]:
-            return {name: meter.counted(question, scorer) for name, scorer in scorers.items()}
-
-        def predict(ids: Sequence[Sequence[int]]) -> dict[str, Any]:
-            def confidences(scorers: Scorers) -> Any:
-                assert scorers.confidences is not None  # a model's
-                return scorers.confidences(ids)
-
-            return {name: meter.counted(confidences, scorers[name]) for name in MODELS}
-
-        measures = heldout_measures(ask, scored, scored_ids, stride)
-        if len(asked_pairs) >= LEAST_ITEMS:
-            measures += answer_measures(ask, asked_pairs)
-        word = frequent_last_word(training_texts)
-        measures += benchmark_measures(ask, cloze, choice, word, encode, context.work / "lm-eval")
-        measures += span_measures(ask, known_spans, other_spans, encoder.decode, planted.epochs)
-        measures += canary_measures(ask, planted, config.exposure_candidates, config.seed, encoder.decode)
-        calibration, reliability_table = token_calibration(predict, scored, scored_ids, config.calibration_tokens)
-        measures += calibration
-        of_tasks, whole = measure_benchmarks(ask, benchmarks, encoder, context_length, config.seed)
-        measures += of_tasks
-
-    lines = [line for measure in measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
-    lines += whole
-    found = {
-        "answers": len(asked_pairs),
-        "cloze": len(cloze),
-        "choice": len(choice),
-        "memorisation": min(len(known_spans), len(other_spans)),
+    lines = [line for measure in found.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
+    lines += found.whole
+    lines += _missing(found.measures, asked.counts())
+    tables = {
+        "corpus": corpus,
+        "examples": _examples(found.measures),
+        "calibration": found.reliability,
+        "memorisation": memorisation_table(lines, asked.planted, asked.recall),
     }
-    lines += _missing(measures, found)
-    unasked = {"answers": not pairs, "memorisation": not config.spans}
-    wanted = {name: count for name, count in found.items() if not unasked.get(name)}
     folder = context.part("scores")
     write_scores(folder / "scores.json", lines)
-    (folder / "corpus.json").write_bytes(canonical_json(corpus) + b"\n")
-    (folder / "examples.json").write_bytes(canonical_json(_examples(measures)) + b"\n")
-    (folder / "calibration.json").write_bytes(canonical_json(reliability_table) + b"\n")
-    (folder / "memorisation.json").write_bytes(canonical_json(memorisation_table(lines, planted, recall)) + b"\n")
-    rows = write_items(context.part("items") / "items.parquet", measures)
-    return _summary(lines, rows) | _notices(measures, wanted, len(entries[HELDOUT]))
+    for name, table in tables.items():
+        (folder / f"{name}.json").write_bytes(canonical_json(table) + b"\n")
+    rows = write_items(context.part("items") / "items.parquet", found.measures)
+    return _summary(lines, rows) | _notices(found.measures, _wanted(config, asked), len(entries[HELDOUT]))
 
 
-class Meter:
-    """Counts measurements, and shows how far the one under way is."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the scorers' answers come to: `whole` are figures that are no mean over items, as lines already;
+    `reliability` is the contents of calibration.json."""
 
-    def __init__(self, context: Context, total: int) -> None:
-        self._context, self._total, self._done = context, total, 0
-
-    def counted(self, question: Callable[[Scorers], Any], scorers: Scorers) -> Any:
-        """The scorer's answer to a question, which counts as one measurement."""
-        answer = question(scorers)
-        self._done += 1
-        self._context.progress(self._done, self._total, "measurements")
-        return answer
-
-    def within(self, done: int, total: int) -> None:
-        """How far the measurement under way is: `done` of `total` requests."""
-        self._context.progress(self._done + done / total, self._total, "measurements")
+    measures: list[Measure]
+    whole: list[Score]
+    reliability: dict[str, Any]
 
 
-def _context_length(model: Artifact) -> int:
-    return Shape.from_huggingface(json.loads((model["model"] / "config.json").read_bytes())).context_length
+def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, work: Path) -> _Found:
+    """Put all questions to all scorers; lm-eval works in the folder `work`."""
+    ask, decode, heldout = panel.ask, asked.encoder.decode, asked.heldout
+    measures = heldout_measures(ask, heldout.documents, heldout.ids, asked.stride)
+    if len(asked.questions) >= LEAST_ITEMS:
+        measures += answer_measures(ask, asked.questions)
+    word = frequent_last_word([document.text for document in asked.training.documents])
+    measures += benchmark_measures(ask, asked.cloze, asked.choice, word, asked.encode, work)
+    measures += span_measures(ask, asked.known_spans, asked.other_spans, decode, asked.planted.epochs)
+    measures += canary_measures(ask, asked.planted, config.exposure_candidates, config.seed, decode)
+    calibration, reliability = token_calibration(
+        panel.predict, heldout.documents, heldout.ids, config.calibration_tokens
+    )
+    measures += calibration
+    of_tasks, whole = measure_benchmarks(ask, asked.benchmarks, asked.encoder, asked.context_length, config.seed)
+    return _Found(measures + of_tasks, whole, reliability)
+
+
+def _wanted(config: EvaluateConfig, asked: Asked) -> dict[str, int]:
+    """The counts of items, without the figures that the recipe does not ask for."""
+    unasked = {"answers": not asked.pairs, "memorisation": not config.spans}
+    return {name: count for name, count in asked.counts().items() if not unasked.get(name)}
 
 
 def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
