@@ -21,6 +21,7 @@ from storage.errors import StoreError, refusal
 from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
+from storage.store.local import Store
 from storage.store.shared import open_store
 from tasks.engine.builder import Builder, describe
 from tasks.engine.listener import StageResult
@@ -54,10 +55,7 @@ def execute(
         planning.enter_context(store.unswept())
         plan = make_plan(store, recipe, options, pipeline)
         left_open = mark_dead_runs(home)
-        run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
-        run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
-        run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
-        run.save()
+        run = _begin(home, recipe, options, pipeline, plan)
         print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
 
         terminal = Terminal(out)
@@ -82,21 +80,36 @@ def execute(
             terminal.clear()
     with calm:
         report = ending.conclude(error)
-        try:
-            run.finish(run.data["status"], run.data["seconds"])
-        except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
-            run.data["status"] = run.data["status"] if error else FAILED
-            error = error or refusal(caught, run.path) or caught
-        try:
-            store.share_run(run.path)
-        except (StoreError, OSError) as caught:  # what was built is there; only the list of runs lacks this one
-            run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
+        error = _finish(run, store, error)
         for warning in run.data.get("warnings", []):
             print(warning, file=out)
         print("\n".join(ending_lines(run.data, builder.results, report, error)), file=out, flush=True)
         names = ("status", "seconds", "stages", "verdict")
         result = {"run": run.name, **{name: run.data[name] for name in names if name in run.data}}
         return result | {"report": str(report) if report else None}, error
+
+
+def _begin(home: Path, recipe: Recipe, options: Options, pipeline: Pipeline, plan: Sequence[PlannedStage]) -> Run:
+    """The run's file, with what is to be done."""
+    run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
+    run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
+    run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
+    run.save()
+    return run
+
+
+def _finish(run: Run, store: Store, error: BaseException | None) -> BaseException | None:
+    """Close the run file and share it; returns the error that ended the run, or else the one of closing it."""
+    try:
+        run.finish(run.data["status"], run.data["seconds"])
+    except OSError as caught:  # the disk is full: what was built is published, and the next run closes the run file
+        run.data["status"] = run.data["status"] if error else FAILED
+        error = error or refusal(caught, run.path) or caught
+    try:
+        store.share_run(run.path)
+    except (StoreError, OSError) as caught:  # what was built is there; only the list of runs lacks this one
+        run.data.setdefault("warnings", []).append(f"the run file was not shared: {describe(caught)}")
+    return error
 
 
 class _Ending:
