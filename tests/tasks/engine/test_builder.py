@@ -1,106 +1,27 @@
-"""The engine's promises, on toy stages: keys, reasons, early cut-off, healing, locks, retries of killed builds."""
+"""The engine's promises, on toy stages: keys, reasons, early cut-off, shards, locks."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import Field
 from support import PATIENCE_SECONDS, wait_until
+from toy_stages import CALLS, CountConfig, UniqueConfig, WordsConfig, outcomes, plan, run, shout, words
 
 from storage.canonical import digest_file
 from storage.store.artifacts import Artifact, StoredFile
 from storage.store.local import Store
 from tasks.engine.builder import Builder
-from tasks.engine.config import LOCATION, StageConfig
+from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
 from tasks.engine.listener import StageResult
-from tasks.engine.planner import Options, Planner
-from tasks.engine.stage import Output, engine_in_force, stage
-
-CALLS: Counter[str] = Counter()
-
-
-class WordsConfig(StageConfig):
-    text: str = Field("to be or not to be", description="Words, separated by spaces.")
-    where: str = Field("", description="A place.", json_schema_extra=LOCATION)
-
-
-class UniqueConfig(StageConfig):
-    min_letters: int = Field(0, ge=0, description="Shortest word kept.")
-
-
-class CountConfig(StageConfig):
-    base: int = Field(10, ge=2, description="Added to the count.")
-
-
-@stage("words", parts=("words", "log"), observe=lambda config: {"clock": os.environ.get("TOY_SOURCE", "1")})
-def words(config: WordsConfig, *, context: Context) -> Summary:
-    CALLS["words"] += 1
-    lines = config.text.split()
-    (context.part("words") / "words.txt").write_text("\n".join(lines))
-    (context.part("log") / "log.txt").write_text(os.environ.get("TOY_SOURCE", "1"))
-    return {"words": len(lines)}
-
-
-def shout(config: Any, inputs: dict[str, Path], out: Path) -> Summary:
-    """One shard: its words in capitals."""
-    (out / "shard.txt").write_text(inputs["words"].read_text().upper())
-    return {"worker": os.getpid()}
-
-
-@stage("unique", parts=("words", "ledger"), reads={"source": ("words",)})
-def unique(config: UniqueConfig, source: Artifact, *, context: Context) -> Summary:
-    CALLS["unique"] += 1
-    every = (source["words"] / "words.txt").read_text().split()
-    kept = [word for word in dict.fromkeys(every) if len(word) >= config.min_letters]
-    (context.part("words") / "words.txt").write_text("\n".join(kept))
-    (context.part("ledger") / "ledger.txt").write_text(f"min_letters {config.min_letters}")
-    return {"read": len(every), "kept": len(kept), "dropped": len(every) - len(kept), "quarantined": 0}
-
-
-@stage("count", parts=("count",), reads={"source": ("words",)})
-def count(config: CountConfig, source: Artifact, *, context: Context) -> Summary:
-    CALLS["count"] += 1
-    assert "ledger" not in source.parts, "a stage sees only the parts that it declares"
-    number = len((source["words"] / "words.txt").read_text().split()) + config.base
-    (context.part("count") / "count.txt").write_text(str(number))
-    return {"count": number}
-
-
-def flow(words_config: WordsConfig, unique_config: UniqueConfig, count_config: CountConfig) -> Output:
-    return count(count_config, unique(unique_config, words(words_config)))
-
-
-def run(
-    home: Path,
-    words_config: WordsConfig | None = None,
-    unique_config: UniqueConfig | None = None,
-    count_config: CountConfig | None = None,
-    options: Options | None = None,
-) -> dict[str, StageResult]:
-    with Builder(Store(home), Execution(workers=1), options) as builder, engine_in_force(builder):
-        flow(words_config or WordsConfig(), unique_config or UniqueConfig(), count_config or CountConfig())
-    return {result.stage: result for result in builder.results}
-
-
-def plan(
-    home: Path, unique_config: UniqueConfig | None = None, options: Options | None = None
-) -> dict[str, tuple[str, tuple[str, ...]]]:
-    planner = Planner(Store(home), options or Options())
-    with engine_in_force(planner):
-        flow(WordsConfig(), unique_config or UniqueConfig(), CountConfig())
-    return {made.name: (decision.will, decision.why) for made, decision in planner.decisions}
-
-
-def outcomes(results: dict[str, StageResult]) -> dict[str, str]:
-    return {name: result.outcome for name, result in results.items()}
+from tasks.engine.planner import Options
+from tasks.engine.stage import engine_in_force, stage
 
 
 def test_a_second_run_reuses_everything_and_the_plan_says_so_before(home: Path) -> None:
@@ -126,26 +47,6 @@ def test_a_changed_setting_that_changes_nothing_kept_builds_one_stage_only(home:
         "count": ("maybe", ("input unique/words may change",)),
     }
     assert outcomes(run(home, unique_config=changed)) == {"words": "reused", "unique": "built", "count": "reused"}
-
-
-def test_what_is_damaged_is_built_whatever_its_inputs_come_out_as(home: Path) -> None:
-    results = run(home)
-    changed = UniqueConfig(min_letters=2)
-    assert results["count"].artifact is not None
-    (lost,) = (part.path for part in results["count"].artifact.parts.values())
-    shutil.rmtree(lost)
-    will, why = plan(home, changed)["count"]
-    assert will == "build" and "missing" in why[0] and why[1] == "input unique/words may change"
-    run(home, unique_config=UniqueConfig(min_letters=3))
-    assert plan(home, changed)["count"][0] == "maybe", "another result is intact, and it may be that one"
-
-
-def test_where_the_newest_result_is_damaged_an_older_one_may_be_the_one(home: Path) -> None:
-    run(home)
-    results = run(home, unique_config=UniqueConfig(min_letters=3))
-    assert results["count"].artifact is not None
-    shutil.rmtree(results["count"].artifact["count"].path)
-    assert plan(home, UniqueConfig(min_letters=2))["count"][0] == "maybe"
 
 
 def test_a_changed_setting_that_changes_the_output_rebuilds_what_reads_it(home: Path) -> None:
@@ -183,39 +84,6 @@ def test_equal_recipes_give_equal_digests_in_two_homes(tmp_path: Path) -> None:
     assert [r.artifact.digest for r in first.values() if r.artifact] == [
         r.artifact.digest for r in second.values() if r.artifact
     ]
-
-
-@pytest.mark.parametrize("harm", ["delete part", "delete file", "truncate", "flip byte", "manifest"])
-def test_each_damaged_part_is_rebuilt_alone_with_an_equal_digest(home: Path, harm: str) -> None:
-    whole = run(home)
-    parts = [(name, part) for name, result in whole.items() if result.artifact for part in result.artifact.parts]
-    for name, part_name in parts:
-        artifact = whole[name].artifact
-        assert artifact is not None
-        part = artifact[part_name]
-        file = part.files[0].path
-        if harm == "delete part":
-            subprocess.run(["rm", "-rf", str(part.path)], check=True)
-        elif harm == "delete file":
-            file.unlink()
-        elif harm == "manifest":
-            (home / "store" / "artifacts" / f"{artifact.digest}.json").write_text("{")
-        else:
-            data = file.read_bytes()
-            file.chmod(0o644)
-            file.write_bytes(data[:-1] if harm == "truncate" else bytes([data[0] ^ 1]) + data[1:])
-        planned = plan(home)[name]
-        assert planned[0] == "build" and ("damaged" in planned[1][0] or "missing" in planned[1][0])
-        healed = run(home)
-        assert outcomes(healed) == {other: "built" if other == name else "reused" for other in whole}
-        assert healed[name].artifact == artifact
-
-
-def test_touching_a_published_file_rebuilds_nothing(home: Path) -> None:
-    artifact = run(home)["words"].artifact
-    assert artifact is not None
-    artifact["words"].files[0].path.touch()
-    assert set(outcomes(run(home)).values()) == {"reused"}
 
 
 def test_keep_adopts_a_result_whose_code_alone_has_changed(home: Path) -> None:
@@ -354,26 +222,6 @@ def test_a_setting_that_differs_in_form_only_is_another_key(home: Path) -> None:
             loose(LooseConfig(value=value))
         outcomes_seen.append(builder.results[0].outcome)
     assert outcomes_seen == ["built"] * 4
-
-
-def test_damage_that_verify_finds_is_healed_by_the_next_run(home: Path) -> None:
-    artifact = run(home)["words"].artifact
-    assert artifact is not None
-    file = artifact["words"].files[0].path
-    status = file.stat()
-    file.chmod(0o644)
-    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    store = Store(home)
-    assert store.artifact_damage(artifact) == [] and store.artifact_damage(artifact, full=True)
-    assert outcomes(run(home))["words"] == "built"
-
-
-def test_a_build_record_that_is_not_whole_counts_as_none(home: Path) -> None:
-    run(home)
-    for record in (home / "builds" / "unique").glob("*.json"):
-        record.write_text('{"format": 1}')
-    assert outcomes(run(home)) == {"words": "reused", "unique": "built", "count": "reused"}
 
 
 SLOW_STAGE = """

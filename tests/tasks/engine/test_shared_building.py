@@ -6,7 +6,7 @@ The remote is a folder here; tests/flows/test_shared_store.py has an S3 server.
 from pathlib import Path
 
 import pytest
-from test_builder import CALLS, CountConfig, UniqueConfig, WordsConfig, flow, outcomes, shout
+from toy_stages import CALLS, CountConfig, UniqueConfig, WordsConfig, flow, outcomes, shout
 
 from storage.canonical import digest_file
 from storage.errors import StoreError
