@@ -25,8 +25,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 import torch
 
 from benchmarks.bench_requests import Questions, Request, arc_easy, blimp, boolq, corpus_texts, lambada, winogrande
+from model.likelihood import score_continuations
 from model.prefixes import attention_balance, share_prefixes
-from model.scoring import score_continuations
 from model.shape import Shape
 from model.transformer import Transformer, save_model
 

@@ -1,6 +1,6 @@
 """The DAG of retraining: new text in, a candidate that goes on from the champion, and a comparison of both.
 
-Like `flows/build.py` this is the one definition; flows/champion/retraining.py carries it out as a run. What did not
+Like `flows/build.py` this is the one definition; flows/champion/retrain_run.py carries it out as a run. What did not
 change is reused; the tokenizer is the champion's, frozen; both models answer the same items.
 """
 

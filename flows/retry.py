@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.build import BUILD, Recipe
-from flows.champion.retraining import execute_retraining
+from flows.champion.retrain_run import execute_retraining
 from flows.recipe import validated_recipe
 from flows.run import Execute, execute
 from storage.errors import ConfigError

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.likelihood import HEAD_PLACES, Progress, default_token_budget
 from model.parallel import Workers
-from model.scoring import HEAD_PLACES, Progress, default_token_budget
 from model.transformer import Transformer
 
 Confidences = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]

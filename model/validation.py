@@ -6,8 +6,8 @@ from typing import Protocol
 
 from model.batches import ExampleSet
 from model.job import Source
+from model.likelihood import score_continuations, score_documents
 from model.parallel import Workers
-from model.scoring import score_continuations, score_documents
 from model.transformer import Transformer
 from storage.documents import HELDOUT
 from storage.errors import DataError

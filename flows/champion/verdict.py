@@ -1,4 +1,4 @@
-"""The verdict of a retraining, as its run file holds it, in words. `flows/champion/retraining.py` makes it."""
+"""The verdict of a retraining, as its run file holds it, in words. `flows/champion/retrain_run.py` makes it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

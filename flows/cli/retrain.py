@@ -54,7 +54,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _retrain(options: argparse.Namespace) -> int:
-    from flows.champion.retraining import execute_retraining
+    from flows.champion.retrain_run import execute_retraining
     from flows.cli.run import carry_out
 
     recipe, run_options = recipe_and_options(options)

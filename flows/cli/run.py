@@ -57,7 +57,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     recipe, run_options = recipe_and_options(options)
     if options.retrain:
-        from flows.champion.retraining import plan_retraining as make_plan
+        from flows.champion.retrain_run import plan_retraining as make_plan
     else:
         from flows.plan import make_plan
     plan = make_plan(home_store(), recipe, run_options)

@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.build import BUILD, Recipe
-from flows.champion.retraining import execute_retraining
+from flows.champion.retrain_run import execute_retraining
 from flows.champion.verdict import verdict_sentence
 from flows.prefect.form import form_recipe
 from flows.recipe import DEFAULT, validated_recipe

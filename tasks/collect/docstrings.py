@@ -22,10 +22,10 @@ from pydantic import Field
 from storage.documents import HELDOUT, TRAIN, Document, Pair, document_id
 from storage.fingerprint import many_small_objects
 from tasks.collect.config import STANDARD_LIBRARY
+from tasks.collect.declarations import declaration_prompt
 from tasks.collect.output import JobOutput, Splits
 from tasks.collect.prose import first_sentence, plain_paragraphs, prose, reads_like_prose
 from tasks.collect.records import BadRecord
-from tasks.collect.signatures import signature_prompt
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
@@ -131,7 +131,7 @@ def _walk(body: list[ast.stmt], owner: str) -> Iterator[_Documented]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if (docstring := _docstring(node)) is not None:
-                yield signature_prompt(node, owner), docstring
+                yield declaration_prompt(node, owner), docstring
             if isinstance(node, ast.ClassDef):
                 yield from _walk(node.body, node.name)
         elif isinstance(node, ast.If | ast.Try | ast.With):

@@ -113,8 +113,8 @@ def loss_documents(config: ReleaseConfig, release: Path, clean: Artifact) -> tup
 
 def bits_per_byte(model: "Transformer", documents: list[list[int]], size: int, workers: int) -> float:
     """What a model needs for documents of `size` bytes; the same for any number of threads that share the batches."""
+    from model.likelihood import score_documents
     from model.parallel import Workers, one_thread
-    from model.scoring import score_documents
 
     threads = Workers(workers)
     try:

@@ -12,9 +12,9 @@ from trainer_process import curve, make_job, start, wait_for_step, weights, writ
 
 from model.batches import Batch
 from model.job import Source
+from model.likelihood import score_continuations, score_documents
 from model.loss import target_nats
 from model.parallel import Workers, add_gradients
-from model.scoring import score_continuations, score_documents
 from model.shape import Shape
 from model.transformer import Transformer, initialise
 

@@ -79,7 +79,7 @@ class NgramModel:
     def score_continuations(self, requests: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy decoding gives it) of each continuation after its context.
 
-        The same contract as `model.scoring.score_continuations`, so that a baseline goes through the same harness.
+        The same contract as `model.likelihood.score_continuations`, so that a baseline goes through the same harness.
         """
         histories = [[END_OF_TEXT, *context][-self.order :] for context, _ in requests]  # it forgets what is before
         continuations = [continuation for _, continuation in requests]

@@ -1,6 +1,6 @@
 """Who answers the evaluation's requests: a trained model, or an n-gram baseline, behind one pair of functions.
 
-A scorer here takes requests and returns figures; what a trained model's scorer calls, model/scoring.py, computes the
+A scorer here takes requests and returns figures; what a trained model's scorer calls, model/likelihood.py, computes the
 log-likelihoods in batches.
 """
 
@@ -57,8 +57,8 @@ def model_scorers(
     import torch
 
     from model.calibration import next_token_confidences
+    from model.likelihood import score_continuations, score_documents
     from model.parallel import Workers
-    from model.scoring import score_continuations, score_documents
     from model.transformer import load_model
 
     workers = Workers(1 if device.startswith("cuda") else config.threads)

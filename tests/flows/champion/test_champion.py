@@ -11,7 +11,7 @@ import pytest
 from support import Command, unwrapped
 
 from flows.champion.champion import find_release, promote
-from flows.champion.retraining import LOCK, execute_retraining
+from flows.champion.retrain_run import LOCK, execute_retraining
 from flows.recipe import load_recipe
 from storage.errors import StoreError
 from storage.files import locked

@@ -106,7 +106,7 @@ def test_an_answer_says_why_it_ended(release: Path) -> None:
 
 def test_beams_find_an_answer_that_is_no_less_likely(release: Path) -> None:
     """And give it as a greedy answer is given: token ids, text, why it ended."""
-    from model.scoring import score_continuations
+    from model.likelihood import score_continuations
 
     model, tokenizer = load_release(release)
     greedy, searched = (answer(release, temperature=0.0, beams=beams) for beams in (1, 8))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.collect.signatures import MAX_ARGUMENTS, prompt_from_signature, signature_prompt, words
+from tasks.collect.declarations import MAX_ARGUMENTS, declaration_prompt, prompt_from_declaration, words
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_identifiers_are_split_into_words(identifier: str, expected: str) -> Non
     ),
 )
 def test_what_a_user_types_becomes_a_prompt(typed: str, prompt: str) -> None:
-    assert prompt_from_signature(typed) == prompt
+    assert prompt_from_declaration(typed) == prompt
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_what_a_user_types_becomes_a_prompt(typed: str, prompt: str) -> None:
     ("What is a graph?", "hello", "", "print(1, 2)", "a sentence (with a remark)", "def of the word", "f(x", "x\0(y)"),
 )
 def test_other_text_stays_as_it_is(text: str) -> None:
-    assert prompt_from_signature(text) == text
+    assert prompt_from_declaration(text) == text
 
 
 def test_long_signatures_are_cut() -> None:
     names = [f"name{letter}" for letter in "abcdefghijklmnop"]
-    prompt = prompt_from_signature(f"def f({', '.join(names)})")
+    prompt = prompt_from_declaration(f"def f({', '.join(names)})")
     assert prompt.count(",") == MAX_ARGUMENTS - 1
 
 
@@ -81,4 +81,6 @@ def test_training_and_users_have_one_form(name: str, arguments: list[str]) -> No
     line = f"def {name}({', '.join(arguments)})"
     node = ast.parse(line + ": pass").body[0]
     assert isinstance(node, ast.FunctionDef)
-    assert prompt_from_signature(line) == signature_prompt(node) == prompt_from_signature(line.removeprefix("def "))
+    assert (
+        prompt_from_declaration(line) == declaration_prompt(node) == prompt_from_declaration(line.removeprefix("def "))
+    )

@@ -2,11 +2,11 @@
 
 Identifiers are split into lower-case words, so that a small model can copy what it reads: in the answer "Add an edge
 between u and v." the words are tokens of the prompt. Measured once with models of about 1M parameters: 1.703 bits per
-byte on held-out summaries against 1.737 with raw signatures, and 0.12 instead of 0.06 better than with another pair's
-signature.
+byte on held-out summaries against 1.737 with raw declarations, and 0.12 instead of 0.06 better than with another pair's
+declaration.
 
-One form for training and for users: `signature_prompt` makes the prompts of the pairs, `prompt_from_signature` turns
-what a user types into the same form.
+One form for training and for users: `declaration_prompt` makes the prompts of the pairs, `prompt_from_declaration`
+turns what a user types into the same form.
 """
 
 import ast
@@ -39,7 +39,7 @@ def class_prompt(name: str, bases: Sequence[str] = ()) -> str:
     return f"class {words(name)} ( {listed} )" if listed else f"class {words(name)}"
 
 
-def signature_prompt(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: str = "") -> str:
+def declaration_prompt(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: str = "") -> str:
     """The prompt of a definition in a syntax tree."""
     if isinstance(node, ast.ClassDef):
         return class_prompt(node.name, [name for base in node.bases if (name := _last_name(base)) != "object" and name])
@@ -59,7 +59,7 @@ def argument_names(arguments: ast.arguments) -> list[str]:
     return found
 
 
-def prompt_from_signature(text: str) -> str:
+def prompt_from_declaration(text: str) -> str:
     """A user's `def` or `class` line or bare `name(arguments)` as the prompt of a pair; other text as it is.
 
     `Graph.add_edge(u, v)` is a method: a capital makes the name before the dot a class, else it is a module.
@@ -81,7 +81,7 @@ def prompt_from_signature(text: str) -> str:
         except (SyntaxError, ValueError):
             continue
         if len(tree.body) == 1 and isinstance(tree.body[0], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return signature_prompt(tree.body[0], owner)
+            return declaration_prompt(tree.body[0], owner)
     return text
 
 

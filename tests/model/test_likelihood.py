@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.generate import generate, sample, search
+from model.likelihood import batches, score_continuations, score_documents
 from model.parallel import Workers
 from model.prefixes import Group
-from model.scoring import batches, score_continuations, score_documents
 from model.shape import Shape
 from model.transformer import Transformer
 from storage.errors import DataError

@@ -9,7 +9,7 @@ from support import shared_data
 from tokenizers import Tokenizer
 
 from benchmarks.bench_requests import arc_easy, blimp, boolq, corpus_texts, lambada, winogrande
-from model.scoring import score_continuations, score_documents
+from model.likelihood import score_continuations, score_documents
 from model.shape import Shape
 from model.transformer import Transformer, save_model
 from storage.tokens import END_OF_TEXT
