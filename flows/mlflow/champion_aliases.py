@@ -6,9 +6,8 @@ from typing import Any
 
 from flows.champion.champion import ALIASES
 from flows.inspect.runs import headline
-from flows.mlflow.listener import model_text
 from flows.mlflow.place import VARIABLE, check_tracking_uri, own_client, own_models, prepare_database
-from flows.mlflow.registry import Model, forget, held_below
+from flows.mlflow.registry import Model, forget, held_below, model_text
 from flows.mlflow.tracker import Tracker
 from storage.addresses import redacted
 from storage.runs import runs

@@ -11,7 +11,7 @@ from typing import Any
 from flows.build import Recipe
 from flows.champion.verdict import PROMOTED
 from flows.inspect.runs import headline
-from flows.mlflow.registry import Model
+from flows.mlflow.registry import Model, model_text
 from flows.mlflow.tracker import DataSet, Tracker, data_set
 from flows.pipeline import Pipeline
 from storage.addresses import redacted
@@ -194,13 +194,3 @@ def _benchmarks(evaluation: Artifact) -> dict[str, float]:
         for score in read_scores(evaluation)
         if score.value is not None and not is_own_figure(score.figure)
     }
-
-
-def model_text(release: Part, run: str, recipe: str, scores: Mapping[str, float]) -> str:
-    """What a version was made from, as Markdown."""
-    lines = [f"Made by run `{run}` of the recipe `{recipe}`. Files: `{release.digest}`."]
-    if scores:
-        parts = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
-        lines.append(f"Held-out text, in bits per byte: {parts}.")
-    lines.append("The model card is `README.md` among the artifacts of its logged model.")
-    return "\n\n".join(lines)

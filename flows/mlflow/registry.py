@@ -11,7 +11,7 @@ the store.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,3 +148,13 @@ def forget(client: Any, held: Held) -> None:
     with suppress(OSError):
         held.folder.parent.rmdir()  # the logged model's own, which holds nothing else
     client.delete_model_version(held.name, held.version)
+
+
+def model_text(release: Part, run: str, recipe: str, scores: Mapping[str, float]) -> str:
+    """What a version was made from, as Markdown."""
+    lines = [f"Made by run `{run}` of the recipe `{recipe}`. Files: `{release.digest}`."]
+    if scores:
+        parts = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
+        lines.append(f"Held-out text, in bits per byte: {parts}.")
+    lines.append("The model card is `README.md` among the artifacts of its logged model.")
+    return "\n\n".join(lines)

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from tasks.collect.discover import Kind
 from tasks.collect.encodings import AUTO, beginning
-from tasks.collect.readers import Reading, TextFile
-from tasks.collect.records import BadRecord, Record, excerpt, read_lines, too_long
+from tasks.collect.records import BadRecord, Reading, Record, TextFile, excerpt, read_lines, too_long
 from tasks.collect.unpack import BrokenStream
 
 DELIMITERS = (",", ";", "\t", "|")  # tried, the usual ones first

@@ -16,8 +16,8 @@ from tasks.collect.conversations import Refused
 from tasks.collect.discover import TEXT_FORMATS, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
 from tasks.collect.output import JobOutput, Splits, number_or_text
-from tasks.collect.readers import Reading, field_of, read_records
-from tasks.collect.records import BadRecord, Record, excerpt
+from tasks.collect.readers import field_of, read_records
+from tasks.collect.records import BadRecord, Reading, Record, excerpt
 from tasks.collect.text_parts import marks_in
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary

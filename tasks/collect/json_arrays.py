@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator
 
 from tasks.collect.json_faults import json_fault
-from tasks.collect.readers import TextFile
-from tasks.collect.records import BadRecord, Record, excerpt, too_long
+from tasks.collect.records import BadRecord, Record, TextFile, excerpt, too_long
 from tasks.collect.unpack import BrokenStream
 
 _BLANKS = re.compile(r"[ \t\r\n]*")

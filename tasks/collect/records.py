@@ -1,13 +1,19 @@
-"""Records: what a reader yields one at a time, good or bad, and the lines that they are read from."""
+"""What readers share: a record, good or bad, how a file is to be read, and the file as text or lines."""
 
 import codecs
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-BOM = codecs.BOM_UTF8
+from tasks.collect.discover import Kind
+from tasks.collect.encodings import AUTO, UTF8, beginning, decoded, guess
+from tasks.collect.unpack import MAX_WINDOW_BYTES, is_packed, read_blocks
 
+BOM = codecs.BOM_UTF8
 EXCERPT_CHARACTERS = 120
+RAW_LIMIT = 4  # a raw record may have this many times the bytes of the longest document: escapes, other fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +72,52 @@ def read_lines(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes
             pieces.append(rest)
     if length:
         yield number, (b"".join(pieces) if length <= limit else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are read: the fields that are asked for (a dot leads into one), and what a source says of them."""
+
+    fields: tuple[str, ...]
+    max_document_bytes: int
+    encoding: str = AUTO
+    delimiter: str = AUTO
+    quote: str = AUTO
+    max_window_bytes: int = MAX_WINDOW_BYTES
+    separator: str | None = None  # between the documents of a text file
+
+    @property
+    def limit(self) -> int:
+        """The longest raw record in bytes."""
+        return RAW_LIMIT * self.max_document_bytes
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns to read: each field itself, and the one that a dotted field is inside."""
+        return frozenset(name for field in self.fields for name in (field, field.partition(".")[0]))
+
+
+class TextFile:
+    """A file of text, unpacked and brought to UTF-8; what had to be found out of it is counted in `found`."""
+
+    def __init__(self, path: Path, kind: Kind, reading: Reading, found: Counter[str]) -> None:
+        packing = kind.packing
+        if packing and not is_packed(path, packing):
+            found[f"not packed as .{packing}"] += 1
+            packing = ""
+        blocks = read_blocks(path, packing, max_window_bytes=reading.max_window_bytes)
+        self.encoding, self._hint = reading.encoding, ""
+        if reading.encoding == AUTO:
+            start, whole, blocks = beginning(blocks)
+            guessed = guess(start, whole)
+            self.encoding, self._hint = guessed.encoding, guessed.hint
+            if self.encoding != UTF8:
+                found[f"read as {self.encoding}"] += 1
+        self.blocks = decoded(blocks, self.encoding)
+
+    @property
+    def invalid(self) -> str:
+        """What to say of bytes that are not of the encoding."""
+        if self.encoding != UTF8:
+            return f"invalid {self.encoding}"
+        return f"invalid UTF-8 ({self._hint or 'is it another encoding? set `encoding` of this source'})"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage.errors import DataError
 from tasks.collect.discover import kind_of
-from tasks.collect.readers import Reading, read_records
-from tasks.collect.records import BadRecord
+from tasks.collect.readers import read_records
+from tasks.collect.records import BadRecord, Reading
 
 if TYPE_CHECKING:
     from datasets import Dataset

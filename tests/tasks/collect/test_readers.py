@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import tasks.collect.unpack
 from tasks.collect.discover import PACKINGS, RECORD_FORMATS, Kind, kind_of
-from tasks.collect.readers import Reading, read_records
-from tasks.collect.records import BadRecord, Record, read_lines
+from tasks.collect.readers import read_records
+from tasks.collect.records import BadRecord, Reading, Record, read_lines
 from tasks.collect.unpack import BLOCK_BYTES, BrokenStream, read_blocks
 
 LIMIT = 10_000  # bytes of a document
