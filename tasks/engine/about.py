@@ -108,13 +108,16 @@ def nothing_to_see(recipe: Any, will: str) -> list[str]:
 class About:
     """How others speak of a stage.
 
-    `work` is None where its time follows from no figure. Builds whose `told_apart_by` fields are set otherwise tell
-    nothing of its time. `follows(config, summaries)` are figures that a build to come will have for sure.
-    `look(recipe, will)` says before a run what its user should know of the stage's inputs; may raise ConfigError.
-    `data` are the parts that a tracking server shows as data sets, and what it has observed outside are sources of data
-    where it `reads_sources`; `headline` maps names of a run's figures to
-    figures of the stage's summary. `explain(run, stage, document)` is the stage's step in the way of a document,
-    `words(step)` its lines, of which the first stands beside the verdict.
+    | field | what it says |
+    |---|---|
+    | work | what its time grows with; None where that follows from no figure |
+    | told_apart_by | fields of its config: builds that have others of them set tell nothing of its time |
+    | follows | `(config, summaries)` -> figures that a build to come will have for sure |
+    | look | `(recipe, will)` -> what its user should know before anything runs; may raise ConfigError |
+    | data, reads_sources | parts that MLflow shows as data sets; whether what it observes outside are sources of data |
+    | headline | names of figures of the whole run -> names in its summary |
+    | explain | `(run, stage, document)` -> its step in the way of a document, or None |
+    | words | a step -> its lines, of which the first is beside the verdict |
     """
 
     title: str = ""
