@@ -7,6 +7,7 @@ from pydantic import BaseModel, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails
 
 from storage.errors import did_you_mean
+from tasks.wording import clipped
 
 
 def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
@@ -34,8 +35,7 @@ def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{where}: is required"
     if details["type"] == "value_error":  # raised by a model of ours, about several fields
         return f"{where}: {details['ctx']['error']}".removeprefix(": ")
-    shown = repr(details["input"])
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    shown = clipped(repr(details["input"]), 80)
     message = _MESSAGES.get(details["type"], details["msg"][0].lower() + details["msg"][1:])
     return f"{where}: {message} (it is {shown})"
 

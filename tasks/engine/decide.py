@@ -21,10 +21,12 @@ from storage.store.local import Store
 from tasks.engine.config import StageConfig
 from tasks.engine.stage import Output, Pending, Stage
 from tasks.engine.unfinished import Unfinished, finished_shards, unfinished_attempts, work_folder
+from tasks.wording import clipped
 
 SHOWN_DIGITS = 8
 
 SHOWN_NAMES = 3
+SHOWN_CHARACTERS = 60  # of a setting
 
 UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases, by the version of Unicode
 
@@ -257,7 +259,8 @@ def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     before, after = _flatten(old["config"]), _flatten(new.config)
     for name in sorted(before.keys() | after.keys()):
         if not _is_same_value(before.get(name), after.get(name)):
-            yield f"config {new.stage}.{name}: {_shown(before.get(name))} -> {_shown(after.get(name))}"
+            old_value, new_value = (clipped(values.get(name), SHOWN_CHARACTERS) for values in (before, after))
+            yield f"config {new.stage}.{name}: {old_value} -> {new_value}"
     yield from _changed_names("code", old["code"], new.code)
     for label in sorted(set(old["inputs"]) | set(new.inputs)):
         was, now = old["inputs"].get(label), new.inputs.get(label)
@@ -300,11 +303,6 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
             flat.update(_flatten(inner, f"{prefix}.{name}" if prefix else name))
         return flat
     return {prefix: value}
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _digits(digest: str | None) -> str:
