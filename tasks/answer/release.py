@@ -84,7 +84,7 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
     names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"{folder}: is no release: it has no {', '.join(missing)}")
+        raise DataError(f"{folder}: is not a release: it has no {', '.join(missing)}")
     check_sums(folder, names)
 
     from model.int8 import load_int8

@@ -229,11 +229,18 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     assert built == ["evaluate", "release"]
 
 
+def first_line_of_measured(source: str, line: str) -> str:
+    """The source of the model card with one more line in the helper that words its figures."""
+    docstring = '    """A figure of a table'
+    assert source.count(docstring) == 1
+    return source.replace(docstring, f"    {line}\n{docstring}")
+
+
 @pytest.mark.slow
 def test_after_a_helper_is_repaired_retry_builds_what_failed(operator: Operator, project: Path) -> None:
     helper = project / "tasks" / "release" / "card.py"
     source = helper.read_text()
-    helper.write_text(source.replace('"""Four significant', 'raise ValueError("a bug")\n    """Four significant'))
+    helper.write_text(first_line_of_measured(source, 'raise ValueError("a bug")'))
     flow_run = operator.submit(operator.form() | {"settings": "finetune.steps=8"})
     state = operator.ended(flow_run)
     assert state["name"] == "Failed" and "a bug" in state["message"]
@@ -260,9 +267,7 @@ def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Oper
     source = helper.read_text()
     try:
         with browser_page() as page:
-            helper.write_text(
-                source.replace('"""Four significant', 'raise ValueError("a slip")\n    """Four significant')
-            )
+            helper.write_text(first_line_of_measured(source, 'raise ValueError("a slip")'))
             page.visit(f"{pages}/deployments/deployment/{build}/run", width=1300)
             page.wait_until("document.body.innerText.includes('Vocabulary size')")
             page.press("Submit")
@@ -272,7 +277,7 @@ def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Oper
             before = operator.built()
             page.visit(f"{pages}/runs/flow-run/{flow_run}", width=1300)
             page.wait_until("document.body.innerText.includes('a slip')")
-            helper.write_text(source.replace('"""Four significant', 'pass\n    """Four significant'))
+            helper.write_text(first_line_of_measured(source, "pass"))
             page.press("Retry")
             page.wait_until("document.querySelector('[role=dialog], .p-modal') !== null")
             page.press("Retry")
