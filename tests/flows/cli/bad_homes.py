@@ -246,7 +246,7 @@ BENCHMARKS = (
     BadInput(
         "task file that is not a task",
         f"plan smoke --set {TASKS}",
-        ("evaluate.tasks[0]", "a.yaml", "no task file of lm-eval"),
+        ("evaluate.tasks[0]", "a.yaml", "a task file of lm-eval is a mapping"),
         {"tasks/a.yaml": "Just a text.\n"},
     ),
     BadInput(
