@@ -33,7 +33,7 @@ from tasks.train.pretrain import PretrainConfig, pretrain
 
 
 class Recipe(StageConfig):
-    """Everything that a run can be told: a section a stage; `execution` says how, and enters no key."""
+    """All settings of a run: a section a stage; `execution` says how it is carried out, and enters no key."""
 
     name: str = Field(
         "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the recipe; runs are named after it."

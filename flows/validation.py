@@ -1,4 +1,4 @@
-"""Documents that a person writes: strict YAML, and what pydantic finds wrong in them, explained to that person."""
+"""Documents that a person writes: what pydantic finds wrong in them, explained to that person, and their schema."""
 
 from collections.abc import Sequence
 from typing import Any, get_args

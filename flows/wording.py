@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: the plan, progress, results. Plain text that fits 80 columns and a pipe."""
+"""Runs and stages in words: progress, figures, shards, attempts. Plain text for the terminal and the report."""
 
 from collections.abc import Mapping
 from typing import Any

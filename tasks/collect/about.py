@@ -26,7 +26,6 @@ def _words(step: Step) -> list[str]:
 
 
 COLLECT = About(
-    title="Collect",
     work=None,
     told_apart_by=("files", "docstrings", "synthetic"),
     look=_unread_files,

@@ -50,4 +50,4 @@ def _words(step: Step) -> list[str]:
     return lines
 
 
-DEDUPLICATE = About(title="Deduplicate", explain=_explain, words=_words)
+DEDUPLICATE = About(explain=_explain, words=_words)

@@ -1,4 +1,4 @@
-"""What a stage says about itself, so that plans, estimates, reports and `llmill explain` know none by its name.
+"""What a stage says about itself, so that plans, estimates, MLflow and `llmill explain` know none by its name.
 
 `@stage(..., about="tasks.filter.about.FILTER")` names it; it enters no key. What a stage leaves out has a default that
 fits one which reads a part `documents` and writes one: its time grows with the documents that it reads, and it has kept
@@ -58,19 +58,16 @@ class Upcoming:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage's time grows with, in one unit: of a build to come (None where that is not known yet), and of one
-    that was made, by its record."""
+    """What a stage's time grows with, in a unit of its own: of a build to come (None where that is not known yet), and
+    of one that was made, by its record."""
 
-    unit: str
     ahead: Callable[[Upcoming], float | None]
     done: Callable[[Figures], float | None]
 
 
 def documents_read() -> Work:
     """Time grows with the documents that a stage reads."""
-    return Work(
-        DOCUMENTS, lambda build: build.before(DOCUMENTS).get("kept"), lambda record: record["summary"].get("read")
-    )
+    return Work(lambda build: build.before(DOCUMENTS).get("kept"), lambda record: record["summary"].get("read"))
 
 
 def nothing_follows(config: Figures, summaries: Summaries) -> dict[str, Any]:
@@ -120,7 +117,6 @@ class About:
     | words | a step -> its lines, of which the first is beside the verdict |
     """
 
-    title: str = ""
     work: Work | None = field(default_factory=documents_read)
     told_apart_by: tuple[str, ...] = ()
     follows: Callable[[Figures, Summaries], dict[str, Any]] = nothing_follows

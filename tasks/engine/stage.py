@@ -62,12 +62,12 @@ def engine_in_force(engine: Engine) -> Iterator[None]:
 
 
 @bystander
-def _about(described: str, name: str) -> "About":
+def _about(described: str) -> "About":
     """An `About` by its name, imported when somebody asks: an import by the stage would let it enter the key."""
     from tasks.engine.about import About
 
     module, _, constant = described.rpartition(".")
-    return getattr(importlib.import_module(module), constant) if module else About(title=name.capitalize())
+    return getattr(importlib.import_module(module), constant) if module else About()
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ class Stage:
     @property
     def about(self) -> "About":
         """What the stage says about itself."""
-        return _about(self.described, self.name)
+        return _about(self.described)
 
     def named(self, name: str) -> "Stage":
         """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""

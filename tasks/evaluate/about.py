@@ -38,9 +38,7 @@ def _words(step: Step) -> list[str]:
 
 
 EVALUATE = About(
-    title="Evaluate",
     work=Work(
-        "bytes of held-out text",
         lambda build: _evaluated_bytes(build.config),
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),

@@ -49,6 +49,4 @@ def _words(step: Step) -> list[str]:
     return lines
 
 
-FILTER = About(
-    title="Filter", data=(DOCUMENTS, "pairs"), headline={"documents": "kept"}, explain=_explain, words=_words
-)
+FILTER = About(data=(DOCUMENTS, "pairs"), headline={"documents": "kept"}, explain=_explain, words=_words)

@@ -2,4 +2,4 @@
 
 from tasks.engine.about import About, not_about_documents
 
-RELEASE = About(title="Release", work=None, explain=not_about_documents)
+RELEASE = About(work=None, explain=not_about_documents)

@@ -2,4 +2,4 @@
 
 from tasks.engine.about import About, not_about_documents
 
-VERDICT = About(title="Verdict", work=None, explain=not_about_documents)
+VERDICT = About(work=None, explain=not_about_documents)

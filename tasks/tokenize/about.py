@@ -41,5 +41,5 @@ def _words_of_tokens(step: Step) -> list[str]:
     return [f"{step['tokens']:,} tokens: {step['file']}", f"from {step['start']:,} to {step['end']:,}"]
 
 
-TOKENIZER = About(title="Tokenizer", follows=_vocabulary, explain=_explain_tokenizer)
-TOKENIZE = About(title="Tokenize", data=("tokens",), explain=_explain_tokenize, words=_words_of_tokens)
+TOKENIZER = About(follows=_vocabulary, explain=_explain_tokenizer)
+TOKENIZE = About(data=("tokens",), explain=_explain_tokenize, words=_words_of_tokens)

@@ -68,8 +68,7 @@ def _words_of_passes(step: Step) -> list[str]:
 
 
 PRETRAIN = About(
-    title="Pretrain",
-    work=Work("tokens times parameters", _pretraining_ahead, _tokens_done),
+    work=Work(_pretraining_ahead, _tokens_done),
     follows=_parameters,
     look=_look,
     headline={"parameters": "parameters", "tokens": "tokens"},
@@ -116,8 +115,7 @@ def _words_of_pairs(step: Step) -> list[str]:
 
 
 FINETUNE = About(
-    title="Fine-tune",
-    work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
+    work=Work(_pairs_ahead, _pairs_done),
     explain=_explain_finetune,
     words=_words_of_pairs,
 )
