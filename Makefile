@@ -2,6 +2,7 @@
 # make test        install, then the tests (under 10 minutes on 2 cores)
 # make test-slow   kill campaigns, servers, browsers (under 40 minutes)
 # make lint        ruff, mypy, import arrows
+# make docs        the pages that are made from the code
 #
 # PYTHON=python3.12       another interpreter (3.11 or 3.12)
 # TORCH=keep              use the torch that this interpreter has already
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS := deployments/constraints.txt
 
-.PHONY: run test test-slow lint clean
+.PHONY: run test test-slow lint docs clean
 
 run: $(VENV)/installed
 	$(BIN)/llmill run $(RECIPE)
@@ -33,6 +34,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m docs.settings > docs/settings.md
+	$(BIN)/python -m docs.stages > docs/stages.md
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else \

@@ -1,7 +1,8 @@
 """The pipeline: from sources of text to a released language model, and the recipe that a run of it follows.
 
-`build` is the one definition of the DAG. Under the planner each line answers what would happen; under the builder it
-happens; inside a Prefect flow each line is a task. A new stage is a line of it and a section of the recipe.
+`build` is the one definition of the DAG, for a model from nothing and for one that goes on from a champion. Under the
+planner each line answers what would happen; under the builder it happens; inside a Prefect flow each line is a task. A
+new stage is a line of it and a section of the recipe.
 """
 
 from typing import Any, Self
@@ -90,16 +91,36 @@ class Recipe(StageConfig):
         return self
 
 
-def build(recipe: Recipe) -> Output:
+class Start:
+    """Where a model starts, and what it is compared with: from nothing, with nothing. Retraining has a `Start` of its
+    own (flows/retrain.py)."""
+
+    def tokenizer(self, recipe: Recipe, clean: Output) -> Output:
+        """A tokenizer learned from the text."""
+        return train_tokenizer(recipe.tokenizer, clean)
+
+    def base(self, recipe: Recipe, tokens: Output) -> Output:
+        """A base model from random weights."""
+        return pretrain(recipe.pretrain, tokens)
+
+    def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
+        """No verdict: a build is not compared."""
+
+
+FROM_NOTHING = Start()
+
+
+def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     """Text in, tested and released model out."""
     documents = collect(recipe.collect)
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filter, unique, documents)
-    tokenizer = train_tokenizer(recipe.tokenizer, clean)
+    tokenizer = start.tokenizer(recipe, clean)
     tokens = tokenize(recipe.tokenize, clean, tokenizer)
-    base = pretrain(recipe.pretrain, tokens)
+    base = start.base(recipe, tokens)
     tuned = finetune(recipe.finetune, base, tokenizer, clean)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
+    start.judge(recipe, tuned, clean, scores)
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
 
 

@@ -114,7 +114,7 @@ def _tells(record: Record, about: About, decision: Decision) -> bool:
     if "adopted_from" in record or record.get("resumed") or record.get("shards_reused"):
         return False
     config = record["identity"]["config"]
-    return all(bool(config.get(name)) == bool(decision.identity.config.get(name)) for name in about.told_apart_by)
+    return all(bool(config.get(name)) == bool(decision.identity.config.get(name)) for name in about.same_kinds)
 
 
 def _is_alike(record: Record, decision: Decision, host: Record) -> bool:

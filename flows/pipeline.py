@@ -5,10 +5,10 @@ Which stages it has is asked of its function: no list stands beside the flow.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from storage.store.artifacts import Artifact
+from tasks.engine.about import About
 from tasks.engine.config import StageConfig
 from tasks.engine.listener import StageResult
 from tasks.engine.planner import ReachedTarget
@@ -22,23 +22,31 @@ class _AnyRecipe:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A stage as a flow calls it: `inputs` by parameter, an artifact or the kind of stage that will have made it."""
+
+    stage: Stage
+    inputs: Mapping[str, Output]
+
+
 class _Roll:
-    """An engine that notes the stages that are called, and builds none."""
+    """An engine that notes the calls of stages, and builds none."""
 
     def __init__(self) -> None:
-        self.stages: list[Stage] = []
+        self.calls: list[Call] = []
 
     def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Output:
-        self.stages.append(stage)
+        self.calls.append(Call(stage, inputs))
         return Pending(stage.kind)
 
 
-def stages_called(function: Callable[[Any], Any], recipe: Any = None) -> tuple[Stage, ...]:
+def stages_called(function: Callable[[Any], Any], recipe: Any = None) -> tuple[Call, ...]:
     """The stages that a flow calls, in its order, as far as it comes without any output; of any recipe for None."""
     roll = _Roll()
     with engine_in_force(roll):
         function(_AnyRecipe() if recipe is None else recipe)
-    return tuple(roll.stages)
+    return tuple(roll.calls)
 
 
 def nothing_at_end(results: Sequence[StageResult], data: dict[str, Any]) -> None:
@@ -47,21 +55,27 @@ def nothing_at_end(results: Sequence[StageResult], data: dict[str, Any]) -> None
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """`function(recipe)` calls the stages of `stages` (`stages_called`), in that order; it may leave some of them out.
+    """`function(recipe)` makes the `calls` (`stages_called`) in that order; it may leave some of them out.
 
-    `at_end(results, data of the run)` is called once the last stage has ended well, still within the run. `given` are
-    the artifacts, by kind, that it takes from outside instead of building them.
+    `at_end(results, data of the run)` is called once the last stage has ended well, still within the run.
     """
 
     name: str
     function: Callable[[Any], Any]
-    stages: tuple[Stage, ...]
+    calls: tuple[Call, ...]
     at_end: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_at_end
-    given: Mapping[str, Artifact] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return tuple(call.stage for call in self.calls)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
         return tuple(stage.name for stage in self.stages)
+
+    def about(self, stage: str) -> About:
+        """What a stage says about itself, by the name that the pipeline calls it by."""
+        return next((one.about for one in self.stages if one.name == stage), About())
 
     def walk(self, recipe: Any, engine: Engine) -> None:
         """Call the stages under an engine, to the end or to the stage named by `--to`."""

@@ -58,7 +58,7 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
     pipeline.walk(recipe, planner)
     found = estimates(store, planner.decisions)
     return [
-        PlannedStage(stage, decision, estimate, tuple(stage.about.look(recipe, decision.will)))
+        PlannedStage(stage, decision, estimate, tuple(stage.about.notices(recipe, decision.will)))
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
 

@@ -83,7 +83,7 @@ def execute(
         error = _finish(run, store, error)
         for warning in run.data.get("warnings", []):
             print(warning, file=out)
-        print("\n".join(ending_lines(run.data, builder.results, report, error)), file=out, flush=True)
+        print("\n".join(ending_lines(run.data, builder.results, pipeline, report, error)), file=out, flush=True)
         names = ("status", "seconds", "stages", "verdict")
         result = {"run": run.name, **{name: run.data[name] for name in names if name in run.data}}
         return result | {"report": str(report) if report else None}, error

@@ -18,7 +18,7 @@ from flows.cli.main import _parser
 from flows.plan import STAGE_NAMES
 from flows.recipe import load_recipe
 
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for pattern in ("*.md", "docs/*.md", "tasks/*/*.md") for page in sorted(ROOT.glob(pattern))]
 PACKAGES = ("flows", "tasks", "model", "storage", "tests")
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
@@ -29,7 +29,11 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PATH = re.compile(r"`((?:flows|tasks|model|storage|docs|tests|benchmarks|deployments)/[\w./-]*)`")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
     text = page.read_text()
     for one, other in _LINK.findall(_FENCE.sub("", text)):
@@ -43,7 +47,7 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
             assert heading in headings, f"{page.name}: {heading}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "add-a-stage.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "add-a-stage.md"], ids=_name)
 def test_files_that_are_named_exist(page: Path) -> None:
     for path in _PATH.findall(page.read_text()):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
@@ -71,7 +75,7 @@ def test_folders_named_after_a_library_do_not_hide_it(folder: str) -> None:
     assert str(ROOT / "flows") not in done.stdout and str(ROOT / "tasks") not in done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_commands_and_their_options_exist(page: Path) -> None:
     commands = _commands()
     for name, rest in _commands_in(page.read_text()):
@@ -80,7 +84,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         assert set(_OPTION.findall(rest)) <= known, f"{page.name}: llmill {name} {rest}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_settings_exist(page: Path) -> None:
     settings = re.findall(r"--set ([a-z_]+(?:\.[a-z0-9_]+)+)=(\S+?)(?=[\s`)]|$)", page.read_text())
     for path, value in settings:
@@ -98,14 +102,17 @@ def test_the_hooks_before_a_commit_are_what_make_lint_runs() -> None:
     assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
 
 
-def test_the_stages_page_has_every_stage_in_order() -> None:
-    titles = _HEADING.findall((ROOT / "docs" / "stages.md").read_text())
-    assert tuple(title for title in titles if title in STAGE_NAMES) == STAGE_NAMES
+def test_every_stage_has_its_page_in_its_folder() -> None:
+    leads = re.findall(r"^\| \[(\w+)\]\(\.\./(\S+)\)", (ROOT / "docs" / "stages.md").read_text(), re.MULTILINE)
+    assert tuple(name for name, _ in leads) == STAGE_NAMES
+    assert all(re.fullmatch(rf"tasks/\w+/README\.md#{name}", page) for name, page in leads)
 
 
-def test_the_page_of_settings_is_that_of_the_code() -> None:
-    made = subprocess.run([sys.executable, "-m", "docs.settings"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert made.stdout == (ROOT / "docs" / "settings.md").read_text(), "python -m docs.settings > docs/settings.md"
+@pytest.mark.parametrize("page", ["settings", "stages"])
+def test_pages_that_are_made_from_the_code_are_those_of_the_code(page: str) -> None:
+    command = [sys.executable, "-m", f"docs.{page}"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert made.stdout == (ROOT / "docs" / f"{page}.md").read_text(), "make docs"
 
 
 def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> None:
@@ -152,6 +159,9 @@ def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> Non
     form = python("-c", "from flows.build import Recipe; print(Recipe.model_json_schema()['properties'].keys())")
     assert "'longest'" in form
     assert "| `longest.documents` | 1,000,000 |" in python("docs.settings")
+    assert "| [longest](../tasks/longest.py) | Keep the longest training documents |" in python("docs.stages")
+    retrained = python("flows.cli.main", "plan", "smoke", "--retrain", "--json")
+    assert [line["stage"] for line in json.loads(retrained)["stages"]][3] == "longest"
 
 
 def _side(diff: str, sign: str) -> Iterator[str]:

@@ -20,7 +20,6 @@ from storage.runs import Run
 from storage.snapshot import original
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
-from tasks.engine.about import About
 from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
@@ -32,13 +31,6 @@ from tasks.evaluate.score import read_scores
 from tasks.release import make_release
 from tasks.retrain.config import is_own_figure
 
-COMPARED = (  # settings of a recipe that people compare runs by
-    *("collect.heldout_fraction", "deduplicate.threshold", "filter.preset", "filter.languages"),
-    *("tokenizer.vocabulary_size", "pretrain.size", "pretrain.context_length", "pretrain.tokens", "pretrain.steps"),
-    *("pretrain.batch_tokens", "pretrain.matrix_rate", "pretrain.seed", "finetune.pairs", "finetune.epochs"),
-    *("finetune.steps", "finetune.matrix_rate", "finetune.seed", "release.name", "release.beams"),
-)
-
 _NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
 
 
@@ -47,13 +39,13 @@ class Tracking(Listener):
 
     def __init__(self, tracker: Tracker, recipe: Recipe, run: Run, pipeline: Pipeline) -> None:
         self.tracker, self.recipe, self.run = tracker, recipe, run
-        self._about = {stage.name: stage.about for stage in pipeline.stages}
+        self.pipeline = pipeline
         self._parts: dict[str, Part] = {}  # by digest
         self.note()
 
     def start(self) -> None:
         """Open the run, with the settings that it was started with."""
-        self.tracker.start(settings(self.recipe, self.run.data), origin_tags())
+        self.tracker.start(settings(self.recipe, self.run.data, self.pipeline), origin_tags())
         self.note()
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
@@ -74,7 +66,7 @@ class Tracking(Listener):
         if result.outcome == "reused" and result.record:
             built_by = result.record.get("mlflow_run", "an earlier run")
             self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
-        about = self._about[result.stage]
+        about = self.pipeline.about(result.stage)
         if about.reads_sources and result.record:
             self.tracker.use(list(_sources(result.record)), "source")
         used = [part for name, part in result.artifact.parts.items() if name in about.data] if result.artifact else []
@@ -109,7 +101,7 @@ class Tracking(Listener):
 
     def record_figures(self, results: Sequence[StageResult]) -> None:
         """Set the figures of the whole run; called once the run's data are complete."""
-        self.tracker.set_figures(figures(self.run.data, results, self._about))
+        self.tracker.set_figures(figures(self.run.data, results, self.pipeline))
 
     def note(self) -> None:
         """Keep in the run file what MLflow has of this run, and how many records it lacks."""
@@ -127,28 +119,18 @@ class Tracking(Listener):
 # The whole run --------------------------------------------------------------------------------------------------
 
 
-def settings(recipe: Recipe, data: Mapping[str, Any]) -> dict[str, str]:
+def settings(recipe: Recipe, data: Mapping[str, Any], pipeline: Pipeline) -> dict[str, str]:
     """The settings that people compare runs by, as text. Without secrets."""
     chosen: dict[str, Any] = {"recipe": recipe.name, "pipeline": data["pipeline"], "to": data["options"]["to"]}
-    chosen["collect.sources"] = ", ".join(_source_names(recipe))
-    for path in COMPARED:
-        section, _, field = path.partition(".")
-        chosen[path] = getattr(getattr(recipe, section), field)
+    for stage in pipeline.stages:
+        section = getattr(recipe, stage.name, None)  # none of a stage that is called again under another name
+        compared = stage.about.compared(section) if section is not None else {}
+        chosen |= {f"{stage.name}.{name}": value for name, value in compared.items()}
     return {
         name: redacted(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
         for name, value in chosen.items()
         if value is not None
     }
-
-
-def _source_names(recipe: Recipe) -> Iterator[str]:
-    collect = recipe.collect
-    for source in (*collect.files, *collect.pairs):
-        yield f"{source.name} ({source.path})"
-    if collect.docstrings:
-        yield f"docstrings ({len(collect.docstrings.packages)} packages)"
-    if collect.synthetic:
-        yield f"synthetic ({collect.synthetic.documents} documents)"
 
 
 def origin_tags() -> dict[str, str]:
@@ -177,12 +159,12 @@ def _sources(record: Mapping[str, Any]) -> Iterator[DataSet]:
         yield DataSet(f"source-{name}", digest_of(files), "")
 
 
-def figures(data: Mapping[str, Any], results: Sequence[StageResult], about: Mapping[str, About]) -> dict[str, float]:
-    """What a run came to: scores in bits per byte, benchmarks, sizes, seconds; `about` by stage."""
+def figures(data: Mapping[str, Any], results: Sequence[StageResult], pipeline: Pipeline) -> dict[str, float]:
+    """What a run came to: scores in bits per byte, benchmarks, sizes, seconds."""
     found: dict[str, float] = {f"{name}_bits_per_byte": value for name, value in headline(data).items()}
     for result in results:
         if result.artifact is not None:
-            named = about[result.stage].headline.items()
+            named = pipeline.about(result.stage).headline.items()
             found |= {name: result.summary[figure] for name, figure in named if figure in result.summary}
             found |= _benchmarks(result.artifact) if result.stage == evaluate.name else {}
     return found | {"seconds": data["seconds"]}

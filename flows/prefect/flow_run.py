@@ -165,7 +165,7 @@ class PrefectRun(Listener):
 
         rows = ["| stage | will | about | why |", "|---|---|---|---|"]
         for line in plan:
-            why = reasons_text(line.decision).replace("|", "\\|")
+            why = reasons_text(line.decision, line.definition.about).replace("|", "\\|")
             rows.append(f"| {line.stage} | {line.decision.will} | {about(line.estimate)} | {why} |")
         self._safely(
             lambda: create_markdown_artifact("\n".join(rows), key="plan", description=f"Plan of {self.run.name}")

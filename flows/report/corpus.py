@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from flows.report.run_data import Fact, RunData
+from flows.report.run_data import RunData
 from storage.documents import HELDOUT, TRAIN
+from tasks.engine.about import DOCUMENTS
+from tasks.engine.reported import Fact
 
 LONGEST_TOKENS = 24
 MAX_TOKENIZER_BYTES = 256 << 20
 
 
 class Source(Fact):
-    """What is left of one source after the filter. `bytes` and `tokens` are 0 where nothing was tokenized."""
+    """What is left of one source in the end. `bytes` and `tokens` are 0 where nothing was tokenized."""
 
     name: str
     train_documents: int
@@ -46,8 +48,10 @@ class Vocabulary(Fact):
 
 
 def sources_of(data: RunData) -> Sources:
-    """Counts by source, from columns of the clean documents and the lengths in the token shards."""
-    documents, tokens = data.part("filter", "documents"), data.part("tokenize", "tokens")
+    """Counts by source, from columns of the documents that were tokenized, or else of the last ones, and the lengths
+    in the token shards."""
+    tokens = data.last("tokens")
+    documents = data.read(data.last_with("tokens"), DOCUMENTS) if tokens else data.last(DOCUMENTS)
     if documents is None:
         return Sources(sources=())
 
@@ -99,7 +103,7 @@ def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequ
 
 def vocabulary_of(data: RunData) -> Vocabulary | None:
     """The size of the vocabulary and its longest tokens; None where there is no tokenizer."""
-    part = data.part("tokenizer", "tokenizer")
+    part = data.last("tokenizer")
     if part is None or part.bytes > MAX_TOKENIZER_BYTES:
         return None
 

@@ -11,11 +11,11 @@ from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.drops import document_flow
 from flows.report.record import (
+    count_tables,
     digest_rows,
     figure_rows,
     key_facts,
     notices_in,
-    pair_flow,
     plan_rows,
     splits_of,
     times_of,
@@ -24,8 +24,6 @@ from flows.report.record import (
 from flows.report.run_data import RunData
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, scores_of
 from flows.report.section_charts import calibration_chart, curve_charts, histogram_chart, panel_charts
-from flows.report.signals import signal_histograms
-from flows.report.training import curve_of
 from flows.report.verdict import judged, model_shown
 from flows.report.wording import baseline_name, difference_text, recipe_text, rough, score_figure, verdict_text
 from storage.addresses import redacted
@@ -76,28 +74,38 @@ def _style_hash(style: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
+def _wanted_name(data: RunData) -> str:
+    name: str = data.recipe.get("release", {}).get("name", data.run["run"])
+    return name
+
+
 def _sections(data: RunData) -> dict[str, Any]:
-    scores = scores_of(data)
+    scores, facts = scores_of(data), key_facts(data)
+    sections = {stage: data.section(stage) for stage in data.rows}
     shown = panels(scores)
     rows = [row for panel in shown for row in panel.rows]
     return {
         "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **data.run},
-        "name": data.summary("release").get("name") or data.recipe.get("release", {}).get("name", data.run["run"]),
-        "facts": key_facts(data),
+        "name": data.summary(data.last_with("release")).get("name") or _wanted_name(data),
+        "facts": facts,
         "notices": notices_in(data),
         "headlines": headlines(scores),
         "verdict": verdict_text,
         "judged": judged(data.run.get("verdict")),
         "shown": model_shown(data.run),
         "plan": plan_rows(data),
-        "flow": document_flow(data).stages,
-        "pairs": pair_flow(data),
-        "splits": splits_of(data),
-        "histograms": [(one, histogram_chart(one)) for one in signal_histograms(data).histograms],
+        "flow": document_flow(data),
+        "counts": count_tables(data),
+        "splits": splits_of(facts),
+        "histograms": [(one, histogram_chart(one)) for section in sections.values() for one in section.histograms],
         "sources": sources_of(data).sources,
         "vocabulary": vocabulary_of(data),
-        "tokens": data.summary("tokenize"),
-        "curves": [curve_charts(data, curve) for stage in ("pretrain", "finetune") if (curve := curve_of(data, stage))],
+        "tokens": data.summary(data.last_with("tokens")),
+        "curves": [
+            curve_charts(data.about(stage).title or stage, section.curve)
+            for stage, section in sections.items()
+            if section.curve
+        ],
         "panels": [panel_charts(panel) for panel in shown],
         "compared": [(row, difference_text(row)) for row in rows if row.difference is not None],
         "scores": scores,

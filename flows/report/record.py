@@ -1,25 +1,24 @@
 """What the run file and the build records say: plan, counts, time, digests, versions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.build import BUILD
 from flows.report.run_data import RunData
 from flows.wording import attempts_text, shards_text
 from storage.addresses import redacted
+from tasks.engine.reported import Count
 from tasks.notices import notices_of
 
 
 def key_facts(data: RunData) -> dict[str, Any]:
     """What the first sentence says; a figure that the run did not come to is None."""
-    pretrain, tokens = data.summary("pretrain"), data.summary("tokenize")
-    return {
-        "parameters": data.summary("release").get("parameters") or pretrain.get("parameters"),
-        "tokens": pretrain.get("tokens"),
-        "continued": "new_tokens" in pretrain,
-        "training_bytes": tokens.get("train_bytes"),
-        "training_documents": tokens.get("train_documents"),
-        "pairs": data.summary("finetune").get("training_pairs"),
-        "vocabulary": data.summary("tokenizer").get("vocabulary_size"),
+    facts: dict[str, Any] = {name: None for stage in BUILD.stages for name in stage.about.headline}
+    for stage in data.rows:
+        summary = data.summary(stage)
+        facts |= {name: summary[figure] for name, figure in data.about(stage).headline.items() if figure in summary}
+    return facts | {
+        "continued": any("new_tokens" in data.summary(stage) for stage in data.rows),
         "built": sum(row["outcome"] == "built" for row in data.rows.values()),
         "reused": sum(row["outcome"] == "reused" for row in data.rows.values()),
         "description": data.recipe.get("release", {}).get("description", ""),
@@ -54,34 +53,25 @@ def _remarks(data: RunData, stage: str) -> list[str]:
     row = data.rows.get(stage, {})
     errors = dict.fromkeys(one["error"] for one in data.run.get("retries", []) if one["stage"] == stage)
     retried = attempts_text(row.get("attempts", 1))
-    told = [shards_text(row), f"{retried} ({'; '.join(errors)})" if retried and errors else retried]
-    return [remark for remark in told if remark]
+    remarks = [shards_text(row), f"{retried} ({'; '.join(errors)})" if retried and errors else retried]
+    return [remark for remark in remarks if remark]
 
 
-def pair_flow(data: RunData) -> list[tuple[str, int]]:
-    """What became of the pairs of prompt and answer, as (what, count)."""
-    collected, tuned = data.summary("collect"), data.summary("finetune")
-    rows = [
-        ("read", collected.get("pairs_read")),
-        ("repeated, dropped", collected.get("pairs_repeated")),
-        ("in training and held out, dropped from training", collected.get("pairs_leaking")),
-        ("with an answer that is in held-out text, dropped", tuned.get("dropped_leaking")),
-        ("too long for the context, dropped", tuned.get("dropped_too_long")),
-        ("trained on", tuned.get("training_pairs")),
-        ("held out", tuned.get("heldout_pairs")),
-    ]
-    return [(what, count) for what, count in rows if count] if collected.get("pairs_read") else []
+def count_tables(data: RunData) -> dict[str, list[Count]]:
+    """Tables of counts by heading; stages that share a heading share the table."""
+    tables: dict[str, list[Count]] = {}
+    for stage in data.rows:
+        for heading, counts in data.section(stage).counts.items():
+            tables.setdefault(heading, []).extend(counts)
+    return tables
 
 
-def splits_of(data: RunData) -> list[tuple[str, int, float]]:
-    """(split, documents, share of what was kept) of the clean documents."""
-    tokens = data.summary("tokenize")
-    counts = [
-        (name, int(tokens.get(f"{split}_documents", 0)))
-        for split, name in (("train", "training"), ("heldout", "held out"))
-    ]
-    total = sum(count for _, count in counts)
-    return [(name, count, count / total) for name, count in counts] if total else []
+def splits_of(facts: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """(split, documents, share of what was kept) of the documents that were tokenized."""
+    names = {"training": "training_documents", "held out": "heldout_documents"}
+    counts = {name: int(facts[figure] or 0) for name, figure in names.items()}
+    total = sum(counts.values())
+    return [(name, count, count / total) for name, count in counts.items()] if total else []
 
 
 def times_of(data: RunData) -> dict[str, Any]:
@@ -91,14 +81,14 @@ def times_of(data: RunData) -> dict[str, Any]:
     for stage, row in data.rows.items():
         if row["outcome"] == "skipped":
             continue
-        earlier = data.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
-        rows.append({"stage": stage, "outcome": row["outcome"], "seconds": row["seconds"], "earlier": earlier})
+        when_built = data.records.get(stage, {}).get("seconds") if row["outcome"] == "reused" else None
+        rows.append({"stage": stage, "outcome": row["outcome"], "seconds": row["seconds"], "when_built": when_built})
     total = float(data.run.get("seconds") or sum(row["seconds"] for row in rows))
     rest = max(0.0, total - sum(row["seconds"] for row in rows))
-    rows.append({"stage": "all else", "outcome": "", "seconds": rest, "earlier": None})
-    longest = max((row["earlier"] or row["seconds"] for row in rows), default=0.0) or 1.0
+    rows.append({"stage": "all else", "outcome": "", "seconds": rest, "when_built": None})
+    longest = max((row["when_built"] or row["seconds"] for row in rows), default=0.0) or 1.0
     for row in rows:
-        row["share"] = (row["earlier"] or row["seconds"]) / longest
+        row["share"] = (row["when_built"] or row["seconds"]) / longest
         row["cost"] = row["seconds"] / 3600 * price
     return {"rows": rows, "total": total, "price": price, "cost": total / 3600 * price}
 

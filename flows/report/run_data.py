@@ -1,33 +1,36 @@
-"""The data of a run for its report: the run file, and the artifacts and build records of its stages."""
+"""The data of a run for its report: the run file, and the artifacts and build records of its stages.
 
+Sections ask for parts by what they are (`tokens`, `scores`), whichever stage made them; what is a stage's own the
+stage says (`About.report`).
+"""
+
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from flows.build import BUILD
 from storage.canonical import digest_file, digest_of
 from storage.errors import StoreError
 from storage.files import read_json, write_json
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
+from tasks.engine.about import About
+from tasks.engine.reported import Fact, Section
+from tasks.shards import examples
 
 SMALL_PARTS = ("curve", "scores", "tokenizer")  # for a corpus of any size
-
-
-class Fact(BaseModel):
-    """Base of the figures in a report: frozen, and JSON for the cache. Fields that a newer stage adds are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 F = TypeVar("F", bound=Fact)
 
 
 class RunData:
-    """One run: `run` is its file's contents. Nothing here raises for what is missing."""
+    """One run, a `MadeRun` for its stages: `run` is its file's contents. Nothing here raises for what is missing."""
 
     def __init__(self, store: Store, run: Mapping[str, Any]) -> None:
         self.store, self.run = store, run
@@ -40,6 +43,22 @@ class RunData:
     def summary(self, stage: str) -> Mapping[str, Any]:
         """The figures of a stage; empty where it made nothing."""
         return self.rows.get(stage, {}).get("artifact", {}).get("summary", {})
+
+    def config(self, stage: str) -> Mapping[str, Any]:
+        """The settings of a stage; empty where its build record is gone."""
+        return self.records.get(stage, {}).get("identity", {}).get("config", {})
+
+    def about(self, stage: str) -> About:
+        """What a stage says about itself."""
+        return BUILD.about(stage)
+
+    def last_with(self, part: str) -> str:
+        """The last stage of the run that made a part of that name; empty where none did.
+
+        A stage under another name is left out: it was called again to compare with (`champion`).
+        """
+        made = [name for name, artifact in self.artifacts.items() if name == artifact.stage and part in artifact.parts]
+        return made[-1] if made else ""
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
@@ -60,6 +79,37 @@ class RunData:
                 self.store.fetch(artifact.only((name,)))
         return part if part is not None and not self.store.damage(part) else None
 
+    def last(self, name: str) -> Part | None:
+        """The part of that name as the last stage that made one left it."""
+        return self.part(self.last_with(name), name)
+
+    def read(self, stage: str, name: str) -> Part | None:
+        """The intact part of that name which a stage has read."""
+        digests = self._read_digests(stage)
+        readings = ((one, artifact.parts.get(name)) for one, artifact in self.artifacts.items())
+        found = (one for one, part in readings if part is not None and part.digest in digests)
+        return self.part(next(found, ""), name)
+
+    def _read_digests(self, stage: str) -> list[str]:
+        return list(self.records.get(stage, {}).get("identity", {}).get("inputs", {}).values())
+
+    def section(self, stage: str) -> Section:
+        """What the report shows of a stage beside its summary."""
+        report, wanted = self.about(stage).report, self._read_digests(stage)
+        key = {
+            "stage": stage,
+            "config": self.config(stage),
+            "summary": self.summary(stage),
+            "parts": [  # as far as they are there
+                part.digest
+                for one, artifact in self.artifacts.items()
+                for part in artifact.parts.values()
+                if (one == stage or part.digest in wanted) and self.part(one, part.name)
+            ],
+            "code": _digests_beside(inspect.getfile(report)),
+        }
+        return self.remembered(Section, key, lambda: report(self, stage))
+
     @cached_property
     def records(self) -> dict[str, Mapping[str, Any]]:
         """The build record of each artifact: the run's own, else the newest from before the run ended."""
@@ -79,7 +129,7 @@ class RunData:
 
         This keeps the report of a run that reuses everything cheap, however large its corpus.
         """
-        digest = digest_of({"fact": kind.__name__, "key": key, "code": _code_digest()})
+        digest = digest_of({"fact": kind.__name__, "key": key, "code": _digests_beside(__file__)})
         path = self.store.home / "cache" / "report" / f"{digest}.json"
         try:
             return kind.model_validate(read_json(path))
@@ -89,5 +139,7 @@ class RunData:
             return fact
 
 
-def _code_digest() -> list[str]:
-    return [digest_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+def _digests_beside(file: str) -> list[str]:
+    """Of the modules in the folder of a module, and of those that every section is made with."""
+    folders = dict.fromkeys((Path(file).parent, Path(examples.__file__).parent))
+    return [digest_file(path) for folder in folders for path in sorted(folder.glob("*.py"))]

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from flows.report.run_data import Fact, RunData
+from flows.report.run_data import RunData
 from storage.files import read_json
-from tasks.evaluate import evaluate
+from tasks.engine.reported import Fact
 from tasks.evaluate.references import Reference
 from tasks.evaluate.score import BASE, MODEL_NAMES, MODELS, SCORES, TUNED, Score
 
@@ -79,7 +79,7 @@ class Panel(Fact):
 
 def scores_of(data: RunData) -> tuple[Score, ...]:
     """All scores of a run; none where it has no evaluation. A line that is not a score is skipped."""
-    part = data.part(evaluate.name, "scores")
+    part = data.last("scores")
     lines = read_json(part / SCORES) if part else None
     scores = []
     for line in lines if isinstance(lines, list) else []:
@@ -194,7 +194,7 @@ class Memorisation(Fact):
 
 def read_fact(data: RunData, kind: type[Fact], name: str) -> Any:
     """A JSON file of the part `scores` as a fact; None where it is absent or of another form."""
-    part = data.part("evaluate", "scores")
+    part = data.last("scores")
     try:
         return kind.model_validate(read_json(part / name)) if part else None
     except ValidationError:
@@ -203,7 +203,7 @@ def read_fact(data: RunData, kind: type[Fact], name: str) -> Any:
 
 def read_samples(data: RunData) -> list[dict[str, str]]:
     """Prompts and answers of the release; `base_answer` where the base model was asked too."""
-    part = data.part("release", "release")
+    part = data.last("release")
     path = part / "samples.json" if part else None
     rows = json.loads(path.read_bytes()) if path is not None and path.is_file() else []
     return [{name: str(value) for name, value in row.items()} for row in rows if isinstance(row, dict)]

@@ -7,9 +7,8 @@ from markupsafe import Markup
 from flows.report import charts
 from flows.report.run_data import RunData
 from flows.report.scores import Calibration, Compared, Panel, read_fact
-from flows.report.signals import Histogram
-from flows.report.training import Curve
 from flows.report.wording import baseline_name, score_figure
+from tasks.engine.reported import Curve, Histogram
 from tasks.evaluate.score import MODEL_NAMES, MODELS
 
 
@@ -28,9 +27,8 @@ def histogram_chart(histogram: Histogram) -> Markup:
     )
 
 
-def curve_charts(data: RunData, curve: Curve) -> dict[str, Any]:
+def curve_charts(title: str, curve: Curve) -> dict[str, Any]:
     """The loss beside what is measured on held-out data; the rate and the norm below it."""
-    what = {"pretrain": "held-out text", "finetune": "held-out answers"}[curve.stage]
     lines = [
         charts.Line("training", curve.training, "train"),
         charts.Line("held out", curve.validation, "heldout", marked=True),
@@ -38,11 +36,10 @@ def curve_charts(data: RunData, curve: Curve) -> dict[str, Any]:
     ends = ", ".join(f"{line.label} {line.points[-1][1]:.4g}" for line in lines if line.points)
     small = (("learning rate", curve.rate), ("gradient norm", curve.gradient))
     return {
-        "stage": curve.stage,
-        "what": what,
-        "summary": data.summary(curve.stage),
+        "title": title,
+        "curve": curve,
         "loss": charts.line_chart(
-            lines, says=f"Bits per byte over training steps of {curve.stage}; at the end: {ends}", x_name="step"
+            lines, says=f"Bits per byte over steps of {title.lower()}; at the end: {ends}", x_name="step"
         ),
         "small": [
             (

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.champion.verdict import verdict_lines
+from flows.pipeline import Pipeline
 from flows.terminal.columns import NAMES, unbroken, wrapped
 from flows.wording import digits_of
 from storage.errors import LlmillError
@@ -17,10 +18,15 @@ NOTICES = 5  # said again at the end
 
 
 def ending_lines(
-    data: Mapping[str, Any], results: Sequence[StageResult], report: Path | None, error: BaseException | None
+    data: Mapping[str, Any],
+    results: Sequence[StageResult],
+    pipeline: Pipeline,
+    report: Path | None,
+    error: BaseException | None,
 ) -> list[str]:
     """The lines after those of the stages. `data` is what the run file holds; `error` is what ended the run, if any."""
-    return ["", *_how(data, results, error), *_notices(results), *_verdict(data), *_places(data, results, report)]
+    places = _places(data, results, pipeline, report)
+    return ["", *_how(data, results, error), *_notices(results), *_verdict(data), *places]
 
 
 def _how(data: Mapping[str, Any], results: Sequence[StageResult], error: BaseException | None) -> list[str]:
@@ -72,12 +78,13 @@ def _verdict(data: Mapping[str, Any]) -> list[str]:
     return verdict_lines(data["verdict"]) if "verdict" in data else []
 
 
-def _places(data: Mapping[str, Any], results: Sequence[StageResult], report: Path | None) -> Iterator[str]:
-    release = next((result for result in results if result.stage == "release" and result.artifact), None)
-    if release is not None and release.artifact is not None:
-        yield f"{'release':<{NAMES}}{release.artifact['release'].path}"
-        prompt = "delete_user(user_id)" if release.summary.get("prompt_form") == "docstrings" else "PROMPT"
-        yield f'{"try":<{NAMES}}llmill generate "{prompt}"'
+def _places(
+    data: Mapping[str, Any], results: Sequence[StageResult], pipeline: Pipeline, report: Path | None
+) -> Iterator[str]:
+    for result in results:
+        lines = pipeline.about(result.stage).at_end(result.artifact, result.summary) if result.artifact else []
+        for name, text in lines:
+            yield f"{name:<{NAMES}}{text}"
     if report is not None:
         yield f"{'report':<{NAMES}}{report}"
     if "prefect" in data:

@@ -66,7 +66,7 @@ class Terminal(Listener):
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         self._last = time.monotonic()
-        self._draw(f"{stage.name:<{NAMES}}building: {reasons_text(decision)}")
+        self._draw(f"{stage.name:<{NAMES}}building: {reasons_text(decision, stage.about)}")
 
     def waits(self, stage: str, holder: str) -> None:
         self._draw(f"{stage:<{NAMES}}waiting: {holder}")

@@ -14,7 +14,7 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
     lines = [f"{'stage':<{NAMES}}{'will':<6}{'about':>10}{'':6} why"]
     for line in plan:
         head = f"{line.stage:<{NAMES}}{line.decision.will:<6}{about(line.estimate):<16} "
-        lines += reason_lines(line.decision, head)
+        lines += reason_lines(line.decision, line.definition.about, head)
     builds = sum(line.decision.will == "build" for line in plan)
     maybes = sum(line.decision.will == "maybe" for line in plan)
     lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")

@@ -6,18 +6,17 @@ Run files and `--json` hold all of them.
 from collections.abc import Sequence
 
 from flows.terminal.columns import wrapped
+from tasks.engine.about import About
 from tasks.engine.decide import Decision
-from tasks.filter.presets import PRESETS
 
 SHOWN_REASONS = 3  # in one line
 SHOWN_LINES = 4  # in a table
 LINES_OF_ONE = 2
-DIALS = ("preset", "size")  # settings that set many others
 
 
-def reason_lines(decision: Decision, head: str) -> list[str]:
+def reason_lines(decision: Decision, about: About, head: str) -> list[str]:
     """The reasons as lines of a table, `head` before the first: about four, then how many more there are."""
-    reasons, indent = _in_order(decision), " " * len(head)
+    reasons, indent = _in_order(decision, about), " " * len(head)
     if decision.will == "maybe" and len(reasons) > 1:
         reasons = [f"{reasons[0]}, and {len(reasons) - 1} more"]
     lines: list[str] = []
@@ -29,18 +28,18 @@ def reason_lines(decision: Decision, head: str) -> list[str]:
     return lines
 
 
-def reasons_text(decision: Decision) -> str:
+def reasons_text(decision: Decision, about: About) -> str:
     """The first reasons in one line."""
-    reasons = _in_order(decision)
+    reasons = _in_order(decision, about)
     more = [f"and {len(reasons) - SHOWN_REASONS} more"] * (len(reasons) > SHOWN_REASONS)
     return "; ".join([*reasons[:SHOWN_REASONS], *more])
 
 
-def _in_order(decision: Decision) -> Sequence[str]:
+def _in_order(decision: Decision, about: About) -> Sequence[str]:
     """The dial of a stage before its other settings; those that follow from it are counted behind them."""
-    following = _following(decision)
+    following = _following(decision, about)
     settings = [line for line in decision.why if line.startswith("config ") and _setting(line) not in following]
-    settings.sort(key=lambda line: _setting(line) not in DIALS)
+    settings.sort(key=lambda line: _setting(line) != about.dial)
     if following:
         settings.append(f"and {len(following)} more settings that follow")
     first = next((number for number, line in enumerate(decision.why) if line.startswith("config ")), 0)
@@ -48,14 +47,14 @@ def _in_order(decision: Decision) -> Sequence[str]:
     return [*others[:first], *settings, *others[first:]]
 
 
-def _following(decision: Decision) -> set[str]:
-    """The settings of the filter that differ from those of the closest build because the preset does."""
-    if decision.identity.stage != "filter" or decision.record is None:
+def _following(decision: Decision, about: About) -> set[str]:
+    """The settings that differ from those of the closest build because the dial that decides them does."""
+    if decision.record is None or not about.presets:
         return set()
     old, new = decision.record["identity"]["config"], decision.identity.config
-    if old.get("preset") == new["preset"]:
+    if old.get(about.dial) == new[about.dial]:
         return set()
-    given = PRESETS[new["preset"]]
+    given = about.presets[new[about.dial]]
     changed = {_setting(line) for line in decision.why}
     return {name for name in changed if name in given and new[name] == _plain(given[name])}
 

@@ -1,16 +1,30 @@
 """What the stage collect says about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from storage.lookup import place_of
 from tasks.collect.discover import unread_files
+from tasks.collect.report import report
 from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
 from tasks.wording import clipped
 
 
 def _unread_files(recipe: Any, will: str) -> list[str]:
     return unread_files(recipe.collect)
+
+
+def _compared(config: Any) -> dict[str, Any]:
+    return {"sources": ", ".join(_sources(config)), "heldout_fraction": config.heldout_fraction}
+
+
+def _sources(config: Any) -> Iterator[str]:
+    for source in (*config.files, *config.pairs):
+        yield f"{source.name} ({source.path})"
+    if config.docstrings:
+        yield f"docstrings ({len(config.docstrings.packages)} packages)"
+    if config.synthetic:
+        yield f"synthetic ({config.synthetic.documents} documents)"
 
 
 def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
@@ -27,10 +41,12 @@ def _words(step: Step) -> list[str]:
 
 COLLECT = About(
     work=None,
-    told_apart_by=("files", "docstrings", "synthetic"),
-    look=_unread_files,
+    same_kinds=("files", "docstrings", "synthetic"),
+    notices=_unread_files,
     data=(DOCUMENTS,),
     reads_sources=True,
+    compared=_compared,
+    report=report,
     explain=_explain,
     words=_words,
 )

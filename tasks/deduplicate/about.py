@@ -5,7 +5,8 @@ from typing import Any
 
 from storage.documents import label
 from storage.lookup import document_at, place_of, rows_where
-from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step
+from tasks.deduplicate.report import report
+from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
 from tasks.wording import clipped
 
 SHOWN = 5  # duplicates in whose place a document was kept
@@ -50,4 +51,4 @@ def _words(step: Step) -> list[str]:
     return lines
 
 
-DEDUPLICATE = About(explain=_explain, words=_words)
+DEDUPLICATE = About(compared=settings("threshold"), report=report, explain=_explain, words=_words)

@@ -1,15 +1,16 @@
-"""What a stage says about itself, so that plans, estimates, MLflow and `llmill explain` know none by its name.
+"""What a stage says about itself, so that plan, estimates, report, MLflow and `llmill explain` know none by its name.
 
 `@stage(..., about="tasks.filter.about.FILTER")` names it; it enters no key. What a stage leaves out has a default that
-fits one which reads a part `documents` and writes one: its time grows with the documents that it reads, and it has kept
-a document or not.
+fits one which reads a part `documents` and writes one: its time grows with the documents that it reads, it has kept
+a document or not, and the report shows how many it dropped.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from storage.store.artifacts import Part
+from storage.store.artifacts import Artifact, Part
+from tasks.engine.reported import Reason, Section
 
 DOCUMENTS, LEDGER = "documents", "ledger"  # names of parts
 
@@ -58,16 +59,19 @@ class Upcoming:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage's time grows with, in a unit of its own: of a build to come (None where that is not known yet), and
-    of one that was made, by its record."""
+    """What a stage's time grows with, in a unit of its own (`documents`): how many of a build to come (None where that
+    is not known yet), and of one that was made, by its record."""
 
+    unit: str
     ahead: Callable[[Upcoming], float | None]
     done: Callable[[Figures], float | None]
 
 
 def documents_read() -> Work:
     """Time grows with the documents that a stage reads."""
-    return Work(lambda build: build.before(DOCUMENTS).get("kept"), lambda record: record["summary"].get("read"))
+    return Work(
+        "documents", lambda build: build.before(DOCUMENTS).get("kept"), lambda record: record["summary"].get("read")
+    )
 
 
 def nothing_follows(config: Figures, summaries: Summaries) -> dict[str, Any]:
@@ -96,36 +100,72 @@ def figures_of_step(step: Step) -> list[str]:
     return [", ".join(f"{name.replace('_', ' ')} {figure(value)}" for name, value in named.items())]
 
 
-def nothing_to_see(recipe: Any, will: str) -> list[str]:
-    """No look ahead."""
+def what_it_dropped(run: MadeRun, stage: str) -> Section:
+    """How many documents a stage has dropped, of whose reasons nothing is known."""
+    count = run.summary(stage).get("dropped")
+    return Section(reasons=(Reason(name=stage, what=f"Dropped by {stage}", count=count),) if count else ())
+
+
+def no_notices(recipe: Any, will: str) -> list[str]:
+    """Nothing that its user should know before."""
+    return []
+
+
+def nothing_compared(config: Any) -> dict[str, Any]:
+    """No setting that runs are compared by."""
+    return {}
+
+
+def no_lines(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
+    """Nothing more to say at the end of a run."""
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How others speak of a stage.
+    """What others need to know of a stage.
 
     | field | what it says |
     |---|---|
+    | title | its name for people, where that is not the name that the pipeline calls it by |
     | work | what its time grows with; None where that follows from no figure |
-    | told_apart_by | fields of its config: builds that have others of them set tell nothing of its time |
+    | same_kinds | fields of its config: only builds that have the same of them set tell how long it takes |
+    | expensive | whether the stages after it are checked before it is built |
     | follows | `(config, summaries)` -> figures that a build to come will have for sure |
-    | look | `(recipe, will)` -> what its user should know before anything runs; may raise ConfigError |
+    | dial, presets | the field of its config that decides others; its values -> the fields that each decides |
+    | notices | `(recipe, will)` -> what its user should know before anything runs; may raise ConfigError |
+    | checks | each `(recipe, inputs that are there)` raises the LlmillError that it would end with, at small cost |
     | data, reads_sources | parts that MLflow shows as data sets; whether what it observes outside are sources of data |
+    | compared | its config -> the settings that people compare runs by |
     | headline | names of figures of the whole run -> names in its summary |
+    | report | `(run, stage)` -> its section of the report |
+    | at_end | `(artifact, summary)` -> names and texts of lines at the end of a run |
     | explain | `(run, stage, document)` -> its step in the way of a document, or None |
     | words | a step -> its lines, of which the first is beside the verdict |
     """
 
+    title: str = ""
     work: Work | None = field(default_factory=documents_read)
-    told_apart_by: tuple[str, ...] = ()
+    same_kinds: tuple[str, ...] = ()
+    expensive: bool = False
     follows: Callable[[Figures, Summaries], dict[str, Any]] = nothing_follows
-    look: Callable[[Any, str], list[str]] = nothing_to_see
+    dial: str = ""
+    presets: Mapping[str, Figures] = field(default_factory=dict)
+    notices: Callable[[Any, str], list[str]] = no_notices
+    checks: tuple[Callable[[Any, Mapping[str, Artifact]], None], ...] = ()
     data: tuple[str, ...] = ()
     reads_sources: bool = False
+    compared: Callable[[Any], dict[str, Any]] = nothing_compared
     headline: Mapping[str, str] = field(default_factory=dict)
+    report: Callable[[MadeRun, str], Section] = what_it_dropped
+    at_end: Callable[[Artifact, Figures], list[tuple[str, str]]] = no_lines
     explain: Callable[[MadeRun, str, Mapping[str, Any]], Step | None] = kept_or_dropped
     words: Callable[[Step], list[str]] = figures_of_step
+
+
+def settings(*names: str) -> Callable[[Any], dict[str, Any]]:
+    """For `compared`: fields of the config."""
+    return lambda config: {name: getattr(config, name) for name in names}
 
 
 def not_about_documents(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:

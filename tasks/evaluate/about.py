@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.lookup import rows_where
-from tasks.engine.about import About, Figures, MadeRun, Step, Work
+from storage.store.artifacts import Artifact
+from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work
+from tasks.evaluate.score import MODELS
 from tasks.wording import figure
 
 ITEM_BYTES = 500  # an item asked for costs evaluation about as much as so much held-out text
@@ -15,6 +17,22 @@ def _evaluated_bytes(config: Figures) -> float:
     return float(config["heldout_bytes"] + ITEM_BYTES * config["items"])
 
 
+def check_heldout_text(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises DataError where no text is held out."""
+    from tasks.evaluate.documents import check_heldout
+
+    if "clean" in inputs:
+        check_heldout(inputs["clean"][DOCUMENTS].path)
+
+
+def _check_benchmarks(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises DataError for a benchmark that cannot be loaded or asked. Costs lm-eval's import where there are any."""
+    if recipe.evaluate.tasks:
+        from tasks.evaluate.lm_eval.loading import load_benchmarks
+
+        load_benchmarks(recipe.evaluate.tasks, recipe.evaluate.seed)
+
+
 def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
     items = run.part(stage, "items")
     if items is None:
@@ -23,7 +41,7 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
     found = [
         {name: row[name] for name in names} | {"value": row["amount"] / row["weight"] if row["weight"] else None}
         for row in rows_where(items, "document", document["id"])
-        if row["model"] in ("base", "tuned")
+        if row["model"] in MODELS
     ]
     return {"verdict": "measured" if found else "not measured", "items": found}
 
@@ -39,9 +57,11 @@ def _words(step: Step) -> list[str]:
 
 EVALUATE = About(
     work=Work(
+        "bytes of held-out text and of items",
         lambda build: _evaluated_bytes(build.config),
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),
+    checks=(check_heldout_text, _check_benchmarks),
     explain=_explain,
     words=_words,
 )

@@ -81,7 +81,7 @@ def evaluate(
     *,
     context: Context,
 ) -> Summary:
-    """Measure both models and write the scores."""
+    """Measure both models on held-out data and benchmarks."""
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
     encoder = load_tokenizer(tokenizer["tokenizer"].path)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from storage.lookup import rows_where
-from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step
+from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
+from tasks.filter.presets import PRESETS
+from tasks.filter.report import report
 from tasks.filter.rules import RULES, threshold
 from tasks.filter.signals import EDITS
 from tasks.wording import figure
@@ -49,4 +51,13 @@ def _words(step: Step) -> list[str]:
     return lines
 
 
-FILTER = About(data=(DOCUMENTS, "pairs"), headline={"documents": "kept"}, explain=_explain, words=_words)
+FILTER = About(
+    dial="preset",
+    presets=PRESETS,
+    data=(DOCUMENTS, "pairs"),
+    compared=settings("preset", "languages"),
+    headline={"documents": "kept"},
+    report=report,
+    explain=_explain,
+    words=_words,
+)

@@ -68,7 +68,7 @@ def make_release(
     *,
     context: Context,
 ) -> Summary:
-    """Make the part `release`: weights, tokenizer, card, samples, formats; returns sizes in bytes and losses."""
+    """Make one folder to serve: weights, tokenizer, card, samples, formats. Summary: sizes in bytes and losses."""
     folder = context.part("release")
     settings = _read_object(tuned["model"] / "config.json")
     shape = Shape.from_huggingface(settings)

@@ -6,7 +6,7 @@ from typing import Any
 from storage.documents import TRAIN
 from storage.lookup import place_of
 from storage.tokens import TokenSet
-from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries
+from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries, settings
 
 
 def _vocabulary(config: Figures, summaries: Summaries) -> dict[str, Any]:
@@ -41,5 +41,15 @@ def _words_of_tokens(step: Step) -> list[str]:
     return [f"{step['tokens']:,} tokens: {step['file']}", f"from {step['start']:,} to {step['end']:,}"]
 
 
-TOKENIZER = About(follows=_vocabulary, explain=_explain_tokenizer)
-TOKENIZE = About(data=("tokens",), explain=_explain_tokenize, words=_words_of_tokens)
+TOKENIZER = About(
+    follows=_vocabulary,
+    compared=settings("vocabulary_size"),
+    headline={"vocabulary": "vocabulary_size"},
+    explain=_explain_tokenizer,
+)
+TOKENIZE = About(
+    data=("tokens",),
+    headline={"training_documents": "train_documents", "heldout_documents": "heldout_documents"},
+    explain=_explain_tokenize,
+    words=_words_of_tokens,
+)

@@ -66,7 +66,7 @@ class TokenizeConfig(StageConfig):
     about="tasks.tokenize.about.TOKENIZE",
 )
 def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
-    """Encode every document. Summary: documents, tokens, bytes and bytes per token of each split."""
+    """Encode every document as tokens. Summary: documents, tokens, bytes and bytes per token of each split."""
     vocabulary = next(file for file in tokenizer["tokenizer"].files if file.name == "tokenizer.json")
     jobs = []
     for file in clean["documents"].files:

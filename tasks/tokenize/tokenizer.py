@@ -82,7 +82,7 @@ class TokenizerConfig(StageConfig):
     about="tasks.tokenize.about.TOKENIZER",
 )
 def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Context) -> Summary:
-    """Learn the merges. Summary: vocabulary, text learned from, bytes per token on held-out text."""
+    """Learn a BPE vocabulary. Summary: vocabulary, text learned from, bytes per token on held-out text."""
     shards = [file.path for file in clean["documents"].files]
     documents, total_bytes, learned_bytes = 0, 0, 0
     for row in _rows(shards, ["text", "split"]):

@@ -7,7 +7,9 @@ from typing import Any
 from model.shape import SIZES
 from storage.documents import TRAIN
 from storage.lookup import tables_of
-from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work
+from storage.store.artifacts import Artifact
+from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, settings
+from tasks.train.report import report_finetuning, report_pretraining
 
 
 def _training_tokens(config: Figures) -> int:
@@ -42,7 +44,7 @@ def _tokens_done(record: Figures) -> float:
     return float(summary["tokens"] * summary["parameters"])
 
 
-def _look(recipe: Any, will: str) -> list[str]:
+def _notices(recipe: Any, will: str) -> list[str]:
     """What a training will lack; raises ConfigError where one that will be built cannot be compiled as it must."""
     if will == "reuse":
         return []
@@ -68,10 +70,15 @@ def _words_of_passes(step: Step) -> list[str]:
 
 
 PRETRAIN = About(
-    work=Work(_pretraining_ahead, _tokens_done),
+    title="Pretraining",
+    work=Work("tokens times parameters", _pretraining_ahead, _tokens_done),
+    expensive=True,
     follows=_parameters,
-    look=_look,
+    dial="size",
+    notices=_notices,
+    compared=settings("size", "context_length", "tokens", "steps", "batch_tokens", "matrix_rate", "seed"),
     headline={"parameters": "parameters", "tokens": "tokens"},
+    report=report_pretraining,
     explain=_explain_pretrain,
     words=_words_of_passes,
 )
@@ -99,6 +106,16 @@ def _pairs_done(record: Figures) -> float:
     return float(summary["steps"] * config["pairs_per_step"] * parameters)
 
 
+def _check_pairs(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises DataError where there is no pair to train on or to hold out, or a source loses all of its pairs."""
+    from tasks.tokenize.tokenizer import load_tokenizer
+    from tasks.train.finetune import check_pairs
+
+    if {"clean", "tokenizer"} <= inputs.keys():
+        tokenizer = load_tokenizer(inputs["tokenizer"]["tokenizer"].path)
+        check_pairs(recipe.finetune, inputs["clean"], tokenizer, recipe.pretrain.chosen_context_length)
+
+
 def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
     """How many pairs of the document's group there are: pairs are split as their group is."""
     pairs = run.part("collect", "pairs")
@@ -115,7 +132,12 @@ def _words_of_pairs(step: Step) -> list[str]:
 
 
 FINETUNE = About(
-    work=Work(_pairs_ahead, _pairs_done),
+    title="Fine-tuning",
+    work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
+    checks=(_check_pairs,),
+    compared=settings("pairs", "epochs", "steps", "matrix_rate", "seed"),
+    headline={"pairs": "training_pairs"},
+    report=report_finetuning,
     explain=_explain_finetune,
     words=_words_of_pairs,
 )

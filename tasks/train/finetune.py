@@ -84,7 +84,7 @@ def finetune(
     *,
     context: Context,
 ) -> Summary:
-    """Supervised fine-tuning of `base`; see the module."""
+    """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
     shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])

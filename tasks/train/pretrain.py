@@ -171,7 +171,7 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
     about="tasks.train.about.PRETRAIN",
 )
 def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> Summary:
-    """Train from random weights. bits per byte is that of held-out documents at the end."""
+    """Train the base model from random weights. `bits_per_byte` is that of held-out documents at the end."""
     from storage.tokens import read_token_meta
 
     folder = tokens["tokens"].path

@@ -10,7 +10,7 @@ from support import unwrapped
 from flows.build import Recipe
 from flows.inspect.artifact import describe, inspect_text
 from flows.inspect.diff import compare_runs
-from flows.pipeline import Pipeline
+from flows.pipeline import Pipeline, stages_called
 from flows.plan import make_plan
 from flows.recipe import load_recipe
 from flows.report.summary import markdown_summary
@@ -43,7 +43,7 @@ def pipeline(notices: int = 1) -> Pipeline:
     def walk(recipe: Recipe) -> None:
         sift(SiftConfig(notices=notices))
 
-    return Pipeline("sifting", walk, (sift,))
+    return Pipeline("sifting", walk, stages_called(walk))
 
 
 def run(notices: int = 1) -> tuple[str, dict[str, object]]:

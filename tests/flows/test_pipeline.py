@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.build import BUILD, Recipe
-from flows.pipeline import Pipeline
+from flows.build import Recipe
+from flows.pipeline import Pipeline, stages_called
 from flows.plan import make_plan
 from flows.recipe import load_recipe
 from flows.run import execute
@@ -22,7 +22,7 @@ def gather(recipe: Recipe) -> object:
     return deduplicate(recipe.deduplicate, collect(recipe.collect))
 
 
-GATHER = Pipeline("gather", gather, BUILD.stages[:2])
+GATHER = Pipeline("gather", gather, stages_called(gather))
 
 
 def test_a_run_walks_the_pipeline_that_it_is_given(home: Path) -> None:

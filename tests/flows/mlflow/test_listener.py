@@ -19,7 +19,7 @@ RUN = {"pipeline": "build", "options": {"to": "evaluate"}, "stages": [], "second
 
 def test_settings_say_the_sources_without_passwords() -> None:
     source = 'collect.files=[{name: books, path: "/data/x?token=hunter2"}]'
-    chosen = settings(load_recipe("smoke", [source, "pretrain.seed=7"]), RUN)
+    chosen = settings(load_recipe("smoke", [source, "pretrain.seed=7"]), RUN, BUILD)
     assert chosen["to"] == "evaluate" and chosen["pretrain.seed"] == "7" and len(chosen) <= 24
     assert "books" in chosen["collect.sources"] and "synthetic (400 documents)" in chosen["collect.sources"]
     assert "hunter2" not in json.dumps(chosen)
@@ -31,7 +31,7 @@ def test_benchmarks_are_figures_of_the_run_under_names_that_mlflow_takes(tmp_pat
     (tmp_path / "scores.json").write_text(json.dumps(lines))
     scores = Artifact("evaluate", "d", {"scores": Part("scores", "d", tmp_path, ())})
     result = StageResult("evaluate", "reused", (), artifact=scores)
-    assert figures(RUN, [result], {stage.name: stage.about for stage in BUILD.stages}) == {
+    assert figures(RUN, [result], BUILD) == {
         "arc_easy/acc/tuned": 0.25,
         "seconds": 2.5,
     }

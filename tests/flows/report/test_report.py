@@ -16,7 +16,6 @@ from flows.report.corpus import sources_of
 from flows.report.drops import document_flow
 from flows.report.page import render
 from flows.report.run_data import RunData
-from flows.report.signals import signal_histograms
 from flows.report.summary import markdown_summary
 from storage.runs import find_run
 from tasks.evaluate.score import Score
@@ -89,7 +88,7 @@ def test_counts_digests_and_times_are_those_of_the_run(page: Checked, smoke: Smo
 
 
 def test_reasons_add_up_and_their_examples_are_dropped_documents(smoke: Smoke) -> None:
-    flow = {stage.stage: stage for stage in document_flow(data_of(smoke[0])).stages}
+    flow = {stage.stage: stage for stage in document_flow(data_of(smoke[0]))}
     for stage in flow.values():
         assert sum(reason.count for reason in stage.reasons) == stage.dropped + stage.quarantined
     assert [reason.name for reason in flow["deduplicate"].reasons] == ["exact", "near"]
@@ -101,7 +100,7 @@ def test_reasons_add_up_and_their_examples_are_dropped_documents(smoke: Smoke) -
 
 def test_histograms_hold_every_document_that_the_filter_read(smoke: Smoke) -> None:
     data = data_of(smoke[0])
-    histograms = signal_histograms(data).histograms
+    histograms = data.section("filter").histograms
     assert {"bytes", "words", "language_score"} <= {one.signal for one in histograms}
     for one in histograms:
         assert sum(one.counts) + one.zeros == one.documents == data.summary("filter")["read"]

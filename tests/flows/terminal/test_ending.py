@@ -8,7 +8,7 @@ import pytest
 from support import Command
 
 from flows.build import Recipe
-from flows.pipeline import Pipeline
+from flows.pipeline import Pipeline, stages_called
 from flows.recipe import load_recipe
 from flows.run import execute
 from storage.errors import DataError
@@ -48,7 +48,7 @@ def said_by(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setitem(globals(), "raised", error)
     out = io.StringIO()
-    pipeline = Pipeline("pressing", walk, (press, crush))
+    pipeline = Pipeline("pressing", walk, stages_called(walk))
     _, ended_by = execute(load_recipe("smoke"), Options(), out, plain=True, pipeline=pipeline)
     assert ended_by is error
     lines = out.getvalue().splitlines()

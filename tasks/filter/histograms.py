@@ -1,15 +1,15 @@
 """Length and quality of documents as histograms: one streamed pass over the signals that the filter has stored."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from flows.report.drops import signal_text
-from flows.report.run_data import Fact, RunData
+from storage.store.artifacts import Part
+from tasks.engine.about import Figures
+from tasks.engine.reported import Histogram
+from tasks.filter.wording import signal_text
 
 LENGTHS = ("bytes", "words")
 ALWAYS = (*LENGTHS, "mean_word_length", "language_score", "alphabetic_words")
@@ -20,58 +20,30 @@ LOGARITHMIC = ("bytes", "words", "sentences", "lorem_ipsum", "curly_brackets")
 UPPER = {"mean_word_length": 20.0, "stop_words": 8.0}  # of a linear scale; shares end at 1
 
 
-class Histogram(Fact):
-    """Documents by one signal. `counts[i]` lie in `edges[i]` to `edges[i + 1]`; `zeros` are apart where given."""
+def signal_histograms(signals: Part, limits: Figures, summary: Figures) -> tuple[Histogram, ...]:
+    """Of all documents that the filter read, those that say most: lengths, then the signals whose rules dropped most.
 
-    signal: str
-    label: str  # for people
-    logarithmic: bool
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    zeros: int
-    documents: int
-    median: float
-    low: float | None  # thresholds of the filter: what is outside is dropped
-    high: float | None
-    dropped: int  # by these thresholds
-
-
-class Histograms(Fact):
-    """Those that say most: lengths first, then the signals whose rules dropped most."""
-
-    histograms: tuple[Histogram, ...]
-
-
-def signal_histograms(data: RunData) -> Histograms:
-    """Histograms of all documents that the filter read."""
-    part = data.part("filter", "signals")
-    if part is None:
-        return Histograms(histograms=())
-    limits = data.recipe.get("filter", {})
-    dropped = _dropped(data.summary("filter"))
+    `limits` are the filter's settings, `summary` its figures.
+    """
+    dropped = _dropped(summary)
     by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
     chosen = list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
-
-    def make() -> Histograms:
-        counters = {signal: _Counter(signal) for signal in chosen}
-        for stored in part.files:
-            with pq.ParquetFile(stored.path) as file:
-                names = [signal for signal in chosen if signal in file.schema_arrow.names]
-                for batch in file.iter_batches(batch_size=65_536, columns=names):
-                    for signal in names:
-                        values = batch[signal].drop_null()  # null: no rule judges the document by it
-                        counters[signal].add(values.to_numpy(zero_copy_only=False).astype(np.float64))
-        made = (
-            counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"), dropped.get(name, 0))
-            for name, counter in counters.items()
-        )
-        return Histograms(histograms=tuple(one for one in made if one is not None))
-
-    key = {"signals": part.digest, "chosen": chosen, "dropped": dropped, "limits": dict(limits)}
-    return data.remembered(Histograms, key, make)
+    counters = {signal: _Counter(signal) for signal in chosen}
+    for stored in signals.files:
+        with pq.ParquetFile(stored.path) as file:
+            names = [signal for signal in chosen if signal in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=65_536, columns=names):
+                for signal in names:
+                    values = batch[signal].drop_null()  # null: no rule judges the document by it
+                    counters[signal].add(values.to_numpy(zero_copy_only=False).astype(np.float64))
+    made = (
+        counter.histogram(limits.get(f"min_{name}"), limits.get(f"max_{name}"), dropped.get(name, 0))
+        for name, counter in counters.items()
+    )
+    return tuple(one for one in made if one is not None)
 
 
-def _dropped(summary: Mapping[str, Any]) -> Counter[str]:
+def _dropped(summary: Figures) -> Counter[str]:
     """Documents dropped by each signal, whichever its side."""
     dropped: Counter[str] = Counter()
     for name, count in summary.items():

@@ -1,0 +1,47 @@
+"""What the report shows of collect: modules without prose by source, bad records, and what became of the pairs."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from storage.documents import read_rows
+from tasks.engine.about import MadeRun
+from tasks.engine.reported import Count, Example, Reason, Section
+from tasks.shards.examples import EXAMPLES, beginning
+
+PAIRS = "Pairs for fine-tuning"  # a heading that fine-tuning shares
+MOST_REASONS = 200  # counted one by one; a reader may word its reasons freely
+_PAIRS_SAID = {
+    "pairs_read": "read",
+    "pairs_repeated": "repeated, dropped",
+    "pairs_leaking": "in training and held out, dropped from training",
+}
+
+
+def report(run: MadeRun, stage: str) -> Section:
+    """Reasons add up to what was dropped and quarantined."""
+    summary = run.summary(stage)
+    pairs = tuple(Count(what=what, count=summary[name]) for name, what in _PAIRS_SAID.items() if summary.get(name))
+    reasons = (*_without_prose(run, stage), *_bad_records(run, stage))
+    return Section(reasons=reasons, counts={PAIRS: pairs} if pairs else {})
+
+
+def _without_prose(run: MadeRun, stage: str) -> Iterator[Reason]:
+    for name, count in run.summary(stage).items():
+        source, separator, figure = name.rpartition(".")
+        if separator and figure == "dropped" and count:
+            yield Reason(name=source, what=f"Too little prose, in the source {source}", count=count)
+
+
+def _bad_records(run: MadeRun, stage: str) -> Iterator[Reason]:
+    part = run.part(stage, "quarantine")
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[Example]] = {}
+    for row in read_rows(part / "quarantine.parquet") if part else ():
+        reason = row["reason"] if row["reason"] in counts or len(counts) < MOST_REASONS else "other"
+        counts[reason] += 1
+        if len(examples.setdefault(reason, [])) < EXAMPLES:
+            title, note = f"{row['file']}, line {row['line']}", "put aside, not read"
+            text = beginning(row["excerpt"])
+            examples[reason].append(Example(title=title, source=row["source"], text=text, note=note))
+    for reason, count in counts.items():
+        yield Reason(name="bad record", what=reason, count=count, examples=tuple(examples[reason]))

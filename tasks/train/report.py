@@ -1,0 +1,78 @@
+"""What the report shows of a training: its curve, and what became of the pairs.
+
+The part `curve` has a row for each step, thinned to about a thousand.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.collect.report import PAIRS
+from tasks.engine.about import Figures, MadeRun
+from tasks.engine.reported import Count, Curve, Section
+from tasks.wording import figure
+
+MOST_POINTS = 150  # of a drawn line
+_PAIRS_SAID = {
+    "dropped_leaking": "with an answer that is in held-out text, dropped",
+    "dropped_too_long": "too long for the context, dropped",
+    "training_pairs": "trained on",
+    "heldout_pairs": "held out",
+}
+
+Points = tuple[tuple[float, float], ...]
+
+
+def report_pretraining(run: MadeRun, stage: str) -> Section:
+    """The curve, and at its end the loss on all held-out text."""
+    return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte"))
+
+
+def report_finetuning(run: MadeRun, stage: str) -> Section:
+    """The curve, at its end the loss on held-out answers; and which pairs it was trained on."""
+    summary = run.summary(stage)
+    counts = tuple(Count(what=what, count=summary[name]) for name, what in _PAIRS_SAID.items() if summary.get(name))
+    curve = _curve(run, stage, "held-out answers", "answer_bits_per_byte", _before_and_after(summary))
+    return Section(curve=curve, counts={PAIRS: counts} if counts else {})
+
+
+def _before_and_after(summary: Figures) -> str:
+    names = ("base_answer_bits_per_byte", "answer_bits_per_byte", "other_prompt_bits_per_byte")
+    if not all(name in summary for name in names):
+        return ""
+    before, after, other = (figure(summary[name]) for name in names)
+    return f"Before: {before}; after: {after}; after, with another pair's prompt: {other}"
+
+
+def _curve(run: MadeRun, stage: str, heldout: str, final: str, note: str = "") -> Curve | None:
+    """The curve of a training; `final` is the figure of its summary for the held-out data at its end."""
+    part = run.part(stage, "curve")
+    if part is None:
+        return None
+    with (part / "curve.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if not rows:
+        return None
+    validation = dict(_points(rows, "validation_bits_per_byte"))
+    at_end = run.summary(stage).get(final)
+    if at_end is not None:
+        validation[float(rows[-1]["step"])] = float(at_end)
+    return Curve(
+        heldout=heldout,
+        note=note,
+        training=_thinned(_points(rows, "bits_per_byte")),
+        validation=tuple(sorted(validation.items())),
+        rate=_thinned(_points(rows, "learning_rate")),
+        gradient=_thinned(_points(rows, "gradient_norm")),
+    )
+
+
+def _points(rows: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(float(row["step"]), float(row[name])) for row in rows if isinstance(row.get(name), int | float)]
+
+
+def _thinned(points: list[tuple[float, float]]) -> Points:
+    """Means of equal runs of points: also what makes the line of a noisy loss readable."""
+    every = -(-len(points) // MOST_POINTS)
+    runs = [points[first : first + every] for first in range(0, len(points), every)] if points else []
+    return tuple((run[-1][0], sum(y for _, y in run) / len(run)) for run in runs)
