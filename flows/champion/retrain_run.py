@@ -1,10 +1,8 @@
 """A retraining as a run: one at a time, on the champion of the moment, ended by promoting or keeping.
 
 Its DAG is flows/retrain.py; here are the lease, the repair of a damaged champion, and the verdict. What it decided is
-in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`;
-`decision` is promoted, first (there was no champion), replaced (the champion was damaged), kept, declined (a person was
-asked and did not approve), refused or spared (a model without a rival that is not sound, where there was no champion or
-a damaged one) or none (the run ended before the verdict).
+in the run's data as `verdict`: `{"decision", "reasons", "champion", "candidate", ...}`; `decision` is one of
+`Decision` (flows/champion/verdict.py).
 """
 
 import json
@@ -15,7 +13,7 @@ from typing import Any, TextIO
 
 from flows.build import BUILD, Recipe
 from flows.champion.champion import NEEDED, Champion, champion_damage, champion_ref, load_champion, promote
-from flows.champion.verdict import PROMOTED, decision_of, is_retraining
+from flows.champion.verdict import PROMOTING, Decision, decision_of, is_retraining
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import validated_recipe
@@ -78,7 +76,7 @@ def _has_decided(store: Store) -> bool:
     """Whether the last retraining came to its verdict: one that was ended before may have built all its stages."""
     store.sync_runs()
     last = next((run for run in reversed(runs(store.home)) if is_retraining(run)), None)
-    return last is not None and decision_of(last) not in ("", "none")
+    return last is not None and decision_of(last) not in ("", Decision.NONE)
 
 
 def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
@@ -187,9 +185,9 @@ def _with_verdict(
             "candidate": release.digest if release else None,
             **_decide(found, release, ref, champion),
         }
-        if approve is not None and verdict["decision"] in PROMOTED and (declined := approve(verdict)):
-            verdict |= {"decision": "declined", "reasons": [declined, *verdict["reasons"]]}
-        if release is not None and verdict["decision"] in PROMOTED:
+        if approve is not None and verdict["decision"] in PROMOTING and (declined := approve(verdict)):
+            verdict |= {"decision": Decision.DECLINED, "reasons": [declined, *verdict["reasons"]]}
+        if release is not None and verdict["decision"] in PROMOTING:
             promote(
                 store,
                 release,
@@ -208,12 +206,22 @@ def _decide(
 ) -> dict[str, Any]:
     """Decision and reasons, with the compared figures where there was a comparison."""
     if release is None:
-        return {"decision": "none", "reasons": ["the run was set to end before the release"]}
+        return {"decision": Decision.NONE, "reasons": ["the run was set to end before the release"]}
     if "verdict" not in found:
-        return {"decision": "kept", "reasons": ["nothing new: the candidate is the champion itself"]}
+        return {"decision": Decision.KEPT, "reasons": ["nothing new: the candidate is the champion itself"]}
     artifact = found["verdict"].artifact
     assert artifact is not None
     record: dict[str, Any] = json.loads((artifact["verdict"] / "verdict.json").read_bytes())
-    yes, no = ("promoted", "kept") if champion else ("replaced", "spared") if ref else ("first", "refused")
-    decision = yes if record["promote"] else no
-    return {"decision": decision, **{name: value for name, value in record.items() if name != "promote"}}
+    return {
+        "decision": _decision(record["promote"], ref, champion),
+        **{name: value for name, value in record.items() if name != "promote"},
+    }
+
+
+def _decision(promote: bool, ref: Ref | None, champion: Champion | None) -> Decision:
+    """What a verdict does to the champion: an intact one, a damaged one that only `ref` names, or none."""
+    if champion is not None:
+        return Decision.PROMOTED if promote else Decision.KEPT
+    if ref is not None:
+        return Decision.REPLACED if promote else Decision.SPARED
+    return Decision.FIRST if promote else Decision.REFUSED

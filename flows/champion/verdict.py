@@ -1,22 +1,37 @@
 """The verdict of a retraining, as its run file holds it, in words. `flows/champion/retrain_run.py` makes it."""
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 from flows.terminal.columns import NAMES, wrapped
 
-PROMOTED = ("promoted", "first", "replaced")
+
+class Decision(StrEnum):
+    """How a retraining ended."""
+
+    PROMOTED = "promoted"
+    FIRST = "first"  # promoted, and there was no champion
+    REPLACED = "replaced"  # promoted, and the champion was damaged
+    KEPT = "kept"
+    DECLINED = "declined"  # a person was asked and did not approve
+    REFUSED = "refused"  # not sound, and there was no champion
+    SPARED = "spared"  # not sound, and the champion is damaged
+    NONE = "none"  # the run ended before the verdict
+
+
+PROMOTING = (Decision.PROMOTED, Decision.FIRST, Decision.REPLACED)
+REJECTING = (Decision.KEPT, Decision.DECLINED, Decision.REFUSED, Decision.SPARED)
 HEADS = {
-    "promoted": "promoted: the candidate is the champion now, and the old one is `previous`",
-    "first": "promoted: the first champion",
-    "replaced": "promoted in place of a damaged champion",
-    "kept": "champion kept",
-    "declined": "champion kept: the promotion was not approved",
-    "refused": "not promoted: there is still no champion",
-    "spared": "not promoted: the damaged champion stays",
-    "none": "none, and the champion stays as it is",
+    Decision.PROMOTED: "promoted: the candidate is the champion now, and the old one is `previous`",
+    Decision.FIRST: "promoted: the first champion",
+    Decision.REPLACED: "promoted in place of a damaged champion",
+    Decision.KEPT: "champion kept",
+    Decision.DECLINED: "champion kept: the promotion was not approved",
+    Decision.REFUSED: "not promoted: there is still no champion",
+    Decision.SPARED: "not promoted: the damaged champion stays",
+    Decision.NONE: "none, and the champion stays as it is",
 }
-REJECTED = ("kept", "declined", "refused", "spared")
 
 
 def is_retraining(run: Mapping[str, Any]) -> bool:
@@ -25,7 +40,7 @@ def is_retraining(run: Mapping[str, Any]) -> bool:
 
 
 def decision_of(run: Mapping[str, Any]) -> str:
-    """What a retraining decided, a key of HEADS; empty for a run that decided nothing."""
+    """What a retraining decided, a Decision; empty for a run that decided nothing."""
     return str((run.get("verdict") or {}).get("decision", ""))
 
 
@@ -35,7 +50,7 @@ def rejected_releases(known: Iterable[Mapping[str, Any]]) -> set[str]:
     rejected: set[str] = set()
     for run in known:
         verdict = run.get("verdict") or {}
-        if verdict.get("decision") in REJECTED and verdict["candidate"] != verdict["champion"]:
+        if verdict.get("decision") in REJECTING and verdict["candidate"] != verdict["champion"]:
             rejected.add(verdict["candidate"])
         else:
             made |= {row["artifact"]["digest"] for row in run["stages"] if "artifact" in row}

@@ -11,6 +11,7 @@ from storage.runs import find_run
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.decide import Identity, differences_between
+from tasks.evaluate.outcome import Outcome
 from tasks.notices import without_notices
 from tasks.wording import clipped, figure, when
 
@@ -95,12 +96,10 @@ def _compare_scores(
 
 
 def _score(line: "PairedScore") -> dict[str, Any]:
-    from tasks.evaluate.statistics.compare import outcome
-
     row: dict[str, Any] = {"name": line.name, "metric": line.metric, "only_old": line.only_old}
-    row |= {"only_new": line.only_new, "items": 0, "verdict": "no item in common"}
+    row |= {"only_new": line.only_new, "items": 0, "verdict": line.outcome}
     if line.comparison is not None:
-        row |= asdict(line.comparison) | {"verdict": outcome(line.comparison)}
+        row |= asdict(line.comparison)
     return row
 
 
@@ -134,7 +133,7 @@ def difference_text(difference: Mapping[str, Any]) -> str:
     if difference["scores"]:
         lines += ["", f"scores of the {difference['model']} model on the items in common: new less old, 95 % interval"]
         lines += [line for score in difference["scores"] for line in _score_lines(score)]
-        lines.append("+ better, - worse (the whole interval); no sign: not told apart")
+        lines.append("+ better, - worse (the whole interval); no sign: unclear")
     for figure_items in difference.get("items", ()):
         lines += ["", f"items that move {figure_items['name']} {figure_items['metric']} most"]
         lines += [line for item in figure_items["items"] for line in _item_lines(item)] or ["  none has changed"]
@@ -162,7 +161,7 @@ def _score_lines(score: Mapping[str, Any]) -> list[str]:
     apart = f"{score['only_old']} only in the old, {score['only_new']} only in the new run"
     if not score["items"]:
         return [f"  {clipped(label, 34):<35}no item in common: {apart}"]
-    mark = {"better": "+", "worse": "-"}.get(score["verdict"], " ")
+    mark = {Outcome.BETTER: "+", Outcome.WORSE: "-"}.get(score["verdict"], " ")
     interval = "one document"
     if score["low"] is not None:
         interval = f"{_signed(score['low'])} to {_signed(score['high'])}"

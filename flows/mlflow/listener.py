@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.build import Recipe
-from flows.champion.verdict import PROMOTED
+from flows.champion.verdict import PROMOTING
 from flows.inspect.runs import headline
 from flows.mlflow.registry import Model, model_text
 from flows.mlflow.tracker import DataSet, Tracker, data_set
@@ -95,7 +95,7 @@ class Tracking(Listener):
             return
         verdict, wanted = self.run.data["verdict"], wanted_aliases(store)
         self.tracker.tag("llmill.verdict", f"{verdict['decision']}: {'; '.join(verdict['reasons'])}")
-        check = self.tracker.mirror if verdict["decision"] in PROMOTED else self.tracker.disagreements
+        check = self.tracker.mirror if verdict["decision"] in PROMOTING else self.tracker.disagreements
         lines = [f"MLflow: {line}; `llmill champion --fix` sets its aliases" for line in check(wanted, ALIASES)]
         self.run.data.setdefault("warnings", []).extend(lines)
 

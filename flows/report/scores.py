@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from flows.report.run_data import RunData
 from storage.files import read_json
 from tasks.engine.reported import Fact
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
 from tasks.evaluate.score import BASE, MODEL_NAMES, MODELS, SCORES, TUNED, Score
 
@@ -62,9 +63,9 @@ class Compared(Fact):
         """The better model by name, or `unclear` where the intervals overlap."""
         base, tuned = self.of(BASE), self.of(TUNED)
         if base is None or tuned is None or None in (base.low, base.high, tuned.low, tuned.high):
-            return "unclear"
+            return Outcome.UNCLEAR
         if base.low <= tuned.high and tuned.low <= base.high:  # type: ignore[operator]
-            return "unclear"
+            return Outcome.UNCLEAR
         return MODEL_NAMES[TUNED if (self.difference or 0) * (1 if self.higher else -1) > 0 else BASE]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flows.champion.verdict import HEADS, is_retraining
+from flows.champion.verdict import HEADS, PROMOTING, Decision, is_retraining
 from tasks.wording import figure
 
 MISSING = "–"
@@ -26,6 +26,8 @@ def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
     compared = [(verdict.get("figure", {}), False), *((guard, True) for guard in verdict.get("guards", []))]
     return {
         "decision": verdict["decision"],
+        "decided": verdict["decision"] != Decision.NONE,
+        "promoted": verdict["decision"] in PROMOTING,
         "head": head[0].upper() + head[1:].replace("`", "") + ".",
         "reasons": verdict["reasons"],
         "champion_run": verdict.get("champion_run") if "confidence" in verdict else None,

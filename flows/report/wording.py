@@ -7,11 +7,17 @@ import yaml
 
 from flows.build import Recipe
 from flows.report.scores import Compared
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import Score
 from tasks.evaluate.statistics.intervals import LARGEST
 from tasks.wording import figure
 
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
+AGAINST = {
+    Outcome.BETTER: "better than",
+    Outcome.UNCLEAR: "not clearly better than",
+    Outcome.WORSE: "not better than",
+}
 
 
 def verdict_text(score: Score) -> str:
@@ -19,8 +25,7 @@ def verdict_text(score: Score) -> str:
     best = score.best_baseline
     if best is None:
         return "no baseline"
-    words = {"better": "better than", "unclear": "not clearly better than", "worse": "not better than"}
-    return f"{words.get(score.against_baselines, 'beside')} {baseline_name(best[0])} ({score_figure(score, best[1])})"
+    return f"{AGAINST.get(score.against_baselines, 'beside')} {baseline_name(best[0])} ({score_figure(score, best[1])})"
 
 
 def baseline_name(name: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
 
 SCORES = "scores.json"
@@ -18,7 +19,6 @@ BASE, TUNED = MODELS = ("base", "tuned")  # the pretrained and the fine-tuned mo
 MODEL_NAMES = {BASE: "base", TUNED: "fine-tuned"}  # for people
 
 Kind = Literal["ratio", "exponential", "proportion"]
-AgainstBaselines = Literal["better", "unclear", "worse", "alone", "missing"]
 
 
 class Score(BaseModel):
@@ -65,16 +65,16 @@ class Score(BaseModel):
         return name, self.baselines[name]
 
     @property
-    def against_baselines(self) -> AgainstBaselines:
+    def against_baselines(self) -> Outcome:
         """Beside the best baseline: `better` or `worse` only where the interval is clear of it."""
         best = self.best_baseline
         if self.value is None:
-            return "missing"
+            return Outcome.MISSING
         if best is None or self.higher_is_better is None:
-            return "alone"
+            return Outcome.ALONE
         sign = 1.0 if self.higher_is_better else -1.0
         ends = [sign * (end - best[1]) for end in (self.low, self.high, self.value) if end is not None]
-        return "better" if min(ends) > 0 else "worse" if max(ends) <= 0 else "unclear"
+        return Outcome.BETTER if min(ends) > 0 else Outcome.WORSE if max(ends) <= 0 else Outcome.UNCLEAR
 
 
 _SCORES = TypeAdapter(tuple[Score, ...])

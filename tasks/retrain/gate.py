@@ -14,6 +14,7 @@ from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import TUNED, read_scores
 from tasks.retrain.config import GateConfig, is_own_figure
 
@@ -43,12 +44,12 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
         if guard not in known and not is_own_figure(guard):
             raise ConfigError(f"retrain.gate.guards: {guard}: no such figure. Figures: {', '.join(sorted(known))}")
     main = f"{config.figure}/{METRIC}"
-    figure = scores.get(main, {"verdict": "not measured"})
-    guards = {guard: scores.get(guard, {"verdict": "not measured"}) for guard in config.guards if guard != main}
-    worse = [guard for guard, found in guards.items() if found["verdict"] == "worse"]
-    promote = figure["verdict"] == "better" and not worse
+    figure = scores.get(main, {"verdict": Outcome.NOT_MEASURED})
+    guards = {guard: scores.get(guard, {"verdict": Outcome.NOT_MEASURED}) for guard in config.guards if guard != main}
+    worse = [guard for guard, found in guards.items() if found["verdict"] == Outcome.WORSE]
+    promote = figure["verdict"] == Outcome.BETTER and not worse
     reasons = [_reason(_TITLES[config.figure], METRIC, figure)]
-    failed = [guard for guard, found in guards.items() if found["verdict"] in ("worse", "not measured")]
+    failed = [guard for guard, found in guards.items() if found["verdict"] in (Outcome.WORSE, Outcome.NOT_MEASURED)]
     reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in failed]
     record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **figure}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
@@ -76,13 +77,11 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
 
 def _row(line: "PairedScore") -> dict[str, Any]:
     """A compared figure, and what is to be said of it."""
-    from tasks.evaluate.statistics.compare import outcome
-
     if line.comparison is None:
-        return {"verdict": "not measured"}
+        return {"verdict": line.outcome}
     names = ("items", "documents", "old", "new", "difference", "low", "high")
     found = asdict(line.comparison)
-    return {"verdict": outcome(line.comparison), **{name: found[name] for name in names}}
+    return {"verdict": line.outcome, **{name: found[name] for name in names}}
 
 
 def _named(guard: str) -> tuple[str, str]:
@@ -93,15 +92,14 @@ def _named(guard: str) -> tuple[str, str]:
 def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = False) -> str:
     """A sentence with its figures: `held-out text: bits per byte 1.912 -> 1.871, -0.041 [-0.048, -0.034]: better`."""
     words = f"{'guard ' if guard else ''}{name}: {metric.replace('_', ' ')}"
-    if found["verdict"] == "not measured":
+    if found["verdict"] == Outcome.NOT_MEASURED:
         return f"{words}: not measured on items that both have answered{', so it blocks nothing' if guard else ''}"
     text = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
     if found["low"] is not None:
         text += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
-    verdict = {"not told apart": "not told apart from no change"}.get(found["verdict"], found["verdict"])
     if found["low"] is None:
-        verdict = "all items are of one document, so nobody knows"
-    return f"{text}: {verdict}"
+        return f"{text}: {found['verdict']}, since all items are of one document"
+    return f"{text}: {found['verdict']}"
 
 
 def _summary(promote: bool, figure: dict[str, Any], worse: list[str]) -> Summary:

@@ -17,12 +17,10 @@ from typing import Literal
 
 import numpy as np
 
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.statistics.intervals import Floats, as_clusters, bootstrap, cluster_sums, exponential
 
 Kind = Literal["ratio", "exponential", "proportion"]
-
-
-Outcome = Literal["better", "worse", "not told apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +138,10 @@ def is_inferior(comparison: Comparison) -> bool:
 
 
 def outcome(comparison: Comparison) -> Outcome:
-    """Better or worse where the whole interval says so."""
+    """Better or worse where the whole interval says so, else unclear."""
     if is_superior(comparison):
-        return "better"
-    return "worse" if is_inferior(comparison) else "not told apart"
+        return Outcome.BETTER
+    return Outcome.WORSE if is_inferior(comparison) else Outcome.UNCLEAR
 
 
 def is_non_inferior(comparison: Comparison, margin: float) -> bool:

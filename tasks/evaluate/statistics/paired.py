@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import Score, read_scores
-from tasks.evaluate.statistics.compare import Answers, Comparison, compare
+from tasks.evaluate.statistics.compare import Answers, Comparison, compare, outcome
 
 Figure = tuple[str, str]  # name and metric
 
@@ -29,6 +30,11 @@ class PairedScore:
     comparison: Comparison | None
     only_old: int
     only_new: int
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is to be said of the new model in this figure."""
+        return outcome(self.comparison) if self.comparison else Outcome.NOT_MEASURED
 
 
 def compare_evaluations(

@@ -229,22 +229,26 @@ def test_a_finding_has_no_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidate", "decision", "whose"),
+    ("candidate", "decision", "colour", "whose"),
     [
-        ("1", "promoted", "the candidate"),
-        ("1", "kept", "the candidate"),
-        ("2", "kept", "the candidate, which is the champion itself"),
+        ("1", "promoted", "promoted", "the candidate"),
+        ("1", "first", "promoted", "the candidate"),
+        ("1", "kept", "kept", "the candidate"),
+        ("1", "declined", "kept", "the candidate"),
+        ("2", "kept", "kept", "the candidate, which is the champion itself"),
     ],
 )
 def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
-    candidate: str, decision: str, whose: str, smoke: Smoke
+    candidate: str, decision: str, colour: str, whose: str, smoke: Smoke
 ) -> None:
     data = data_of(smoke[0])
     verdict = {"decision": decision, "reasons": ["so it is"], "candidate": candidate, "champion": "2"}
     retraining = RunData(data.store, {**data.run, "pipeline": "retrain", "verdict": verdict})
-    page = Checked(render(retraining))
+    html = render(retraining)
+    page = Checked(html)
     page.check_structure()
     assert f"completed {decision} 2026-" in page.text
+    assert f'<span class="status {colour}">{decision}</span>' in html and f".status.{colour}" in html
     assert f"The scores are those of {whose}." in page.text and f"All figures are those of {whose}." in page.text
     assert "Text it has never seen candidate, base" in page.text
     assert "candidate, base" in markdown_summary(data.store, retraining.run, Path("report.html"), None)

@@ -18,11 +18,19 @@ DOCUMENTS = 40
 GATE = GateConfig(guards=("answers/bits_per_byte", "cloze/accuracy"))
 
 
-def evaluation(folder: Path, *, heldout: float, answers: float | None, right: int, unigram: float = 3.0) -> Artifact:
+def evaluation(
+    folder: Path,
+    *,
+    heldout: float,
+    answers: float | None,
+    right: int,
+    unigram: float = 3.0,
+    documents: int = DOCUMENTS,
+) -> Artifact:
     """Bits per byte of each document scatter around `heldout` and `answers` alike in all models; `right` of 40."""
     scatter = np.random.default_rng(3).normal(0, 0.1, DOCUMENTS)
     scatter -= scatter.mean()
-    items = [Item(f"d{number}", "files", target=f"t{number}") for number in range(DOCUMENTS)]
+    items = [Item(f"d{number % documents}", "files", target=f"t{number}") for number in range(DOCUMENTS)]
     ones = np.ones(DOCUMENTS)
 
     def everyone(values: Any) -> dict[str, Any]:
@@ -75,13 +83,13 @@ def test_better_beyond_its_interval_is_promoted(tmp_path: Path) -> None:
         "new": pytest.approx(1.9),
         "difference": pytest.approx(-0.1),
     }
-    assert [guard["verdict"] for guard in found["guards"]] == ["not told apart", "not told apart"]
+    assert [guard["verdict"] for guard in found["guards"]] == ["unclear", "unclear"]
 
 
 @pytest.mark.parametrize(
     ("new", "reason"),
     [
-        ({}, "not told apart from no change"),  # equal
+        ({}, "+0 [+0, +0]: unclear"),  # equal
         ({"heldout": 2.1}, "+0.1 [+0.1, +0.1]: worse"),
     ],
 )
@@ -117,6 +125,13 @@ def test_what_was_not_measured_promotes_nothing_and_blocks_nothing(tmp_path: Pat
     other = GateConfig(figure="answers", guards=("heldout/bits_per_byte",))
     found = verdict(tmp_path / "figure", other, old=old, new=new)
     assert not found["promote"] and "not measured" in found["reasons"][0]
+
+
+def test_of_one_document_nothing_is_concluded(tmp_path: Path) -> None:
+    old, new = OLD | {"documents": 1}, OLD | {"documents": 1, "heldout": 1.9}
+    found = verdict(tmp_path, GATE, old=old, new=new)
+    assert not found["promote"] and found["figure"]["verdict"] == "unclear"
+    assert found["reasons"][0].endswith("-0.1: unclear, since all items are of one document")
 
 
 def test_two_guards_that_are_worse_are_both_named(tmp_path: Path) -> None:
