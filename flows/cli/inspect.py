@@ -63,7 +63,7 @@ def _add_diff(commands: Any) -> None:
     )
     for name in ("old", "new"):
         diff.add_argument(name, metavar="RUN", help=f"the {name} run: its name, its digits as `runs` shows, or latest")
-    diff.add_argument("--model", choices=("tuned", "base"), default="tuned", help="whose scores (default: tuned)")
+    diff.add_argument("--model", metavar="MODEL", help="whose scores: tuned or base (default: tuned)")
     diff.add_argument(
         "--items", metavar="NAME", help="list the items of one score that changed most: cloze, answers/bits_per_byte"
     )

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from flows.inspect.references import build_of, transfer_line
 from flows.plan import STAGE_NAMES
 from storage.canonical import canonical_json, flat
+from storage.errors import ConfigError, did_you_mean
 from storage.runs import find_run
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.decide import Identity, differences_between
 from tasks.evaluate.outcome import Outcome
+from tasks.evaluate.score import MODELS, TUNED
 from tasks.notices import without_notices
 from tasks.wording import clipped, figure, when
 
@@ -22,9 +24,16 @@ SHOWN_FIGURES = 12  # of a stage
 
 
 def compare_runs(
-    store: Store, old: str, new: str, *, model: str = "tuned", items: str | None = None, limit: int = 10
+    store: Store, old: str, new: str, *, model: str | None = None, items: str | None = None, limit: int = 10
 ) -> dict[str, Any]:
-    """The `--json` object. `items` names a figure whose most changed items, `limit` of them, are wanted too."""
+    """The `--json` object, with the scores of a model of both runs (None: the fine-tuned one).
+
+    `items` names a figure whose most changed items, `limit` of them, are wanted too.
+    Raises ConfigError for a model that no run has.
+    """
+    model = TUNED if model is None else model
+    if model not in MODELS:
+        raise ConfigError(f"--model {model}: no such model{did_you_mean(model, MODELS)}. Models: {', '.join(MODELS)}")
     store.sync_runs()
     runs = find_run(store.home, old), find_run(store.home, new)
     names = ("run", "recipe_name", "status", "started", "seconds")

@@ -8,8 +8,14 @@ from flows.wording import digits_of
 from storage.errors import ConfigError, DataError, did_you_mean
 from storage.runs import STATUSES
 from tasks.evaluate import evaluate
+from tasks.evaluate.score import BASE, TUNED
 from tasks.wording import clipped, rough_duration, when
 
+HEADLINES = {  # column -> figure of an evaluation's summary
+    BASE: f"heldout_bits_per_byte_{BASE}",
+    TUNED: f"heldout_bits_per_byte_{TUNED}",
+    "answers": f"answers_bits_per_byte_{TUNED}",
+}
 LEGEND = """new: stages built of those reached. Scores in bits per byte: base and tuned
 on held-out text, and the answers of tuned. Name a run by its digits:"""
 JUDGED_LEGEND = """new: stages built of those reached. Verdict: what a retraining came to. Scores
@@ -53,7 +59,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
     """Runs as a table of 80 columns, in their order; with a verdict where one of them is a retraining."""
     judged = any(is_retraining(run) for run in runs)
     line = _judged_line if judged else _line
-    heads = {name: name for name in ("run", "recipe", "status", "time", "new", "base", "tuned", "answers", "verdict")}
+    heads = {name: name for name in ("run", "recipe", "status", "time", "new", *HEADLINES, "verdict")}
     lines = [line({**heads, "when": "when (UTC)"}), *(line(_cells(run)) for run in runs)]
     names = [digits_of(run) for run in runs[-2:]]
     example = f"llmill diff {' '.join(names)}" if len(names) == 2 else f"llmill inspect {names[0]}/filter"
@@ -63,7 +69,7 @@ def runs_text(runs: Sequence[Mapping[str, Any]]) -> str:
 def _line(cells: Mapping[str, str]) -> str:
     line = f"{cells['run']:<5}{cells['when']:<17}{clipped(cells['recipe'], 9):<10}{cells['status']:<12}"
     line += f"{cells['time']:>10}{cells['new']:>6}"
-    return f"{line}{cells['base']:>6}{cells['tuned']:>6}{cells['answers']:>8}".rstrip()
+    return f"{line}{cells[BASE]:>6}{cells[TUNED]:>6}{cells['answers']:>8}".rstrip()
 
 
 def _judged_line(cells: Mapping[str, str]) -> str:
@@ -71,7 +77,7 @@ def _judged_line(cells: Mapping[str, str]) -> str:
     when = cells["when"] if "(" in cells["when"] else cells["when"][5:]
     line = f"{cells['run']:<5}{when:<12}{clipped(cells['recipe'], 9):<10}{cells['status']:<12}"
     line += f"{cells['verdict']:<9}{cells['time']:>10}{cells['new']:>7}"
-    return f"{line}{cells['base']:>7}{cells['tuned']:>7}".rstrip()
+    return f"{line}{cells[BASE]:>7}{cells[TUNED]:>7}".rstrip()
 
 
 def _cells(run: Mapping[str, Any]) -> dict[str, str]:
@@ -85,19 +91,14 @@ def _cells(run: Mapping[str, Any]) -> dict[str, str]:
         "time": rough_duration(run["seconds"]) if "seconds" in run else "",
         "new": f"{outcomes.count('built')}/{len(outcomes) - outcomes.count('skipped')}",
         "verdict": decision_of(run),
-        **{name: scores.get(name, "") for name in ("base", "tuned", "answers")},
+        **{name: scores.get(name, "") for name in HEADLINES},
     }
 
 
 def headline(run: Mapping[str, Any]) -> dict[str, float]:
     """The headline figures of a run, in bits per byte, as far as it came to its evaluation."""
     summary: dict[str, float] = next((row["artifact"]["summary"] for row in run["stages"] if _is_evaluation(row)), {})
-    names = {
-        "base": "heldout_bits_per_byte_base",
-        "tuned": "heldout_bits_per_byte_tuned",
-        "answers": "answers_bits_per_byte_tuned",
-    }
-    return {short: summary[name] for short, name in names.items() if name in summary}
+    return {short: summary[name] for short, name in HEADLINES.items() if name in summary}
 
 
 def _is_evaluation(row: Mapping[str, Any]) -> bool:

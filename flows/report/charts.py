@@ -9,9 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 from markupsafe import Markup, escape
+
+from tasks.evaluate.score import MODELS
 
 Point = tuple[float, float]
 GLYPHS = {"chance": "M0,-5L5,0L0,5L-5,0Z", "unigram": "M0,-5L5,4L-5,4Z", "trigram": "M-4,-4H4V4H-4Z"}
@@ -202,9 +203,9 @@ def scale_axis(scale: Scale, *, per_cent: bool = False) -> Markup:
     )
 
 
-def sign(name: str, kind: Literal["baseline", "reference", "base", "tuned"] = "baseline") -> Markup:
-    """The sign of a baseline, reference or model as the charts draw it, for the text beside them."""
-    if kind in ("base", "tuned"):
+def sign(name: str, kind: str = "baseline") -> Markup:
+    """The sign of a baseline, of a `reference` or of one of MODELS as the charts draw it, for the text beside them."""
+    if kind in MODELS:
         inner = f'<circle class="dot {kind}" r="5" cx="7" cy="7"/>'
     else:
         path = REFERENCE_GLYPH if kind == "reference" else GLYPHS.get(name, OTHER_GLYPH)

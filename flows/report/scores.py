@@ -19,11 +19,11 @@ OWN_MEASURES = ("heldout", "answers", "cloze", "choice", "memorisation", "canari
 MOST_BENCHMARKS = 8  # beside our own measures; the rest are in the table of all scores
 
 HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
-    ("heldout", "bits_per_byte", "base", "Text it has never seen", "bits needed for each byte"),
-    ("answers", "bits_per_byte", "tuned", "Answers to new prompts", "bits needed for each byte"),
-    ("answers", "prompt_gap", "tuned", "Use of the prompt", "bits a byte saved by the right prompt"),
-    ("cloze", "accuracy", "base", "Last word of a passage", "guessed exactly"),
-    ("choice", "accuracy_mutual_information", "tuned", "Choice among four", "right continuations"),
+    ("heldout", "bits_per_byte", BASE, "Text it has never seen", "bits needed for each byte"),
+    ("answers", "bits_per_byte", TUNED, "Answers to new prompts", "bits needed for each byte"),
+    ("answers", "prompt_gap", TUNED, "Use of the prompt", "bits a byte saved by the right prompt"),
+    ("cloze", "accuracy", BASE, "Last word of a passage", "guessed exactly"),
+    ("choice", "accuracy_mutual_information", TUNED, "Choice among four", "right continuations"),
 )
 TITLES = {(name, metric): title for name, metric, _, title, _ in HEADLINES}
 PREFERRED = ("acc", "accuracy", "acc_norm", "accuracy_mutual_information", "bits_per_byte")

@@ -22,7 +22,7 @@ from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.lm_eval.own_tasks import CHOICE_TASK, CLOZE_TASK, Harness
 from tasks.evaluate.measures.calibration import choice_calibration
 from tasks.evaluate.measures.own_items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
-from tasks.evaluate.score import MODELS
+from tasks.evaluate.score import BASE, MODELS
 from tasks.evaluate.scorers.scorers import Scorers
 from tasks.evaluate.statistics.intervals import Floats
 from tasks.evaluate.statistics.scores import Item, Measure, select
@@ -90,7 +90,7 @@ def answer_measures(ask: Ask, asked: Sequence[Question]) -> list[Measure]:
     another = "another pair's prompt of the same source"
     return [
         Measure("answers", "bits_per_byte", rule, items,
-                given | {"base_plain_form": plain["base"]}, sizes),
+                given | {"base_plain_form": plain[BASE]}, sizes),
         Measure("answers", "bits_per_byte_other_prompt", f"{rule}; after {another}", items,
                 {model: control[model] for model in MODELS}, sizes),
         Measure("answers", "prompt_gap", f"bits per byte after {another} less those after its own", items, gap, sizes,

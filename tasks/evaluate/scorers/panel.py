@@ -9,7 +9,7 @@ from typing import Any
 from tasks.engine.context import Context
 from tasks.evaluate.asked import Asked
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.score import MODELS
+from tasks.evaluate.score import MODELS, TUNED
 from tasks.evaluate.scorers.ngrams import NgramModel
 from tasks.evaluate.scorers.scorers import Scorers, model_scorers, ngram_scorers
 from tasks.train.device import training_device
@@ -72,6 +72,6 @@ def scorer_panel(
         meter = Meter(context, questions * (len(scorers) + len(models)) + len(models))
         device = training_device(config.device)
         for name, folder in models.items():
-            model = model_scorers(folder, asked.stride, config, device, meter.within, chat=name == "tuned")
+            model = model_scorers(folder, asked.stride, config, device, meter.within, chat=name == TUNED)
             scorers[name] = loaded.enter_context(model)
         yield Panel(scorers, meter)

@@ -79,6 +79,12 @@ def test_diff_of_the_base_models_finds_no_difference(command: Command, two_runs:
     }
 
 
+def test_diff_refuses_a_model_that_no_run_has(command: Command, two_runs: Path) -> None:
+    for more in ((), ("--json",)):
+        status, _, err = command("diff", *digits(two_runs), "--model", "tunde", *more, home=two_runs)
+        assert status == 2 and "--model tunde: no such model (did you mean 'tuned'?)" in unwrapped(err)
+
+
 def test_diff_lists_the_items_that_changed_most(command: Command, two_runs: Path) -> None:
     first, second = digits(two_runs)
     arguments = ("diff", first, second, "--items", "answers/bits_per_byte", "--limit", "5")
