@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flows.build import Recipe
+from storage.listing import first_few
 from tasks.wording import figure
 
 HEAD = """# Settings
@@ -66,8 +67,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        shown = ", ".join(map(_value, value[:SHOWN]))
-        return f"{shown} and {len(value) - SHOWN} more" if len(value) > SHOWN else shown
+        return ", ".join(first_few([_value(entry) for entry in value], SHOWN))
     return figure(value)
 
 

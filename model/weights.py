@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from storage.errors import DataError
+from storage.listing import first_few
 
 TOLD = 3  # of the tensors that do not fit
 
@@ -33,8 +34,7 @@ def check_tensors(where: str, wanted: Mapping[str, Tensor], tensors: Mapping[str
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if wrong:
-        more = f" and {len(wrong) - TOLD} more" if len(wrong) > TOLD else ""
-        raise DataError(f"{where}: {'; '.join(wrong[:TOLD])}{more}")
+        raise DataError(f"{where}: {'; '.join(first_few(wrong, TOLD))}")
 
 
 def save_parts(model: nn.Module, names: Collection[str], path: Path) -> None:

@@ -40,10 +40,16 @@ def when(timestamp: str) -> str:
     return timestamp[:16].replace("T", " ")
 
 
-def clipped(value: Any, columns: int) -> str:
-    """A value on one line of at most so many columns."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= columns else text[: columns - 3] + "..."
+def clipped(value: Any, columns: int, *, keep_end: bool = False) -> str:
+    """A value on one line of at most so many columns; `keep_end` cuts its beginning."""
+    return cut(" ".join(str(value).split()), columns, keep_end=keep_end)
+
+
+def cut(text: str, characters: int, *, keep_end: bool = False) -> str:
+    """A text of at most so many characters, its white space as it is; `...` is where some are left out."""
+    if len(text) <= characters:
+        return text
+    return "..." + text[3 - characters :] if keep_end else text[: characters - 3] + "..."
 
 
 def figure(value: Any) -> str:

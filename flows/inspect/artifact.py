@@ -9,10 +9,11 @@ from flows.inspect.references import Found, resolve, transfer_line
 from flows.inspect.rows import file_rows, part_rows
 from flows.plan import STAGE_NAMES
 from flows.wording import digits_of
+from storage.listing import first_few
 from storage.store.artifacts import Part
 from storage.store.local import Store
 from tasks.notices import notices_of, without_notices
-from tasks.wording import clipped, duration, figure, rough_duration, size, when
+from tasks.wording import clipped, cut, duration, figure, rough_duration, size, when
 
 PREVIEW_ROWS = 3
 PREVIEW_CHARACTERS = 400  # of one text in a row
@@ -70,9 +71,7 @@ def _shortened(value: Any) -> Any:
         return {name: _shortened(inner) for name, inner in itertools.islice(value.items(), 100)}
     if isinstance(value, list):
         return [_shortened(inner) for inner in value[:20]]
-    if isinstance(value, str) and len(value) > PREVIEW_CHARACTERS:
-        return value[:PREVIEW_CHARACTERS] + "..."
-    return value
+    return cut(value, PREVIEW_CHARACTERS) if isinstance(value, str) else value
 
 
 # Lineage --------------------------------------------------------------------------------------------------------
@@ -192,9 +191,7 @@ def _preview_lines(part: Mapping[str, Any]) -> list[str]:
 
 def _file_lines(part: Mapping[str, Any]) -> list[str]:
     lines = [f"  {part['uri']}", f"  digest {part['digest']}", ""]
-    lines += [f"  {name}" for name in part["files"][:SHOWN_FILES]]
-    more = len(part["files"]) - SHOWN_FILES
-    return lines + ([f"  and {more:,} more"] if more > 0 else [])
+    return lines + [f"  {line}" for line in first_few(part["files"], SHOWN_FILES)]
 
 
 def _row_lines(part: Mapping[str, Any]) -> list[str]:

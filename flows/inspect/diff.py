@@ -8,6 +8,7 @@ from flows.inspect.references import build_of, transfer_line
 from flows.plan import STAGE_NAMES
 from storage.canonical import canonical_json, flat
 from storage.errors import ConfigError, did_you_mean
+from storage.listing import first_few
 from storage.runs import find_run
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
@@ -158,11 +159,11 @@ def _stage_lines(stage: Mapping[str, Any]) -> list[str]:
         return [f"  {stage['stage']:<12}only in the {there} run; {outcome} in the {gone} one"]
     lines = [f"  {stage['stage']:<12}changed    {stage['old'][:8]} -> {stage['new'][:8]}"]
     lines += [f"{'':<14}{reason}" for reason in stage["differences"]]
-    for change in stage["figures"][:SHOWN_FIGURES]:
-        name = change["figure"].replace("_", " ")
-        lines.append(f"{'':<14}{name} {figure(change['old'])} -> {figure(change['new'])}")
-    more = len(stage["figures"]) - SHOWN_FIGURES
-    return lines + ([f"{'':<14}and {more} more figures"] if more > 0 else [])
+    figures = [
+        f"{change['figure'].replace('_', ' ')} {figure(change['old'])} -> {figure(change['new'])}"
+        for change in stage["figures"]
+    ]
+    return lines + [f"{'':<14}{line}" for line in first_few(figures, SHOWN_FIGURES, "figures")]
 
 
 def _score_lines(score: Mapping[str, Any]) -> list[str]:
@@ -194,9 +195,8 @@ def _signed(value: float) -> str:
 def _item_lines(item: Mapping[str, Any]) -> list[str]:
     mark = "+" if item["gain"] > 0 else "-"
     lines = [f"{mark} {figure(item['old'])} -> {figure(item['new'])}  {item['source']} {item['document'][:12]}"]
-    prompt = " ".join(item["prompt"].split())
-    if prompt:  # its end is what the target follows
-        lines.append(f"    prompt {prompt if len(prompt) <= 68 else '...' + prompt[-65:]}")
+    if item["prompt"].strip():  # its end is what the target follows
+        lines.append(f"    prompt {clipped(item['prompt'], 68, keep_end=True)}")
     if item["target"].strip():
         lines.append(f"    target {clipped(item['target'], 68)}")
     return lines

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.terminal.live import live_line
 from storage.errors import DataError, did_you_mean
+from storage.listing import first_few
 from storage.runs import find_run, runs
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store
@@ -109,9 +110,8 @@ def _within(artifact: Artifact, rest: list[str], reference: str) -> Found:
         if file.name == name:
             return Found(artifact, part, file)
     names = [file.name for file in part.files]
-    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
-    near = did_you_mean(name, names)
-    raise DataError(f"{reference}: the part has no file {name!r}{near}. Files: {', '.join(names[:SHOWN_FILES])}{more}")
+    near, files = did_you_mean(name, names), ", ".join(first_few(names, SHOWN_FILES))
+    raise DataError(f"{reference}: the part has no file {name!r}{near}. Files: {files}")
 
 
 def _part(artifact: Artifact, name: str, reference: str) -> Part:

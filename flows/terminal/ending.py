@@ -9,6 +9,7 @@ from flows.pipeline import Pipeline
 from flows.terminal.columns import NAMES, unbroken, wrapped
 from flows.wording import digits_of
 from storage.errors import LlmillError
+from storage.listing import and_more
 from storage.runs import FAILED, INTERRUPTED
 from tasks.engine.listener import StageResult
 from tasks.notices import notices_of
@@ -71,7 +72,7 @@ def _notices(results: Sequence[StageResult]) -> Iterator[str]:
     for notice in notices[:NOTICES]:
         yield from wrapped(notice, f"{'notice':<{NAMES}}")
     if len(notices) > NOTICES:
-        yield f"{'notice':<{NAMES}}and {len(notices) - NOTICES} more above and in the report"
+        yield f"{'notice':<{NAMES}}{and_more(len(notices) - NOTICES, 'above and in the report')}"
 
 
 def _verdict(data: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flows.terminal.columns import wrapped
 from tasks.engine.about import About
+from storage.listing import and_more, first_few
 from tasks.engine.decide import Decision
 
 SHOWN_REASONS = 3  # in one line
@@ -18,21 +19,19 @@ def reason_lines(decision: Decision, about: About, head: str) -> list[str]:
     """The reasons as lines of a table, `head` before the first: about four, then how many more there are."""
     reasons, indent = _in_order(decision, about), " " * len(head)
     if decision.will == "maybe" and len(reasons) > 1:
-        reasons = [f"{reasons[0]}, and {len(reasons) - 1} more"]
+        reasons = [f"{reasons[0]}, {and_more(len(reasons) - 1)}"]
     lines: list[str] = []
     for number, reason in enumerate(reasons):
         more = wrapped(reason, indent if lines else head, indent, most=LINES_OF_ONE)
         if lines and len(lines) + len(more) > SHOWN_LINES:
-            return [*lines, f"{indent}and {len(reasons) - number} more"]
+            return [*lines, f"{indent}{and_more(len(reasons) - number)}"]
         lines += more
     return lines
 
 
 def reasons_text(decision: Decision, about: About) -> str:
     """The first reasons in one line."""
-    reasons = _in_order(decision, about)
-    more = [f"and {len(reasons) - SHOWN_REASONS} more"] * (len(reasons) > SHOWN_REASONS)
-    return "; ".join([*reasons[:SHOWN_REASONS], *more])
+    return "; ".join(first_few(_in_order(decision, about), SHOWN_REASONS))
 
 
 def _in_order(decision: Decision, about: About) -> Sequence[str]:
@@ -41,7 +40,7 @@ def _in_order(decision: Decision, about: About) -> Sequence[str]:
     settings = [line for line in decision.why if line.startswith("config ") and _setting(line) not in following]
     settings.sort(key=lambda line: _setting(line) != about.dial)
     if following:
-        settings.append(f"and {len(following)} more settings that follow")
+        settings.append(and_more(len(following), "settings that follow"))
     first = next((number for number, line in enumerate(decision.why) if line.startswith("config ")), 0)
     others = [line for line in decision.why if not line.startswith("config ")]
     return [*others[:first], *settings, *others[first:]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from storage.documents import SCHEMA, read_rows, write_rows
 from storage.errors import DataError
+from storage.listing import and_more
 from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
@@ -99,7 +100,7 @@ def separator_notices(sources: Sequence[Collected]) -> list[str]:
 def _shown(lines: Sequence[str], count: int = 0) -> str:
     """The first of some lines, indented, and how many more there are."""
     more = max(count, len(lines)) - REASONS_SHOWN
-    return "\n  ".join([*lines[:REASONS_SHOWN], *([f"... and {more} more"] if more > 0 else [])])
+    return "\n  ".join([*lines[:REASONS_SHOWN], *([and_more(more)] if more > 0 else [])])
 
 
 def link_documents(sources: Sequence[Collected], context: Context) -> int:

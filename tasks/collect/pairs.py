@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, write_rows
+from storage.listing import first_few
 from tasks.collect.files import GOES_ON, LEFT_OUT, UNREAD
 from tasks.collect.gather import Collected, files_of, rows_in
-from tasks.collect.records import excerpt
+from tasks.wording import clipped
 
 PAIRS_PER_SHARD = 16_384
 FIELDS_SHOWN = 5
-_EXCERPT = 60
+EXAMPLE_COLUMNS = 63
 
 
 @dataclass(slots=True)
@@ -86,19 +87,17 @@ def pair_notices(sources: Sequence[Collected], contradictions: dict[str, Contrad
             yield f"source {source.name}: {count:,} records left out ({source.place}.leave_out): {name}"
         fields = [f"{name} ({count:,})" for name, count in _named(figures, UNREAD)]
         if fields:
-            more = f" and {len(fields) - FIELDS_SHOWN} more" if len(fields) > FIELDS_SHOWN else ""
             yield (
                 f"source {source.name}: fields that records fill and that are not learned: "
-                f"{', '.join(fields[:FIELDS_SHOWN])}{more} (what belongs to the prompt: {source.place}.input_field)"
+                f"{', '.join(first_few(fields, FIELDS_SHOWN))} (what belongs to the prompt: {source.place}.input_field)"
             )
         if source.name in contradictions:
             found = contradictions[source.name]
-            shown = excerpt(found.example)
-            shown = shown if len(shown) <= _EXCERPT else f"{shown[:_EXCERPT]}..."
+            example = clipped(found.example, EXAMPLE_COLUMNS)
             plural = "prompts have" if len(found.prompts) > 1 else "prompt has"
             yield (
                 f"source {source.name}: {len(found.prompts):,} {plural} several answers, all of them learned, such as "
-                f"{shown!r} (a field that tells them apart: {source.place}.input_field)"
+                f"{example!r} (a field that tells them apart: {source.place}.input_field)"
             )
 
 

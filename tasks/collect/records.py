@@ -36,7 +36,11 @@ class BadRecord:
 
 
 def excerpt(raw: bytes | str) -> str:
-    """The beginning of a record for the ledger, on one line."""
+    """The beginning of a record for the ledger, on one line.
+
+    Not `clipped`: a rule of the data. The ledger holds characters of the record alone, no mark where they end, and
+    little of a long record is decoded.
+    """
     if isinstance(raw, bytes):
         raw = raw[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
     raw = raw[: 2 * EXCERPT_CHARACTERS].encode("utf-8", "replace").decode()

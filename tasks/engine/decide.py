@@ -16,6 +16,7 @@ from storage.canonical import canonical_json, digest_of
 from storage.code.walk import Definition, Reach
 from storage.errors import ConfigError
 from storage.fingerprint import fingerprint
+from storage.listing import and_more
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.config import StageConfig
@@ -293,7 +294,7 @@ def _shortened(lines: list[str]) -> list[str]:
     if len(lines) <= SHOWN_NAMES:
         return lines
     kind = lines[0].partition(" ")[0]
-    return [*lines[:SHOWN_NAMES], f"{kind} ... and {len(lines) - SHOWN_NAMES} more"]
+    return [*lines[:SHOWN_NAMES], f"{kind} ... {and_more(len(lines) - SHOWN_NAMES)}"]
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
