@@ -63,6 +63,16 @@ def figure(value: Any) -> str:
     return str(value)
 
 
+def signed(difference: float) -> str:
+    """A difference for people, always with its sign: thousands separated, three significant digits."""
+    return f"{difference:+,.0f}" if 1_000 <= abs(difference) < 1e15 else f"{difference:+.3g}"
+
+
+def as_per_cent(share: float) -> str:
+    """A share, 0 to 1, for people: three significant digits, with a space before the sign at which no line ends."""
+    return f"{100 * share:.3g}\u00a0%"
+
+
 def amount(count: float | None) -> str:
     """How many, for people: `8.58 million` tokens or parameters, `12,345` documents."""
     for unit, name in ((1e9, "billion"), (1e6, "million")):

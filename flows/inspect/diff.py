@@ -16,7 +16,7 @@ from tasks.engine.decide import Identity, differences_between
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import MODELS, TUNED
 from tasks.notices import without_notices
-from tasks.wording import clipped, figure, when
+from tasks.wording import clipped, figure, signed, when
 
 if TYPE_CHECKING:
     from tasks.evaluate.statistics.paired import PairedScore
@@ -174,22 +174,17 @@ def _score_lines(score: Mapping[str, Any]) -> list[str]:
     mark = {Outcome.BETTER: "+", Outcome.WORSE: "-"}.get(score["verdict"], " ")
     interval = "one document"
     if score["low"] is not None:
-        interval = f"{_signed(score['low'])} to {_signed(score['high'])}"
+        interval = f"{signed(score['low'])} to {signed(score['high'])}"
     line = f"{mark} {clipped(label, 30):<31}{figure(score['old']):>7} {figure(score['new']):>7}"
-    lines = [f"{line} {_signed(score['difference']):>9}  {interval}"]
+    lines = [f"{line} {signed(score['difference']):>9}  {interval}"]
     notes = []
     if score["p_value"] is not None:
         notes.append(
-            f"{score['better']} better, {score['worse']} worse of {score['items']}, p = {score['p_value']:.2g}"
+            f"{score['better']} better, {score['worse']} worse of {score['items']}, p = {figure(score['p_value'])}"
         )
     if score["only_old"] or score["only_new"]:
         notes.append(apart)
     return lines + [f"    {'; '.join(notes)}"] * bool(notes)
-
-
-def _signed(value: float) -> str:
-    """A difference in three digits, at most nine characters."""
-    return f"{value:+.3g}" if abs(value) >= 0.001 or not value else f"{value:+.1e}"
 
 
 def _item_lines(item: Mapping[str, Any]) -> list[str]:

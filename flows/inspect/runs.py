@@ -82,6 +82,7 @@ def _judged_line(cells: Mapping[str, str]) -> str:
 
 def _cells(run: Mapping[str, Any]) -> dict[str, str]:
     outcomes = [row["outcome"] for row in run["stages"]]
+    # Not `figure`: with two digits behind the point a column can be read down.
     scores = {name: f"{value:.2f}" for name, value in headline(run).items()}
     return {
         "run": digits_of(run),

@@ -13,6 +13,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from tasks.evaluate.score import MODELS
+from tasks.wording import as_per_cent, figure
 
 Point = tuple[float, float]
 GLYPHS = {"chance": "M0,-5L5,0L0,5L-5,0Z", "unigram": "M0,-5L5,4L-5,4Z", "trigram": "M-4,-4H4V4H-4Z"}
@@ -69,6 +70,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 def short(value: float) -> str:
     """A number on an axis: `250`, `1.5k`, `2M`, `0.25`."""
+    # Not `figure`: an axis has room for few characters.
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -108,7 +110,7 @@ def line_chart(lines: Sequence[Line], *, says: str, x_name: str, height: int = 2
     for line, end in zip(lines, ends, strict=True):
         if not line.label:
             continue
-        name, value = escape(line.label), f"{line.points[-1][1]:.4g}"
+        name, value = escape(line.label), figure(line.points[-1][1])
         out.append(
             f'<text class="end {line.kind}" x="100%" dx="8" y="{end + 4:.1f}">{name}'
             f'<tspan class="number"> {value}</tspan></text>'
@@ -134,10 +136,10 @@ def histogram(
             size = max(1.0, (bottom - 18) * count / most)
             outside = (low is not None and right <= low) or (high is not None and left >= high)
             kind = "dropped" if outside else "kept"
+            title = f"{short(left)} to {short(right)}: {figure(count)}"
             out.append(
                 f'<rect class="bar {kind}" x="{_at(x(left))}" width="{_at(x(right) - x(left))}" '
-                f'y="{bottom - size:.1f}" height="{size:.1f}"><title>{short(left)} to {short(right)}: {count:,}</title>'
-                "</rect>"
+                f'y="{bottom - size:.1f}" height="{size:.1f}"><title>{title}</title></rect>'
             )
     for value in _powers(edges[0], edges[-1]) if logarithmic else ticks(edges[0], edges[-1], 4):
         out.append(_tick_label(x(value), bottom + 16, short(value)))
@@ -147,7 +149,7 @@ def histogram(
             side = 'text-anchor="end" dx="-4"' if place > 0.6 else 'dx="4"'
             out.append(
                 f'<line class="bound" x1="{_at(place)}" x2="{_at(place)}" y1="2" y2="{bottom}"/>'
-                f'<text class="bound" x="{_at(place)}" {side} y="11">{name} {bound:.4g}</text>'
+                f'<text class="bound" x="{_at(place)}" {side} y="11">{name} {figure(bound)}</text>'
             )
     return _svg(out, height, says)
 
@@ -195,7 +197,7 @@ def interval_row(
 
 def scale_axis(scale: Scale, *, per_cent: bool = False) -> Markup:
     """The numbers below the rows of a dot-and-interval chart."""
-    labels = [(t, f"{100 * t:.3g} %" if per_cent else short(t)) for t in ticks(scale.low, scale.high)]
+    labels = [(t, as_per_cent(t) if per_cent else short(t)) for t in ticks(scale.low, scale.high)]
     return Markup(
         '<svg class="chart" width="100%" height="18" aria-hidden="true">'
         + "".join(_tick_label(scale(t), 13, text) for t, text in labels)

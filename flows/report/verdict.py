@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.champion.verdict import HEADS, PROMOTING, Decision, is_retraining
-from tasks.wording import figure
+from tasks.wording import as_per_cent, figure, signed
 
 MISSING = "–"
 
@@ -31,18 +31,18 @@ def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "head": head[0].upper() + head[1:].replace("`", "") + ".",
         "reasons": verdict["reasons"],
         "champion_run": verdict.get("champion_run") if "confidence" in verdict else None,
-        "interval": f"{100 * verdict.get('confidence', 0.95):g} %",
+        "interval": as_per_cent(verdict.get("confidence", 0.95)),
         "rows": [_row(row, guard) for row, guard in compared if "verdict" in row],
     }
 
 
 def _row(row: Mapping[str, Any], guard: bool) -> dict[str, Any]:
-    interval = MISSING if row.get("low") is None else f"{row['low']:+.3g} to {row['high']:+.3g}"
+    interval = MISSING if row.get("low") is None else f"{signed(row['low'])} to {signed(row['high'])}"
     return {
         "name": row["name"],
         "guard": guard,
         "verdict": row["verdict"],
         "interval": interval,
-        "difference": f"{row['difference']:+.3g}" if "difference" in row else MISSING,
+        "difference": signed(row["difference"]) if "difference" in row else MISSING,
         **{name: figure(row[name]) if name in row else MISSING for name in ("old", "new", "items")},
     }

@@ -10,7 +10,7 @@ from flows.report.scores import Compared
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import Score
 from tasks.evaluate.statistics.intervals import LARGEST
-from tasks.wording import figure
+from tasks.wording import as_per_cent, figure, signed
 
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}
 AGAINST = {
@@ -34,19 +34,19 @@ def baseline_name(name: str) -> str:
 
 
 def score_figure(score: Score, value: float | None = None) -> str:
-    """A score's value, or another of its kind: shares as per cent, others with four digits."""
+    """A score's value, or another of its kind: shares as per cent, others as they are."""
     value = score.value if value is None else value
     if value is None:
         return "–"
     if value >= LARGEST:
         return f"over {figure(LARGEST)}"
-    return f"{100 * value:.1f}\u00a0%" if score.is_share else figure(value)
+    return as_per_cent(value) if score.is_share else figure(value)
 
 
 def difference_text(row: Compared) -> str:
     """Fine-tuned less base, with its sign: shares in points, others as they are."""
     difference = row.difference or 0.0
-    return f"{100 * difference:+.1f} points" if row.scores[0].is_share else f"{difference:+.4g}"
+    return f"{signed(100 * difference)} points" if row.scores[0].is_share else signed(difference)
 
 
 def rough(value: float) -> str:

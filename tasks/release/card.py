@@ -13,7 +13,7 @@ from model.shape import Shape
 from storage.store.artifacts import Artifact
 from tasks.evaluate.score import Score
 from tasks.release.config import ReleaseConfig
-from tasks.wording import amount, figure
+from tasks.wording import amount, figure, signed
 
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 
@@ -39,7 +39,7 @@ def model_card(
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters |= {"figure": measured, "cell": cell, "fenced": fenced, "amount": amount}
+    environment.filters |= {"figure": measured, "cell": cell, "fenced": fenced, "amount": amount, "signed": signed}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=config,
         shape=shape,

@@ -16,6 +16,7 @@ from model.shape import Shape
 from storage.errors import DataError
 from tasks.release.config import ReleaseConfig
 from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
+from tasks.wording import figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,9 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
         for name, kept in kinds.items():
             tensor = weights.get_tensor(name).astype(np.float32, copy=False)
             if kept != gguf.GGMLQuantizationType.F32 and not np.abs(tensor).max() <= LARGEST_HALF:
-                raise DataError(f"{name}: a weight is larger than {LARGEST_HALF:,.0f}; take {target.name} off formats")
+                raise DataError(
+                    f"{name}: a weight is larger than {figure(LARGEST_HALF)}; take {target.name} off formats"
+                )
             writer.write_tensor_data(gguf.quantize(tensor, kept))
     writer.close()
     return sum(len(size) > 1 and kinds[name].name != kind for name, size in sizes.items())

@@ -15,6 +15,7 @@ from typing import Any
 
 from model.shape import Shape
 from storage.errors import ConfigError
+from tasks.wording import figure
 
 OPSET = 20
 MAX_BYTES = 2_000_000_000  # of one protobuf message
@@ -28,7 +29,7 @@ def check_onnx(parameters: int) -> None:
                 f"release.formats: onnx needs the package {package}: pip install 'llmill[onnx]', or take onnx off"
             )
     if 4 * parameters > MAX_BYTES:
-        raise ConfigError(f"release.formats: an ONNX file holds {MAX_BYTES:,} bytes at most; take onnx off")
+        raise ConfigError(f"release.formats: an ONNX file holds {figure(MAX_BYTES)} bytes at most; take onnx off")
 
 
 def write_onnx(release: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from tasks.engine.stage import stage
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import TUNED, read_scores
 from tasks.retrain.config import GateConfig, is_own_figure
+from tasks.wording import figure, signed
 
 if TYPE_CHECKING:
     from tasks.evaluate.statistics.paired import PairedScore
@@ -44,17 +45,17 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
         if guard not in known and not is_own_figure(guard):
             raise ConfigError(f"retrain.gate.guards: {guard}: no such figure. Figures: {', '.join(sorted(known))}")
     main = f"{config.figure}/{METRIC}"
-    figure = scores.get(main, {"verdict": Outcome.NOT_MEASURED})
+    judged = scores.get(main, {"verdict": Outcome.NOT_MEASURED})
     guards = {guard: scores.get(guard, {"verdict": Outcome.NOT_MEASURED}) for guard in config.guards if guard != main}
     worse = [guard for guard, found in guards.items() if found["verdict"] == Outcome.WORSE]
-    promote = figure["verdict"] == Outcome.BETTER and not worse
-    reasons = [_reason(_TITLES[config.figure], METRIC, figure)]
+    promote = judged["verdict"] == Outcome.BETTER and not worse
+    reasons = [_reason(_TITLES[config.figure], METRIC, judged)]
     failed = [guard for guard, found in guards.items() if found["verdict"] in (Outcome.WORSE, Outcome.NOT_MEASURED)]
     reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in failed]
-    record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **figure}}
+    record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **judged}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
     _write(context, record | {"confidence": config.confidence})
-    return _summary(promote, figure, worse)
+    return _summary(promote, judged, worse)
 
 
 @stage("verdict", parts=("verdict",), reads={"candidate": ("scores",)}, about="tasks.retrain.about.VERDICT")
@@ -64,14 +65,16 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
     score = next((one for one in read_scores(candidate) if (one.figure, one.model) == (main, MODEL)), None)
     value = score.value if score else None
     unigram = score.baselines.get("unigram") if score else None
-    figure: dict[str, Any] = {"name": main, "new": value, "unigram": unigram}
+    judged = {"name": main, "new": value, "unigram": unigram}
     if value is None or unigram is None:
         sound, reason = False, f"without a rival, and the {main} of this model was not measured"
     else:
         sound = value < unigram
-        figures = f"{_TITLES[config.figure]} takes {value:.4g} bits per byte, token frequencies alone {unigram:.4g}"
+        figures = (
+            f"{_TITLES[config.figure]} takes {figure(value)} bits per byte, token frequencies alone {figure(unigram)}"
+        )
         reason = f"without a rival, and {'sound' if sound else 'not sound'}: {figures}"
-    _write(context, {"promote": sound, "reasons": [reason], "figure": figure, "guards": []})
+    _write(context, {"promote": sound, "reasons": [reason], "figure": judged, "guards": []})
     return {"promote": sound, "new": value, "unigram": unigram}
 
 
@@ -94,17 +97,15 @@ def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = Fals
     words = f"{'guard ' if guard else ''}{name}: {metric.replace('_', ' ')}"
     if found["verdict"] == Outcome.NOT_MEASURED:
         return f"{words}: not measured on items that both have answered{', so it blocks nothing' if guard else ''}"
-    text = f"{words} {found['old']:.4g} -> {found['new']:.4g}, {found['difference']:+.3g}"
-    if found["low"] is not None:
-        text += f" [{found['low']:+.3g}, {found['high']:+.3g}]"
+    text = f"{words} {figure(found['old'])} -> {figure(found['new'])}, {signed(found['difference'])}"
     if found["low"] is None:
         return f"{text}: {found['verdict']}, since all items are of one document"
-    return f"{text}: {found['verdict']}"
+    return f"{text} [{signed(found['low'])}, {signed(found['high'])}]: {found['verdict']}"
 
 
-def _summary(promote: bool, figure: dict[str, Any], worse: list[str]) -> Summary:
+def _summary(promote: bool, judged: dict[str, Any], worse: list[str]) -> Summary:
     names = ("difference", "low", "high", "old", "new", "items")
-    return {"promote": promote, **{name: figure.get(name) for name in names}, "worse": ", ".join(worse)}
+    return {"promote": promote, **{name: judged.get(name) for name in names}, "worse": ", ".join(worse)}
 
 
 def _write(context: Context, record: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from flows.report.run_data import RunData
 from flows.report.summary import markdown_summary
 from storage.runs import find_run
 from tasks.evaluate.score import Score
-from tasks.wording import duration, figure
+from tasks.wording import as_per_cent, duration, figure
 
 Smoke = tuple[Path, dict[str, Any]]
 HOSTILE = "<script>alert('it ran')</script><img src=x onerror=alert(1)>"
@@ -217,7 +217,7 @@ def test_the_verdict_follows_the_interval(home: Path) -> None:
         lines = [{**score_line("x", "acc", "tuned", value), **headline}]
         data = made_run(home / str(number), {"scores.json": lines})
         text = markdown_summary(data.store, data.run, Path("report.html"), None)
-        assert verdict in text and f"{100 * value:.1f}" in text
+        assert verdict in text and as_per_cent(value) in text
 
 
 def test_a_finding_has_no_verdict() -> None:
