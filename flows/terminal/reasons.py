@@ -6,8 +6,8 @@ Run files and `--json` hold all of them.
 from collections.abc import Sequence
 
 from flows.terminal.columns import wrapped
-from tasks.engine.about import About
 from storage.listing import and_more, first_few
+from tasks.engine.about import About
 from tasks.engine.decide import Decision
 
 SHOWN_REASONS = 3  # in one line
