@@ -28,7 +28,7 @@ def digest_file(path: Path) -> str:
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level of dotted names."""
+    """Nested mappings as one level of dotted names; an empty mapping has none."""
     if not isinstance(value, Mapping):
         return {prefix: value}
     rows: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from storage.canonical import canonical_json, digest_of
+from storage.canonical import canonical_json, digest_of, flat
 from storage.code.walk import Definition, Reach
 from storage.errors import ConfigError
 from storage.fingerprint import fingerprint
@@ -257,7 +257,7 @@ def observed_changes(stage: Stage, config: StageConfig, identity: Identity) -> t
 def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     if old["version"] != new.version:
         yield f"version {new.stage}: {old['version']} -> {new.version}"
-    before, after = _flatten(old["config"]), _flatten(new.config)
+    before, after = flat(old["config"]), flat(new.config)
     for name in sorted(before.keys() | after.keys()):
         if not _is_same_value(before.get(name), after.get(name)):
             old_value, new_value = (clipped(values.get(name), SHOWN_CHARACTERS) for values in (before, after))
@@ -295,15 +295,6 @@ def _shortened(lines: list[str]) -> list[str]:
         return lines
     kind = lines[0].partition(" ")[0]
     return [*lines[:SHOWN_NAMES], f"{kind} ... {and_more(len(lines) - SHOWN_NAMES)}"]
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        flat: dict[str, Any] = {}
-        for name, inner in value.items():
-            flat.update(_flatten(inner, f"{prefix}.{name}" if prefix else name))
-        return flat
-    return {prefix: value}
 
 
 def _digits(digest: str | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.canonical import canonical_json, digest_file, digest_of
+from storage.canonical import canonical_json, digest_file, digest_of, flat
 
 
 def test_equal_values_have_one_form() -> None:
@@ -22,3 +22,7 @@ def test_what_has_no_form_is_refused(value: object) -> None:
 def test_a_file_s_digest_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\r\n" * 100_000)
     assert digest_file(tmp_path / "a") == hashlib.sha256(b"\r\n" * 100_000).hexdigest()
+
+
+def test_nested_settings_are_named_by_their_path() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2]}

@@ -13,7 +13,6 @@ import pytest
 from flows.mlflow.place import artifact_root, check_tracking_uri, experiment_page
 from flows.mlflow.registry import Model
 from flows.mlflow.tracker import MAX_PARAMETER_CHARACTERS, DataSet, Tracker
-from storage.canonical import flat
 from storage.errors import ConfigError
 from storage.home import ui_file
 from storage.store.artifacts import Part
@@ -285,7 +284,3 @@ def test_a_database_that_answers_and_does_not_let_us_in_is_refused(
         with pytest.raises(ConfigError, match="the database cannot be used"):
             check_tracking_uri(tmp_path)
         listening.shutdown(socket.SHUT_RDWR)
-
-
-def test_nested_settings_are_named_by_their_path() -> None:
-    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2]}

@@ -207,21 +207,25 @@ def test_a_source_that_changes_while_it_is_read_is_read_again_by_the_next_run(
     assert again.outcome == "built" and again.why == ("source clock changed",)
 
 
+class LooseConfig(StageConfig):
+    value: Any = Field(1, description="Anything.")
+
+
+@stage("loose", parts=("out",))
+def loose(config: LooseConfig, *, context: Context) -> Summary:
+    (context.part("out") / "out.txt").write_text(repr(config.value))
+    return {}
+
+
 def test_a_setting_that_differs_in_form_only_is_another_key(home: Path) -> None:
-    class LooseConfig(StageConfig):
-        value: Any = Field(1, description="Anything.")
-
-    @stage("loose", parts=("out",))
-    def loose(config: LooseConfig, *, context: Context) -> Summary:
-        (context.part("out") / "out.txt").write_text(repr(config.value))
-        return {}
-
-    outcomes_seen = []
-    for value in (1, True, {}, {"x": None}):
+    outcomes_seen, reasons = [], []
+    for value in (1, True, {}, {"x": None}, {"x": 2}):
         with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
             loose(LooseConfig(value=value))
         outcomes_seen.append(builder.results[0].outcome)
-    assert outcomes_seen == ["built"] * 4
+        reasons.append(builder.results[0].why)
+    assert outcomes_seen == ["built"] * 5
+    assert reasons[3:] == [("config loose: changed in form",), ("config loose.value.x: None -> 2",)]
 
 
 SLOW_STAGE = """
