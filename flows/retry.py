@@ -1,4 +1,7 @@
-"""`llmill retry RUN`: go on with a run that did not end well. What it has built is reused, whoever goes on."""
+"""`llmill retry RUN`: go on with a run that did not end well. What it has built is reused, whoever goes on.
+
+The retries of a stage within a run are in `tasks/engine/retries.py`.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

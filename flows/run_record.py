@@ -6,10 +6,10 @@ from typing import Any
 from flows.pipeline import Pipeline
 from storage.runs import Run
 from storage.store.artifacts import Artifact
-from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
 from tasks.engine.listener import Listener, StageResult
+from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 

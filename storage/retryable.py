@@ -1,8 +1,9 @@
-"""Whether a retry can cure an error: the network, a busy server, a busy database; never data, settings or code.
+"""The errors worth a retry: of the network, a busy server, a busy database; never of data, settings or code.
 
 Libraries wrap what went wrong into errors of their own, so that the whole chain of causes is examined. Their classes
 are known by name, since importing them all would cost seconds. One answer for all who ask: the retries of a stage,
-the records for MLflow and the shared store.
+the records for MLflow and the shared store. How often a stage is retried, and after what wait, is in
+`tasks/engine/retries.py`.
 """
 
 import errno
@@ -47,7 +48,7 @@ def http_status(error: BaseException) -> int | None:
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """True: a retry may cure it. False: no retry can. None: this one does not decide."""
+    """True: a retry may fix it. False: no retry can. None: this one does not decide."""
     if isinstance(error, (LlmillError, MemoryError)) or not isinstance(error, Exception):
         return False
     if refused_number(error) is not None:  # a full disk, a forbidden file

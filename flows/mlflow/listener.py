@@ -20,11 +20,11 @@ from storage.runs import Run
 from storage.snapshot import original
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
-from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
 from tasks.engine.listener import Listener, StageResult
 from tasks.engine.provenance import source_commit
+from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 from tasks.evaluate import evaluate
 from tasks.evaluate.score import read_scores

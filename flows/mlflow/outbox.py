@@ -1,8 +1,8 @@
 """Records for a server that may go away: delivered in order, kept while it is gone, counted where it never takes them.
 
-A call that fails as a retry can cure (storage/retryable.py) stays first in line, and nobody is asked for a while that
-doubles; so a run goes on while its tracking server restarts. What the server refuses is dropped and reported. Memory
-is bounded: at most MAX_WAITING records wait, and what comes after them is dropped.
+A call that fails in a way that a retry can fix (storage/retryable.py) stays first in line, and nobody is asked for a
+while that doubles; so a run goes on while its tracking server restarts. What the server refuses is dropped and
+reported. Memory is bounded: at most MAX_WAITING records wait, and what comes after them is dropped.
 """
 
 import time

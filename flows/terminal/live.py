@@ -11,11 +11,11 @@ from flows.terminal.columns import NAMES, WIDTH, wrapped
 from flows.terminal.reasons import reasons_text
 from flows.wording import SHOWN_COLUMNS, effort, figures, progress_text
 from storage.errors import OutputError
-from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.decide import Decision
 from tasks.engine.listener import Listener, StageResult
 from tasks.engine.meter import Progress
+from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 from tasks.wording import duration

@@ -16,7 +16,6 @@ from storage.fingerprint import reread_code
 from storage.retryable import is_transient
 from storage.store.artifacts import Artifact
 from storage.store.local import DamagedError, Store
-from tasks.engine.attempts import Limits, Retry, draw_waits, time_limit
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution, Summary
 from tasks.engine.decide import Decision, decide, kept_attempt
@@ -26,6 +25,7 @@ from tasks.engine.listener import Listener, StageResult
 from tasks.engine.meter import Progress
 from tasks.engine.planner import Options, ReachedTarget
 from tasks.engine.provenance import host_facts, timestamp
+from tasks.engine.retries import Limits, Retry, draw_waits, time_limit
 from tasks.engine.stage import Output, Pending, Stage
 from tasks.engine.unfinished import take_over, work_folder
 from tasks.engine.workspace import Workspace

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from storage.store.artifacts import StoredFile
-from tasks.engine.attempts import MAX_MINUTES, MAX_RETRIES, Limits, StageLimits
 from tasks.engine.config import StageConfig
+from tasks.engine.retries import MAX_MINUTES, MAX_RETRIES, Limits, StageLimits
 
 Summary = dict[str, Any]
 

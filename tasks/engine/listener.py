@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from storage.store.artifacts import Artifact
-from tasks.engine.attempts import Retry
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 from tasks.engine.decide import Decision
 from tasks.engine.meter import Progress
+from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 
 Outcome = Literal["built", "reused", "failed", "skipped"]

@@ -1,8 +1,8 @@
-"""An attempt at a stage: how long it may take, and what follows when it fails.
+"""Retries and time limits of a stage: how often a failed attempt is repeated, after what waits, how long one may take.
 
-An error that a retry can cure (storage/retryable.py) is waited out: each wait is twice the one before, give or take
-half, so that many runs that one outage has stopped do not come back at once. An attempt that ran out of time is not
-repeated: the next one has the same work and the same time, and the limit was set to end it.
+Only an error that a retry can fix (storage/retryable.py) is retried, which the builder decides. Each wait is twice the
+one before, give or take half, so that many runs that one outage has stopped do not come back at once. An attempt that
+ran out of time is not repeated: the next one has the same work and the same time, and the limit was set to end it.
 """
 
 import random
@@ -19,9 +19,31 @@ from pydantic import Field
 from storage.errors import ConfigError, TimeLimitError
 from tasks.engine.config import StageConfig
 
+MAX_RETRIES = 20
+MAX_MINUTES = 525_600.0  # a year
 MAX_WAIT_SECONDS = 3600.0
 JITTER = 0.5  # a wait is this share shorter or longer, at most
 AGAIN_SECONDS = 30.0  # longer than any clean-up; then the end is said again, should somebody have swallowed it
+
+
+class StageLimits(StageConfig):
+    """The limits of one stage, in place of those for all stages."""
+
+    retries: int | None = Field(
+        None, ge=0, le=MAX_RETRIES, description="Retries after an error of network or database; empty: as for all."
+    )
+    timeout_minutes: float | None = Field(
+        None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt may take; empty: as for all stages."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for one stage, and the field that says how long it may take."""
+
+    retries: int
+    timeout_minutes: float | None
+    timeout_field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +105,3 @@ def time_limit(minutes: float | None, message: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-MAX_RETRIES = 20
-
-MAX_MINUTES = 525_600.0  # a year
-
-
-class StageLimits(StageConfig):
-    """The limits of one stage, in place of those for all stages."""
-
-    retries: int | None = Field(
-        None, ge=0, le=MAX_RETRIES, description="Retries after an error of network or database; empty: as for all."
-    )
-    timeout_minutes: float | None = Field(
-        None, gt=0, le=MAX_MINUTES, description="Minutes that an attempt may take; empty: as for all stages."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What holds for one stage, and the field that says how long it may take."""
-
-    retries: int
-    timeout_minutes: float | None
-    timeout_field: str

@@ -19,11 +19,11 @@ from storage.canonical import digest_file
 from storage.errors import ConfigError, DataError, LlmillError, TimeLimitError
 from storage.store.artifacts import StoredFile
 from storage.store.local import Store
-from tasks.engine.attempts import MAX_WAIT_SECONDS, Retry, StageLimits, draw_waits, time_limit
 from tasks.engine.builder import Builder
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.engine.context import Context, Execution, Job, Summary
 from tasks.engine.listener import Listener, StageResult
+from tasks.engine.retries import MAX_WAIT_SECONDS, Retry, StageLimits, draw_waits, time_limit
 from tasks.engine.stage import engine_in_force, stage
 
 QUICK = {"retry_delay_seconds": 0.01, "workers": 1}
