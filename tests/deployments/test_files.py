@@ -41,6 +41,12 @@ def llmill_services() -> dict[str, dict[str, Any]]:
     return {name: service for name, service in SERVICES.items() if service["image"].startswith("llmill:")}
 
 
+def test_every_image_of_ours_is_that_of_this_version() -> None:
+    files = [path for path in (*FOLDER.glob("*"), *FOLDER.glob("kubernetes/*")) if path.is_file()]
+    tags = [(path.name, tag) for path in files for tag in re.findall(r"\bllmill:\d[\w.-]*", path.read_text())]
+    assert len(tags) >= 5 and [one for one in tags if one[1] not in (IMAGE, f"{IMAGE}-gpu")] == []
+
+
 # compose.yaml ---------------------------------------------------------------------------------------------------
 
 
