@@ -42,8 +42,7 @@ from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
 from tasks.engine.context import Context, Job, JobResult, ShardFunction, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
 
 

@@ -35,8 +35,7 @@ from tasks.deduplicate.shingles import UnsignedArray
 from tasks.deduplicate.signatures import INDEX_SCHEMA, sign_shard
 from tasks.deduplicate.similarity import exact_jaccards
 from tasks.engine.context import Context, Job, JobResult, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.shards.drop_rows import drop_rows
 
 LEDGER_SCHEMA = pa.schema(

@@ -20,7 +20,7 @@ from storage.listing import and_more
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.config import StageConfig
-from tasks.engine.stage import Output, Pending, Stage
+from tasks.engine.stage import UNICODE, Output, Pending, Stage
 from tasks.engine.unfinished import Unfinished, finished_shards, unfinished_attempts, work_folder
 from tasks.wording import clipped
 
@@ -28,8 +28,6 @@ SHOWN_DIGITS = 8
 
 SHOWN_NAMES = 3
 SHOWN_CHARACTERS = 60  # of a setting
-
-UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases, by the version of Unicode
 
 OTHER_BY_RELEASE = (  # of other libraries the first two numbers decide
     "pyarrow",  # the end of a Parquet file names its writer: other bytes, another digest

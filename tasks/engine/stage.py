@@ -26,6 +26,8 @@ from tasks.engine.config import StageConfig
 if TYPE_CHECKING:
     from tasks.engine.about import About
 
+UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases, by the version of Unicode
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:

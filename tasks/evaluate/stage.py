@@ -17,8 +17,7 @@ from storage.canonical import canonical_json
 from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.asked import Asked, choose_asked
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import check_heldout, index_documents

@@ -24,8 +24,7 @@ from storage.documents import read_rows, write_table
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Job, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
 from tasks.filter.languages import UNDETERMINED

@@ -34,8 +34,7 @@ from tasks.answer.chat_form import CHAT_TEMPLATE
 from tasks.answer.prompt_form import PromptForm
 from tasks.answer.release import GENERATION_CONFIG, SUMS
 from tasks.engine.context import Context, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.score import SCORES, read_scores
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig

@@ -23,8 +23,7 @@ from storage.documents import Pair
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
-from tasks.engine.decide import UNICODE
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
 from tasks.tokenize.tokenizer import load_tokenizer
 from tasks.train.pairs import (

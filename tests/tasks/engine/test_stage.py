@@ -12,9 +12,9 @@ from storage.store.local import Store
 from tasks.engine.builder import Builder
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Summary
-from tasks.engine.decide import UNICODE, identify
+from tasks.engine.decide import identify
 from tasks.engine.planner import Options, Planner
-from tasks.engine.stage import Pending, engine_in_force, is_same, stage
+from tasks.engine.stage import UNICODE, Pending, engine_in_force, is_same, stage
 
 
 class PaintConfig(StageConfig):
