@@ -7,7 +7,7 @@ token are together; where they end is all that the attention mask has to know. A
 before it costs its further tokens, an equal one nothing.
 
 A row of T tokens costs T * (balance + T): matrix products grow with the tokens, attention with their square. So rows
-must not grow for ever; the cuts of least total cost are found by dynamic programming over the sorted sequences.
+must not grow without end; the cuts of least total cost are found by dynamic programming over the sorted sequences.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from storage.errors import DataError
 from storage.listing import first_few
 
-TOLD = 3  # of the tensors that do not fit
+MOST_NAMED = 3  # of the tensors that do not fit
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -34,7 +34,7 @@ def check_tensors(where: str, wanted: Mapping[str, Tensor], tensors: Mapping[str
         if name in tensors and tensors[name].shape != tensor.shape
     ]
     if wrong:
-        raise DataError(f"{where}: {'; '.join(first_few(wrong, TOLD))}")
+        raise DataError(f"{where}: {'; '.join(first_few(wrong, MOST_NAMED))}")
 
 
 def save_parts(model: nn.Module, names: Collection[str], path: Path) -> None:

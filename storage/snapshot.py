@@ -6,8 +6,8 @@ first-party packages into `cache/code/<digest>/` first, once for each state of t
 there; shard workers and the trainer inherit its path. Keys are made of the same files. What is saved meanwhile is the
 next run's.
 
-The copies have one fixed modification time, so that compiled modules stay valid, and a new copy takes over what an
-earlier one has compiled of the same sources. Copies in use are held by a lock; of the others the newest few stay.
+The copies have one fixed modification time, so that compiled modules stay valid, and a new copy takes over what the
+previous one has compiled of the same sources. Copies in use are held by a lock; of the others the newest few stay.
 """
 
 import fcntl
@@ -122,14 +122,14 @@ def _is_whole(copy: Path, sources: dict[str, bytes]) -> bool:
 def _write(copy: Path, sources: dict[str, bytes]) -> None:
     staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=copy.parent))
     try:
-        earlier = next(_copies(copy.parent), None)
+        previous = next(_copies(copy.parent), None)
         for name, content in sources.items():
             path = staging / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             os.utime(path, (FIXED_TIME, FIXED_TIME))
-            if earlier is not None and path.suffix == ".py":
-                _take_compiled(earlier / name, path, content)
+            if previous is not None and path.suffix == ".py":
+                _take_compiled(previous / name, path, content)
         while True:
             try:
                 staging.rename(copy)
@@ -142,12 +142,12 @@ def _write(copy: Path, sources: dict[str, bytes]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _take_compiled(earlier: Path, path: Path, content: bytes) -> None:
+def _take_compiled(previous: Path, path: Path, content: bytes) -> None:
     compiled = Path(_COMPILED) / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
     with suppress(OSError):
-        if earlier.read_bytes() == content:
+        if previous.read_bytes() == content:
             (path.parent / _COMPILED).mkdir(exist_ok=True)
-            shutil.copyfile(earlier.parent / compiled, path.parent / compiled)
+            shutil.copyfile(previous.parent / compiled, path.parent / compiled)
 
 
 def _copies(folder: Path) -> Iterator[Path]:

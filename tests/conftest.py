@@ -11,7 +11,7 @@ from hypothesis import settings
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: its children would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
-settings.register_profile("llmill", deadline=None)  # a busy machine is no fault of the code
+settings.register_profile("llmill", deadline=None)  # a busy machine is not a fault of the code
 settings.load_profile("llmill")
 ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
 for variable in ADDRESSES:

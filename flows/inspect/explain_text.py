@@ -27,5 +27,5 @@ def explain_text(found: Mapping[str, Any]) -> str:
         lines.append(f"{step['stage']:<12}{step['verdict']:<13}{first}".rstrip())
         lines += [f"{'':<25}{line}" for line in more]
     if found["gone"]:
-        lines.append(f"not told, because the data are gone: {', '.join(found['gone'])}")
+        lines.append(f"not shown: the data of {', '.join(found['gone'])} are gone")
     return "\n".join(lines)

@@ -91,8 +91,8 @@ def _carry_out(execute: Execute, recipe: Callable[[], Recipe], options: Options)
         if not os.environ.get(VARIABLE):
             raise ConfigError(f"{VARIABLE} is not set for this worker: start it with `llmill worker`, or set it")
         open_store(prepare_home()).sync_recipes()
-        earlier = attempts_of(home(), str(flow_run.id))
-        left = options_left({"to": options.to, "force": options.force}, earlier)
+        previous = attempts_of(home(), str(flow_run.id))
+        left = options_left({"to": options.to, "force": options.force}, previous)
         result, error = execute(recipe(), left, cast(TextIO, _LogLines(logger)), deployed=True)
     except LlmillError as caught:
         error = caught

@@ -249,7 +249,7 @@ def _remove_other_schedules(identity: Any, wanted: Sequence[Schedule]) -> list[s
 
 
 def _watch_for_dead_runs() -> None:
-    """A server of one's own has no such automation: without it a run whose worker died stays Running for ever."""
+    """A local server has no such automation: without it a run whose worker died stays Running forever."""
     from prefect.automations import AutomationCore
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import StateType

@@ -21,7 +21,7 @@ class Sources:
         self._contents: dict[Path, str] = {}  # digests of data files
 
     def module(self, name: str) -> Module | None:
-        """The parsed module, or None where there is no such first-party file."""
+        """The parsed module, or None where no first-party file has that name."""
         if name not in self._modules:
             found = self._find(name)
             self._modules[name] = Module(name, found[0], found[1], self.read(found[0])) if found else None

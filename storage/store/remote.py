@@ -70,7 +70,7 @@ class Remote:
             self._try(lambda: self._files.ls(self._root, detail=True), "be read", attempts=2)
         except FileNotFoundError as error:
             if _code(error) == "NoSuchBucket":
-                raise StoreError(f"{self.name}: there is no such bucket. Make it, or correct {VARIABLE}") from error
+                raise StoreError(f"{self.name}: the bucket does not exist. Create it, or correct {VARIABLE}") from error
 
     # Small objects ----------------------------------------------------------------------------------------------
 

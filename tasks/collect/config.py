@@ -114,7 +114,7 @@ class PairsSource(OwnFiles):
 
 
 class DocstringsSource(StageConfig):
-    """Docstrings of installed packages as prose, and signature -> summary pairs. Nothing is imported."""
+    """Docstrings of installed packages as prose, and declaration -> summary pairs. Nothing is imported."""
 
     packages: tuple[Text, ...] = Field(
         DEFAULT_PACKAGES, min_length=1, description="Names of distributions or packages; `stdlib` is Python's library."

@@ -47,7 +47,7 @@ def declaration_prompt(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassD
 
 
 def argument_names(arguments: ast.arguments) -> list[str]:
-    """Names in order of the signature, without self and cls."""
+    """Names in order of the declaration, without self and cls."""
     found = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
     if found and found[0] in ("self", "cls", "mcs"):
         found = found[1:]

@@ -1,10 +1,10 @@
-"""The `docstrings` source: Python files -> a document of prose a module, and signature -> summary pairs.
+"""The `docstrings` source: Python files -> a document of prose a module, and declaration -> summary pairs.
 
 A document is the prose of all docstrings of one module, in order of the source. The unit was measured on four packages
 by the share of the words that are in documents of 50 words and more, which is what quality filters ask for: 97 % with
 modules, 85 % with classes (methods included), 48 % with single definitions, whose median is 15 words.
 
-A pair is made of each function, method and class with a docstring: the prompt is its signature in words
+A pair is made of each function, method and class with a docstring: the prompt is its declaration in words
 (`declarations.py`), the answer the first sentence. Private ones count too: they are half as many again, and with them a
 model of 0.9M parameters reads its prompt better (held-out answers 1.661 instead of 1.675 bits per byte).
 The syntax tree alone is read; nothing is imported.

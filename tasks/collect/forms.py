@@ -130,9 +130,9 @@ def _pair(fields: Mapping[str, Any], form: PairForm) -> tuple[Exchange | Refused
     if "system" not in read:
         read.append("system")
         prompt = joined(_optional(fields, "system"), prompt)
-    earlier = fields.get("history")
-    if isinstance(earlier, list) and earlier and all(_is_exchange(turn) for turn in earlier):
-        said = [Turn(role, text) for turn in earlier for role, text in zip(("user", "assistant"), turn, strict=True)]
+    history = fields.get("history")
+    if isinstance(history, list) and history and all(_is_exchange(turn) for turn in history):
+        said = [Turn(role, text) for turn in history for role, text in zip(("user", "assistant"), turn, strict=True)]
         return first_exchange([*said, Turn("user", prompt), Turn("assistant", answer)]), (*read, "history")
     return Exchange(prompt, answer), tuple(read)
 

@@ -65,7 +65,7 @@ class Builder:
         self._executor.close()
 
     def listen(self, listener: Listener) -> None:
-        """One more listener, told after those before it."""
+        """One more listener, called after those before it."""
         self._listeners.append(listener)
 
     def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Artifact:

@@ -1,4 +1,4 @@
-"""What the builder tells of its work: whoever wants to know listens."""
+"""What the builder reports of its work, to listeners."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -108,7 +108,7 @@ class Workspace:
         results = {key: (job.files, job.summary) for key, job in known.items()}
         near = {key: [_near_key(self._basis, code, job, one) for one in job.near] for key, job in distinct.items()}
         self.jobs.update(*near.values())
-        waiting = {key: self._with_earlier(job, near[key]) for key, job in distinct.items() if key not in results}
+        waiting = {key: self._with_previous(job, near[key]) for key, job in distinct.items() if key not in results}
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
@@ -154,7 +154,7 @@ class Workspace:
         """Forget everything, checkpoints too: the build is published."""
         remove_tree(self._root)
 
-    def _with_earlier(self, job: Job, near: Sequence[str]) -> Job:
+    def _with_previous(self, job: Job, near: Sequence[str]) -> Job:
         """The job, with what the last one near to it has left among its inputs; a forced build takes nothing over."""
         found = {} if self._fresh or not near else self._store.jobs(near)
         files = next((found[key].files for key in near if key in found), {})

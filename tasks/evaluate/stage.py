@@ -109,7 +109,7 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the scorers' answers come to: `whole` are figures that are no mean over items, as lines already;
+    """What the scorers' answers come to: `whole` are figures that are not a mean over items, as lines already;
     `reliability` is the contents of calibration.json."""
 
     measures: list[Measure]

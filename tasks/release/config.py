@@ -41,8 +41,8 @@ class ReleaseConfig(StageConfig):
     )
     prompt_form: PromptForm | None = Field(
         None,
-        description="How the model is asked: docstrings (signatures are said in words), chat, or plain (the text goes "
-        "on); empty: docstrings where all pairs are made of docstrings, else chat.",
+        description="How the model is asked: docstrings (declarations are put into words), chat, or plain (the text "
+        "goes on); empty: docstrings where all pairs are made of docstrings, else chat.",
     )
     formats: Annotated[tuple[Format, ...], AfterValidator(_once_each)] = Field(
         ("gguf-f16", "gguf-q8_0", "int8"),

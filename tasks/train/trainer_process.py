@@ -137,12 +137,12 @@ def write_curve(metrics: Path, target: Path) -> dict[str, Any]:
 def write_training(
     stage: str, job: "TrainingJob", result: dict[str, Any], last: dict[str, Any], before: Part | None = None
 ) -> None:
-    """Put `training.json` beside the weights: how they were trained, one object a stage, the earlier stages first.
+    """Put `training.json` beside the weights: how they were trained, one object a stage, the previous stages first.
 
     It holds what decided the weights and what training measured, never when or how fast: equal weights, equal bytes.
     `before` is the part that holds the weights which training began with.
     """
-    earlier = json.loads((before / TRAINING_FILE).read_bytes()) if before else []
+    previous = json.loads((before / TRAINING_FILE).read_bytes()) if before else []
     record = {
         "stage": stage,
         "tokens": result["tokens"],
@@ -161,7 +161,7 @@ def write_training(
         "bits_per_byte": result["after"],
         "skipped_updates": result["skipped"],
     }
-    text = json.dumps([*earlier, record], indent=2, sort_keys=True)
+    text = json.dumps([*previous, record], indent=2, sort_keys=True)
     (Path(job.output) / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")
 
 

@@ -57,7 +57,7 @@ def test_a_notice_stands_under_its_stage_and_at_the_end(home: Path) -> None:
     said, row = run()
     lines = said.splitlines()
     line = next(number for number, line in enumerate(lines) if line.startswith("sift        built"))
-    assert lines[line].endswith("  words 7")  # the list is no figure
+    assert lines[line].endswith("  words 7")  # the list is not a figure
     assert unwrapped("\n".join(lines[line + 1 : line + 3])) == f"notice: {NOTICE}"
     end = next(number for number, line in enumerate(lines) if line.startswith("completed"))
     assert "1 built, 0 reused, 1 notice" in lines[end]

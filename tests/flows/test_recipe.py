@@ -65,7 +65,7 @@ def test_relative_sources_of_a_recipe_file_lie_beside_it(tmp_path: Path) -> None
     file.write_text("collect: {files: [{path: texts}]}\n")
     recipe = load_recipe(str(file))
     assert recipe.collect.files[0].path == str(tmp_path / "texts")
-    assert str(tmp_path) not in str(recipe.collect.identity()), "where the texts lie is no identity"
+    assert str(tmp_path) not in str(recipe.collect.identity()), "where the texts lie is not part of the identity"
 
 
 REFUSED = {

@@ -128,7 +128,7 @@ def test_a_killed_holder_s_lease_runs_out_and_the_other_goes_on(server: S3Server
     ("setting", "value", "said"),
     [
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "Is the address right .* and the server running"),
-        ("LLMILL_STORE", "s3://no-such-bucket/store", "there is no such bucket. Make it"),
+        ("LLMILL_STORE", "s3://no-such-bucket/store", "the bucket does not exist. Create it"),
         ("LLMILL_STORE", "s3://key:secret@bucket/store", "holds credentials"),
         ("AWS_ACCESS_KEY_ID", "", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
     ],

@@ -1,4 +1,4 @@
-"""Parts of a model come back as they were, and what does not fit is told in one error before anything is changed."""
+"""Parts of a model come back as they were, and what does not fit is reported in one error before any change."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ from tasks.train.device import training_device
 NGRAMS = {"unigram": 1, "trigram": 3}  # the baselines' orders
 
 
-class Meter:
+class MeasurementCounter:
     """Counts measurements, and shows how far the one under way is."""
 
     def __init__(self, context: Context, total: int) -> None:
@@ -40,11 +40,11 @@ class Panel:
     """The scorers by name, those of MODELS among them."""
 
     scorers: Mapping[str, Scorers]
-    meter: Meter
+    counter: MeasurementCounter
 
     def ask(self, question: Callable[[Scorers], Any]) -> dict[str, Any]:
         """The answer of every scorer to a question."""
-        return {name: self.meter.counted(question, scorer) for name, scorer in self.scorers.items()}
+        return {name: self.counter.counted(question, scorer) for name, scorer in self.scorers.items()}
 
     def predict(self, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Each model's confidences in the next tokens of the documents; n-gram baselines have none."""
@@ -53,7 +53,7 @@ class Panel:
             assert scorers.confidences is not None  # a model's
             return scorers.confidences(ids)
 
-        return {name: self.meter.counted(confidences, self.scorers[name]) for name in MODELS}
+        return {name: self.counter.counted(confidences, self.scorers[name]) for name in MODELS}
 
 
 @contextmanager
@@ -69,9 +69,9 @@ def scorer_panel(
             name: ngram_scorers(NgramModel(asked.encoder.get_vocab_size(), order, asked.training.ids))
             for name, order in NGRAMS.items()
         }
-        meter = Meter(context, questions * (len(scorers) + len(models)) + len(models))
+        counter = MeasurementCounter(context, questions * (len(scorers) + len(models)) + len(models))
         device = training_device(config.device)
         for name, folder in models.items():
-            model = model_scorers(folder, asked.stride, config, device, meter.within, chat=name == TUNED)
+            model = model_scorers(folder, asked.stride, config, device, counter.within, chat=name == TUNED)
             scorers[name] = loaded.enter_context(model)
-        yield Panel(scorers, meter)
+        yield Panel(scorers, counter)

@@ -119,7 +119,7 @@ def test_after_a_promotion_and_gc_the_next_retraining_finds_nothing_new(promoted
 
 
 def test_worse_in_a_guard_keeps_the_champion_and_names_the_guard(champion_home: Path) -> None:
-    """Hardly fine-tuned, the model is better on plain text and worse in its answers. A guard that is no figure is
+    """Hardly fine-tuned, the model is better on plain text and worse in its answers. A guard that is not a figure is
     refused before anything runs."""
     before = read_refs(Store(champion_home))
     arguments = ("retrain", "smoke", "--plain", "--json", "--set", "finetune.steps=1")

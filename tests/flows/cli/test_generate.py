@@ -131,7 +131,7 @@ def asked_as(released: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
         shutil.copytree(folder, copy)
         path = copy / "generation_config.json"
         settings = json.loads(path.read_bytes())
-        assert settings.pop("prompt_form") == "chat", "the pairs of smoke are no signatures"
+        assert settings.pop("prompt_form") == "chat", "the pairs of smoke are not declarations"
         for changed in (path, copy / "SHA256SUMS"):
             changed.chmod(0o644)
         path.write_text(json.dumps(settings | ({"prompt_form": form} if form else {})))
@@ -207,7 +207,7 @@ class Terminal:
 def test_ctrl_c_stops_an_answer_but_not_the_chat_and_ctrl_d_ends_it(
     released: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """With a model that says one letter for ever, in a context that is long enough for that."""
+    """With a model that says one letter forever, in a context that is long enough for that."""
     from model.transformer import load_model, save_model
     from tasks.tokenize.tokenizer import load_tokenizer
 

@@ -78,7 +78,7 @@ def test_the_store_is_whole_afterwards_and_the_kept_run_costs_nothing(copy: Path
 
 
 def test_jobs_of_kept_builds_stay_so_that_new_data_cost_new_shards_only(copy: Path) -> None:
-    """The first documents' signatures are no part of any artifact, and are still there when documents are added."""
+    """The first documents' signatures are not part of any artifact, and are still there when documents are added."""
     sweep(copy, 1)
     jobs = set((copy / "store" / "jobs").iterdir())
     arguments = ("--plain", "--json", "--to", "deduplicate", "--set", "collect.synthetic.documents=400")

@@ -154,7 +154,7 @@ def test_a_folder_that_names_no_form_is_asked_as_it_was_taught(tmp_path: Path) -
     assert release_settings(tmp_path).prompt_form == "docstrings"
 
 
-def test_signatures_are_said_in_words_to_a_model_of_docstrings_alone(release: Path) -> None:
+def test_declarations_are_put_into_words_for_a_model_of_docstrings_alone(release: Path) -> None:
     tokenizer = load_tokenizer(release)
     for typed, words in (("Paris(France)", "class paris ( france )"), ("def f(a): ...", "def f ( a )")):
         in_words, as_typed = (tokenizer.encode(text).ids for text in (words, typed))

@@ -84,7 +84,7 @@ def test_bad_records_are_set_aside_with_file_line_and_reason(home: Path, tmp_pat
     ]
     assert {row["file"] for row in rows_of(artifact, "quarantine")} == {"a.jsonl"}
     assert (summary["read"], summary["kept"], summary["quarantined"], summary["dropped"]) == (12, 5, 6, 1)
-    assert summary["empty"] == 1, "a blank row is no bad one"
+    assert summary["empty"] == 1, "a blank row is not a bad one"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Signatures in words: one form for the pairs and for what a user types."""
+"""Declarations in words: one form for the pairs and for what a user types."""
 
 import ast
 
@@ -59,7 +59,7 @@ def test_other_text_stays_as_it_is(text: str) -> None:
     assert prompt_from_declaration(text) == text
 
 
-def test_long_signatures_are_cut() -> None:
+def test_long_declarations_are_cut() -> None:
     names = [f"name{letter}" for letter in "abcdefghijklmnop"]
     prompt = prompt_from_declaration(f"def f({', '.join(names)})")
     assert prompt.count(",") == MAX_ARGUMENTS - 1

@@ -99,7 +99,7 @@ def test_a_module_is_a_document_of_its_prose(home: Path, site: Path) -> None:
     assert "graphkit" not in sys.modules
 
 
-def test_signatures_are_asked_and_first_sentences_answer(home: Path, site: Path) -> None:
+def test_declarations_are_asked_and_first_sentences_answer(home: Path, site: Path) -> None:
     artifact, summary = run_collect(home, docstrings=SOURCE, max_bad_fraction=0.5)
     assert [(row["prompt"], row["answer"]) for row in rows_of(artifact, "pairs")] == [
         ("class graph ( base )", "A graph with a name for each of the nodes."),

@@ -110,7 +110,7 @@ def test_sphinx_fields_directives_and_lists_are_left_out_and_warnings_stay() -> 
         ("The C{name} of the L{thing} is in the text.", "The name of the thing is in the text."),
         ("Call close() when it is over.", "Call close when it is over."),
         ("A range such as [0, 1] is in the text.", "A range such as [0, 1] is in the text."),
-        ("Powers a**2 and b**2 are in the text.", ""),  # formulas are no prose
+        ("Powers a**2 and b**2 are in the text.", ""),  # formulas are not prose
     ),
 )
 def test_markup_becomes_words(marked: str, plain: str) -> None:

@@ -67,7 +67,7 @@ def test_what_workers_return_is_found_in_the_store_by_its_address(
         written = list(executor.run(work(home, double, *texts(tmp_path, *contents))))
         found.append({one.key: one for one in written})
         for one in written:
-            assert str(home).encode() not in pickle.dumps(one), "an address is no path"
+            assert str(home).encode() not in pickle.dumps(one), "an address is not a path"
             assert not (home / "work" / one.key).exists()
     store = Store(home)
     for number, content in enumerate(contents):

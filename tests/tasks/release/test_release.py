@@ -173,7 +173,7 @@ def test_mlflow_loads_the_folder_and_answers_as_the_card_does(tmp_path: Path, be
 
 @pytest.mark.parametrize(
     ("form", "told"),
-    [(None, "in chat form"), ("docstrings", "signatures in words"), ("plain", "beginning of a text: it goes on")],
+    [(None, "in chat form"), ("docstrings", "declarations in words"), ("plain", "beginning of a text: it goes on")],
 )
 def test_a_release_says_how_it_is_asked(tmp_path: Path, form: Any, told: str) -> None:
     summary, folder = build(tmp_path, CONFIG.model_copy(update={"prompt_form": form, "formats": ()}))

@@ -120,7 +120,7 @@ def test_perplexity_is_compared_as_perplexity() -> None:
 
 
 def test_perplexities_too_large_for_a_number_compare_as_equal() -> None:
-    """e to 2000 is no float: infinity less infinity would be no number, and the verdict no JSON."""
+    """e to 2000 is not a float: infinity less infinity would not be a number, nor the verdict JSON."""
     old, new = ratios([2000.0, 2001.0], [1, 1]), ratios([3000.0, 3001.0], [1, 1])
     found = compare(old, new, ["a", "b"], kind="exponential", higher_is_better=False)
     assert (found.old, found.new, found.difference, found.low, found.high) == (1e300, 1e300, 0, 0, 0)
