@@ -52,7 +52,7 @@ def serve_ui(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None
     host = LOOPBACK if host == "localhost" else host
     if host != LOOPBACK and credentials() is None:
         raise ConfigError(
-            f"--host {host}: whoever reaches these UIs can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
+            f"--host {host}: anyone who can reach these UIs can run code here. Set {PASSWORD} (and LLMILL_UI_USER, by "
             "default llmill), which both will ask for, or reach them through `ssh -L 4200:127.0.0.1:4200`"
         )
     if tracking_uri(home).startswith("http"):

@@ -54,7 +54,7 @@ class Collected:
 
 
 def check_source(source: Collected, max_bad_fraction: float) -> None:
-    """Nothing is lost unseen, and not more is bad than the recipe bears; DataError otherwise."""
+    """Check that nothing is lost unseen, and no more is bad than the recipe allows; raises DataError otherwise."""
     read, bad = source.total("read"), source.total("quarantined")
     assert read == source.total("kept") + source.total("dropped") + bad, source.name
     where = f"source {source.name}" + (f" ({source.path})" if source.path else "")
@@ -68,7 +68,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     lost = source.listed("lost")
     if lost and not source.allow_truncated:
         raise DataError(
-            f"{where}: {counted(len(lost), 'file')} not whole, and nobody knows how much is lost:\n  {_shown(lost)}\n"
+            f"{where}: {counted(len(lost), 'file')} not whole, and how much is lost is unknown:\n  {_shown(lost)}\n"
             f"Fetch or pack it again, remove it, or set {source.place}.allow_truncated=true to keep what was read."
         )
     texts = read - source.total("empty")

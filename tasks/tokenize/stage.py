@@ -107,7 +107,7 @@ _COUNTS = tuple(f"{split}_{count}" for split in (TRAIN, HELDOUT) for count in ("
 
 
 def plant(config: TokenizeConfig, tokenizer: "Tokenizer", training_tokens: int, folder: Path) -> Planted:
-    """Write the shard of canaries, as many as the training tokens bear, and say which they are."""
+    """Write the shard of canaries, as many as the training tokens allow, and say which they are."""
     count = affordable(config.canaries, config.canary_repeats, config.canary_share, training_tokens)
     words = word_ids(tokenizer)
     planted = Planted(words, draw_canaries(words, count, config.canary_repeats, config.seed))
