@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import Command, llmill_command, unwrapped
 
+from flows.inspect.explain_text import explain_text
 from storage.runs import runs
 from storage.store.local import Store
 
@@ -252,6 +253,11 @@ def decoded(home: Path, shard: Path, start: int, end: int) -> str:
 
     folder = next((home / "store" / "parts" / "tokenizer" / "tokenizer").iterdir())
     return load_tokenizer(folder).decode(np.load(shard)[start + 1 : end].tolist())
+
+
+def test_explain_names_the_stages_whose_data_are_gone() -> None:
+    found = {"document": {"title": "A title"}, "steps": [], "gone": ["filter", "evaluate"]}
+    assert explain_text(found).endswith("\nnot shown: the data of filter, evaluate are gone")
 
 
 def test_explain_of_a_title_that_many_have_or_none(command: Command, two_runs: Path) -> None:
