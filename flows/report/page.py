@@ -31,7 +31,7 @@ from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store.local import Store
 from tasks.evaluate.score import MODEL_NAMES
-from tasks.wording import amount, duration, figure
+from tasks.wording import amount, as_per_cent, duration, figure
 
 FOLDER = Path(__file__).parent
 
@@ -60,7 +60,7 @@ def render(data: RunData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "duration": duration, "amount": amount}
+    environment.filters |= {"figure": figure, "duration": duration, "amount": amount, "per_cent": as_per_cent}
     environment.filters |= {"rough": rough, "score": score_figure, "baseline": baseline_name, "redacted": redacted}
     environment.globals |= {"stacked_bar": charts.stacked_bar, "sign": charts.sign, "models": MODEL_NAMES}
     style = (FOLDER / "style.css").read_text(encoding="utf-8")

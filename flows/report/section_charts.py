@@ -10,11 +10,13 @@ from flows.report.scores import Calibration, Compared, Panel, read_fact
 from flows.report.wording import baseline_name, score_figure
 from tasks.engine.reported import Curve, Histogram
 from tasks.evaluate.score import MODEL_NAMES, MODELS
+from tasks.wording import figure
 
 
 def histogram_chart(histogram: Histogram) -> Markup:
     """The documents by one signal, with the filter's limits as lines."""
-    says = f"{histogram.label}: histogram of {histogram.documents:,} documents, median about {histogram.median:.3g}"
+    documents, median = figure(histogram.documents), figure(histogram.median)
+    says = f"{histogram.label}: histogram of {documents} documents, median about {median}"
     for word, bound in (("at least", histogram.low), ("at most", histogram.high)):
         says += f"; {word} {bound:g} is kept" if bound is not None else ""
     return charts.histogram(
@@ -33,7 +35,7 @@ def curve_charts(title: str, curve: Curve) -> dict[str, Any]:
         charts.Line("training", curve.training, "train"),
         charts.Line("held out", curve.validation, "heldout", marked=True),
     ]
-    ends = ", ".join(f"{line.label} {line.points[-1][1]:.4g}" for line in lines if line.points)
+    ends = ", ".join(f"{line.label} {figure(line.points[-1][1])}" for line in lines if line.points)
     small = (("learning rate", curve.rate), ("gradient norm", curve.gradient))
     return {
         "title": title,

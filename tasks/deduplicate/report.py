@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tasks.engine.about import DOCUMENTS, LEDGER, MadeRun
 from tasks.engine.reported import Example, Reason, Section
 from tasks.shards.examples import beginning, documents_with, example_of, rows_by_reason
+from tasks.wording import as_per_cent
 
 _SAID = {"exact": "Equal to another except for case and white space", "near": "Nearly equal to another"}
 
@@ -24,7 +25,8 @@ def _reasons(run: MadeRun, stage: str) -> Iterator[Reason]:
         examples: list[Example] = []
         for row in picked[reason]:
             twin = texts.get(row["twin"], {})
-            note = f"{row['jaccard']:.0%} of the word sequences are the same as in {twin.get('title') or row['twin']}"
+            name = twin.get("title") or row["twin"]
+            note = f"{as_per_cent(row['jaccard'])} of the word sequences are the same as in {name}"
             shown = beginning(twin.get("text", "")) if reason != "exact" else ""
             examples += example_of(texts.get(row["id"]), note, shown)
         yield Reason(name=reason, what=_SAID.get(reason, reason), count=count, examples=tuple(examples))

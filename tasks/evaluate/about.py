@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work
+from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import MODELS
 from tasks.wording import figure
 
@@ -17,7 +19,7 @@ def _evaluated_bytes(config: Figures) -> float:
     return float(config["heldout_bytes"] + ITEM_BYTES * config["items"])
 
 
-def check_heldout_text(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+def _check_heldout(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
     """Raises DataError where no text is held out."""
     from tasks.evaluate.documents import check_heldout
 
@@ -43,16 +45,15 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
         for row in rows_where(items, "document", document["id"])
         if row["model"] in MODELS
     ]
-    return {"verdict": "measured" if found else "not measured", "items": found}
+    return {"verdict": "measured" if found else Outcome.NOT_MEASURED, "items": found}
 
 
 def _words(step: Step) -> list[str]:
-    lines = [f"{len(step['items'])} results" if step["items"] else ""]
-    for item in step["items"][:SHOWN]:
-        value = "none" if item["value"] is None else figure(item["value"])
-        lines.append(f"{item['name']} {item['metric'].replace('_', ' ')}, {item['model']}: {value}")
-    more = len(step["items"]) - SHOWN
-    return lines + ([f"and {more} more"] if more > 0 else [])
+    results = [
+        f"{item['name']} {item['metric'].replace('_', ' ')}, {item['model']}: {figure(item['value'])}"
+        for item in step["items"]
+    ]
+    return [f"{figure(len(results))} results" if results else "", *first_few(results, SHOWN)]
 
 
 EVALUATE = About(
@@ -61,7 +62,7 @@ EVALUATE = About(
         lambda build: _evaluated_bytes(build.config),
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),
-    checks=(check_heldout_text, _check_benchmarks),
+    checks=(_check_heldout, _check_benchmarks),
     explain=_explain,
     words=_words,
 )

@@ -2,6 +2,7 @@
 
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
+from tasks.wording import as_per_cent, figure
 
 
 def signal_text(signal: str) -> str:
@@ -16,7 +17,7 @@ def signal_text(signal: str) -> str:
 
 def limit_text(signal: str, value: float) -> str:
     """A value of a signal: shares as per cent."""
-    return f"{100 * value:.3g}\u00a0%" if _is_share(signal) else f"{value:.4g}"
+    return as_per_cent(value) if _is_share(signal) else figure(value)
 
 
 def _is_share(signal: str) -> bool:

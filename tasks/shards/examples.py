@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from storage.documents import read_rows
 from storage.store.artifacts import Part, StoredFile
 from tasks.engine.reported import Example
+from tasks.wording import clipped
 
 EXAMPLES = 2  # of each reason
 EXAMPLE_CHARACTERS = 320
@@ -69,5 +70,4 @@ def example_of(document: Mapping[str, Any] | None, note: str, twin: str = "") ->
 
 def beginning(text: str) -> str:
     """The beginning of a text on one line, as long as an example is."""
-    line = " ".join(text[: 4 * EXAMPLE_CHARACTERS].split())
-    return line if len(line) <= EXAMPLE_CHARACTERS else line[:EXAMPLE_CHARACTERS].rstrip() + " …"
+    return clipped(text[: 4 * EXAMPLE_CHARACTERS], EXAMPLE_CHARACTERS)

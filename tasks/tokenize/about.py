@@ -7,6 +7,7 @@ from storage.documents import TRAIN
 from storage.lookup import place_of
 from storage.tokens import TokenSet
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries, settings
+from tasks.wording import figure
 
 
 def _vocabulary(config: Figures, summaries: Summaries) -> dict[str, Any]:
@@ -38,7 +39,10 @@ def _explain_tokenize(run: MadeRun, stage: str, document: Mapping[str, Any]) -> 
 
 
 def _words_of_tokens(step: Step) -> list[str]:
-    return [f"{step['tokens']:,} tokens: {step['file']}", f"from {step['start']:,} to {step['end']:,}"]
+    return [
+        f"{figure(step['tokens'])} tokens: {step['file']}",
+        f"from {figure(step['start'])} to {figure(step['end'])}",
+    ]
 
 
 TOKENIZER = About(

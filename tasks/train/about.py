@@ -10,6 +10,7 @@ from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, settings
 from tasks.train.report import report_finetuning, report_pretraining
+from tasks.wording import figure
 
 
 def _training_tokens(config: Figures) -> int:
@@ -128,7 +129,7 @@ def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> 
 
 
 def _words_of_pairs(step: Step) -> list[str]:
-    return [f"{step['pairs_of_its_group']:,} pairs of its group"]
+    return [f"{figure(step['pairs_of_its_group'])} pairs of its group"]
 
 
 FINETUNE = About(

@@ -199,7 +199,7 @@ def test_many_benchmarks_references_calibration_and_memorisation(home: Path) -> 
     page.check_nothing_is_loaded()
     assert "All 64 scores" in page.text and "the file is not there" in page.text
     assert "GPT-2 124M" in page.text and "41.2 %" in page.text
-    assert "0.0437" in page.text and "7.25" in page.text and "0.3 to 3.6 %" in page.text
+    assert "0.0437" in page.text and "7.25" in page.text and "0.3 % to 3.6 %" in page.text
     shown = page.text[page.text.index("Share of right answers") : page.text.index("Base against")]
     assert "arc_easy" in shown and shown.count("blimp/part_") < 10
 
