@@ -22,6 +22,8 @@ from tasks.engine.context import Execution
 from tasks.engine.stage import Output
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.stage import evaluate
+from tasks.fetch.config import FetchConfig
+from tasks.fetch.stage import fetch
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
 from tasks.release.config import ReleaseConfig
@@ -56,6 +58,11 @@ class Recipe(StageConfig):
     execution: Execution = Field(
         Execution(), title="Execution", description="How the run is carried out; changes no result."
     )
+
+    @property
+    def fetching(self) -> FetchConfig:
+        """The config of the stage that fetches what is remote of the section collect."""
+        return self.collect.fetching
 
     @property
     def continuing(self) -> ContinueConfig:
@@ -112,7 +119,8 @@ FROM_NOTHING = Start()
 
 def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     """Text in, tested and released model out."""
-    documents = collect(recipe.collect)
+    fetched = fetch(recipe.fetching) if recipe.fetching.sources else None
+    documents = collect(recipe.collect, fetched)
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filter, unique, documents)
     tokenizer = start.tokenizer(recipe, clean)
@@ -124,4 +132,9 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
 
 
-BUILD = Pipeline("build", build, stages_called(build))
+BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with all stages that there are
+
+
+def building(recipe: Recipe) -> Pipeline:
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote."""
+    return Pipeline(BUILD.name, build, stages_called(build, recipe))

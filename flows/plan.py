@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flows.build import BUILD, Recipe
+from flows.build import BUILD, Recipe, building
 from flows.estimates import Estimate, estimates
 from flows.pipeline import Pipeline
 from storage.store.local import Store
@@ -48,11 +48,12 @@ class PlannedStage:
         }
 
 
-def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline = BUILD) -> list[PlannedStage]:
+def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline | None = None) -> list[PlannedStage]:
     """Ask `decide` about every stage of the pipeline, in order.
 
     Raises ConfigError where a stage that will be built cannot be built on this machine, as far as can be seen.
     """
+    pipeline = pipeline or building(recipe)
     options.check(pipeline.stage_names)
     planner = Planner(store, options)
     pipeline.walk(recipe, planner)

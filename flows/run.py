@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows.build import BUILD, Recipe
+from flows.build import Recipe, building
 from flows.foresight import Foresight
 from flows.mlflow.listener import Tracking
 from flows.mlflow.place import check_tracking_uri, import_meanwhile
@@ -37,7 +37,7 @@ def execute(
     options: Options,
     out: TextIO,
     *,
-    pipeline: Pipeline = BUILD,
+    pipeline: Pipeline | None = None,
     plain: bool = False,
     deployed: bool = False,
 ) -> tuple[Result, BaseException | None]:
@@ -46,7 +46,7 @@ def execute(
     A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
     `deployed`: a worker has started this process for a flow run, which shows all stages, those reused too.
     """
-    started = time.monotonic()
+    started, pipeline = time.monotonic(), pipeline or building(recipe)
     home = prepare_home()
     store = open_store(home)
     error: BaseException | None = None

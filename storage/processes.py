@@ -8,10 +8,12 @@ import os
 import runpy
 import signal
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from storage.bystander import bystander
 
@@ -36,6 +38,18 @@ def watch_parent(parent_pid: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+@bystander
+def python_environment() -> dict[str, str]:
+    """The environment of a child that runs our very code: a user's own `model/` or `tasks.py` cannot take its place."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    root = Path(__file__).resolve().parents[1]
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    if root not in installed:  # a checkout, installed as editable or not at all
+        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
 
 
 @bystander

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from local_stages import STAGE_NAMES as LOCAL_STAGES
 from support import ROOT
 
 from flows.cli.main import _parser
@@ -142,7 +143,7 @@ def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> Non
 
     python("ruff", "check", "tasks", "flows", "tests/tasks")
     assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", "tests/tasks/test_longest.py")
-    stages = [*STAGE_NAMES[:3], "longest", *STAGE_NAMES[3:]]
+    stages = [*LOCAL_STAGES[:3], "longest", *LOCAL_STAGES[3:]]
     command = ("flows.cli.main", "run", "smoke", "--plain", "--to", "tokenize")
     python(*command)  # builds that the estimate of the next one is made from
     changed = ("--set", "longest.documents=100", "--set", "execution.stages.longest.retries=1")

@@ -34,12 +34,12 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
 
     `execute` carries it out; by default it is a run of the flow in `flows/build.py`.
     """
-    from flows.build import BUILD
+    from flows.build import building
     from flows.run import execute as run
     from flows.terminal.live import Unbroken
 
     out: TextIO = Folding(sys.stderr if as_json else Unbroken(sys.stdout))  # type: ignore[assignment,arg-type]
-    report, error = (execute or partial(run, pipeline=BUILD))(recipe, options, out, plain=plain)
+    report, error = (execute or partial(run, pipeline=building(recipe)))(recipe, options, out, plain=plain)
     if as_json:
         print_json(report)
         if isinstance(error, LlmillError):

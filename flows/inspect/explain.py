@@ -6,6 +6,7 @@ shards, items. Shards are streamed.
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import dropwhile
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
     Raises DataError where the run's documents are gone, or DOC means no document of the run or several.
     """
     name, _, stage = reference.partition("/")
-    first, *later = BUILD.stages
+    first, *later = dropwhile(lambda one: DOCUMENTS not in one.parts, BUILD.stages)
     store.sync_runs()
     run_file = find_run(store.home, name, stage or first.name)
     if stage:

@@ -8,8 +8,8 @@ from tasks.collect.conversations import Kind
 from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
+from tasks.fetch.config import FetchConfig, SourceName
 
-SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 STANDARD_LIBRARY = "stdlib"  # among the packages: Python's own library, a group for each of its modules
@@ -166,6 +166,11 @@ class CollectConfig(StageConfig):
         le=2**31,
         description="Largest window of a .zst file in bytes (zstd --long=29: 2**29); a reader may take as much memory.",
     )
+
+    @property
+    def fetching(self) -> FetchConfig:
+        """What of the sources is fetched."""
+        return FetchConfig()
 
     @model_validator(mode="after")
     def _sources(self) -> Self:

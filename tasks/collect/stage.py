@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.source_hashes import hash_files
-from storage.store.artifacts import StoredFile
+from storage.store.artifacts import Artifact, StoredFile
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
 from tasks.collect.discover import RECORD_FORMATS, discover, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
@@ -49,11 +49,13 @@ from tasks.notices import NOTICES
 @stage(
     "collect",
     parts=("documents", "pairs", "quarantine"),
+    reads={"fetched": ("files",)},
+    optional=("fetched",),
     observe=observe_sources,
     libraries=("pyarrow", UNICODE),
     about="tasks.collect.about.COLLECT",
 )
-def collect(config: CollectConfig, *, context: Context) -> Summary:
+def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: Context) -> Summary:
     """Collect every source of the recipe."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)
     sources = [_collect_files(config, source, number, splits, context) for number, source in enumerate(config.files)]

@@ -226,14 +226,14 @@ class Builder:
         started: float,
     ) -> StageResult:
         identity, begun = decision.identity, timestamp()
-        artifacts = [_declared(inputs[parameter], names) for parameter, names in stage.reads.items()]
+        read = {name: _declared(output, stage.reads[name]) for name, output in inputs.items()}
         if stage.programs:
             self._executor.close()  # idle workers hold memory that the child program may need
-        for artifact in artifacts:
+        for artifact in read.values():
             self._fetch(artifact)
         limits, retries = self.execution.limits(stage.name), self._retries.get(stage.name, [])
         with time_limit(limits.timeout_minutes, _out_of_time(stage.name, limits)):
-            summary = stage.function(config, *artifacts, context=workspace)
+            summary = stage.function(config, *(read.get(name) for name in stage.reads), context=workspace)
         check_counts(stage.name, summary)
         doubtful = doubts(stage, config, identity)
         with self.store.unswept():
@@ -246,7 +246,7 @@ class Builder:
                 "identity": identity.record(),
                 "artifact": artifact.digest,
                 "parts": {name: part.digest for name, part in artifact.parts.items()},
-                "parents": [artifact.digest for artifact in artifacts],
+                "parents": [artifact.digest for artifact in read.values()],
                 "summary": summary,
                 "why": list(decision.why),
                 "started": begun,

@@ -70,9 +70,8 @@ def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) ->
     """Everything that decides what the stage would make."""
     digests: dict[str, str] = {}
     pending: list[str] = []
-    for parameter, names in stage.reads.items():
-        source = inputs[parameter]
-        for name in names:
+    for parameter, source in inputs.items():
+        for name in stage.reads[parameter]:
             label = f"{source.stage}/{name}"
             if label in digests or label in pending:  # a second input of the kind
                 label = f"{parameter} {label}"

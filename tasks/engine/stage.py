@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from storage.bystander import bystander
@@ -76,7 +77,8 @@ def _about(described: str) -> "About":
 class Stage:
     """A named stage around a plain function; calling it asks the engine in force.
 
-    `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind.
+    `name` is what a pipeline calls it, `kind` what it makes: builds and artifacts are known by their kind. `optional`
+    are inputs that a flow may leave out (None).
     `described` names an `About`; `declared` is when its module was imported: what was saved later is not what this
     process executes.
     """
@@ -91,6 +93,7 @@ class Stage:
     version: int = 1
     kind: str = ""
     described: str = ""
+    optional: tuple[str, ...] = ()
     declared: int = field(default_factory=time.time_ns)
 
     def __post_init__(self) -> None:
@@ -105,14 +108,18 @@ class Stage:
         """The same stage under another name, for a pipeline that calls it twice; either reuses what the other built."""
         return dataclasses.replace(self, name=name)
 
-    def __call__(self, config: StageConfig, *inputs: Output) -> Output:
-        if len(inputs) != len(self.reads):
+    def __call__(self, config: StageConfig, *inputs: Output | None) -> Output:
+        if len(inputs) > len(self.reads):
             raise TypeError(f"stage {self.name} takes {len(self.reads)} artifacts, not {len(inputs)}")
+        named = dict(zip_longest(self.reads, inputs))
+        given = {name: output for name, output in named.items() if output is not None}
+        if missing := named.keys() - given.keys() - set(self.optional):
+            raise TypeError(f"stage {self.name} lacks its input {', '.join(sorted(missing))}")
         try:
             engine = _engine.get()
         except LookupError:
             raise RuntimeError(f"stage {self.name}: no engine; use `with engine_in_force(Builder(home)):`") from None
-        return engine.call(self, config, dict(zip(self.reads, inputs, strict=True)))
+        return engine.call(self, config, given)
 
 
 def stage(
@@ -125,6 +132,7 @@ def stage(
     libraries: tuple[str, ...] = (),
     version: int = 1,
     about: str = "",
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., dict[str, Any]]], Stage]:
     """Declare a stage. `reads` names the parts read of each artifact parameter; only these enter the key.
 
@@ -133,7 +141,7 @@ def stage(
     """
 
     def declare(function: Callable[..., dict[str, Any]]) -> Stage:
-        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version, described=about)
+        made = Stage(name, function, parts, reads or {}, observe, programs, libraries, version, "", about, optional)
         functools.update_wrapper(made, function)
         return made
 

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.bystander import bystander
 from storage.errors import DataError, refusal
-from storage.processes import REFUSED
+from storage.processes import REFUSED, python_environment
 from storage.store.artifacts import Part
 from tasks.engine.context import Context
 
@@ -65,17 +64,11 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
 
 def trainer_environment() -> dict[str, str]:
     """The child's environment: its imports cannot be taken over by a user's own `model/` or `tasks.py`."""
-    environment = dict(os.environ)
-    environment["PYTHONSAFEPATH"] = "1"
+    environment = python_environment()
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"  # model.parallel has its own threads
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on a GPU
     # glibc gives large freed blocks back to the kernel and asks for them again: a seventh of a small model's step.
     environment["MALLOC_MMAP_THRESHOLD_"] = environment["MALLOC_TRIM_THRESHOLD_"] = str(2**32 - 1)
-    root = Path(__file__).resolve().parents[2]
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
-    if root not in installed:  # a checkout, installed as editable or not at all: the child must run its very code
-        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 
 

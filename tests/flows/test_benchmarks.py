@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from benchmark_files import write_benchmarks
 from hub_server import hub_server
+from local_stages import STAGE_NAMES
 from support import digests, llmill, outcomes, report_of, unwrapped
 
-from flows.plan import STAGE_NAMES
 from flows.recipe import SHIPPED
 
 

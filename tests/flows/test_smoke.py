@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_stages import STAGE_NAMES
 from support import ROOT, Command, cost_in_loops, digests, llmill, outcomes, report_of, users_own_modules
-
-from flows.plan import STAGE_NAMES
 
 Smoke = tuple[Path, dict[str, Any]]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from browser import browser_page, chromium_path
+from local_stages import STAGE_NAMES
 from support import (
     PATIENCE_SECONDS,
     ROOT,
@@ -22,8 +23,6 @@ from support import (
     report_of,
     wait_until,
 )
-
-from flows.plan import STAGE_NAMES
 
 WATCH_LOOKUPS = """
 import os, socket

@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 from benchmark_files import write_benchmarks
 from browser import browser_page, chromium_path
+from local_stages import STAGE_NAMES
 from operator_home import Operator
 from support import ROOT, digests, llmill, outcomes, report_of, wait_until
 
-from flows.build import BUILD
 from flows.prefect.deployments import SHIPPED
-
-STAGE_NAMES = BUILD.stage_names
 
 
 def test_the_full_form_has_a_widget_for_every_field() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from bad_input import published
+from local_stages import STAGE_NAMES
 from postgres import PASSWORD, Postgres, postgres
 from support import digests, llmill, llmill_command, processes_of, report_of, unwrapped, wait_until
-
-from flows.plan import STAGE_NAMES
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,71 @@
+"""What a recipe can set for what is fetched: the remote sources of its section `collect`."""
+
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, StringConstraints, model_validator
+
+from storage.addresses import LOOPBACK
+from tasks.engine.config import StageConfig
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000)]
+PathRule = Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)]
+
+REFRESH_HOURS = Field(
+    None,
+    gt=0,
+    le=24 * 366,
+    description="Hours after which a run asks the source again for what has changed; empty: only --force fetch does.",
+)
+
+
+class CrawlSource(StageConfig):
+    """Pages of web sites, crawled politely: robots.txt is obeyed, one request at a time to each host."""
+
+    name: SourceName = Field("web", description="Name of this source in documents, ledgers and figures.")
+    urls: tuple[Address, ...] = Field((), description="Addresses where the crawl starts; it stays on their hosts.")
+    sitemaps: tuple[Address, ...] = Field((), description="Addresses of sitemaps whose pages are fetched.")
+    hosts: tuple[str, ...] = Field((), description="Further hosts whose pages are fetched where a link leads to them.")
+    include: tuple[PathRule, ...] = Field(
+        (), description="Paths that are fetched, such as /docs/* (* is any text); empty: all. Starts always are."
+    )
+    exclude: tuple[PathRule, ...] = Field((), description="Paths that are not fetched, such as /search*.")
+    allow_private: bool = Field(
+        False, description="Fetch from this machine and private networks too; otherwise such addresses are refused."
+    )
+    max_pages: int = Field(1000, ge=1, le=10_000_000, description="Most pages that are kept.")
+    max_depth: int = Field(10, ge=0, le=1000, description="Most links from a start to a page; 0: the starts alone.")
+    max_bytes: int = Field(2**30, ge=1, le=2**44, description="Most bytes of all pages; the crawl ends there.")
+    max_page_bytes: int = Field(10 * 2**20, ge=1, le=2**30, description="Most bytes of one page; a longer one is left.")
+    max_minutes: float = Field(60.0, gt=0, le=60 * 24 * 31, description="Minutes after which the crawl ends.")
+    delay_seconds: float = Field(
+        1.0, ge=0, le=3600, description="Seconds between two requests to a host, at least; a longer crawl-delay counts."
+    )
+    timeout_seconds: float = Field(30.0, gt=0, le=3600, description="Seconds that one answer may take, whole.")
+    contact: str = Field(
+        "", max_length=200, description="Address of a page or mailbox that the crawler names as yours (User-Agent)."
+    )
+    refresh_hours: float | None = REFRESH_HOURS
+
+    @model_validator(mode="after")
+    def _has_a_start(self) -> Self:
+        if not self.urls and not self.sitemaps:
+            raise ValueError("no start: give urls or sitemaps")
+        for address in (*self.urls, *self.sitemaps):
+            if "@" in urlsplit(address).netloc:
+                raise ValueError(f"{address.partition('//')[0]}//...: a recipe holds no passwords; leave user@ out")
+            if urlsplit(address).hostname in LOOPBACK and not self.allow_private:
+                raise ValueError(f"{address} is on this machine: set allow_private to fetch from it")
+        return self
+
+
+class FetchConfig(StageConfig):
+    """All remote sources of a recipe."""
+
+    web: tuple[CrawlSource, ...] = Field((), description="Web sites.")
+
+    @property
+    def sources(self) -> bool:
+        """Whether there is anything to fetch."""
+        return bool(self.web)

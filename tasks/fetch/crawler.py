@@ -1,0 +1,297 @@
+"""The program that crawls one source: `python -m tasks.fetch.crawler JOB.json`, a process of its own around Scrapy.
+
+It writes each answer into the source's PageStore as it comes, so it can be killed at any moment, and a line of JSON on
+stdout a few times a second: pages, addresses waiting, bytes; at the end why it ended.
+"""
+
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urldefrag, urlsplit
+
+from scrapy import signals
+from scrapy.crawler import CrawlerProcess
+from scrapy.exceptions import CloseSpider, IgnoreRequest, StopDownload
+from scrapy.http import Headers, HtmlResponse, Request, Response, TextResponse
+from scrapy.linkextractors import LinkExtractor
+from scrapy.spiders.sitemap import SitemapSpider
+from scrapy.utils.sitemap import Sitemap
+
+from tasks.fetch.config import CrawlSource
+from tasks.fetch.pages import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
+from tasks.fetch.politeness import AGENT, SiteRules, reason_of
+
+PAGES = ("text/html", "application/xhtml+xml", "text/plain")
+SITEMAPS = ("application/xml", "text/xml", "application/gzip", "application/x-gzip")
+GONE = (404, 410)
+HANDLED = tuple(code for code in range(200, 600) if code not in (301, 302, 303, 307, 308))  # without redirects
+REPORT_SECONDS = 0.5
+MOST_SITEMAPS = 1000
+
+
+class Revalidation:
+    """Answers from the store what this crawl has asked already; asks for the rest with ETag and Last-Modified."""
+
+    def __init__(self, crawler: Any) -> None:
+        self.crawler = crawler
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> "Revalidation":
+        return cls(crawler)
+
+    @property
+    def _spider(self) -> "PageSpider":
+        return self.crawler.spider
+
+    def process_request(self, request: Request) -> Response | None:
+        if "asked" not in request.meta:  # robots.txt
+            return None
+        self._spider.store.begin_visit(request.meta["asked"], request.meta["depth_of_page"])
+        kept = self._spider.store.page(request.url)
+        if kept is None:
+            return None
+        if kept.checked >= self._spider.began:
+            return _response(kept, request, "stored")
+        for name, field in (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")):
+            value = header(kept.headers, field)
+            if value:
+                request.headers[name] = value
+        return None
+
+    def process_response(self, request: Request, response: Response) -> Response:
+        store = self._spider.store
+        if response.status == 304 and (kept := store.page(request.url)) is not None:
+            store.confirm(request.url)
+            return _response(kept, request, "unchanged")
+        is_page = "asked" in request.meta  # robots.txt is not
+        if is_page and response.status == 200 and not {"stored", "download_stopped"} & set(response.flags):
+            store.keep(request.url, response.status, list(_pairs(response.headers)), response.body)
+        return response
+
+
+class PageSpider(SitemapSpider):
+    """Follows links from the starts, breadth first, and the sitemaps; notes what became of each address."""
+
+    name = AGENT
+
+    def __init__(self, source: CrawlSource, store: PageStore, began: float) -> None:
+        super().__init__()
+        self.source, self.store, self.began = source, store, began
+        self.pages = self.bytes = 0
+        self._sitemaps = 0
+        self._reported = 0.0
+        self._links = LinkExtractor(unique=True, canonicalize=False, tags=("a", "area"), strip=True)
+
+    @classmethod
+    def from_crawler(cls, crawler: Any, *arguments: Any, **named: Any) -> "PageSpider":
+        spider = super().from_crawler(crawler, *arguments, **named)
+        crawler.signals.connect(spider.headers_received, signals.headers_received)
+        return spider
+
+    async def start(self) -> AsyncIterator[Request]:
+        for url in self.source.sitemaps:
+            yield self._request(url, 0, self.parse_sitemap)
+        for url in self.source.urls:
+            yield self._request(url, 0, self.parse_page)
+
+    def headers_received(self, headers: Headers, body_length: int, request: Request, spider: Any) -> None:
+        """Not a byte more of what is not a page."""
+        kinds = PAGES if request.callback == self.parse_page else (*PAGES, *SITEMAPS)
+        if _content_type(headers) not in (*kinds, "") and not request.meta.get("dont_obey_robotstxt"):
+            raise StopDownload(fail=False)
+
+    def parse_page(self, response: Any) -> Iterator[Request]:
+        url, depth = response.meta["asked"], response.meta["depth_of_page"]
+        problem = self._problem(response)
+        if problem:
+            self._note(url, *problem, depth)
+            return
+        if self.pages >= self.source.max_pages or self.bytes >= self.source.max_bytes:  # was under way at the end
+            self._note(url, "left out", "the crawl had met its limit", depth)
+            return
+        outcome = UNCHANGED if {"unchanged", "stored"} & set(response.flags) and not self._is_new(response) else FETCHED
+        self.pages, self.bytes = self.pages + 1, self.bytes + len(response.body)
+        self._note(url, outcome, "", depth, response.url)
+        self._report()
+        if self.pages >= self.source.max_pages:
+            raise CloseSpider("max_pages")
+        if self.bytes >= self.source.max_bytes:
+            raise CloseSpider("max_bytes")
+        if depth < self.source.max_depth and isinstance(response, HtmlResponse):
+            yield from self._followed(response, depth)
+
+    def parse_sitemap(self, response: Any) -> Iterator[Request]:
+        """Pages of a sitemap (sitemaps.org), and of the sitemaps that an index names."""
+        if response.status != 200:
+            self._note(response.meta["asked"], "failed", f"HTTP {response.status}", 0)
+            return
+        body = self._get_sitemap_body(response)
+        if body is None:
+            self._note(response.meta["asked"], "failed", "not a sitemap", 0)
+            return
+        self._note(response.meta["asked"], "sitemap", "", 0)
+        entries = Sitemap(body)
+        for entry in entries:
+            url = str(entry["loc"])
+            if entries.type == "sitemapindex":
+                self._sitemaps += 1
+                if self._sitemaps <= MOST_SITEMAPS:
+                    yield self._request(url, 0, self.parse_sitemap)
+            elif self._wants(url):
+                yield self._request(url, 0, self.parse_page)
+
+    def failed(self, failure: Any) -> None:
+        """An address that gave no answer; the page that it gave in the crawl before is kept, unless it is refused."""
+        request = failure.request
+        url, depth = request.meta["asked"], request.meta["depth_of_page"]
+        if isinstance(failure.value, IgnoreRequest):
+            self._note(url, "refused", str(failure.value) or "refused", depth)
+            return
+        reason = reason_of(failure.value)
+        if self.store.page(request.url) is not None:
+            self.pages += 1
+            self._note(url, UNCHANGED, f"kept from before: {reason}", depth, request.url)
+        else:
+            self._note(url, "failed", reason, depth)
+
+    def _followed(self, response: HtmlResponse, depth: int) -> Iterator[Request]:
+        for link in self._links.extract_links(response):
+            if not link.nofollow and self._wants(link.url):
+                yield self._request(link.url, depth + 1, self.parse_page)
+
+    def _wants(self, url: str) -> bool:
+        rules = next(one for one in self.crawler.engine.downloader.middleware.middlewares if isinstance(one, SiteRules))
+        return rules.wants(url)
+
+    def _request(self, url: str, depth: int, callback: Any) -> Request:
+        plain = urldefrag(url).url
+        meta = {"asked": plain, "depth_of_page": depth, "handle_httpstatus_list": HANDLED}
+        return Request(plain, callback, errback=self.failed, meta=meta, priority=-depth)
+
+    def _is_new(self, response: Response) -> bool:
+        """Whether the body came in this crawl: before it was cut off, where it comes from the store now."""
+        kept = self.store.page(response.url)
+        return kept is not None and kept.received >= self.began
+
+    def _problem(self, response: Response) -> tuple[str, str] | None:
+        if response.status in GONE:
+            return "gone", f"HTTP {response.status}"
+        if response.status != 200:
+            return "failed", f"HTTP {response.status}"
+        kind = _content_type(response.headers)
+        if kind not in (*PAGES, ""):
+            return "left out", f"{kind} is not a page"
+        if not response.body.strip():
+            return "left out", "empty page"
+        if not isinstance(response, TextResponse):
+            return "left out", "not text"
+        return None
+
+    def _note(self, url: str, outcome: str, reason: str, depth: int, final: str = "") -> None:
+        self.store.visit(Visit(url, outcome, reason, depth, final))
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            slot: Any = self.crawler.engine._slot
+            waiting = len(slot.scheduler) if slot else 0
+            _say({"pages": self.pages, "waiting": waiting, "bytes": self.bytes})
+
+
+def crawl(source: CrawlSource, store: PageStore, began: float) -> str:
+    """Crawl a source to its end; returns why it ended: `finished`, or the limit that it met."""
+    process = CrawlerProcess(_settings(source), install_root_handler=False)
+    crawler = process.create_crawler(PageSpider)
+    process.crawl(crawler, source=source, store=store, began=began)
+    process.start()
+    return str(crawler.stats.get_value("finish_reason"))
+
+
+def _settings(source: CrawlSource) -> dict[str, Any]:
+    starts = {urlsplit(url).hostname or "" for url in (*source.urls, *source.sitemaps)}
+    package = "tasks.fetch"
+    settings = {
+        "LLMILL_HOSTS": frozenset({*starts, *source.hosts}),
+        "LLMILL_PRIVATE": source.allow_private,
+        "LLMILL_INCLUDE": source.include,
+        "LLMILL_EXCLUDE": source.exclude,
+        "USER_AGENT": _agent(source),
+        "ROBOTSTXT_OBEY": True,
+        "ROBOTSTXT_USER_AGENT": AGENT,
+        "DOWNLOADER_MIDDLEWARES": {
+            f"{package}.politeness.SiteRules": 50,
+            "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+            f"{package}.politeness.Robots": 100,
+            f"{package}.crawler.Revalidation": 585,  # behind the decompression
+        },
+        "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
+        "DOWNLOAD_DELAY": source.delay_seconds,
+        "DOWNLOAD_DELAY_JITTER": 0.0,
+        "DOWNLOAD_TIMEOUT": source.timeout_seconds,
+        "DOWNLOAD_MAXSIZE": source.max_page_bytes,
+        "DOWNLOAD_WARNSIZE": 0,
+        "DOWNLOAD_VERIFY_CERTIFICATES": True,
+        "CLOSESPIDER_TIMEOUT": 60 * source.max_minutes,
+        "REDIRECT_MAX_TIMES": 5,
+        "METAREFRESH_ENABLED": False,
+        "COOKIES_ENABLED": False,
+        "SCHEDULER_MEMORY_QUEUE": "scrapy.squeues.FifoMemoryQueue",  # breadth first
+        "TELNETCONSOLE_ENABLED": False,
+        "LOG_LEVEL": "ERROR",
+        "LOG_SHORT_NAMES": True,
+    }
+    if not source.allow_private:
+        settings["TWISTED_DNS_RESOLVER"] = f"{package}.politeness.PublicResolver"
+    return settings
+
+
+def _agent(source: CrawlSource) -> str:
+    from importlib.metadata import version
+
+    contact = f"; {source.contact}" if source.contact else ""
+    return f"{AGENT}/{version('llmill')} (text for language models{contact})"
+
+
+def _content_type(headers: Any) -> str:
+    value = headers.get("Content-Type") or b""
+    return value.decode("latin-1").partition(";")[0].strip().lower()
+
+
+def _pairs(headers: Headers) -> Iterator[tuple[str, str]]:
+    for name, values in headers.items():
+        for value in values or ():
+            yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
+def _response(kept: StoredPage, request: Request, flag: str) -> Response:
+    """A stored answer as Scrapy's, of the class that its headers and body say."""
+    from scrapy.responsetypes import responsetypes
+
+    headers = Headers([(name, value) for name, value in kept.headers if name not in ("content-encoding",)])
+    kind = responsetypes.from_args(headers=headers, url=kept.url, body=kept.body)
+    return kind(kept.url, status=kept.status, headers=headers, body=kept.body, flags=[flag], request=request)
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> None:
+    """Carry out a job: `source` as the recipe has it, `store` and `crawl` as crawl.py gives them."""
+    job = json.loads(Path(arguments[0]).read_bytes())
+    source = CrawlSource.model_validate(job["source"])
+    with PageStore(Path(job["store"])) as store:
+        began = store.begin(job["crawl"])
+        end = crawl(source, store, began)
+        if end != "shutdown":
+            store.end(job["crawl"])
+        _say({"end": end})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

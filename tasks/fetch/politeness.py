@@ -1,0 +1,160 @@
+"""What a crawl may ask for: Scrapy's robots middleware by RFC 9309, the rules of the source, and public addresses only.
+
+Imported by the crawler's process alone (crawler.py): Scrapy and Twisted take a second to import.
+"""
+
+import asyncio
+import fnmatch
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
+from scrapy.exceptions import IgnoreRequest
+from scrapy.http import Request, Response
+from scrapy.resolver import CachingThreadedResolver
+
+from storage.addresses import proxies
+from tasks.fetch.addresses import IPAddress, is_public, literal_address
+
+AGENT = "llmill"  # the name that robots.txt may address
+ROBOTS_BYTES = 500 * 2**10  # of a robots.txt that are read at least and, by us, at most (RFC 9309, 2.5)
+MOST_QUERIES = 100  # addresses that differ in their query alone: beyond it is a calendar, a search, a trap
+MOST_ADDRESS_CHARACTERS = 2000
+
+
+class Refused(IgnoreRequest):
+    """An address that is not asked, and why."""
+
+
+class SiteRules:
+    """Refuses what the source does not allow, before anything is sent; redirects pass here too."""
+
+    def __init__(self, hosts: frozenset[str], settings: Any) -> None:
+        self.hosts, self.settings = hosts, settings
+        self._queries: dict[str, int] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> "SiteRules":
+        return cls(crawler.settings["LLMILL_HOSTS"], crawler.settings)
+
+    async def process_request(self, request: Request) -> None:
+        url = urlsplit(request.url)
+        host = url.hostname or ""
+        if url.scheme not in ("http", "https"):
+            raise Refused(f"{url.scheme}: is not fetched")
+        if host not in self.hosts:
+            raise Refused(f"leads to another host, {host}")
+        if len(request.url) > MOST_ADDRESS_CHARACTERS:
+            raise Refused(f"its address has more than {MOST_ADDRESS_CHARACTERS:,} characters")
+        if not self.settings["LLMILL_PRIVATE"]:
+            await check_public(host, proxied=url.scheme in proxies())
+
+    def wants(self, url: str) -> bool:
+        """Whether a link is followed at all: what is left out here is not even noted."""
+        parts = urlsplit(url)
+        path = parts.path or "/"
+        include, exclude = self.settings["LLMILL_INCLUDE"], self.settings["LLMILL_EXCLUDE"]
+        if parts.scheme not in ("http", "https") or parts.hostname not in self.hosts:
+            return False
+        if include and not any(fnmatch.fnmatchcase(path, rule) for rule in include):
+            return False
+        if any(fnmatch.fnmatchcase(path, rule) for rule in exclude):
+            return False
+        if parts.query:
+            place = f"{parts.netloc}{path}"
+            self._queries[place] = self._queries.get(place, 0) + 1
+            return self._queries[place] <= MOST_QUERIES
+        return True
+
+
+async def check_public(host: str, *, proxied: bool) -> None:
+    """Raise Refused for an address that is not public; of a name that a proxy will look up, as far as we can too."""
+    address = literal_address(host)
+    if address is not None:
+        check_address(host, address)
+    elif proxied:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            return
+        for *_, place in found:
+            check_address(host, ipaddress.ip_address(str(place[0]).partition("%")[0]))
+
+
+def check_address(host: str, address: IPAddress) -> None:
+    """Raise Refused for an address that is not public."""
+    if not is_public(address):
+        raise Refused(f"{host} is at {address}, which is private: allow_private of the source allows it")
+
+
+_refused: dict[str, str] = {}  # names that lead to private addresses -> why they were refused
+
+
+class PublicResolver(CachingThreadedResolver):
+    """Looks names up and refuses private addresses: what is checked is what will be connected to."""
+
+    def getHostByName(self, name: str, timeout: Any = ()) -> Any:
+        found = super().getHostByName(name, timeout)
+        exempt = {urlsplit(proxy).hostname for proxy in proxies().values()}
+
+        def checked(address: str) -> str:
+            if name not in exempt:
+                try:
+                    check_address(name, ipaddress.ip_address(address))
+                except Refused as refused:
+                    _refused[name] = str(refused)  # Twisted says of any failed look-up that there are no results
+                    raise
+            return address
+
+        return found.addCallback(checked)
+
+
+class Robots(RobotsTxtMiddleware):
+    """RFC 9309: no file (4xx) allows all, a server that fails or is silent allows nothing; a crawl-delay is kept."""
+
+    async def _parse_robots(self, response: Response, netloc: str, request: Request) -> None:
+        if response.status >= 500:
+            self._robots_error(OSError(f"HTTP {response.status}"), netloc)
+            return
+        body = b"" if response.status >= 400 else response.body[:ROBOTS_BYTES]
+        await super()._parse_robots(response.replace(status=200, body=body), netloc, request)
+        parser: Any = self._parsers[netloc]
+        delay = parser.rp.crawl_delay(AGENT)
+        slot: Any = self.crawler.engine.downloader.slots.get(urlsplit(request.url).hostname or "")
+        if delay and slot is not None and delay > slot.delay:
+            slot.delay = float(delay)
+
+    def process_request_2(self, rp: Any, request: Request) -> None:
+        if isinstance(rp, _Unreachable):
+            raise Refused(rp.reason)
+        super().process_request_2(rp, request)
+
+    def _robots_error(self, exc: Exception, netloc: str) -> None:
+        host = netloc.rpartition("@")[2].partition(":")[0]
+        known = _refused.get(host) or (str(exc) if isinstance(exc, Refused) else "")
+        known = known or f"robots.txt cannot be reached ({reason_of(exc)})"
+        parsers: dict[str, Any] = self._parsers
+        waiting, parsers[netloc] = parsers[netloc], _Unreachable(known)
+        waiting.callback(parsers[netloc])
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreachable:
+    """The rules of a host whose robots.txt cannot be reached: nothing is allowed."""
+
+    reason: str
+
+
+_REASONS = {  # of Scrapy's errors that say nothing
+    "DownloadCancelledError": "its answer has more than max_page_bytes",
+    "DownloadTimeoutError": "its answer took longer than timeout_seconds",
+}
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there was no answer, in one line."""
+    text = str(error).strip()
+    return _REASONS.get(type(error).__name__) or (text.splitlines()[0] if text else type(error).__name__)[:200]

@@ -1,0 +1,101 @@
+"""Fetch: the remote sources of a recipe -> files as they came, and what became of each address.
+
+Nothing comes in but the config and the time. Out come the parts
+
+- files: `SOURCE-00000.warc.gz` of each web site, its pages in order of their addresses;
+- visits: source, address, outcome and reason of every address that was asked.
+
+All that needs the network is here: the stages after it read files. So a better extraction fetches nothing again, and a
+source that has not changed gives the bytes that it gave. When a source is asked again is said by its `refresh_hours`:
+its crawls are counted from the first of 1970, and the number enters the key. Cost: the site's pace.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from storage.canonical import digest_of
+from storage.documents import write_rows
+from tasks.engine.context import Context, Summary
+from tasks.engine.stage import stage
+from tasks.fetch.config import CrawlSource, FetchConfig
+from tasks.fetch.crawl import Crawled, crawl_site
+from tasks.fetch.pages import Visit
+from tasks.notices import NOTICES
+from tasks.wording import figure
+
+HOUR = 3600.0
+GONE = "gone"  # an outcome: the page was there in the crawl before
+
+VISITS_SCHEMA = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("depth", pa.int32(), nullable=False),  # links from a start
+        pa.field("final", pa.string(), nullable=False),  # where redirects led
+    ]
+)
+
+
+def observe_periods(config: FetchConfig) -> dict[str, str]:
+    """Of each source that is asked again and again, the number of its period: a new one is a reason to fetch."""
+    return {f"{source.name}/period": period for source in config.web if (period := _period(source))}
+
+
+def _period(source: CrawlSource) -> str:
+    return str(int(time.time() / HOUR // source.refresh_hours)) if source.refresh_hours else ""
+
+
+@stage(
+    "fetch",
+    parts=("files", "visits"),
+    observe=observe_periods,
+    programs=("tasks.fetch.crawler",),
+    libraries=("pyarrow",),
+    about="tasks.fetch.about.FETCH",
+)
+def fetch(config: FetchConfig, *, context: Context) -> Summary:
+    """Bring what is remote into the store, as it is. Summary: addresses by outcome, files, bytes."""
+    rows: list[dict[str, Any]] = []
+    summary: Summary = {"pages": 0, "addresses": 0, "files": 0, "bytes": 0}
+    notices: list[str] = []
+    for source in config.web:
+        crawled = _crawl(source, context, rows)
+        kept = crawled.outcomes["fetched"] + crawled.outcomes["unchanged"]
+        size = sum(file.stat().st_size for file in crawled.files)
+        totals = {"pages": kept, "addresses": crawled.outcomes.total(), "files": len(crawled.files), "bytes": size}
+        summary |= {name: summary[name] + value for name, value in totals.items()}
+        summary |= {f"{source.name}.{name}": count for name, count in sorted(crawled.outcomes.items())}
+        notices += _notices(source, crawled)
+    write_rows(context.part("visits") / "visits.parquet", rows, VISITS_SCHEMA)
+    return summary | ({NOTICES: notices} if notices else {})
+
+
+def _crawl(source: CrawlSource, context: Context, rows: list[dict[str, Any]]) -> Crawled:
+    def progress(said: dict[str, Any]) -> None:
+        known = min(source.max_pages, said["pages"] + said["waiting"])
+        context.progress(said["pages"], known, "pages", bytes=said["bytes"])
+
+    def visited(visit: Visit) -> None:
+        row = {"url": visit.url, "outcome": visit.outcome, "reason": visit.reason}
+        rows.append({"source": source.name, **row, "depth": visit.depth, "final": visit.final})
+
+    crawl = digest_of({"source": source.identity(), "period": _period(source)})
+    return crawl_site(source, crawl, context.work, context.part("files"), progress, visited)
+
+
+def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
+    where = f"source {source.name}"
+    if crawled.limit:
+        value = getattr(source, crawled.limit)
+        yield f"{where}: the crawl ended at {crawled.limit} ({figure(value)}); more pages are there"
+    if crawled.forgotten:
+        yield f"{where}: {figure(len(crawled.forgotten))} pages of the crawl before are gone and were dropped"
+    if crawled.outcomes["failed"]:
+        yield (
+            f"{where}: {figure(crawled.outcomes['failed'])} addresses gave no page; the reasons are in the part visits"
+        )

@@ -1,0 +1,382 @@
+"""A crawl stays where it may go, obeys robots.txt, survives traps and kills, and asks again only for what changed."""
+
+import gzip
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+from sites import Answer, Site, page, serving
+from support import ROOT, wait_until
+
+from storage.errors import DataError
+from storage.store.artifacts import Artifact
+from tasks.engine.context import Execution
+from tasks.engine.stage import engine_in_force
+from tasks.fetch.addresses import is_public, literal_address
+from tasks.fetch.config import CrawlSource, FetchConfig
+from tasks.fetch.stage import fetch
+
+ONCE = Execution(retries=0)
+
+
+def source(site: Site, **settings: Any) -> CrawlSource:
+    given = {"name": "site", "urls": (site.url(),), "allow_private": True, "delay_seconds": 0.0, **settings}
+    return CrawlSource(**given)
+
+
+def crawled(home: Path, *sources: CrawlSource, force: bool = False) -> tuple[Artifact, dict[str, Any]]:
+    from storage.store.local import Store
+    from tasks.engine.builder import Builder
+    from tasks.engine.planner import Options
+
+    options = Options(force=frozenset({"fetch"} if force else ()))
+    with Builder(Store(home), ONCE, options) as engine, engine_in_force(engine):
+        artifact = fetch(FetchConfig(web=sources))
+    assert isinstance(artifact, Artifact)
+    return artifact, engine.results[-1].summary
+
+
+def outcomes(artifact: Artifact) -> dict[str, tuple[str, str]]:
+    """Path -> outcome and reason."""
+    rows = pq.read_table(artifact["visits"].files[0].path).to_pylist()
+    return {row["url"].partition("//")[2].partition("/")[2]: (row["outcome"], row["reason"]) for row in rows}
+
+
+def bodies(artifact: Artifact) -> dict[str, bytes]:
+    """Path -> body of each archived page, as another reader of WARC sees it."""
+    from fastwarc.warc import ArchiveIterator
+
+    found: dict[str, bytes] = {}
+    for file in artifact["files"].files:
+        for record in ArchiveIterator(io.BytesIO(file.path.read_bytes())):
+            record.parse_http()
+            url = record.headers["WARC-Target-URI"]
+            found[url.partition("//")[2].partition("/")[2]] = record.reader.read()
+    return found
+
+
+ROBOTS = Answer(b"User-agent: *\nDisallow: /secret\n\nUser-agent: llmill\nDisallow: /secret\nDisallow: /ours\n")
+PLAIN = {"Content-Type": "text/plain"}
+SITE: dict[str, Any] = {
+    "/robots.txt": Answer(ROBOTS.body, 200, PLAIN),
+    "/": page("home", "/a", "/secret/x", "/ours", "http://elsewhere.example/", "/picture", "/missing", "/moved"),
+    "/a": page("a", "/b#part", "/b", "mailto:x@example.org"),
+    "/b": page("b", "/c"),
+    "/c": page("c"),
+    "/d": page("d"),
+    "/picture": Answer(b"\x89PNG" + bytes(2_000_000), 200, {"Content-Type": "image/png"}),
+    "/moved": Answer(b"", 302, {"Location": "/d"}),
+}
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving(SITE) as served:
+        yield served
+
+
+def test_it_follows_links_and_says_what_became_of_every_address(home: Path, site: Site) -> None:
+    artifact, summary = crawled(home, source(site))
+    assert outcomes(artifact) == {
+        "": ("fetched", ""),
+        "a": ("fetched", ""),
+        "b": ("fetched", ""),
+        "c": ("fetched", ""),
+        "moved": ("fetched", ""),
+        "missing": ("gone", "HTTP 404"),
+        "secret/x": ("refused", "Forbidden by robots.txt"),
+        "ours": ("refused", "Forbidden by robots.txt"),
+        "picture": ("left out", "image/png is not a page"),
+    }
+    assert sorted(bodies(artifact)) == ["", "a", "b", "c", "d"] and bodies(artifact)["b"] == SITE["/b"].body
+    assert summary["pages"] == 5 and summary["site.fetched"] == 5 and summary["site.gone"] == 1
+    assert [path for path, _ in site.asked].count("/robots.txt") == 1
+    assert site.paths().count("/b") == 1, "an address is asked once"
+    assert all(headers["user-agent"].startswith("llmill/") for _, headers in site.asked)
+
+
+def test_the_second_crawl_fetches_what_changed_and_drops_what_is_gone(home: Path, site: Site) -> None:
+    first, _ = crawled(home, source(site))
+    site.asked.clear()
+    same, summary = crawled(home, source(site), force=True)
+    assert summary["site.unchanged"] == 5 and "site.fetched" not in summary
+    assert same["files"].digest == first["files"].digest, "equal pages give equal bytes"
+    site.pages["/b"] = page("another b")  # does not lead to /c any more
+    del site.pages["/d"]
+    changed, summary = crawled(home, source(site), force=True)
+    assert outcomes(changed)["b"] == ("fetched", "") and outcomes(changed)["a"] == ("unchanged", "")
+    assert sorted(bodies(changed)) == ["", "a", "b"] and b"another b" in bodies(changed)["b"]
+    assert "2 pages of the crawl before are gone" in summary["notices"][0]
+
+
+def test_a_page_that_gives_no_answer_this_time_is_kept(home: Path, site: Site) -> None:
+    crawled(home, source(site))
+    site.pages["/c"] = hangs_up
+    again, _ = crawled(home, source(site), force=True)
+    outcome, reason = outcomes(again)["c"]
+    assert outcome == "unchanged" and reason.startswith("kept from before: ")
+    assert bodies(again)["c"] == SITE["/c"].body
+
+
+def test_limits_and_rules_of_the_source_hold(home: Path, site: Site) -> None:
+    near, _ = crawled(home, source(site, max_depth=1, exclude=("/m*", "/p*")))
+    assert sorted(outcomes(near)) == ["", "a", "ours", "secret/x"]
+    few, summary = crawled(home, source(site, max_pages=2, name="few"))
+    assert len(bodies(few)) == 2 and "ended at max_pages (2)" in summary["notices"][0]
+    only, _ = crawled(home, source(site, include=("/a",), name="only"))
+    assert sorted(bodies(only)) == ["", "a"]
+
+
+def test_sitemaps_name_pages_that_no_link_leads_to(home: Path) -> None:
+    xml = {"Content-Type": "application/xml"}
+    with serving({"/x": page("x"), "/y": page("y")}) as site:
+        names = "".join(f"<url><loc>{site.url(path)}</loc></url>" for path in ("/x", "/y"))
+        inner = f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{names}</urlset>'.encode()
+        packed = {"Content-Type": "application/gzip"}
+        site.pages["/inner.xml.gz"] = Answer(gzip.compress(inner), 200, packed)
+        index = f"<sitemapindex><sitemap><loc>{site.url('/inner.xml.gz')}</loc></sitemap></sitemapindex>"
+        site.pages["/sitemap.xml"] = Answer(index.encode(), 200, xml)
+        artifact, _ = crawled(home, source(site, urls=(), sitemaps=(site.url("/sitemap.xml"),)))
+        assert sorted(bodies(artifact)) == ["x", "y"]
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_without_a_robots_txt_all_may_be_fetched(status: int, home: Path, site: Site) -> None:
+    site.pages["/robots.txt"] = Answer(b"Disallow: /", status)
+    artifact, _ = crawled(home, source(site, max_depth=0))
+    assert sorted(bodies(artifact)) == [""]
+
+
+@pytest.mark.parametrize("failure", ["503", "silence"])
+def test_of_a_server_whose_robots_txt_cannot_be_reached_nothing_is_fetched(
+    failure: str, home: Path, site: Site
+) -> None:
+    site.pages["/robots.txt"] = Answer(b"", 503) if failure == "503" else hangs_up
+    with pytest.raises(
+        (DataError, ConnectionError), match=r"no page could be fetched:\n.*robots\.txt cannot be reached"
+    ):
+        crawled(home, source(site))
+    assert site.paths() == []
+
+
+def test_a_crawl_delay_is_kept(home: Path, site: Site) -> None:
+    site.pages["/robots.txt"] = Answer(b"User-agent: *\nCrawl-delay: 0.4\nDisallow: /secret", 200, PLAIN)
+    started = time.monotonic()
+    crawled(home, source(site, max_depth=1, exclude=("/m*", "/p*", "/ours", "/secret*")))  # / and /a
+    assert time.monotonic() - started > 0.8
+
+
+# Traps ----------------------------------------------------------------------------------------------------------
+
+
+def hangs_up(request: BaseHTTPRequestHandler) -> None:
+    request.connection.shutdown(socket.SHUT_RDWR)
+
+
+def drips(request: BaseHTTPRequestHandler) -> None:
+    """A byte now and then, for ever."""
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.end_headers()
+    for _ in range(600):
+        request.wfile.write(b" ")
+        request.wfile.flush()
+        time.sleep(0.1)
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.end_headers()
+    for _ in range(100_000):
+        request.wfile.write(b"<p>more</p>" * 1000)
+
+
+def bomb() -> Answer:
+    packed = gzip.compress(bytes(200 * 2**20), 9)
+    return Answer(packed, 200, {"Content-Type": "text/html", "Content-Encoding": "gzip"})
+
+
+def calendar(request: BaseHTTPRequestHandler) -> None:
+    day = int(request.path.rpartition("=")[2] or 0)
+    body = page(f"day {day}", f"/day?n={day + 1}", f"/day?n={day + 2}").body
+    request.send_response(200)
+    request.send_header("Content-Type", "text/html")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+TRAPS: dict[str, tuple[Any, str]] = {
+    "slow drip": (drips, "took longer than timeout_seconds"),
+    "endless page": (endless, "more than max_page_bytes"),
+    "gzip bomb": (bomb, "size|larger|gzip|exceed|max"),
+    "redirect to itself": (Answer(b"", 302, {"Location": "/trap"}), "asked already"),
+    "redirect to another host": (Answer(b"", 302, {"Location": "http://169.254.169.254/latest"}), "another host"),
+    "redirect to a file": (Answer(b"", 302, {"Location": "file:///etc/passwd"}), "."),
+    "hangs up": (hangs_up, "lost|closed|failed|clean"),
+    "not what it says": (Answer(bytes(range(256)) * 10, 200, {"Content-Type": "application/pdf"}), "is not a page"),
+    "nothing": (Answer(b"  \n"), "empty page"),
+    "server error": (Answer(b"oh", 500), "HTTP 500"),
+    "too many requests": (Answer(b"oh", 429), "HTTP 429"),
+    "no entry": (Answer(b"oh", 401), "HTTP 401"),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_trap_costs_itself(trap: str, home: Path) -> None:
+    import re
+
+    made, reason = TRAPS[trap]
+    answer = made() if made is bomb else made
+    with serving({"/": page("home", "/trap", "/good"), "/trap": answer, "/good": page("good")}) as site:
+        started = time.monotonic()
+        settings = {"timeout_seconds": 1.5, "max_page_bytes": 2**20}
+        artifact, _ = crawled(home, source(site, **settings))
+        assert time.monotonic() - started < 60
+        assert sorted(bodies(artifact)) == ["", "good"]
+        outcome, said = outcomes(artifact)["trap"]
+        assert outcome in ("failed", "refused", "left out", "asked") and re.search(reason, said), said
+
+
+def test_a_calendar_without_end_ends(home: Path) -> None:
+    with serving({"/": page("home", "/day?n=0")}) as site:
+        site.pages |= {f"/day?n={number}": calendar for number in range(1000)}
+        artifact, _ = crawled(home, source(site, max_depth=900))
+        assert 50 < len(bodies(artifact)) <= 101
+
+
+# Addresses ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]", "0"])
+def test_this_machine_in_other_words_is_refused(host: str, home: Path, site: Site) -> None:
+    address = f"http://{host}:{site.port}/"
+    with pytest.raises((DataError, ConnectionError), match=r"no page could be fetched"):
+        crawled(home, CrawlSource(urls=(address,), delay_seconds=0.0))
+    assert site.asked == []
+
+
+def test_a_name_that_leads_to_a_private_address_is_refused(home: Path, site: Site) -> None:
+    name = socket.gethostname()
+    try:
+        found = socket.gethostbyname(name)
+    except OSError:
+        pytest.skip("this machine's name cannot be looked up")
+    address = literal_address(found)
+    if address is None or is_public(address):
+        pytest.skip("this machine's name leads to a public address")
+    with pytest.raises((DataError, ConnectionError), match=r"which is private: allow_private"):
+        crawled(home, CrawlSource(urls=(f"http://{name}:{site.port}/",), delay_seconds=0.0))
+    assert site.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::", True),
+        ("10.0.0.1", False),
+        ("172.16.3.4", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00:ec2::254", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    found = literal_address(address)
+    assert found is not None and is_public(found) is public
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "no start"),
+        ({"urls": ("http://127.0.0.1:1/",)}, "allow_private"),
+        ({"urls": ("ftp://example.org/",)}, "urls"),
+        ({"urls": ("https://user:word@example.org/",)}, "no passwords"),
+        ({"urls": ("https://example.org/",), "include": ("docs",)}, "include"),
+    ],
+)
+def test_a_source_that_cannot_be_meant_is_refused_with_the_recipe(settings: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        CrawlSource(**settings)
+
+
+# Kills ----------------------------------------------------------------------------------------------------------
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from tasks.engine.builder import builder
+from tasks.engine.stage import engine_in_force
+from tasks.fetch.config import CrawlSource, FetchConfig
+from tasks.fetch.stage import fetch
+source = CrawlSource(name="site", urls=(sys.argv[2],), allow_private=True, delay_seconds=0.0, max_depth=500)
+with builder(Path(sys.argv[1])) as engine, engine_in_force(engine):
+    print(fetch(FetchConfig(web=(source,)))["files"].digest)
+"""
+
+
+def chain(length: int) -> dict[str, Answer]:
+    pages = {f"/{number}": page(f"number {number}", f"/{number + 1}") for number in range(1, length)}
+    return {"/": page("home", "/1"), **pages, f"/{length}": page("the end")}
+
+
+def test_a_crawl_that_is_killed_goes_on_with_what_is_missing(home: Path, tmp_path: Path) -> None:
+    def slowly(request: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.05)
+        body = pages[request.path].body
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    pages = chain(40)
+    with serving(dict.fromkeys(pages, slowly)) as site:
+        command = [sys.executable, "-c", PROGRAM, str(home), site.url()]
+        environment = {**os.environ, "LLMILL_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path)
+        wait_until(lambda: len(site.paths()) >= 15, "some pages are fetched", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_until(lambda: _is_quiet(site), "the crawler has ended with its parent")
+        before = site.paths()
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        again = site.paths()[len(before) :]
+        assert len(set(before) & set(again)) <= 1, "at most the page that was under way"
+        assert set(before) | set(again) == set(pages)
+        whole = {**environment, "LLMILL_HOME": str(tmp_path / "other")}
+        command[3] = str(tmp_path / "other")
+        other = subprocess.run(
+            command, env=whole, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert other.stdout == done.stdout, "the bytes of a crawl without a kill"
+
+
+def _is_quiet(site: Site) -> bool:
+    count = len(site.asked)
+    time.sleep(1.0)
+    return len(site.asked) == count
