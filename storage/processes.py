@@ -41,12 +41,16 @@ def watch_parent(parent_pid: int) -> None:
 
 
 @bystander
-def python_environment() -> dict[str, str]:
-    """The environment of a child that runs our very code: a user's own `model/` or `tasks.py` cannot take its place."""
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+def program_environment() -> dict[str, str]:
+    """The environment of a child that runs a module of ours: a user's own `model/` or `tasks.py` can't take its place.
+
+    A checkout, installed as editable or not at all, is put before what else there is: the child must run its very code.
+    """
+    environment = dict(os.environ)
+    environment["PYTHONSAFEPATH"] = "1"
     root = Path(__file__).resolve().parents[1]
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
-    if root not in installed:  # a checkout, installed as editable or not at all
+    if root not in installed:
         paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment

@@ -24,16 +24,21 @@ SAMPLE_BYTES = 256 * 1024  # of the beginning of a file: what an encoding is kno
 MIN_FOREIGN_BYTES = 128  # beyond ASCII: from fewer a wrong alphabet is taken for the right one
 MIN_LATIN_BYTES = 32  # as far as all Latin encodings agree
 MIN_UTF16_CHARACTERS = 8
-MIN_SHARE_OF_MARKS = 0.01  # blanks, line ends and marks of a sentence among the characters of UTF-16 and UTF-32
+MIN_SHARE_OFMARKS = 0.01  # blanks, line ends and marks of a sentence among the characters of UTF-16 and UTF-32
 
 # Byte order marks; those of UTF-32 begin with those of UTF-16.
-_MARKS = (
+MARKS = (
     (codecs.BOM_UTF8, UTF8),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# By Python's names, what a label of these stands for on the web (the Encoding Standard): the same with more letters.
+WIDER = {
+    **{"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", "iso8859-11": "cp874"},
+    **{"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949"},
+}
 _ISO_2022 = (
     (re.compile(rb"\x1b\$\)C"), ("iso2022_kr",)),
     (re.compile(rb"\x1b(?:\$[@B]|\$\([@D]|\([BIJ])"), ("iso2022_jp_2", "iso2022_jp_3", "iso2022_jp_ext")),
@@ -92,7 +97,7 @@ def _is_text(alias: str) -> bool:
 
 def guess(data: bytes, whole: bool) -> Guess:
     """The encoding of a whole file, or of the beginning of one (cut anywhere)."""
-    for mark, encoding in _MARKS:
+    for mark, encoding in MARKS:
         if data.startswith(mark):
             return Guess(encoding)
     if not _FOREIGN.search(data) and (escaped := _seven_bits(data)):
@@ -175,7 +180,7 @@ def _utf_without_mark(data: bytes) -> str:
         ):
             continue
         marks = sum(text.count(mark) for mark in " \n,.、。，")
-        if marks > max(best, len(text) * MIN_SHARE_OF_MARKS):
+        if marks > max(best, len(text) * MIN_SHARE_OFMARKS):
             best, encoding = marks, candidate
     return encoding
 

@@ -15,7 +15,7 @@ from typing import Any
 from storage.bystander import bystander
 from storage.errors import DataError
 from storage.home import home
-from storage.processes import python_environment
+from storage.processes import program_environment
 from tasks.fetch.archive import write_archive
 from tasks.fetch.config import CrawlSource
 from tasks.fetch.pages import FETCHED, UNCHANGED, PageStore, StoredPage, Visit
@@ -92,7 +92,7 @@ def _run(job: Path, log: Path, progress: Progress) -> str:
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "storage.processes", str(os.getpid()), "tasks.fetch.crawler", str(job)],
-            env=python_environment(),
+            env=program_environment(),
             cwd=job.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

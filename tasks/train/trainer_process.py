@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.bystander import bystander
 from storage.errors import DataError, refusal
-from storage.processes import REFUSED, python_environment
+from storage.processes import REFUSED, program_environment
 from storage.store.artifacts import Part
 from tasks.engine.context import Context
 
@@ -63,8 +63,8 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
 
 
 def trainer_environment() -> dict[str, str]:
-    """The child's environment: its imports cannot be taken over by a user's own `model/` or `tasks.py`."""
-    environment = python_environment()
+    """The trainer's environment: our code, and the settings of the libraries that it computes with."""
+    environment = program_environment()
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = "1"  # model.parallel has its own threads
     environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products on a GPU
     # glibc gives large freed blocks back to the kernel and asks for them again: a seventh of a small model's step.
