@@ -89,6 +89,27 @@ class FilesSource(OwnFiles):
     lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (field `lang`).")
 
 
+class WikipediaSource(StageConfig):
+    """Articles of Wikipedia, or of any wiki that runs MediaWiki, from its dump (dumps.wikimedia.org).
+
+    Files .xml, plain or packed with .bz2 (also multistream), .gz, .zst or .xz.
+    """
+
+    name: SourceName = Field("wikipedia", description="Name of this source in documents, ledgers and figures.")
+    path: Text = Field(
+        description="A dump (...-pages-articles.xml.bz2), a folder of its parts, or a glob.",
+        json_schema_extra=LOCATION,
+    )
+    lang: str = Field("", max_length=35, description="ISO 639-1 language of the articles; empty: what the dump says.")
+    license: str = Field("CC-BY-SA-4.0", description="Licence of the articles (CC-BY-SA-3.0 before June 2023).")
+    seconds: float = Field(
+        10.0, ge=1, le=600, description="Processor time of an article, in seconds; one that takes longer is lost alone."
+    )
+    allow_truncated: bool = Field(
+        False, description="Accept a dump that is cut or damaged and keep what is before; otherwise the stage fails."
+    )
+
+
 class PairsSource(OwnFiles):
     """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer.
 
@@ -143,6 +164,7 @@ class CollectConfig(StageConfig):
     """Where the text comes from, what is held out, how it is cut into shards, how much bad input is borne."""
 
     files: tuple[FilesSource, ...] = Field((), description="Files of your own.")
+    wikipedia: tuple[WikipediaSource, ...] = Field((), description="Dumps of Wikipedia and other wikis.")
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
     pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
@@ -174,10 +196,11 @@ class CollectConfig(StageConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        names = [*(source.name for source in self.files), *(source.name for source in self.pairs)]
+        sections = (self.files, self.wikipedia, self.pairs)
+        names = [source.name for section in sections for source in section]
         names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
         if not names:
-            raise ValueError("no source: give at least one of files, docstrings, synthetic, pairs")
+            raise ValueError("no source: give at least one of files, wikipedia, docstrings, synthetic, pairs")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are named {name}: give each a name of its own (`name: ...`)")

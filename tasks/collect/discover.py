@@ -21,12 +21,14 @@ from tasks.collect.config import CollectConfig
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
 RECORD_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")  # one document a record
+DUMP_FORMATS = ("xml",)  # of MediaWiki
 ANY_FORMAT = TEXT_FORMATS + RECORD_FORMATS
 PACKINGS = ("gz", "zst", "bz2", "xz")
 _OTHER_ENDINGS = {  # of the same formats and packings
     **{"text": "txt", "markdown": "md", "ndjson": "jsonl", "jsonlines": "jsonl"},
     **{"gzip": "gz", "zstd": "zst", "bzip2": "bz2"},
 }
+_PART_OF_A_DUMP = re.compile(r"(?<=^xml)-p\d+p\d+$")  # enwiki-...-articles1.xml-p1p41242.bz2
 # What is read elsewhere, by the scheme of an address -> how to bring it here.
 _FETCHED_BY = {
     "hf": "huggingface-cli download --repo-type dataset NAME --local-dir FOLDER",
@@ -51,6 +53,7 @@ def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
     if _OTHER_ENDINGS.get(last, last) in PACKINGS:
         packing = _OTHER_ENDINGS.get(last, last)
         stem, _, last = stem.rpartition(".")
+    last = _PART_OF_A_DUMP.sub("", last)
     format_name = _OTHER_ENDINGS.get(last, last)
     return Kind(format_name, packing) if stem and format_name in formats and last not in PACKINGS else None
 
@@ -95,8 +98,8 @@ def counted(number: int, noun: str) -> str:
 def unread_files(config: CollectConfig) -> list[str]:
     """What the paths of a recipe lead to and is not read: sentences for the plan and the stage's notices."""
     sentences = []
-    for section, sources, formats in (("files", config.files, ANY_FORMAT), ("pairs", config.pairs, RECORD_FORMATS)):
-        for number, source in enumerate(sources):
+    for section, formats in (("files", ANY_FORMAT), ("wikipedia", DUMP_FORMATS), ("pairs", RECORD_FORMATS)):
+        for number, source in enumerate(getattr(config, section)):
             option = f"collect.{section}[{number}].path"
             sentences += inspect_path(source.path, option, formats).sentences(source.name, option)
     return sentences

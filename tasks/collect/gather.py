@@ -12,7 +12,7 @@ from storage.listing import and_more
 from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
-from tasks.collect.output import QUARANTINE_SCHEMA, REASONS_SHOWN
+from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN
 from tasks.engine.context import Context, JobResult, Summary
 
 _COUNTS = ("read", "kept", "dropped", "quarantined")
@@ -36,6 +36,13 @@ class Collected:
 
     def total(self, figure: str) -> int:
         return sum(result.summary[figure] for result in self.results)
+
+    def reasons(self) -> dict[str, int]:
+        """What was dropped by each rule, as `dropped_RULE`."""
+        found: Counter[str] = Counter()
+        for result in self.results:
+            found.update({name: count for name, count in result.summary.items() if name.startswith(DROPPED)})
+        return dict(sorted(found.items()))
 
     def listed(self, what: str) -> list[str]:
         """What the jobs list under a name, in order."""
@@ -130,6 +137,7 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     summary["pairs_quarantined"] = sum(source.total("quarantined") for source in sources if not source.makes_documents)
     for source in sources:
         summary |= {f"{source.name}.{name}": source.total(name) for name in _COUNTS}
+        summary |= {f"{source.name}.{name}": count for name, count in source.reasons().items()}
     return summary
 
 
@@ -138,7 +146,7 @@ def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) 
 
     `marked` says where separators are likely to be.
     """
-    if config.files or config.docstrings or config.synthetic:
+    if config.files or config.wikipedia or config.docstrings or config.synthetic:
         if not summary["kept"]:
             raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
         wanted = config.heldout_fraction or config.heldout_groups

@@ -2,12 +2,15 @@
 
 from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
-from tasks.collect.discover import RECORD_FORMATS, discover
+from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, discover
+from tasks.collect.libraries import WIKITEXT, versions
 from tasks.collect.packages import observe_package
 
 
 def observe_sources(config: CollectConfig) -> dict[str, str]:
     """`source/relative file` -> SHA-256 and `docstrings/package` -> version and digest. Imports no package.
+
+    `library/name` is the version of a library that reads some of the sources.
 
     Touching a file changes nothing, editing, adding or removing one does; upgrading a package does.
     """
@@ -18,6 +21,11 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
     for number, pairs in enumerate(config.pairs):
         for file in hash_files(discover(pairs.path, f"collect.pairs[{number}].path", RECORD_FORMATS)):
             observed[f"{pairs.name}/{file.name}"] = file.digest
+    for number, wikipedia in enumerate(config.wikipedia):
+        for file in hash_files(discover(wikipedia.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS)):
+            observed[f"{wikipedia.name}/{file.name}"] = file.digest
+    if config.wikipedia:
+        observed |= {f"library/{name}": version for name, version in versions(WIKITEXT).items()}
     if config.docstrings:
         for package in config.docstrings.packages:
             observed[f"docstrings/{package}"] = observe_package(package)

@@ -34,6 +34,8 @@ from tasks.engine.context import Summary
 SHARD_CHARACTERS = 64 * 2**20  # a shard of long documents ends here, however few they are
 REASONS_SHOWN = 5  # of a job's bad records, in messages; the ledger has all
 
+DROPPED = "dropped_"  # before the reason, in figures
+
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
@@ -109,6 +111,11 @@ class JobOutput:
         """Count a record without text, such as a blank row."""
         self.counts["dropped"] += 1
         self.counts["empty"] += 1
+
+    def drop(self, reason: str) -> None:
+        """Count a record that is left out by a rule, also as `dropped_REASON`."""
+        self.counts["dropped"] += 1
+        self.counts[f"{DROPPED}{reason}"] += 1
 
     def bad(self, file: str, record: BadRecord) -> None:
         """Write a record that cannot be used to the quarantine, with the reason."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from storage.documents import read_rows
+from tasks.collect.output import DROPPED
 from tasks.engine.about import MadeRun
 from tasks.engine.reported import Count, Example, Reason, Section
 from tasks.shards.examples import EXAMPLES, beginning
@@ -21,15 +22,24 @@ def report(run: MadeRun, stage: str) -> Section:
     """Reasons add up to what was dropped and quarantined."""
     summary = run.summary(stage)
     pairs = tuple(Count(what=what, count=summary[name]) for name, what in _PAIRS_SAID.items() if summary.get(name))
-    reasons = (*_without_prose(run, stage), *_bad_records(run, stage))
+    reasons = (*_dropped(run, stage), *_bad_records(run, stage))
     return Section(reasons=reasons, counts={PAIRS: pairs} if pairs else {})
 
 
-def _without_prose(run: MadeRun, stage: str) -> Iterator[Reason]:
-    for name, count in run.summary(stage).items():
+def _dropped(run: MadeRun, stage: str) -> Iterator[Reason]:
+    summary = run.summary(stage)
+    by_rule: Counter[str] = Counter()
+    for name, count in summary.items():
         source, separator, figure = name.rpartition(".")
-        if separator and figure == "dropped" and count:
-            yield Reason(name=source, what=f"Too little prose, in the source {source}", count=count)
+        if separator and figure.startswith(DROPPED):
+            by_rule[source] += count
+            rule = figure.removeprefix(DROPPED).replace("_", " ")
+            yield Reason(name=source, what=f"Dropped as {rule}, in the source {source}", count=count)
+    for name, count in summary.items():
+        source, separator, figure = name.rpartition(".")
+        if separator and figure == "dropped" and count > by_rule[source]:
+            rest = count - by_rule[source]
+            yield Reason(name=source, what=f"Too little prose, in the source {source}", count=rest)
 
 
 def _bad_records(run: MadeRun, stage: str) -> Iterator[Reason]:

@@ -19,8 +19,8 @@ from typing import Any
 
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
-from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource
-from tasks.collect.discover import RECORD_FORMATS, discover, unread_files
+from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource, WikipediaSource
+from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, discover, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -34,6 +34,7 @@ from tasks.collect.gather import (
     summarize,
     write_quarantine,
 )
+from tasks.collect.libraries import WIKITEXT, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
@@ -41,6 +42,7 @@ from tasks.collect.pairs import pair_notices, write_pairs
 from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
+from tasks.collect.wikipedia import WikipediaJob, read_wikipedia
 from tasks.engine.context import Context, Job, JobResult, ShardFunction, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
@@ -59,6 +61,9 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     """Collect every source of the recipe."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)
     sources = [_collect_files(config, source, number, splits, context) for number, source in enumerate(config.files)]
+    sources += [
+        _collect_wikipedia(config, source, number, splits, context) for number, source in enumerate(config.wikipedia)
+    ]
     if config.docstrings:
         sources.append(_collect_docstrings(config, config.docstrings, splits, context))
     if config.synthetic:
@@ -90,6 +95,34 @@ def _collect_files(
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_documents, jobs, "file groups")
     return Collected(source.name, results, source.path, f"collect.files.{number}", source.allow_truncated)
+
+
+def _collect_wikipedia(
+    config: CollectConfig, source: WikipediaSource, number: int, splits: Splits, context: Context
+) -> Collected:
+    """Articles of a dump: a job a file."""
+    files = hash_files(discover(source.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS))
+    jobs = [
+        _job(
+            (file,),
+            WikipediaJob(
+                source=source.name,
+                names=(file.name,),
+                lang=source.lang,
+                license=source.license,
+                seconds=source.seconds,
+                libraries=versions(WIKITEXT),
+                splits=splits,
+                documents_per_shard=config.documents_per_shard,
+                max_document_bytes=config.max_document_bytes,
+                max_window_bytes=config.max_window_bytes,
+            ),
+            source.name,
+        )
+        for file in files
+    ]
+    results = _map_largest_first(context, read_wikipedia, jobs, "dumps")
+    return Collected(source.name, results, source.path, f"collect.wikipedia.{number}", source.allow_truncated)
 
 
 def _collect_pairs(
@@ -165,7 +198,7 @@ def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits:
     return Collected(DOCSTRINGS, _map_largest_first(context, read_docstrings, jobs, "module groups"))
 
 
-def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob, source: str) -> Job:
+def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob | WikipediaJob, source: str) -> Job:
     return Job(f"{source}/{files[0].name}", config, {file.name: file for file in files})
 
 

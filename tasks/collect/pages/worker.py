@@ -18,9 +18,13 @@ from typing import Any
 
 from tasks.collect.pages.child import Broken, read_frame, write_frame
 from tasks.collect.pages.main_text import read_page
+from tasks.collect.wikitext import read_wikitext
 
 Answer = dict[str, Any]
-READERS: Mapping[str, Callable[[Mapping[str, Any], bytes], Answer | str]] = {"page": read_page}
+READERS: Mapping[str, Callable[[Mapping[str, Any], bytes], Answer | str]] = {
+    "page": read_page,
+    "wikitext": read_wikitext,
+}
 
 
 def main() -> None:
