@@ -19,7 +19,7 @@ def _compared(config: Any) -> dict[str, Any]:
 
 
 def _sources(config: Any) -> Iterator[str]:
-    for source in (*config.files, *config.wikipedia, *config.pairs):
+    for source in (*config.files, *config.wikipedia, *config.warc, *config.pairs):
         yield f"{source.name} ({source.path})"
     if config.docstrings:
         yield f"docstrings ({len(config.docstrings.packages)} packages)"

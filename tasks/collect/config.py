@@ -1,11 +1,12 @@
 """What a recipe can set for the stage collect: its section `collect`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from tasks.collect.conversations import Kind
 from tasks.collect.encodings import AUTO, known_encoding
+from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.fetch.config import FetchConfig, SourceName
@@ -110,6 +111,30 @@ class WikipediaSource(StageConfig):
     )
 
 
+class WarcSource(StageConfig):
+    """Pages of web archives: files .warc, plain or packed with .gz, .zst or .lz4, and the texts of .wet files.
+
+    Lines that repeat across the pages of a site (navigation, notices of cookies) are removed.
+    """
+
+    name: SourceName = Field("warc", description="Name of this source in documents, ledgers and figures.")
+    path: Text = Field(
+        description="A WARC file, a folder of them (with all below it), or a glob.", json_schema_extra=LOCATION
+    )
+    group_by: Literal["host", "page"] = Field(
+        "host", description="What is held out as one: all pages of a host, or each page by itself."
+    )
+    site_lines: bool = Field(
+        True, description="Remove lines that stand on 3 pages and more than 30 % of the pages of a host in a file."
+    )
+    page: PageConfig = Field(PageConfig(), title="Pages", description="How HTML is read.")
+    license: str = Field("", description="Licence of the pages, where a page does not link one (rel=license).")
+    lang: str = Field("", max_length=35, description="ISO 639-1 language of the pages, where a page does not say.")
+    allow_truncated: bool = Field(
+        False, description="Accept a file that is cut or damaged and keep what is before; otherwise the stage fails."
+    )
+
+
 class PairsSource(OwnFiles):
     """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer.
 
@@ -165,6 +190,7 @@ class CollectConfig(StageConfig):
 
     files: tuple[FilesSource, ...] = Field((), description="Files of your own.")
     wikipedia: tuple[WikipediaSource, ...] = Field((), description="Dumps of Wikipedia and other wikis.")
+    warc: tuple[WarcSource, ...] = Field((), description="Web archives.")
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
     pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
@@ -196,11 +222,11 @@ class CollectConfig(StageConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        sections = (self.files, self.wikipedia, self.pairs)
+        sections = (self.files, self.wikipedia, self.warc, self.pairs)
         names = [source.name for section in sections for source in section]
         names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
         if not names:
-            raise ValueError("no source: give at least one of files, wikipedia, docstrings, synthetic, pairs")
+            raise ValueError("no source: give at least one of files, wikipedia, warc, docstrings, synthetic, pairs")
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are named {name}: give each a name of its own (`name: ...`)")

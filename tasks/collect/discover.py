@@ -21,6 +21,7 @@ from tasks.collect.config import CollectConfig
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
 RECORD_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")  # one document a record
+WARC_FORMATS = ("warc", "wet")
 DUMP_FORMATS = ("xml",)  # of MediaWiki
 ANY_FORMAT = TEXT_FORMATS + RECORD_FORMATS
 PACKINGS = ("gz", "zst", "bz2", "xz")
@@ -50,12 +51,17 @@ def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
     """The kind that a file's name says: `a.jsonl.gz` -> Kind("jsonl", "gz"); None for a name that says nothing."""
     stem, _, last = name.lower().rpartition(".")
     packing = ""
-    if _OTHER_ENDINGS.get(last, last) in PACKINGS:
+    if _OTHER_ENDINGS.get(last, last) in packings_of(formats):
         packing = _OTHER_ENDINGS.get(last, last)
         stem, _, last = stem.rpartition(".")
     last = _PART_OF_A_DUMP.sub("", last)
     format_name = _OTHER_ENDINGS.get(last, last)
     return Kind(format_name, packing) if stem and format_name in formats and last not in PACKINGS else None
+
+
+def packings_of(formats: Iterable[str]) -> tuple[str, ...]:
+    """How files of these formats may be packed; web archives in .lz4 too."""
+    return (*PACKINGS, "lz4") if "warc" in formats else PACKINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,12 @@ def counted(number: int, noun: str) -> str:
 def unread_files(config: CollectConfig) -> list[str]:
     """What the paths of a recipe lead to and is not read: sentences for the plan and the stage's notices."""
     sentences = []
-    for section, formats in (("files", ANY_FORMAT), ("wikipedia", DUMP_FORMATS), ("pairs", RECORD_FORMATS)):
+    for section, formats in (
+        ("files", ANY_FORMAT),
+        ("wikipedia", DUMP_FORMATS),
+        ("warc", WARC_FORMATS),
+        ("pairs", RECORD_FORMATS),
+    ):
         for number, source in enumerate(getattr(config, section)):
             option = f"collect.{section}[{number}].path"
             sentences += inspect_path(source.path, option, formats).sentences(source.name, option)
@@ -139,7 +150,8 @@ def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) 
         raise DataError(
             f"{option}: {path}: none of the {len(found)} files can be read "
             f"(found {', '.join(ending for ending, _ in endings.most_common(3))}). "
-            f"Readable: {', '.join('.' + name for name in formats)}, each plain or with .{', .'.join(PACKINGS)}."
+            f"Readable: {', '.join('.' + name for name in formats)}, "
+            f"each plain or with .{', .'.join(packings_of(formats))}."
         )
     for name, file in readable:
         if not is_utf8(name):

@@ -12,7 +12,7 @@ from storage.listing import and_more
 from storage.store.artifacts import StoredFile
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
-from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN
+from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
 from tasks.engine.context import Context, JobResult, Summary
 
 _COUNTS = ("read", "kept", "dropped", "quarantined")
@@ -38,10 +38,11 @@ class Collected:
         return sum(result.summary[figure] for result in self.results)
 
     def reasons(self) -> dict[str, int]:
-        """What was dropped by each rule, as `dropped_RULE`."""
+        """What was dropped by each rule, as `dropped_RULE`, and the lines that were removed from pages."""
         found: Counter[str] = Counter()
         for result in self.results:
-            found.update({name: count for name, count in result.summary.items() if name.startswith(DROPPED)})
+            figures = result.summary.items()
+            found.update({name: count for name, count in figures if name.startswith(DROPPED) or name == SITE_LINES})
         return dict(sorted(found.items()))
 
     def listed(self, what: str) -> list[str]:
@@ -146,7 +147,7 @@ def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) 
 
     `marked` says where separators are likely to be.
     """
-    if config.files or config.wikipedia or config.docstrings or config.synthetic:
+    if config.files or config.wikipedia or config.warc or config.docstrings or config.synthetic:
         if not summary["kept"]:
             raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
         wanted = config.heldout_fraction or config.heldout_groups

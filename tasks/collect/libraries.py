@@ -7,6 +7,8 @@ parser of wikitext, so these are observed with the sources that need them, and t
 import importlib.metadata
 from collections.abc import Iterable
 
+PAGES = ("trafilatura", "lxml", "lxml_html_clean", "resiliparse", "charset-normalizer")
+WARC = ("fastwarc", *PAGES)
 WIKITEXT = ("mwparserfromhell",)
 
 

@@ -2,8 +2,8 @@
 
 from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
-from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, discover
-from tasks.collect.libraries import WIKITEXT, versions
+from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover
+from tasks.collect.libraries import WARC, WIKITEXT, versions
 from tasks.collect.packages import observe_package
 
 
@@ -24,8 +24,11 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
     for number, wikipedia in enumerate(config.wikipedia):
         for file in hash_files(discover(wikipedia.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS)):
             observed[f"{wikipedia.name}/{file.name}"] = file.digest
-    if config.wikipedia:
-        observed |= {f"library/{name}": version for name, version in versions(WIKITEXT).items()}
+    for number, warc in enumerate(config.warc):
+        for file in hash_files(discover(warc.path, f"collect.warc[{number}].path", WARC_FORMATS)):
+            observed[f"{warc.name}/{file.name}"] = file.digest
+    libraries = (*(WIKITEXT if config.wikipedia else ()), *(WARC if config.warc else ()))
+    observed |= {f"library/{name}": version for name, version in versions(libraries).items()}
     if config.docstrings:
         for package in config.docstrings.packages:
             observed[f"docstrings/{package}"] = observe_package(package)

@@ -34,6 +34,7 @@ from tasks.engine.context import Summary
 SHARD_CHARACTERS = 64 * 2**20  # a shard of long documents ends here, however few they are
 REASONS_SHOWN = 5  # of a job's bad records, in messages; the ledger has all
 
+SITE_LINES = "site_lines"  # figure: lines that repeat across a site, removed
 DROPPED = "dropped_"  # before the reason, in figures
 
 QUARANTINE_SCHEMA = pa.schema(

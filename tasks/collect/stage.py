@@ -19,8 +19,8 @@ from typing import Any
 
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
-from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource, WikipediaSource
-from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, discover, unread_files
+from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource, WarcSource, WikipediaSource
+from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -34,7 +34,7 @@ from tasks.collect.gather import (
     summarize,
     write_quarantine,
 )
-from tasks.collect.libraries import WIKITEXT, versions
+from tasks.collect.libraries import WARC, WIKITEXT, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
@@ -42,6 +42,7 @@ from tasks.collect.pairs import pair_notices, write_pairs
 from tasks.collect.slices import cut_slices
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
+from tasks.collect.warc import WarcJob, read_warc
 from tasks.collect.wikipedia import WikipediaJob, read_wikipedia
 from tasks.engine.context import Context, Job, JobResult, ShardFunction, Summary
 from tasks.engine.stage import UNICODE, stage
@@ -64,6 +65,7 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     sources += [
         _collect_wikipedia(config, source, number, splits, context) for number, source in enumerate(config.wikipedia)
     ]
+    sources += [_collect_warc(config, source, number, splits, context) for number, source in enumerate(config.warc)]
     if config.docstrings:
         sources.append(_collect_docstrings(config, config.docstrings, splits, context))
     if config.synthetic:
@@ -102,27 +104,34 @@ def _collect_wikipedia(
 ) -> Collected:
     """Articles of a dump: a job a file."""
     files = hash_files(discover(source.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS))
-    jobs = [
-        _job(
-            (file,),
-            WikipediaJob(
-                source=source.name,
-                names=(file.name,),
-                lang=source.lang,
-                license=source.license,
-                seconds=source.seconds,
-                libraries=versions(WIKITEXT),
-                splits=splits,
-                documents_per_shard=config.documents_per_shard,
-                max_document_bytes=config.max_document_bytes,
-                max_window_bytes=config.max_window_bytes,
-            ),
-            source.name,
-        )
-        for file in files
-    ]
+    settings = source.model_dump(include={"lang", "license", "seconds"}) | {"libraries": versions(WIKITEXT)}
+    jobs = _file_jobs(config, WikipediaJob, source.name, files, splits, settings)
     results = _map_largest_first(context, read_wikipedia, jobs, "dumps")
     return Collected(source.name, results, source.path, f"collect.wikipedia.{number}", source.allow_truncated)
+
+
+def _collect_warc(
+    config: CollectConfig, source: WarcSource, number: int, splits: Splits, context: Context
+) -> Collected:
+    """Pages of web archives: a job a file."""
+    files = hash_files(discover(source.path, f"collect.warc[{number}].path", WARC_FORMATS))
+    settings = source.model_dump(include={"lang", "license", "group_by", "site_lines", "page"})
+    jobs = _file_jobs(config, WarcJob, source.name, files, splits, settings | {"libraries": versions(WARC)})
+    results = _map_largest_first(context, read_warc, jobs, "archives")
+    return Collected(source.name, results, source.path, f"collect.warc.{number}", source.allow_truncated)
+
+
+def _file_jobs(
+    config: CollectConfig,
+    kind: type[WikipediaJob] | type[WarcJob],
+    source: str,
+    files: Sequence[StoredFile],
+    splits: Splits,
+    settings: dict[str, Any],
+) -> list[Job]:
+    """A job for each file, of sources whose files are large; `settings` are what only this kind of source has."""
+    settings |= config.model_dump(include={"documents_per_shard", "max_document_bytes", "max_window_bytes"})
+    return [_job((file,), kind(source=source, names=(file.name,), splits=splits, **settings), source) for file in files]
 
 
 def _collect_pairs(
@@ -198,7 +207,7 @@ def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits:
     return Collected(DOCSTRINGS, _map_largest_first(context, read_docstrings, jobs, "module groups"))
 
 
-def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob | WikipediaJob, source: str) -> Job:
+def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob | WikipediaJob | WarcJob, source: str) -> Job:
     return Job(f"{source}/{files[0].name}", config, {file.name: file for file in files})
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from tasks.collect.sections import without_empty_sections
+
 FILE_PREFIXES = frozenset(("file", "image", "media", "category"))  # every wiki knows these beside its own words
 _DROPPED_RAW = (  # what MediaWiki takes out up to the next closing tag, whatever is inside, before it parses the rest
     *(
@@ -66,7 +68,6 @@ _SPACES = re.compile(r"[ \t\u00a0]{2,}")
 _SPACE_BEFORE_MARK = re.compile(r"(?<=[^\W\d_]) +(?=[,.;:](?:\s|$))|(?<=[^\s(]) +(?=\))")
 _EMPTY_ITEM = re.compile(r"^[ \t]*(?:[*#:;]+|1\.)[ \t]*[.,;:–-]?[ \t]*$", re.MULTILINE)
 _NESTED = re.compile(r"^((?:\* |1\. )+)(\* |1\. )", re.MULTILINE)  # items within items: `* * two`
-_HEADING = re.compile(r"(#{2,6}) \S")
 _FENCE = "```"
 
 
@@ -201,7 +202,7 @@ def _tidied(text: str) -> str:
     blocks = [
         line for piece in pieces for line in ([piece] if piece.startswith((_FENCE, "~~~")) else piece.split("\n"))
     ]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(_without_empty_sections(blocks))).strip("\n")
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(without_empty_sections(blocks))).strip("\n")
 
 
 def _tidied_prose(text: str) -> str:
@@ -216,21 +217,6 @@ def _tidied_prose(text: str) -> str:
 
 def _indented(found: re.Match[str]) -> str:
     return "  " * found[1].count(" ") + found[2]
-
-
-def _without_empty_sections(blocks: list[str]) -> list[str]:
-    """Headings stay only where text follows before the next heading of their level or a higher one."""
-    kept: list[str] = []
-    deepest = 0  # headings above this level have text below them, looking from the end
-    for block in reversed(blocks):
-        heading = _HEADING.match(block)
-        if heading is None:
-            kept.append(block)
-            deepest = 99 if block.strip() else deepest
-        elif deepest > len(heading[1]):
-            kept.append(block)
-            deepest = len(heading[1])
-    return kept[::-1]
 
 
 def read_wikitext(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:

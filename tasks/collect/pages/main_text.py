@@ -14,9 +14,8 @@ from trafilatura.utils import repair_faulty_html
 from tasks.collect.pages.charset import page_text
 from tasks.collect.pages.markdown import BREAK, to_markdown
 from tasks.collect.pages.page_facts import facts_of
+from tasks.collect.pages.reasons import EMPTY, NO_TEXT, NOT_HTML
 
-NO_TEXT = "no main text"
-NOT_HTML = "not HTML"
 TOO_DEEP = "its elements are nested too deep"
 _TAG = re.compile(
     r"<(?:!doctype|html|head|body|title|meta|div|p|a|h[1-6]|table|br|span|article|section|ul|pre)\b", re.I
@@ -28,7 +27,7 @@ def read_page(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     """The fields of a Page (reader.py), or the reason why there is none."""
     text = page_text(body, request["charset"])
     if not text.strip():
-        return "empty"
+        return EMPTY
     if not _TAG.search(text):
         return NOT_HTML
     tree = _parsed(text)

@@ -12,6 +12,7 @@ from typing import Self
 
 from tasks.collect.pages.child import Child
 from tasks.collect.pages.config import PageConfig
+from tasks.collect.pages.reasons import EMPTY, NOT_HTML
 from tasks.collect.unpack import looks_like
 
 
@@ -44,12 +45,12 @@ class PageReader:
     def read(self, body: bytes, *, url: str = "", charset: str = "") -> Page | str:
         """The page, or the reason why there is none. `charset` is what the server said of it."""
         if not body.strip(b"\0 \t\r\n\f"):
-            return "empty page"
+            return EMPTY
         if len(body) > self._config.max_bytes:
             return f"the page has {len(body):,} bytes, max_bytes is {self._config.max_bytes:,}"
         kind = looks_like(body)
         if kind:
-            return f"not HTML but .{kind}"
+            return f"{NOT_HTML} but .{kind}"
         request = {
             "read": "page",
             "url": url,
