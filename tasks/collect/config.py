@@ -66,9 +66,10 @@ class OwnFiles(StageConfig):
 
 
 class FilesSource(OwnFiles):
-    """Files of your own: .txt .md .rst (one document each), .jsonl .json .csv .tsv .parquet (one a record).
+    """Files of your own: texts, pages, books and e-mails (one document each), records (one document a record).
 
-    Each plain or packed with .gz, .zst, .bz2 or .xz.
+    Texts are .txt .md .rst, then .html .xml .eml .pdf .epub .docx; records .jsonl .json .csv .tsv .parquet. Each plain
+    or packed with .gz, .zst, .bz2 or .xz.
     """
 
     name: SourceName = Field("files", description="Name of this source in documents, ledgers and figures.")
@@ -86,8 +87,17 @@ class FilesSource(OwnFiles):
     group_field: str | None = Field(
         None, description="Field that names a record's group (book, site); without it each record is its own group."
     )
+    pages: PageConfig = Field(PageConfig(), description="How .html, .xml, .eml, .pdf, .epub and .docx are read.")
+    repair_unicode: bool = Field(
+        False, description="Repair texts that were decoded wrongly (Ã¤ for ä), and count them as `repaired`."
+    )
     license: str = Field("", description="Licence of the texts, where a record does not say (field `license`).")
     lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (field `lang`).")
+
+    @property
+    def repairs(self) -> bool:
+        """Whether texts are repaired, as either setting says it."""
+        return self.repair_unicode or self.pages.repair_unicode
 
 
 class WikipediaSource(StageConfig):

@@ -20,19 +20,25 @@ from storage.source_hashes import unreadable
 from tasks.collect.config import CollectConfig
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
+DOCUMENT_FORMATS = ("html", "xhtml", "xml", "eml", "pdf", "epub", "docx")  # the same, read by tasks.collect.pages
 RECORD_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")  # one document a record
 WARC_FORMATS = ("warc", "wet")
 DUMP_FORMATS = ("xml",)  # of MediaWiki
-ANY_FORMAT = TEXT_FORMATS + RECORD_FORMATS
+ANY_FORMAT = TEXT_FORMATS + DOCUMENT_FORMATS + RECORD_FORMATS
 PACKINGS = ("gz", "zst", "bz2", "xz")
 _OTHER_ENDINGS = {  # of the same formats and packings
     **{"text": "txt", "markdown": "md", "ndjson": "jsonl", "jsonlines": "jsonl"},
+    **{"htm": "html", "xht": "xhtml"},
     **{"gzip": "gz", "zstd": "zst", "bzip2": "bz2"},
 }
 _PART_OF_A_DUMP = re.compile(r"(?<=^xml)-p\d+p\d+$")  # enwiki-...-articles1.xml-p1p41242.bz2
-# What is read elsewhere, by the scheme of an address -> how to bring it here.
+# What is read elsewhere, by the scheme of an address -> the section that reads it, or how to bring it here.
+_READ_BY = {
+    "http": "collect.web (pages) or collect.warc (a WARC file)",
+    "https": "collect.web (pages) or collect.warc (a WARC file)",
+    "hf": "collect.huggingface",
+}
 _FETCHED_BY = {
-    "hf": "huggingface-cli download --repo-type dataset NAME --local-dir FOLDER",
     "s3": "aws s3 cp --recursive ADDRESS FOLDER",
     "gs": "gcloud storage cp --recursive ADDRESS FOLDER",
 }
@@ -62,6 +68,12 @@ def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
 def packings_of(formats: Iterable[str]) -> tuple[str, ...]:
     """How files of these formats may be packed; web archives in .lz4 too."""
     return (*PACKINGS, "lz4") if "warc" in formats else PACKINGS
+
+
+def is_document(name: str) -> bool:
+    """Whether a file is read by `tasks.collect.pages`."""
+    kind = kind_of(name)
+    return kind is not None and kind.format in DOCUMENT_FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +182,11 @@ def _refuse_addresses(path: str, option: str) -> None:
         return
     scheme = address[1].lower()
     written = f"{scheme}://{path[address.end() :]}"
-    how = _FETCHED_BY.get(scheme, "curl -LO ADDRESS")
-    raise DataError(
-        f"{option}: {written} is an address, and only local files are read. Download it first "
-        f"({how.replace('ADDRESS', written)}) and give the folder or the file."
-    )
+    how = _FETCHED_BY.get(scheme, "curl -LO ADDRESS").replace("ADDRESS", written)
+    here = f"Download it first ({how}) and give the folder or the file."
+    if scheme in _READ_BY:
+        here = f"Name it in {_READ_BY[scheme]}, or download it and give the folder or the file."
+    raise DataError(f"{option}: {written} is an address, and only local files are read here. {here}")
 
 
 def _ending(name: str) -> str:

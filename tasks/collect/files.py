@@ -13,17 +13,21 @@ from pydantic import Field
 
 from storage.documents import Document, Pair, document_id
 from tasks.collect.conversations import Refused
-from tasks.collect.discover import TEXT_FORMATS, kind_of
+from tasks.collect.discover import DOCUMENT_FORMATS, RECORD_FORMATS, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
 from tasks.collect.output import JobOutput, Splits, number_or_text
+from tasks.collect.pages.config import PageConfig
+from tasks.collect.pages.reader import PageReader
 from tasks.collect.readers import field_of, read_records
 from tasks.collect.records import BadRecord, Reading, Record, excerpt
+from tasks.collect.repair import repair_unicode
 from tasks.collect.text_parts import marks_in
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
 # Figures of a job that reads pairs, for the stage's notices; the first two go on with a field or kind.
 UNREAD, LEFT_OUT, GOES_ON = "unread", "left out", "goes on"
+LISTS = ("manifest", "metadata")  # of a data set's files, which lie beside them
 MOST_FIGURES = 200  # a job with more kinds of figures has fields whose names are data
 
 
@@ -39,6 +43,9 @@ class ReadJob(StageConfig):
     encoding: str = Field(description="Encoding of the files, or auto.")
     delimiter: str = Field(description="What separates fields of .csv and .tsv, or auto.")
     quote: str = Field(description="What fields of .csv and .tsv are quoted with, or auto.")
+    pages: PageConfig | None = Field(None, description="How pages are read, where the slice has some.")
+    repair_unicode: bool = Field(False, description="Repair texts that were decoded wrongly.")
+    libraries: dict[str, str] = Field({}, description="Versions of the libraries that decide the text.")
     license: str = Field("", description="Licence where a record does not say.")
     lang: str = Field("", description="Language where a record does not say.")
     splits: Splits = Field(description="What is held out.")
@@ -67,7 +74,11 @@ def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
         for name, record in _records(job, inputs, output, out):
             output.counts["read"] += 1
             made = _document(job, name, record) if isinstance(record, Record) else record
-            if isinstance(made, Document):
+            if isinstance(made, BadRecord) and made.fields and _is_list(name):
+                output.listed(made)
+            elif isinstance(made, Document):
+                if job.repair_unicode:
+                    made = _repaired(job, made, output)
                 _count_separators(job, name, made, output)
                 output.document(made)
             elif made is None:
@@ -97,13 +108,15 @@ def read_pairs(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
 def _records(
     job: ReadJob, inputs: Mapping[str, Path], output: JobOutput, scratch: Path
 ) -> Iterator[tuple[str, Record | BadRecord]]:
-    for name in job.names:
-        kind = kind_of(name)
-        assert kind is not None, name
-        for count, record in enumerate(read_records(inputs[name], kind, job.reading, scratch, output.found)):
-            if isinstance(record, BadRecord) and record.rest_lost:
-                record = replace(record, reason=f"{record.reason}; {count:,} records were read before it")
-            yield name, record
+    with PageReader(job.pages or PageConfig()) as pages:
+        for name in job.names:
+            kind = kind_of(name)
+            assert kind is not None, name
+            records = read_records(inputs[name], kind, job.reading, scratch, output.found, pages)
+            for count, record in enumerate(records):
+                if isinstance(record, BadRecord) and record.rest_lost:
+                    record = replace(record, reason=f"{record.reason}; {count:,} records were read before it")
+                yield name, record
 
 
 def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord | None:
@@ -113,7 +126,7 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
     text = _text_of(job, record, job.text_field)
     if isinstance(text, BadRecord):
         return text
-    one_a_file = _is_text(name) and not job.separator
+    one_a_file = _is_one(job, name)
     if one_a_file:
         group: str | None = name
     elif job.group_field:
@@ -122,7 +135,7 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
         group = f"{name}#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     if group is None:
         return _without_field(record, job.group_field or "")
-    metadata = {"file": name, "line": record.line}
+    metadata = {"file": name, "line": record.line, **record.about}
     identity = number_or_text(record.fields.get("id"))
     if identity is not None and _encodes(identity):
         metadata["id"] = identity
@@ -142,13 +155,29 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
 
 def _count_separators(job: ReadJob, name: str, document: Document, output: JobOutput) -> None:
     """How often a mark that is known as a separator occurs in the whole of a text file."""
-    if _is_text(name) and not job.separator and (found := marks_in(document.text)):
+    if _is_one(job, name) and (found := marks_in(document.text)):
         output.counts[f"marks {found[0]}"] += found[1]
 
 
-def _is_text(name: str) -> bool:
+def _is_one(job: ReadJob, name: str) -> bool:
+    """Whether a file is one document."""
     kind = kind_of(name)
-    return kind is not None and kind.format in TEXT_FORMATS
+    assert kind is not None, name
+    return kind.format in DOCUMENT_FORMATS or (kind.format not in RECORD_FORMATS and not job.separator)
+
+
+def _is_list(name: str) -> bool:
+    """Whether a file of records is named as what lists other files and holds no text itself."""
+    return Path(name).name.partition(".")[0].lower() in LISTS
+
+
+def _repaired(job: ReadJob, document: Document, output: JobOutput) -> Document:
+    text = repair_unicode(document.text)
+    if text == document.text:
+        return document
+    output.counts["repaired"] += 1
+    identity = document_id(job.source, document.group, text)
+    return replace(document, id=identity, text=text, metadata=document.metadata | {"repaired": True})
 
 
 def _pair(job: ReadJob, record: Record, output: JobOutput) -> Pair | BadRecord | Refused:

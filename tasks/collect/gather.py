@@ -58,6 +58,12 @@ class Collected:
             f"source {self.name}: {counted(count, 'file')} {what}{_SETTINGS.get(what.split(' ')[1], '')}"
             for what, count in sorted(found.items())
         ]
+        listed = self.total("listed")
+        if listed:
+            said.append(
+                f"source {self.name}: {counted(listed, 'record')} left out of lists of files (manifest, metadata), "
+                "as they hold no text"
+            )
         return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 
@@ -69,8 +75,9 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     reasons = source.listed("bad")
     if read and source.total("without_field") == read:
         fields = sorted({name for result in source.results for name in result.summary["fields"]})
+        first = reasons[0] if reasons else "no record of its lists of files holds text"
         raise DataError(
-            f"{where}: {reasons[0]}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
+            f"{where}: {first}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
             "Set text_field (of pairs prompt_field, answer_field or conversation_field; group_field) to one of these."
         )
     lost = source.listed("lost")
@@ -79,7 +86,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
             f"{where}: {counted(len(lost), 'file')} not whole, and how much is lost is unknown:\n  {_shown(lost)}\n"
             f"Fetch or pack it again, remove it, or set {source.place}.allow_truncated=true to keep what was read."
         )
-    texts = read - source.total("empty")
+    texts = read - source.total("empty") - source.total("listed")
     if read and not texts:
         raise DataError(f"{where}: all of its {read} records are empty. Set text_field to the field with the text.")
     if bad > max_bad_fraction * texts:
@@ -132,8 +139,9 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     summary: Summary = {name: sum(source.total(name) for source in documents) for name in _COUNTS}
     for name, figure in (("bytes", "bytes"), ("documents_train", "train"), ("documents_heldout", "heldout")):
         summary[name] = sum(source.total(figure) for source in documents)
-    if any(source.total("empty") for source in documents):
-        summary["empty"] = sum(source.total("empty") for source in documents)
+    for name in ("empty", "repaired"):
+        count = sum(source.total(name) for source in documents)
+        summary |= {name: count} if count else {}
     summary |= {"shards": shards, **pairs}
     summary["pairs_quarantined"] = sum(source.total("quarantined") for source in sources if not source.makes_documents)
     for source in sources:

@@ -3,21 +3,23 @@
 from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover
-from tasks.collect.libraries import WARC, WIKITEXT, versions
+from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.packages import observe_package
 
 
 def observe_sources(config: CollectConfig) -> dict[str, str]:
     """`source/relative file` -> SHA-256 and `docstrings/package` -> version and digest. Imports no package.
 
-    `library/name` is the version of a library that reads some of the sources.
+    `library/name` is the version of a library that decides the text of some of the sources.
 
     Touching a file changes nothing, editing, adding or removing one does; upgrading a package does.
     """
-    observed = {}
+    observed: dict[str, str] = {}
     for number, source in enumerate(config.files):
-        for file in hash_files(discover(source.path, f"collect.files[{number}].path")):
-            observed[f"{source.name}/{file.name}"] = file.digest
+        files = hash_files(discover(source.path, f"collect.files[{number}].path"))
+        observed |= {f"{source.name}/{file.name}": file.digest for file in files}
+        used = libraries_of(source, [file.name for file in files])
+        observed |= {f"library/{name}": version for name, version in used.items()}
     for number, pairs in enumerate(config.pairs):
         for file in hash_files(discover(pairs.path, f"collect.pairs[{number}].path", RECORD_FORMATS)):
             observed[f"{pairs.name}/{file.name}"] = file.digest

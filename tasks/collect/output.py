@@ -118,6 +118,13 @@ class JobOutput:
         self.counts["dropped"] += 1
         self.counts[f"{DROPPED}{reason}"] += 1
 
+    def listed(self, record: BadRecord) -> None:
+        """Count a record of a list of files that has no text itself."""
+        self.counts["dropped"] += 1
+        self.counts["listed"] += 1
+        self.counts["without_field"] += 1
+        self._missing_fields.update(record.fields)
+
     def bad(self, file: str, record: BadRecord) -> None:
         """Write a record that cannot be used to the quarantine, with the reason."""
         self._quarantine.add(
@@ -142,7 +149,7 @@ class JobOutput:
     def summary(self) -> Summary:
         """The counts, and what a message about bad input needs."""
         counted = ("read", "kept", "dropped", "quarantined", "empty", "bytes", "train", "heldout", "pairs")
-        names = (*counted, "without_field")
+        names = (*counted, "repaired", "listed", "without_field")
         return {
             **{name: self.counts[name] for name in names},
             **{name: count for name, count in sorted(self.counts.items()) if name not in names},

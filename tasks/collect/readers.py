@@ -13,25 +13,39 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tasks.collect.discover import TEXT_FORMATS, Kind
+from tasks.collect.discover import DOCUMENT_FORMATS, TEXT_FORMATS, Kind
+from tasks.collect.encodings import AUTO
 from tasks.collect.json_faults import json_fault
+from tasks.collect.pages.reader import Page, PageReader
+from tasks.collect.pages.reasons import WITHOUT_TEXT
 from tasks.collect.records import BadRecord, Reading, Record, TextFile, excerpt, read_lines, too_long
 from tasks.collect.text_parts import split_parts
 from tasks.collect.unpack import BrokenStream, is_packed, read_blocks
 
+_HELD_IN = {"pdf": "pdf", "epub": "zip", "docx": "zip"}  # what files of these endings look like
+
 
 def read_records(
-    path: Path, kind: Kind, reading: Reading, scratch: Path, found: Counter[str] | None = None
+    path: Path,
+    kind: Kind,
+    reading: Reading,
+    scratch: Path,
+    found: Counter[str] | None = None,
+    pages: PageReader | None = None,
 ) -> Iterator[Record | BadRecord]:
     """The records of one file. `scratch` is a folder for an unpacked copy where the format needs one (Parquet).
 
     `found` counts what had to be found out: encodings, separators, packings that are not what their ending says.
+    `pages` reads the files of DOCUMENT_FORMATS.
     """
     found = Counter() if found is None else found
     if path.stat().st_size == 0:
         yield BadRecord(1, "empty file")
     elif kind.format == "parquet":
         yield from _read_parquet(path, kind, reading, scratch, found)
+    elif kind.format in DOCUMENT_FORMATS:
+        assert pages is not None, path
+        yield _read_document(path, kind, reading, pages, found)
     else:
         text = TextFile(path, kind, reading, found)
         if kind.format in TEXT_FORMATS:
@@ -83,6 +97,35 @@ def _read_text(text: TextFile, reading: Reading) -> Iterator[Record | BadRecord]
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         yield BadRecord(line, text.invalid, excerpt(data[max(0, error.start - 40) :]))
+
+
+def _read_document(
+    path: Path, kind: Kind, reading: Reading, pages: PageReader, found: Counter[str]
+) -> Record | BadRecord:
+    """The text of a page, book or e-mail, by the reader of pages."""
+    packing, contents = kind.packing, _HELD_IN.get(kind.format, "")
+    if packing and not is_packed(path, packing, contents):
+        found[f"not packed as .{packing}"] += 1
+        packing = ""
+    pieces: list[bytes] = []
+    length = 0
+    try:
+        for block in read_blocks(path, packing, contents, reading.max_window_bytes):
+            length += len(block)
+            if length > pages.limit(kind.format):
+                return BadRecord(1, f"the file has more than {pages.limit(kind.format):,} bytes")
+            pieces.append(block)
+    except BrokenStream as broken:
+        return BadRecord(1, str(broken), rest_lost=bool(packing))
+    body = b"".join(pieces)
+    page = pages.read_file(kind.format, body, charset="" if reading.encoding == AUTO else reading.encoding)
+    if page in WITHOUT_TEXT:
+        return Record(1, {reading.fields[0]: ""})
+    if not isinstance(page, Page):
+        return BadRecord(1, page, excerpt(body) if not contents else "")
+    said = {name: getattr(page, name) for name in ("title", "lang", "license", "url")}
+    about = {**page.about, **({"date": page.date} if page.date else {})}
+    return Record(1, {**said, reading.fields[0]: page.text}, about)
 
 
 def _read_parts(text: TextFile, reading: Reading) -> Iterator[Record | BadRecord]:

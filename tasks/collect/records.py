@@ -22,6 +22,7 @@ class Record:
 
     line: int
     fields: Mapping[str, Any]
+    about: Mapping[str, Any] = field(default_factory=dict)  # for the document's metadata
 
 
 @dataclass(frozen=True, slots=True)

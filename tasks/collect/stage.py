@@ -20,7 +20,7 @@ from typing import Any
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
 from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource, WarcSource, WikipediaSource
-from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover, unread_files
+from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover, is_document, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -34,7 +34,7 @@ from tasks.collect.gather import (
     summarize,
     write_quarantine,
 )
-from tasks.collect.libraries import WARC, WIKITEXT, versions
+from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
@@ -55,7 +55,8 @@ from tasks.notices import NOTICES
     reads={"fetched": ("files",)},
     optional=("fetched",),
     observe=observe_sources,
-    libraries=("pyarrow", UNICODE),
+    libraries=("pyarrow", UNICODE),  # others as far as sources need them: observe.py
+    programs=("tasks.collect.pages.worker",),
     about="tasks.collect.about.COLLECT",
 )
 def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: Context) -> Summary:
@@ -92,8 +93,8 @@ def _collect_files(
 ) -> Collected:
     """Documents of the user's own files."""
     files = hash_files(discover(source.path, f"collect.files[{number}].path"))
-    fields: dict[str, str | None] = {"text_field": source.text_field, "separator": source.separator}
-    fields |= {"license": source.license, "lang": source.lang}
+    fields: dict[str, Any] = {"text_field": source.text_field, "separator": source.separator}
+    fields |= {"license": source.license, "lang": source.lang, "repair_unicode": source.repairs}
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_documents, jobs, "file groups")
     return Collected(source.name, results, source.path, f"collect.files.{number}", source.allow_truncated)
@@ -168,12 +169,24 @@ def _read_jobs(
                 encoding=source.encoding,
                 delimiter=source.delimiter,
                 quote=source.quote,
+                **_pages_fields(source, part),
                 **fields,
             ),
             source.name,
         )
         for part in cut_slices(files, files_per_slice=config.documents_per_shard)
     ]
+
+
+def _pages_fields(source: FilesSource | PairsSource, files: Sequence[StoredFile]) -> dict[str, Any]:
+    """How the pages of a slice are read, and what decides their text; nothing for a slice without any."""
+    if not isinstance(source, FilesSource):
+        return {}
+    pages = source.pages.model_copy(update={"repair_unicode": False})  # done for texts of every kind
+    return {
+        "libraries": libraries_of(source, [file.name for file in files]),
+        "pages": pages if any(is_document(file.name) for file in files) else None,
+    }
 
 
 def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits: Splits, context: Context) -> Collected:

@@ -7,13 +7,16 @@ The page, or a sentence why there is none. Cost: 50 to 70 pages a CPU-second wit
 (benchmarks/README.md), and 0.4 s for each start of the child process, which is when the first page comes.
 """
 
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from tasks.collect.pages.child import Child
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.pages.reasons import EMPTY, NOT_HTML
 from tasks.collect.unpack import looks_like
+
+MAX_PICTURED_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Page:
     date: str = ""  # of publication, an ISO day
     url: str = ""  # that it was read from, or its canonical one
     repaired: bool = False  # its Unicode
+    about: Mapping[str, Any] = field(default_factory=dict)  # of a file: who an e-mail is from, the pages of a PDF
 
 
 class PageReader:
@@ -42,6 +46,10 @@ class PageReader:
     def __exit__(self, *error: object) -> None:
         self._child.__exit__(*error)
 
+    def limit(self, ending: str) -> int:
+        """The longest file in bytes; those that hold pictures may be longer."""
+        return MAX_PICTURED_BYTES if ending in ("pdf", "epub", "docx") else self._config.max_bytes
+
     def read(self, body: bytes, *, url: str = "", charset: str = "") -> Page | str:
         """The page, or the reason why there is none. `charset` is what the server said of it."""
         if not body.strip(b"\0 \t\r\n\f"):
@@ -49,10 +57,12 @@ class PageReader:
         if len(body) > self._config.max_bytes:
             return f"the page has {len(body):,} bytes, max_bytes is {self._config.max_bytes:,}"
         kind = looks_like(body)
-        if kind:
-            return f"{NOT_HTML} but .{kind}"
+        return f"{NOT_HTML} but .{kind}" if kind else self.read_file("html", body, url=url, charset=charset)
+
+    def read_file(self, ending: str, body: bytes, *, url: str = "", charset: str = "") -> Page | str:
+        """The text of a file with one of the endings DOCUMENT_FORMATS (discover.py), or why there is none."""
         request = {
-            "read": "page",
+            "read": ending,
             "url": url,
             "charset": charset,
             "extractor": self._config.extractor,

@@ -3,4 +3,5 @@
 NO_TEXT = "no main text"
 NOT_HTML = "not HTML"  # at the beginning of a sentence
 EMPTY = "empty page"
-WITHOUT_TEXT = (NO_TEXT, EMPTY)
+NOTHING = "no text"  # of a file that is no page
+WITHOUT_TEXT = (NO_TEXT, EMPTY, NOTHING)

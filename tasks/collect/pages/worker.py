@@ -17,12 +17,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks.collect.pages.child import Broken, read_frame, write_frame
+from tasks.collect.pages.epub import read_epub
+from tasks.collect.pages.mail import read_eml
 from tasks.collect.pages.main_text import read_page
+from tasks.collect.pages.pdf import read_pdf
+from tasks.collect.pages.word import read_docx
+from tasks.collect.pages.xml_text import read_xml
 from tasks.collect.wikitext import read_wikitext
 
 Answer = dict[str, Any]
-READERS: Mapping[str, Callable[[Mapping[str, Any], bytes], Answer | str]] = {
-    "page": read_page,
+READERS: Mapping[str, Callable[[Mapping[str, Any], bytes], Answer | str]] = {  # by the ending of a file
+    "html": read_page,
+    "xhtml": read_page,
+    "xml": read_xml,
+    "eml": read_eml,
+    "pdf": read_pdf,
+    "epub": read_epub,
+    "docx": read_docx,
     "wikitext": read_wikitext,
 }
 

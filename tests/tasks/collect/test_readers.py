@@ -314,7 +314,9 @@ def test_a_line_longer_than_a_block_is_whole() -> None:
         ("a.gz", None),
         (".txt", None),
         ("jsonl", None),
-        ("a.pdf", None),
+        ("a.HTM", Kind("html")),
+        ("a.pdf.gz", Kind("pdf", "gz")),
+        ("a.doc", None),
     ),
 )
 def test_a_name_says_the_kind(name: str, kind: Kind | None) -> None:
