@@ -17,6 +17,7 @@ from typing import Any
 from storage.bystander import bystander
 
 POLL_SECONDS = 0.1
+UNKNOWN_SECONDS = 2.0  # a holder that has not said so long who it is will not say it
 REPEAT_SECONDS = 60.0  # who is waited for is shown at once, and again after so long
 
 Waiting = Callable[[str], None]
@@ -38,15 +39,16 @@ def held(path: Path, holder: Mapping[str, str], waiting: Waiting) -> Iterator[No
 
 
 def _acquire(descriptor: int, path: Path, waiting: Waiting) -> None:
-    next_notice = 0.0
+    started, next_notice = time.monotonic(), 0.0
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() >= next_notice:
-                waiting(_who_holds(path))
-                next_notice = time.monotonic() + REPEAT_SECONDS
+            now, holder = time.monotonic(), _holder(path)
+            if now >= next_notice and (holder or now - started >= UNKNOWN_SECONDS):
+                waiting(_who_holds(holder))
+                next_notice = now + REPEAT_SECONDS
             time.sleep(POLL_SECONDS)
 
 
@@ -61,13 +63,16 @@ def describe_holder(holder: Mapping[str, Any]) -> str:
 
 
 @bystander
-def _who_holds(path: Path) -> str:
+def _holder(path: Path) -> dict[str, Any]:
     try:
         holder = json.loads(path.read_bytes())
     except (OSError, ValueError):  # just taken, and not yet written
         holder = {}
-    if not isinstance(holder, dict):
-        holder = {}
+    return holder if isinstance(holder, dict) else {}
+
+
+@bystander
+def _who_holds(holder: Mapping[str, Any]) -> str:
     process = holder.get("process")
     stopped = f": it is stopped, `kill -CONT {process}` lets it go on" if _is_stopped(process) else ""
     return f"{describe_holder(holder)}{stopped}"

@@ -21,6 +21,8 @@ def _compared(config: Any) -> dict[str, Any]:
 def _sources(config: Any) -> Iterator[str]:
     for source in (*config.files, *config.wikipedia, *config.warc, *config.pairs):
         yield f"{source.name} ({source.path})"
+    for site in config.web:
+        yield f"{site.name} ({', '.join(site.urls or site.sitemaps)})"
     if config.docstrings:
         yield f"docstrings ({len(config.docstrings.packages)} packages)"
     if config.synthetic:

@@ -9,7 +9,7 @@ from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
-from tasks.fetch.config import FetchConfig, SourceName
+from tasks.fetch.config import CrawlSource, FetchConfig, SourceName
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -121,16 +121,12 @@ class WikipediaSource(StageConfig):
     )
 
 
-class WarcSource(StageConfig):
-    """Pages of web archives: files .warc, plain or packed with .gz, .zst or .lz4, and the texts of .wet files.
+class ArchivedPages(StageConfig):
+    """How archived pages become documents.
 
     Lines that repeat across the pages of a site (navigation, notices of cookies) are removed.
     """
 
-    name: SourceName = Field("warc", description="Name of this source in documents, ledgers and figures.")
-    path: Text = Field(
-        description="A WARC file, a folder of them (with all below it), or a glob.", json_schema_extra=LOCATION
-    )
     group_by: Literal["host", "page"] = Field(
         "host", description="What is held out as one: all pages of a host, or each page by itself."
     )
@@ -140,9 +136,32 @@ class WarcSource(StageConfig):
     page: PageConfig = Field(PageConfig(), title="Pages", description="How HTML is read.")
     license: str = Field("", description="Licence of the pages, where a page does not link one (rel=license).")
     lang: str = Field("", max_length=35, description="ISO 639-1 language of the pages, where a page does not say.")
+
+
+class WarcSource(ArchivedPages):
+    """Pages of web archives: files .warc, plain or packed with .gz, .zst or .lz4, and the texts of .wet files."""
+
+    name: SourceName = Field("warc", description="Name of this source in documents, ledgers and figures.")
+    path: Text = Field(
+        description="A WARC file, a folder of them (with all below it), or a glob.", json_schema_extra=LOCATION
+    )
     allow_truncated: bool = Field(
         False, description="Accept a file that is cut or damaged and keep what is before; otherwise the stage fails."
     )
+
+
+class WebSource(CrawlSource, ArchivedPages):
+    """Pages of web sites, crawled politely: robots.txt is obeyed, one request at a time to each host."""
+
+    name: SourceName = Field("web", description="Name of this source in documents, ledgers and figures.")
+    group_by: Literal["host", "page"] = Field(
+        "page", description="What is held out as one: all pages of a host, or each page by itself."
+    )
+
+    @property
+    def crawl(self) -> CrawlSource:
+        """What of it decides which pages are fetched."""
+        return CrawlSource.model_validate(self.model_dump(include=set(CrawlSource.model_fields)))
 
 
 class PairsSource(OwnFiles):
@@ -201,6 +220,7 @@ class CollectConfig(StageConfig):
     files: tuple[FilesSource, ...] = Field((), description="Files of your own.")
     wikipedia: tuple[WikipediaSource, ...] = Field((), description="Dumps of Wikipedia and other wikis.")
     warc: tuple[WarcSource, ...] = Field((), description="Web archives.")
+    web: tuple[WebSource, ...] = Field((), description="Web sites.")
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
     pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
@@ -228,15 +248,17 @@ class CollectConfig(StageConfig):
     @property
     def fetching(self) -> FetchConfig:
         """What of the sources is fetched."""
-        return FetchConfig()
+        return FetchConfig(web=tuple(source.crawl for source in self.web))
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        sections = (self.files, self.wikipedia, self.warc, self.pairs)
+        sections = (self.files, self.wikipedia, self.warc, self.web, self.pairs)
         names = [source.name for section in sections for source in section]
         names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
         if not names:
-            raise ValueError("no source: give at least one of files, wikipedia, warc, docstrings, synthetic, pairs")
+            raise ValueError(
+                "no source: give at least one of files, wikipedia, warc, web, docstrings, synthetic, pairs"
+            )
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are named {name}: give each a name of its own (`name: ...`)")

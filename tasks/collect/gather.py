@@ -150,12 +150,12 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     return summary
 
 
-def check_whole(config: CollectConfig, summary: Summary, marked: Sequence[str]) -> None:
+def check_whole(config: CollectConfig, sources: Sequence[Collected], summary: Summary, marked: Sequence[str]) -> None:
     """There is something to train on, and something to measure it by, if the recipe asks for it.
 
     `marked` says where separators are likely to be.
     """
-    if config.files or config.wikipedia or config.warc or config.docstrings or config.synthetic:
+    if any(source.makes_documents for source in sources):
         if not summary["kept"]:
             raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
         wanted = config.heldout_fraction or config.heldout_groups

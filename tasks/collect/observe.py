@@ -29,7 +29,7 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
     for number, warc in enumerate(config.warc):
         for file in hash_files(discover(warc.path, f"collect.warc[{number}].path", WARC_FORMATS)):
             observed[f"{warc.name}/{file.name}"] = file.digest
-    libraries = (*(WIKITEXT if config.wikipedia else ()), *(WARC if config.warc else ()))
+    libraries = (*(WIKITEXT if config.wikipedia else ()), *(WARC if config.warc or config.web else ()))
     observed |= {f"library/{name}": version for name, version in versions(libraries).items()}
     if config.docstrings:
         for package in config.docstrings.packages:

@@ -13,13 +13,23 @@ damaged, of which nobody knows how much is lost, unless the source has `allow_tr
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
-from tasks.collect.config import CollectConfig, DocstringsSource, FilesSource, PairsSource, WarcSource, WikipediaSource
+from tasks.collect.config import (
+    ArchivedPages,
+    CollectConfig,
+    DocstringsSource,
+    FilesSource,
+    PairsSource,
+    WarcSource,
+    WebSource,
+    WikipediaSource,
+)
 from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover, is_document, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
@@ -48,6 +58,8 @@ from tasks.engine.context import Context, Job, JobResult, ShardFunction, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
 
+_SOURCE_OF = re.compile(r"-\d{5}\.warc\.gz$")  # what the stage fetch puts behind a source's name
+
 
 @stage(
     "collect",
@@ -67,6 +79,9 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
         _collect_wikipedia(config, source, number, splits, context) for number, source in enumerate(config.wikipedia)
     ]
     sources += [_collect_warc(config, source, number, splits, context) for number, source in enumerate(config.warc)]
+    sources += [
+        _collect_web(config, source, number, splits, fetched, context) for number, source in enumerate(config.web)
+    ]
     if config.docstrings:
         sources.append(_collect_docstrings(config, config.docstrings, splits, context))
     if config.synthetic:
@@ -82,7 +97,7 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, pairs)
     separators = separator_notices(sources)
-    check_whole(config, summary, separators)
+    check_whole(config, sources, summary, separators)
     notices = [*unread_files(config), *separators, *(sentence for source in sources for sentence in source.notices())]
     notices += pair_notices(sources, contradictions)
     return summary | ({NOTICES: notices} if notices else {})
@@ -114,12 +129,34 @@ def _collect_wikipedia(
 def _collect_warc(
     config: CollectConfig, source: WarcSource, number: int, splits: Splits, context: Context
 ) -> Collected:
-    """Pages of web archives: a job a file."""
+    """Pages of web archives."""
     files = hash_files(discover(source.path, f"collect.warc[{number}].path", WARC_FORMATS))
-    settings = source.model_dump(include={"lang", "license", "group_by", "site_lines", "page"})
-    jobs = _file_jobs(config, WarcJob, source.name, files, splits, settings | {"libraries": versions(WARC)})
-    results = _map_largest_first(context, read_warc, jobs, "archives")
+    results = _read_archives(config, source.name, source, files, splits, context)
     return Collected(source.name, results, source.path, f"collect.warc.{number}", source.allow_truncated)
+
+
+def _collect_web(
+    config: CollectConfig, source: WebSource, number: int, splits: Splits, fetched: Artifact | None, context: Context
+) -> Collected:
+    """Pages of a web site that the stage fetch has brought."""
+    assert fetched is not None, "a recipe with a web site has a stage that fetches it"
+    files = [file for file in fetched["files"].files if _SOURCE_OF.sub("", file.name) == source.name]
+    results = _read_archives(config, source.name, source, files, splits, context)
+    return Collected(source.name, results, ", ".join(source.urls or source.sitemaps), f"collect.web.{number}")
+
+
+def _read_archives(
+    config: CollectConfig,
+    name: str,
+    pages: ArchivedPages,
+    files: Sequence[StoredFile],
+    splits: Splits,
+    context: Context,
+) -> list[JobResult]:
+    """A job for each file of archived pages."""
+    settings = pages.model_dump(include=set(ArchivedPages.model_fields)) | {"libraries": versions(WARC)}
+    jobs = _file_jobs(config, WarcJob, name, files, splits, settings)
+    return _map_largest_first(context, read_warc, jobs, "archives")
 
 
 def _file_jobs(

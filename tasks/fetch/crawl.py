@@ -25,7 +25,6 @@ LIMITS = {  # Scrapy's or our word for why a crawl ended -> the setting that end
     "max_bytes": "max_bytes",
     "closespider_timeout": "max_minutes",
 }
-TRANSIENT = ("refused", "timed out", "timeout", "lost", "resolve", "dns", "http 5", "http 429", "unreachable")
 GRACE_SECONDS = 5.0
 
 Progress = Callable[[dict[str, Any]], None]
@@ -46,7 +45,7 @@ def crawl_site(
 ) -> Crawled:
     """Crawl a source and write its pages as WARC into `folder`; `crawl` names the crawl that a killed one goes on with.
 
-    Raises DataError where no page could be fetched, ConnectionError where trying again may help.
+    Raises DataError where no page could be fetched.
     """
     place = home() / "crawls" / f"{source.name}.sqlite"
     work.mkdir(parents=True, exist_ok=True)
@@ -77,11 +76,12 @@ def _kept(store: PageStore) -> Iterator[StoredPage]:
             yield page
 
 
-def _no_page(source: CrawlSource, problems: list[Visit]) -> Exception:
+def _no_page(source: CrawlSource, problems: list[Visit]) -> DataError:
+    """Each request was tried three times (Scrapy's middleware): another attempt at once would find nothing else."""
     shown = [f"{visit.url}: {visit.reason}" for visit in problems[:5]]
-    message = f"collect.web {source.name}: no page could be fetched:\n  " + "\n  ".join(shown or ["nothing answered"])
-    transient = problems and all(any(word in visit.reason.lower() for word in TRANSIENT) for visit in problems)
-    return ConnectionError(message) if transient else DataError(message)
+    return DataError(
+        f"collect.web {source.name}: no page could be fetched:\n  " + "\n  ".join(shown or ["nothing answered"])
+    )
 
 
 @bystander
