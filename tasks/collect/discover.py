@@ -24,7 +24,9 @@ DOCUMENT_FORMATS = ("html", "xhtml", "xml", "eml", "pdf", "epub", "docx")  # the
 RECORD_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")  # one document a record
 WARC_FORMATS = ("warc", "wet")
 DUMP_FORMATS = ("xml",)  # of MediaWiki
-ANY_FORMAT = TEXT_FORMATS + DOCUMENT_FORMATS + RECORD_FORMATS
+ARCHIVES = ("tar", "zip")  # whose members are read as files
+ANY_FORMAT = TEXT_FORMATS + DOCUMENT_FORMATS + RECORD_FORMATS + ARCHIVES
+PAIR_FORMATS = RECORD_FORMATS + ARCHIVES
 PACKINGS = ("gz", "zst", "bz2", "xz")
 _OTHER_ENDINGS = {  # of the same formats and packings
     **{"text": "txt", "markdown": "md", "ndjson": "jsonl", "jsonlines": "jsonl"},
@@ -32,6 +34,7 @@ _OTHER_ENDINGS = {  # of the same formats and packings
     **{"gzip": "gz", "zstd": "zst", "bzip2": "bz2"},
 }
 _PART_OF_A_DUMP = re.compile(r"(?<=^xml)-p\d+p\d+$")  # enwiki-...-articles1.xml-p1p41242.bz2
+_TARS = {"tgz": "gz", "tbz": "bz2", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}  # one ending for two
 # What is read elsewhere, by the scheme of an address -> the section that reads it, or how to bring it here.
 _READ_BY = {
     "http": "collect.web (pages) or collect.warc (a WARC file)",
@@ -56,12 +59,16 @@ class Kind:
 def kind_of(name: str, formats: Iterable[str] = ANY_FORMAT) -> Kind | None:
     """The kind that a file's name says: `a.jsonl.gz` -> Kind("jsonl", "gz"); None for a name that says nothing."""
     stem, _, last = name.lower().rpartition(".")
+    if last in _TARS and "tar" in formats:
+        return Kind("tar", _TARS[last]) if stem else None
     packing = ""
     if _OTHER_ENDINGS.get(last, last) in packings_of(formats):
         packing = _OTHER_ENDINGS.get(last, last)
         stem, _, last = stem.rpartition(".")
     last = _PART_OF_A_DUMP.sub("", last)
     format_name = _OTHER_ENDINGS.get(last, last)
+    if packing and format_name == "zip":  # which is read from its end
+        return None
     return Kind(format_name, packing) if stem and format_name in formats and last not in PACKINGS else None
 
 
@@ -70,10 +77,10 @@ def packings_of(formats: Iterable[str]) -> tuple[str, ...]:
     return (*PACKINGS, "lz4") if "warc" in formats else PACKINGS
 
 
-def is_document(name: str) -> bool:
-    """Whether a file is read by `tasks.collect.pages`."""
+def may_hold_documents(name: str) -> bool:
+    """Whether a file, or a member of it, may be read by `tasks.collect.pages`."""
     kind = kind_of(name)
-    return kind is not None and kind.format in DOCUMENT_FORMATS
+    return kind is not None and kind.format in (*DOCUMENT_FORMATS, *ARCHIVES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def unread_files(config: CollectConfig) -> list[str]:
         ("files", ANY_FORMAT),
         ("wikipedia", DUMP_FORMATS),
         ("warc", WARC_FORMATS),
-        ("pairs", RECORD_FORMATS),
+        ("pairs", PAIR_FORMATS),
     ):
         for number, source in enumerate(getattr(config, section)):
             option = f"collect.{section}[{number}].path"
@@ -157,7 +164,7 @@ def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) 
         what = "the folder holds no file" if given.is_dir() else "matches no file"
         raise DataError(f"{option}: {path}: {what}. Give a folder, a glob such as texts/**/*.txt, or a file.")
     readable = sorted((file.relative_to(base).as_posix(), file) for file in found if kind_of(file.name, formats))
-    endings = Counter(_ending(file.name) for file in found if not kind_of(file.name, formats))
+    endings = Counter(ending_of(file.name) for file in found if not kind_of(file.name, formats))
     if not readable:
         raise DataError(
             f"{option}: {path}: none of the {len(found)} files can be read "
@@ -189,7 +196,7 @@ def _refuse_addresses(path: str, option: str) -> None:
     raise DataError(f"{option}: {written} is an address, and only local files are read here. {here}")
 
 
-def _ending(name: str) -> str:
+def ending_of(name: str) -> str:
     """What a list of files left out calls a name: its ending, with the one before a packing."""
     stem, dot, last = name.rpartition(".")
     if not dot or not stem:

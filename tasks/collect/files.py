@@ -5,15 +5,16 @@ Cost: about 50 MB of text a CPU-second from JSON lines of 2 kB, packed with gzip
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from storage.documents import Document, Pair, document_id
+from tasks.collect.archives import read_members
 from tasks.collect.conversations import Refused
-from tasks.collect.discover import DOCUMENT_FORMATS, RECORD_FORMATS, kind_of
+from tasks.collect.discover import ARCHIVES, DOCUMENT_FORMATS, RECORD_FORMATS, TEXT_FORMATS, Kind, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
 from tasks.collect.output import JobOutput, Splits, number_or_text
 from tasks.collect.pages.config import PageConfig
@@ -22,6 +23,7 @@ from tasks.collect.readers import field_of, read_records
 from tasks.collect.records import BadRecord, Reading, Record, excerpt
 from tasks.collect.repair import repair_unicode
 from tasks.collect.text_parts import marks_in
+from tasks.collect.unpack import BrokenStream
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
@@ -110,13 +112,43 @@ def _records(
 ) -> Iterator[tuple[str, Record | BadRecord]]:
     with PageReader(job.pages or PageConfig()) as pages:
         for name in job.names:
-            kind = kind_of(name)
-            assert kind is not None, name
-            records = read_records(inputs[name], kind, job.reading, scratch, output.found, pages)
-            for count, record in enumerate(records):
-                if isinstance(record, BadRecord) and record.rest_lost:
-                    record = replace(record, reason=f"{record.reason}; {count:,} records were read before it")
-                yield name, record
+            for file in _files_in(job, name, inputs[name], output, scratch):
+                if isinstance(file.kind, BadRecord):
+                    yield file.name, file.kind
+                    continue
+                records = read_records(file.path, file.kind, job.reading, scratch, output.found, pages)
+                for count, record in enumerate(records):
+                    if isinstance(record, BadRecord) and record.rest_lost:
+                        record = replace(record, reason=f"{record.reason}; {count:,} records were read before it")
+                    yield file.name, record
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file or a member of an archive: the name that documents have it by, where it is, how it is read or why not."""
+
+    name: str
+    path: Path
+    kind: Kind | BadRecord
+
+
+def _files_in(job: ReadJob, name: str, path: Path, output: JobOutput, scratch: Path) -> Iterator[_File]:
+    """The file itself, or the members of an archive, each there until the next is asked for."""
+    kind = kind_of(name)
+    assert kind is not None, name
+    if kind.format not in ARCHIVES:
+        yield _File(name, path, kind)
+        return
+    formats = RECORD_FORMATS if job.form else (*TEXT_FORMATS, *DOCUMENT_FORMATS, *RECORD_FORMATS)
+    count = 0
+    try:
+        for member in read_members(path, kind, scratch, formats, job.max_window_bytes, output.left_out):
+            fault = BadRecord(1, member.fault) if member.fault else member.kind
+            yield _File(f"{name}/{member.name}", member.path, fault)
+            count += 1
+    except BrokenStream as broken:
+        reason = f"{broken}; {count:,} members were read before it"
+        yield _File(name, path, BadRecord(1, reason, rest_lost=True))
 
 
 def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord | None:

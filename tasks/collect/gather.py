@@ -10,6 +10,7 @@ from storage.documents import SCHEMA, read_rows, write_rows
 from storage.errors import DataError
 from storage.listing import and_more
 from storage.store.artifacts import StoredFile
+from tasks.collect.archives import LeftOut
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
 from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
@@ -49,6 +50,13 @@ class Collected:
         """What the jobs list under a name, in order."""
         return [line for result in self.results for line in result.summary.get(what, ())]
 
+    def _left_out(self) -> LeftOut:
+        """What all jobs left out of archives."""
+        whole = LeftOut()
+        for result in self.results:
+            whole.add(LeftOut(**result.summary.get("left_out", {})))
+        return whole
+
     def notices(self) -> list[str]:
         """What the user should know of the files: what was found out of them, and what of them is lost."""
         found: Counter[str] = Counter()
@@ -64,6 +72,7 @@ class Collected:
                 f"source {self.name}: {counted(listed, 'record')} left out of lists of files (manifest, metadata), "
                 "as they hold no text"
             )
+        said += self._left_out().sentences(self.name)
         return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 

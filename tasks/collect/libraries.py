@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Iterable
 
 from tasks.collect.config import FilesSource
-from tasks.collect.discover import kind_of
+from tasks.collect.discover import ARCHIVES, DOCUMENT_FORMATS, kind_of
 
 PAGES = ("trafilatura", "lxml", "lxml_html_clean", "resiliparse", "charset-normalizer")
 WARC = ("fastwarc", *PAGES)
@@ -29,9 +29,11 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 
 def libraries_of(source: FilesSource, names: Iterable[str]) -> dict[str, str]:
     """Name -> version of what decides the text of a source's files; empty where it is our own code alone."""
-    kinds = [kind for kind in map(kind_of, names) if kind is not None]
-    used = {library for kind in kinds for library in _BY_FORMAT.get(kind.format, ())}
-    if any(kind.format in _EXTRACTED for kind in kinds):
+    formats = {kind.format for kind in map(kind_of, names) if kind is not None}
+    if not formats.isdisjoint(ARCHIVES):  # what they hold shows when they are read
+        formats.update(DOCUMENT_FORMATS)
+    used = {library for name in formats for library in _BY_FORMAT.get(name, ())}
+    if not formats.isdisjoint(_EXTRACTED):
         used |= {source.pages.extractor, "lxml"}
     if source.repairs:
         used.add("ftfy")

@@ -27,6 +27,7 @@ from storage.documents import (
     pair_row,
     split_of,
 )
+from tasks.collect.archives import LeftOut
 from tasks.collect.records import BadRecord
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
@@ -78,6 +79,7 @@ class JobOutput:
         self._lost: list[str] = []
         self._missing_fields: set[str] = set()
         self.found: Counter[str] = Counter()  # what was found out of files (readers.py), for the stage's notices
+        self.left_out = LeftOut()  # of archives
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -155,6 +157,7 @@ class JobOutput:
             **{name: count for name, count in sorted(self.counts.items()) if name not in names},
             "bad": self._bad,
             "lost": self._lost,
+            "left_out": self.left_out.summary(),
             "found": dict(sorted(self.found.items())),
             "fields": sorted(self._missing_fields)[:20],
         }

@@ -30,7 +30,7 @@ from tasks.collect.config import (
     WebSource,
     WikipediaSource,
 )
-from tasks.collect.discover import DUMP_FORMATS, RECORD_FORMATS, WARC_FORMATS, discover, is_document, unread_files
+from tasks.collect.discover import DUMP_FORMATS, PAIR_FORMATS, WARC_FORMATS, discover, may_hold_documents, unread_files
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
 from tasks.collect.files import ReadJob, read_documents, read_pairs
@@ -176,7 +176,7 @@ def _collect_pairs(
     config: CollectConfig, source: PairsSource, number: int, splits: Splits, context: Context
 ) -> Collected:
     """Pairs of the user's own files."""
-    files = hash_files(discover(source.path, f"collect.pairs[{number}].path", RECORD_FORMATS))
+    files = hash_files(discover(source.path, f"collect.pairs[{number}].path", PAIR_FORMATS))
     form = PairForm.model_validate(source.model_dump(include=set(PairForm.model_fields)))
     jobs = _read_jobs(config, source, files, splits, {"form": form})
     results = _map_largest_first(context, read_pairs, jobs, "file groups")
@@ -222,7 +222,7 @@ def _pages_fields(source: FilesSource | PairsSource, files: Sequence[StoredFile]
     pages = source.pages.model_copy(update={"repair_unicode": False})  # done for texts of every kind
     return {
         "libraries": libraries_of(source, [file.name for file in files]),
-        "pages": pages if any(is_document(file.name) for file in files) else None,
+        "pages": pages if any(may_hold_documents(file.name) for file in files) else None,
     }
 
 
