@@ -5,7 +5,7 @@ the home: both go by their names. `--set path=value` overrides single fields bef
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from storage.files import is_utf8, write_atomic
 from storage.home import home
 from storage.snapshot import original
 from storage.yaml_files import Loader, read_yaml
+from tasks.engine.config import locations, relocated
 
 SHIPPED = Path(__file__).parent / "recipes"
 DEFAULT = "quick"
@@ -78,7 +79,7 @@ def _read(path: Path, settings: Sequence[str]) -> tuple[dict[str, Any], str]:
 def validated_recipe(document: Any, where: str = "recipe") -> Recipe:
     """A recipe that no current folder goes with, as a form or a run file has it: its paths must be absolute."""
     recipe = _validated(document, where)
-    for field, path in _paths(recipe):
+    for field, path in locations(recipe):
         if not expand_user(path).is_absolute():
             raise ConfigError(
                 f"{where}: {field}: {path!r} is relative, and there is no folder that it would start from. "
@@ -92,16 +93,6 @@ def _validated(document: Any, where: str) -> Recipe:
         return Recipe.model_validate(document)
     except ValidationError as error:
         raise ConfigError(explain(where, error, Recipe)) from None
-
-
-def _paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The fields that name files or folders, and what they name."""
-    sections = {"collect.files": recipe.collect.files, "collect.pairs": recipe.collect.pairs}
-    for section, entries in {**sections, "evaluate.tasks": recipe.evaluate.tasks}.items():
-        for number, entry in enumerate(entries):
-            for name in ("path", "data"):
-                if getattr(entry, name, None) is not None:
-                    yield f"{section}.{number}.{name}", getattr(entry, name)
 
 
 def _find(name_or_path: str) -> Path:
@@ -168,23 +159,4 @@ def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:
     if not is_utf8(str(base)):
         raise ConfigError(f"{base}: the name of this folder is not UTF-8. Rename it")
 
-    def absolute(sources: Sequence[Any], *fields: str) -> tuple[Any, ...]:
-        return tuple(
-            source.model_copy(
-                update={
-                    field: os.path.normpath(base / expand_user(given))
-                    for field in fields
-                    if (given := getattr(source, field)) is not None
-                }
-            )
-            for source in sources
-        )
-
-    collect = {"files": absolute(recipe.collect.files, "path"), "pairs": absolute(recipe.collect.pairs, "path")}
-    benchmarks = {"tasks": absolute(recipe.evaluate.tasks, "path", "data")}
-    return recipe.model_copy(
-        update={
-            "collect": recipe.collect.model_copy(update=collect),
-            "evaluate": recipe.evaluate.model_copy(update=benchmarks),
-        }
-    )
+    return relocated(recipe, lambda given: os.path.normpath(base / expand_user(given)))

@@ -7,9 +7,10 @@ frozen; both models answer the same items.
 from dataclasses import dataclass
 from functools import partial
 
-from flows.build import Recipe, Start, build
+from flows.build import BUILD, Recipe, Start, build
 from flows.champion.champion import Champion
 from flows.pipeline import Pipeline, stages_called
+from tasks.engine.about import About
 from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
 from tasks.retrain.continuing import continue_pretraining
@@ -46,6 +47,12 @@ class FromChampion(Start):
 
     def _goes_on_from(self, recipe: Recipe) -> Champion | None:
         return None if recipe.retrain.start == "scratch" else self.champion
+
+
+def about(stage: str) -> About:
+    """What a stage of a build or a retraining says about itself, by the name that it is called by."""
+    known = (*BUILD.stages, evaluate_champion, judge)
+    return next((one.about for one in known if one.name == stage), About())
 
 
 def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import DataError
+from storage.listing import first_few
 
 NOTICES = "notices"  # the name in a summary
 LEAST_KEPT = 1 / 5  # of what a stage reads
@@ -61,10 +62,7 @@ def loss_notices(stage: str, groups: Groups, fields: Mapping[str, str], unit: st
     if whole.kept < LEAST_KEPT * whole.read and whole not in said:
         sentences.append((-1.0, _sentence(stage, unit, whole, fields)))
     shown = [sentence for _, sentence in sorted(sentences)]
-    more = len(shown) - MOST_SENTENCES
-    if more <= 0:
-        return shown
-    return [*shown[:MOST_SENTENCES], f"{stage}: {more} more sources or languages lost over half"]
+    return first_few(shown, MOST_SENTENCES, "sources or languages that lost over half")
 
 
 def check_nothing_lost(

@@ -103,10 +103,10 @@ def test_the_hooks_before_a_commit_are_what_make_lint_runs() -> None:
     assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in repository["hooks"])
 
 
-def test_every_stage_has_its_page_in_its_folder() -> None:
+def test_every_stage_has_its_page() -> None:
     leads = re.findall(r"^\| \[(\w+)\]\(\.\./(\S+)\)", (ROOT / "docs" / "stages.md").read_text(), re.MULTILINE)
     assert tuple(name for name, _ in leads) == STAGE_NAMES
-    assert all(re.fullmatch(rf"tasks/\w+/README\.md#{name}", page) for name, page in leads)
+    assert all(re.fullmatch(rf"tasks/\w+/README\.md#{name}|tasks/\w+\.py", page) for name, page in leads)
 
 
 @pytest.mark.parametrize("page", ["settings", "stages"])
@@ -142,7 +142,14 @@ def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> Non
         return result.stdout
 
     python("ruff", "check", "tasks", "flows", "tests/tasks")
-    assert "3 passed" in python("pytest", "-q", "-p", "no:cacheprovider", "tests/tasks/test_longest.py")
+    tested = (
+        "tests/tasks/test_longest.py",
+        "tests/flows/test_build.py",
+        "tests/test_docs.py::test_every_stage_has_its_page",
+    )
+    for page in ("settings", "stages"):
+        (copy / "docs" / f"{page}.md").write_text(python(f"docs.{page}"))
+    assert "11 passed" in python("pytest", "-q", "-p", "no:cacheprovider", *tested)
     stages = [*LOCAL_STAGES[:3], "longest", *LOCAL_STAGES[3:]]
     command = ("flows.cli.main", "run", "smoke", "--plain", "--to", "tokenize")
     python(*command)  # builds that the estimate of the next one is made from

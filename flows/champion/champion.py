@@ -5,11 +5,12 @@ retraining needs: release, both models, tokenizer, token shards (they say which 
 aliases of the same names mirror them (flows/mlflow/aliases.py); the store decides.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flows.inspect.references import resolve
+from flows.inspect.references import NoArtifactError, resolve
 from storage.errors import DataError, StoreError
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
@@ -101,9 +102,9 @@ def find_release(store: Store, reference: str) -> tuple[Artifact, str]:
     """The intact release of a run, or of a digest's start; and the run that made it. DataError where there is none."""
     try:
         found = resolve(store, f"{reference}/release").artifact
-    except DataError as error:
-        if "no artifact of 'release'" in str(error):
-            raise DataError(f"{reference}: this run has no release, so there is nothing to promote") from None
+    except NoArtifactError:
+        raise DataError(f"{reference}: this run has no release, so there is nothing to promote") from None
+    except DataError:
         found = resolve(store, reference).artifact
     if found.stage != "release":
         raise DataError(f"{reference}: is of the stage {found.stage}. Name a run, or the digest of a release")
@@ -129,12 +130,15 @@ def _ref(store: Store, release: Artifact, run: str, by: str, reasons: Sequence[s
 
 def _lineage(store: Store, release: Artifact) -> dict[str, str]:
     """The digests of what the release was made from, by kind, from the build records."""
-    stages = {"release": release.digest}
-    for kind in ("release", "finetune", "pretrain"):  # of each its nearest parents: a base may itself have a base
-        for parent in _record(store, stages[kind], kind).get("parents", ()):
+    stages = {release.stage: release.digest}
+    waiting = deque([release])
+    while waiting and not stages.keys() >= set(KEPT):
+        made = waiting.popleft()
+        records = store.builds_that_made(made.stage, made.digest)
+        for parent in records[-1].get("parents", ()) if records else ():
             artifact = store.artifact(parent)
-            if artifact is not None:
-                stages.setdefault(artifact.stage, parent)
+            if artifact is not None and stages.setdefault(artifact.stage, parent) == parent:  # the nearest of a kind
+                waiting.append(artifact)
     missing = [kind for kind in KEPT if kind not in stages]
     if missing:
         raise DataError(

@@ -115,7 +115,8 @@ def _score(line: "PairedScore") -> dict[str, Any]:
 
 def _evaluation(store: Store, run: Mapping[str, Any]) -> Artifact | None:
     """The intact artifact of a run's evaluation."""
-    digest = _row(run, "evaluate").get("artifact", {}).get("digest")
+    made = (row["artifact"] for row in run["stages"] if "scores" in row.get("artifact", {}).get("parts", {}))
+    digest = next(made, {"digest": None})["digest"]
     artifact = store.artifact(digest) if digest else None
     if artifact is None or store.artifact_damage(artifact):
         return None

@@ -19,6 +19,10 @@ SHOWN_FILES = 10
 HOW = "Use RUN/STAGE, latest/STAGE or the start of a digest, and /PART for one part"
 
 
+class NoArtifactError(DataError):
+    """A run that has made nothing in the stage asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a reference means: an artifact, one of its parts, or one file of a part."""
@@ -134,7 +138,7 @@ def stage_row(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
         if row["stage"] == stage and "artifact" in row:
             return row
     near = did_you_mean(stage, _stages(run))
-    raise DataError(f"run {run['run']} has no artifact of {stage!r}{near}. It has: {_stages_text(run)}")
+    raise NoArtifactError(f"run {run['run']} has no artifact of {stage!r}{near}. It has: {_stages_text(run)}")
 
 
 def build_of(store: Store, row: Mapping[str, Any]) -> dict[str, Any] | None:

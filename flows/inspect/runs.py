@@ -7,7 +7,6 @@ from flows.champion.verdict import decision_of, is_retraining
 from flows.wording import digits_of
 from storage.errors import ConfigError, DataError, did_you_mean
 from storage.runs import STATUSES
-from tasks.evaluate import evaluate
 from tasks.evaluate.score import BASE, TUNED
 from tasks.wording import clipped, rough_duration, when
 
@@ -103,4 +102,5 @@ def headline(run: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _is_evaluation(row: Mapping[str, Any]) -> bool:
-    return row["stage"] == evaluate.name and "artifact" in row
+    """Whether a stage measured the run's own models: the first that made scores did."""
+    return "scores" in row.get("artifact", {}).get("parts", {})

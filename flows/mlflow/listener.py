@@ -26,9 +26,7 @@ from tasks.engine.listener import Listener, StageResult
 from tasks.engine.provenance import source_commit
 from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
-from tasks.evaluate import evaluate
 from tasks.evaluate.score import read_scores
-from tasks.release import make_release
 from tasks.retrain.config import is_own_figure
 
 _NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
@@ -64,7 +62,7 @@ class Tracking(Listener):
         self._parts |= {part.digest: part for part in parts}
         self.tracker.finish_stage(result.stage, result.outcome, result.summary, parts)
         if result.outcome == "reused" and result.record:
-            built_by = result.record.get("mlflow_run", "an earlier run")
+            built_by = result.record.get("mlflow_run", "another run")
             self.tracker.tag(f"llmill.reused.{result.stage}", f"built by {result.record.get('run')} ({built_by})")
         about = self.pipeline.about(result.stage)
         if about.reads_sources and result.record:
@@ -78,10 +76,11 @@ class Tracking(Listener):
 
     def register_release(self, results: Sequence[StageResult]) -> None:
         """Register what was released, with what it was made from."""
-        release = next((result for result in results if result.stage == make_release.name and result.artifact), None)
-        if release is None or release.artifact is None:
+        made = (result.artifact.parts.get("release") for result in results if result.artifact)
+        part = next((part for part in made if part is not None), None)
+        if part is None:
             return
-        name, part = self.recipe.release.name, release.artifact["release"]
+        name = self.recipe.release.name
         made_from = model_text(part, self.run.name, self.recipe.name, headline(self.run.data))
         version = self.tracker.register(Model(name, part, self.recipe.release.description, made_from))
         self.run.data["model"] = {"name": name, "version": version}
@@ -154,7 +153,7 @@ def _user() -> str:
 def _sources(record: Mapping[str, Any]) -> Iterator[DataSet]:
     """What collect has read, a data set for each source: its digest is that of the digests of its files."""
     observed: dict[str, str] = record["identity"]["observed"]
-    for name in sorted({path.partition("/")[0] for path in observed}):
+    for name in sorted({path.partition("/")[0] for path in observed} - {"library"}):
         files = {path: digest for path, digest in observed.items() if path.partition("/")[0] == name}
         yield DataSet(f"source-{name}", digest_of(files), "")
 
@@ -166,7 +165,8 @@ def figures(data: Mapping[str, Any], results: Sequence[StageResult], pipeline: P
         if result.artifact is not None:
             named = pipeline.about(result.stage).headline.items()
             found |= {name: result.summary[figure] for name, figure in named if figure in result.summary}
-            found |= _benchmarks(result.artifact) if result.stage == evaluate.name else {}
+            is_own = result.stage == result.artifact.stage  # another name: of the champion, to compare with
+            found |= _benchmarks(result.artifact) if is_own and "scores" in result.artifact.parts else {}
     return found | {"seconds": data["seconds"]}
 
 

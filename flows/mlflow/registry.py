@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from storage.files import link_or_copy
 from storage.store.artifacts import Part
+from tasks.wording import figure
 
 RELEASE_TAG = "llmill.release"
 VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model, as mlflow.register_model sets it
@@ -154,7 +155,7 @@ def model_text(release: Part, run: str, recipe: str, scores: Mapping[str, float]
     """What a version was made from, as Markdown."""
     lines = [f"Made by run `{run}` of the recipe `{recipe}`. Files: `{release.digest}`."]
     if scores:
-        parts = ", ".join(f"{short} {value:.3f}" for short, value in scores.items())
+        parts = ", ".join(f"{short} {figure(value)}" for short, value in scores.items())
         lines.append(f"Held-out text, in bits per byte: {parts}.")
     lines.append("The model card is `README.md` among the artifacts of its logged model.")
     return "\n\n".join(lines)

@@ -246,6 +246,7 @@ def _svg(inner: Sequence[str], height: float, says: str) -> Markup:
 
 
 def _at(share: float) -> str:
+    """A place in SVG, not a figure for people."""
     return f"{100 * share:.2f}".rstrip("0").rstrip(".") + "%"
 
 

@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 from flows.report.run_data import RunData
+from storage.listing import first_few
 from tasks.engine.about import DOCUMENTS
 from tasks.engine.reported import Fact, Reason
+from tasks.wording import figure
+
+BARS = 8  # a bar each for the reasons that dropped most
+MOST_OTHERS = 20
 
 
 class StageDrops(Fact):
@@ -16,6 +21,12 @@ class StageDrops(Fact):
     dropped: int
     quarantined: int
     reasons: tuple[Reason, ...]  # most documents first
+
+    @property
+    def others(self) -> list[str]:
+        """The reasons that get no bar, with their counts."""
+        others = [f"{reason.name} {figure(reason.count)}" for reason in self.reasons[BARS:]]
+        return first_few(others, MOST_OTHERS, "reasons")
 
 
 def document_flow(data: RunData) -> list[StageDrops]:

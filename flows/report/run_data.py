@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from flows.build import BUILD
+from flows.retrain import about
 from storage.canonical import digest_file, digest_of
 from storage.errors import StoreError
 from storage.files import read_json, write_json
@@ -50,7 +50,7 @@ class RunData:
 
     def about(self, stage: str) -> About:
         """What a stage says about itself."""
-        return BUILD.about(stage)
+        return about(stage)
 
     def last_with(self, part: str) -> str:
         """The last stage of the run that made a part of that name; empty where none did.

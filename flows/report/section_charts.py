@@ -18,7 +18,7 @@ def histogram_chart(histogram: Histogram) -> Markup:
     documents, median = figure(histogram.documents), figure(histogram.median)
     says = f"{histogram.label}: histogram of {documents} documents, median about {median}"
     for word, bound in (("at least", histogram.low), ("at most", histogram.high)):
-        says += f"; {word} {bound:g} is kept" if bound is not None else ""
+        says += f"; {word} {figure(bound)} is kept" if bound is not None else ""
     return charts.histogram(
         histogram.edges,
         histogram.counts,

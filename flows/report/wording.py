@@ -50,7 +50,7 @@ def difference_text(row: Compared) -> str:
 
 
 def rough(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Three significant digits, without an exponent: `figure` of what a bin of a histogram knows no better."""
     rounded = float(f"{value:.3g}")
     return figure(int(rounded) if rounded >= 100 else rounded)
 

@@ -2,7 +2,7 @@
 
 Left out, and not followed either:
 
-- comments, formatting, docstrings, annotations of function signatures and of local variables;
+- comments, formatting, docstrings, annotations of functions and of local variables;
 - descriptions of pydantic fields, and the engine's own decorator;
 - the wording of errors: strings in a `raise` statement, the message of an `assert`;
 - statements that only log: a call of a `logging` logger or of `print(..., file=sys.stderr)`, where no argument is a
@@ -10,7 +10,7 @@ Left out, and not followed either:
 - definitions marked `@bystander` (storage/bystander.py).
 
 Where code reads its own annotations, docstrings or descriptions, they count for the whole module (`Aspect`). A
-function with a decorator that may read its signature (`singledispatch`, `validate_call`) keeps its annotations.
+function with a decorator that may read its annotations (`singledispatch`, `validate_call`) keeps its annotations.
 """
 
 import ast
@@ -26,7 +26,7 @@ BYSTANDER = ("storage.bystander", "bystander")
 _NO_MEANING = {"ctx", "type_comment", "kind"}  # fields of nodes that hold nothing that others do not
 _DOCUMENTATION_KEYWORDS = {"description", "title", "examples"}
 _LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-_BLIND_DECORATORS = {  # they do not read the signature's annotations
+_BLIND_DECORATORS = {  # they do not read annotations
     *("staticmethod", "classmethod", "property", "setter", "abstractmethod", "override", "overload", "cache"),
     *("lru_cache", "cached_property", "contextmanager", "asynccontextmanager", "wraps", "total_ordering"),
     *("fixture", "field_validator", "model_validator", "compile", "no_grad", "inference_mode"),
@@ -116,7 +116,7 @@ class Essence(ast.NodeTransformer):
         if self._is_bystander(node):
             return None
         node.decorator_list = [one for one in node.decorator_list if not self._is_engine(one)]
-        if "annotations" not in self.aspects and not any(map(_may_read_signature, node.decorator_list)):
+        if "annotations" not in self.aspects and not any(map(_may_read_annotations, node.decorator_list)):
             node.returns = None
             every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
             for argument in filter(None, every):
@@ -189,6 +189,6 @@ def _logger_names(statement: ast.stmt) -> list[str]:
     return [target.id for target in statement.targets if isinstance(target, ast.Name) and made_by == "getLogger"]
 
 
-def _may_read_signature(decorator: ast.expr) -> bool:
+def _may_read_annotations(decorator: ast.expr) -> bool:
     called = decorator.func if isinstance(decorator, ast.Call) else decorator
     return ast.unparse(called).rpartition(".")[2] not in _BLIND_DECORATORS

@@ -215,7 +215,7 @@ class SyntheticSource(StageConfig):
 
 
 class CollectConfig(StageConfig):
-    """Where the text comes from, what is held out, how it is cut into shards, how much bad input is borne."""
+    """Where the text comes from, what is held out, how it is cut into shards, how much bad input is allowed."""
 
     files: tuple[FilesSource, ...] = Field((), description="Files of your own.")
     wikipedia: tuple[WikipediaSource, ...] = Field((), description="Dumps of Wikipedia and other wikis.")

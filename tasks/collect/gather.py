@@ -15,6 +15,7 @@ from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted
 from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
 from tasks.engine.context import Context, JobResult, Summary
+from tasks.wording import as_per_cent
 
 _COUNTS = ("read", "kept", "dropped", "quarantined")
 _SETTINGS = {  # by the second word of what was found out: what says otherwise
@@ -100,8 +101,8 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
         raise DataError(f"{where}: all of its {read} records are empty. Set text_field to the field with the text.")
     if bad > max_bad_fraction * texts:
         raise DataError(
-            f"{where}: {bad} of {texts} records are bad ({bad / texts:.1%}), "
-            f"max_bad_fraction is {max_bad_fraction:.1%}:\n  {_shown(reasons, bad)}\n"
+            f"{where}: {bad} of {texts} records are bad ({as_per_cent(bad / texts)}), "
+            f"max_bad_fraction is {as_per_cent(max_bad_fraction)}:\n  {_shown(reasons, bad)}\n"
             "Fix or remove them, or raise collect.max_bad_fraction."
         )
 

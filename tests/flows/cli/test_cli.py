@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from local_stages import STAGE_NAMES
 from support import ROOT, llmill_command, unwrapped
 
 
@@ -74,7 +75,7 @@ def test_the_plan_imports_nothing_heavy_and_writes_nothing(home: Path, tmp_path:
     assert result.returncode == 0, result.stderr
     assert result.stderr.strip() == "[]"
     stages = json.loads(result.stdout)["stages"]
-    assert [stage["will"] for stage in stages] == ["build"] * 9
+    assert [stage["will"] for stage in stages] == ["build"] * len(STAGE_NAMES)
     assert list(home.rglob("*")) in ([], [home / "cache"], [home / "cache", home / "cache" / "file-hashes.sqlite"])
 
 

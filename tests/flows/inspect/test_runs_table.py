@@ -29,7 +29,7 @@ def write_runs(home: Path, runs: tuple[tuple[str, str, str | None], ...]) -> Non
         if decision:
             run["verdict"] = {"decision": decision, "reasons": [], "candidate": "1", "champion": "2"}
             summary = {"heldout_bits_per_byte_base": 1.9, "heldout_bits_per_byte_tuned": 12.5}
-            artifact = {"digest": "1", "uri": "llmill://evaluate/1", "summary": summary}
+            artifact = {"digest": "1", "uri": "llmill://evaluate/1", "parts": {"scores": {}}, "summary": summary}
             run["stages"] = [{"stage": "evaluate", "outcome": "built", "artifact": artifact}] * 12
         (home / "runs" / f"{name}.json").write_text(json.dumps(run))
 
