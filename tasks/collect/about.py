@@ -23,6 +23,8 @@ def _sources(config: Any) -> Iterator[str]:
         yield f"{source.name} ({source.path})"
     for site in config.web:
         yield f"{site.name} ({', '.join(site.urls or site.sitemaps)})"
+    for hub in config.huggingface:
+        yield f"{hub.name} ({hub.dataset})"
     if config.docstrings:
         yield f"docstrings ({len(config.docstrings.packages)} packages)"
     if config.synthetic:

@@ -9,7 +9,7 @@ from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
-from tasks.fetch.config import CrawlSource, FetchConfig, SourceName
+from tasks.fetch.config import CrawlSource, FetchConfig, HuggingFaceSource, SourceName
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -133,7 +133,7 @@ class ArchivedPages(StageConfig):
     site_lines: bool = Field(
         True, description="Remove lines that stand on 3 pages and more than 30 % of the pages of a host in a file."
     )
-    page: PageConfig = Field(PageConfig(), title="Pages", description="How HTML is read.")
+    pages: PageConfig = Field(PageConfig(), title="Pages", description="How HTML is read.")
     license: str = Field("", description="Licence of the pages, where a page does not link one (rel=license).")
     lang: str = Field("", max_length=35, description="ISO 639-1 language of the pages, where a page does not say.")
 
@@ -162,6 +162,33 @@ class WebSource(CrawlSource, ArchivedPages):
     def crawl(self) -> CrawlSource:
         """What of it decides which pages are fetched."""
         return CrawlSource.model_validate(self.model_dump(include=set(CrawlSource.model_fields)))
+
+
+class HubSource(HuggingFaceSource):
+    """Texts of a data set of the Hugging Face hub: records of .parquet .jsonl .json .csv .tsv, or texts (.txt).
+
+    The files are fetched once, at one commit. A token is that of the environment (HF_TOKEN).
+    """
+
+    text_field: str = Field(
+        "text", min_length=1, description="Column that holds a record's text; a dot leads into it: body.text."
+    )
+    group_field: str | None = Field(
+        None, description="Column that names a record's group; without it each record is its own group."
+    )
+    license: str = Field("", description="Licence of the texts, where a record does not say (column `license`).")
+    lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (column `lang`).")
+    allow_truncated: bool = Field(
+        False, description="Accept a file that is damaged and keep what is before; otherwise the stage fails."
+    )
+
+    @property
+    def as_files(self) -> FilesSource:
+        """How its files are read, once they are here."""
+        return FilesSource(
+            path=self.dataset,
+            **self.model_dump(include={"name", "text_field", "group_field", "license", "lang", "allow_truncated"}),
+        )
 
 
 class PairsSource(OwnFiles):
@@ -221,6 +248,7 @@ class CollectConfig(StageConfig):
     wikipedia: tuple[WikipediaSource, ...] = Field((), description="Dumps of Wikipedia and other wikis.")
     warc: tuple[WarcSource, ...] = Field((), description="Web archives.")
     web: tuple[WebSource, ...] = Field((), description="Web sites.")
+    huggingface: tuple[HubSource, ...] = Field((), description="Data sets of the Hugging Face hub.")
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
     pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
@@ -248,16 +276,18 @@ class CollectConfig(StageConfig):
     @property
     def fetching(self) -> FetchConfig:
         """What of the sources is fetched."""
-        return FetchConfig(web=tuple(source.crawl for source in self.web))
+        fields = set(HuggingFaceSource.model_fields)
+        hub = tuple(HuggingFaceSource(**source.model_dump(include=fields)) for source in self.huggingface)
+        return FetchConfig(web=tuple(source.crawl for source in self.web), huggingface=hub)
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        sections = (self.files, self.wikipedia, self.warc, self.web, self.pairs)
+        sections = (self.files, self.wikipedia, self.warc, self.web, self.huggingface, self.pairs)
         names = [source.name for section in sections for source in section]
         names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
         if not names:
             raise ValueError(
-                "no source: give at least one of files, wikipedia, warc, web, docstrings, synthetic, pairs"
+                "no source: give at least one of files, wikipedia, warc, web, huggingface, docstrings, synthetic, pairs"
             )
         for name in names:
             if names.count(name) > 1:

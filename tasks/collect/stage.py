@@ -25,6 +25,7 @@ from tasks.collect.config import (
     CollectConfig,
     DocstringsSource,
     FilesSource,
+    HubSource,
     PairsSource,
     WarcSource,
     WebSource,
@@ -81,6 +82,10 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     sources += [_collect_warc(config, source, number, splits, context) for number, source in enumerate(config.warc)]
     sources += [
         _collect_web(config, source, number, splits, fetched, context) for number, source in enumerate(config.web)
+    ]
+    sources += [
+        _collect_hub(config, source, number, fetched, splits, context)
+        for number, source in enumerate(config.huggingface)
     ]
     if config.docstrings:
         sources.append(_collect_docstrings(config, config.docstrings, splits, context))
@@ -157,6 +162,23 @@ def _read_archives(
     settings = pages.model_dump(include=set(ArchivedPages.model_fields)) | {"libraries": versions(WARC)}
     jobs = _file_jobs(config, WarcJob, name, files, splits, settings)
     return _map_largest_first(context, read_warc, jobs, "archives")
+
+
+def _collect_hub(
+    config: CollectConfig, source: HubSource, number: int, fetched: Artifact | None, splits: Splits, context: Context
+) -> Collected:
+    """Texts of a data set of the hub, whose files the stage fetch has brought."""
+    assert fetched is not None, "the flow gives what it has fetched"
+    folder = f"{source.name}/"
+    files = [
+        StoredFile(file.name.removeprefix(folder), file.digest, file.bytes, file.path)
+        for file in fetched["files"].files
+        if file.name.startswith(folder)
+    ]
+    fields = source.model_dump(include={"text_field", "license", "lang"})
+    jobs = _read_jobs(config, source.as_files, files, splits, fields)
+    results = _map_largest_first(context, read_documents, jobs, "file groups")
+    return Collected(source.name, results, source.dataset, f"collect.huggingface.{number}", source.allow_truncated)
 
 
 def _file_jobs(

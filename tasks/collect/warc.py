@@ -60,7 +60,7 @@ class WarcJob(StageConfig):
     license: str = Field(description="Licence where a page does not say.")
     group_by: str = Field(description="host or page.")
     site_lines: bool = Field(description="Whether lines that repeat across a site are removed.")
-    page: PageConfig = Field(description="How pages are read.")
+    pages: PageConfig = Field(description="How pages are read.")
     libraries: dict[str, str] = Field(description="Versions of the libraries that decide the text.")
     splits: Splits = Field(description="What is held out.")
     documents_per_shard: int = Field(description="Documents in a shard, at most.")
@@ -86,7 +86,7 @@ def read_warc(job: WarcJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one file."""
     with (
         JobOutput(out, job.source, job.documents_per_shard) as output,
-        PageReader(job.page) as reader,
+        PageReader(job.pages) as reader,
     ):
         for name in job.names:
             with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as waiting:
@@ -121,7 +121,7 @@ def _texts(job: WarcJob, name: str, path: Path, reader: PageReader, output: JobO
         output.counts["read"] += 1
         output.bad(name, BadRecord(1, "empty file"))
         return
-    limit = job.page.max_bytes + MAX_HEADER_BYTES
+    limit = job.pages.max_bytes + MAX_HEADER_BYTES
     for frame in read_frames(path, kind.packing, WANTED, limit, job.max_window_bytes):
         output.counts["read"] += 1
         made = frame if isinstance(frame, BadRecord) else _text_of(job, frame, reader)
@@ -146,7 +146,7 @@ def _text_of(job: WarcJob, frame: Frame, reader: PageReader) -> _Text | BadRecor
         media_type, charset = content_type(frame.headers.get("content-type", ""))
         return _read_body(job, frame, url, media_type, charset, frame.block, reader)
     try:
-        answer = parse_answer(frame.block, job.page.max_bytes, frame.is_whole)
+        answer = parse_answer(frame.block, job.pages.max_bytes, frame.is_whole)
     except BadAnswer as bad:
         return BadRecord(frame.number, str(bad), excerpt(url))
     if answer.status != 200:
@@ -161,7 +161,7 @@ def _read_body(
     if not html and media_type != "text/plain":
         return "content_type"
     if len(frame.block) < frame.length:
-        return BadRecord(frame.number, too_long(job.page.max_bytes), excerpt(url))
+        return BadRecord(frame.number, too_long(job.pages.max_bytes), excerpt(url))
     if html:
         page = reader.read(body, url=url, charset=charset)
     else:

@@ -1,6 +1,7 @@
 """What a recipe can set for what is fetched: the remote sources of its section `collect`."""
 
-from typing import Annotated, Self
+import re
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
@@ -11,6 +12,8 @@ from tasks.engine.config import StageConfig
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000)]
 PathRule = Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)]
+
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 REFRESH_HOURS = Field(
     None,
@@ -60,12 +63,52 @@ class CrawlSource(StageConfig):
         return self
 
 
+class HuggingFaceSource(StageConfig):
+    """Files of a data set of the Hugging Face hub, at one commit.
+
+    A token, where one is needed, is that of the environment (HF_TOKEN); a recipe holds none.
+    """
+
+    name: SourceName = Field("huggingface", description="Name of this source in documents, ledgers and figures.")
+    dataset: str = Field(
+        pattern=r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$",
+        description="Data set as its page names it: OWNER/NAME.",
+    )
+    config: str = Field(
+        "", max_length=200, description="Config (subset) of the data set; empty: the only one, or `default`."
+    )
+    split: str = Field(
+        "train", pattern=r"^[\w.-]{1,100}$", description="Split of the data set whose files are fetched."
+    )
+    revision: str = Field(
+        "main",
+        pattern=r"^[\w./-]{1,200}$",
+        description="Branch, tag or commit; only a commit stays the same. refs/convert/parquet: the hub's conversion.",
+    )
+    files: tuple[str, ...] = Field((), description="Globs of the files to fetch, instead of those of config and split.")
+    refresh_hours: float | None = REFRESH_HOURS
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return f"source {self.name} (data set {self.dataset})"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_token(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if "token" in str(name).lower() or (isinstance(value, str) and _TOKEN.search(value)):
+                raise ValueError("a recipe holds no token: take it out, and set HF_TOKEN in the environment")
+        return values
+
+
 class FetchConfig(StageConfig):
     """All remote sources of a recipe."""
 
     web: tuple[CrawlSource, ...] = Field((), description="Web sites.")
+    huggingface: tuple[HuggingFaceSource, ...] = Field((), description="Data sets of the Hugging Face hub.")
 
     @property
     def sources(self) -> bool:
         """Whether there is anything to fetch."""
-        return bool(self.web)
+        return bool(self.web or self.huggingface)

@@ -2,7 +2,8 @@
 
 Nothing comes in but the config and the time. Out come the parts
 
-- files: `SOURCE-00000.warc.gz` of each web site, its pages in order of their addresses;
+- files: `SOURCE-00000.warc.gz` of each web site, its pages in order of their addresses; `SOURCE/PATH` of each file of
+  a data set of the Hugging Face hub;
 - visits: source, address, outcome and reason of every address that was asked.
 
 All that needs the network is here: the stages after it read files. So a better extraction fetches nothing again, and a
@@ -18,10 +19,11 @@ import pyarrow as pa
 
 from storage.canonical import digest_of
 from storage.documents import write_rows
-from tasks.engine.context import Context, Summary
+from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import stage
-from tasks.fetch.config import CrawlSource, FetchConfig
+from tasks.fetch.config import CrawlSource, FetchConfig, HuggingFaceSource
 from tasks.fetch.crawl import Crawled, crawl_site
+from tasks.fetch.hub import FILE, fetch_hub_file, hub_jobs, list_hub
 from tasks.fetch.pages import Visit
 from tasks.notices import NOTICES
 from tasks.wording import figure
@@ -43,10 +45,11 @@ VISITS_SCHEMA = pa.schema(
 
 def observe_periods(config: FetchConfig) -> dict[str, str]:
     """Of each source that is asked again and again, the number of its period: a new one is a reason to fetch."""
-    return {f"{source.name}/period": period for source in config.web if (period := _period(source))}
+    sources: list[CrawlSource | HuggingFaceSource] = [*config.web, *config.huggingface]
+    return {f"{source.name}/period": period for source in sources if (period := _period(source))}
 
 
-def _period(source: CrawlSource) -> str:
+def _period(source: CrawlSource | HuggingFaceSource) -> str:
     return str(int(time.time() / HOUR // source.refresh_hours)) if source.refresh_hours else ""
 
 
@@ -71,6 +74,10 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
         summary |= {name: summary[name] + value for name, value in totals.items()}
         summary |= {f"{source.name}.{name}": count for name, count in sorted(crawled.outcomes.items())}
         notices += _notices(source, crawled)
+    for hub in config.huggingface:
+        fetched = _fetch_hub(hub, context, rows)
+        summary |= {name: summary[name] + fetched[name] for name in ("files", "bytes")}
+        summary |= {f"{hub.name}.{name}": value for name, value in fetched.items()}
     write_rows(context.part("visits") / "visits.parquet", rows, VISITS_SCHEMA)
     return summary | ({NOTICES: notices} if notices else {})
 
@@ -86,6 +93,20 @@ def _crawl(source: CrawlSource, context: Context, rows: list[dict[str, Any]]) ->
 
     crawl = digest_of({"source": source.identity(), "period": _period(source)})
     return crawl_site(source, crawl, context.work, context.part("files"), progress, visited)
+
+
+def _fetch_hub(source: HuggingFaceSource, context: Context, rows: list[dict[str, Any]]) -> Summary:
+    """The files of a data set into the part; files that an earlier build has fetched are not fetched again."""
+    listing = list_hub(source)
+    files = [Job(f"{source.name}/{job.path}", job) for job in hub_jobs(source, listing, context.work)]
+    for result in context.map(fetch_hub_file, files, unit="files"):
+        (context.part("files") / result.name).parent.mkdir(parents=True, exist_ok=True)
+        context.link("files", result.name, result.files[FILE])
+        path = result.name.removeprefix(f"{source.name}/")
+        url = f"hf://datasets/{source.dataset}@{listing.commit}/{path}"
+        rows.append({"source": source.name, "url": url, "outcome": "fetched", "reason": "", "depth": 0, "final": url})
+    size = sum(file.size for file in listing.files)
+    return {"files": len(files), "bytes": size, "commit": listing.commit}
 
 
 def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
