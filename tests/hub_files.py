@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+STALL_AFTER = 2**20
 LARGE = 1000  # bytes from which a file is in LFS: redirected to, and known by its SHA-256
 
 
@@ -26,8 +27,10 @@ class Hub:
     tokens: list[str] = field(default_factory=list)  # "path token" of each request
     statuses: list[int] = field(default_factory=list)  # of the next answers to requests for files
     cut_after: list[int] = field(default_factory=list)  # bytes after which the next bodies end
+    stalls: str = ""  # the path of a file that stands still after `STALL_AFTER` bytes, until `released`
     refuse: int = 0  # the status of everything
     ranges: bool = True
+    released: threading.Event = field(default_factory=threading.Event)
     served: dict[str, bytes] = field(default_factory=dict)  # by path: instead of what is listed
 
     def files_asked(self) -> list[str]:
@@ -105,9 +108,21 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(data):
                 return self.answer(b"", {"Content-Range": f"bytes */{len(data)}"}, 416)
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if path == self.hub.stalls:
+            return self.stall(data, headers)
         self.answer(
             data[start:], headers, 206 if start else 200, self.hub.cut_after.pop(0) if self.hub.cut_after else None
         )
+
+    def stall(self, data: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data[:STALL_AFTER])
+        self.wfile.flush()
+        self.hub.released.wait(60)
+        self.close_connection = True
 
     def answer_json(self, value: Any) -> None:
         self.answer(json.dumps(value).encode(), {"Content-Type": "application/json"})
