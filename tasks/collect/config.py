@@ -37,7 +37,7 @@ class OwnFiles(StageConfig):
     group_field: str | None = None
     encoding: str = Field(
         AUTO,
-        description="Encoding of the files (cp1252, gb18030, utf-16, ...); auto: found, or asked for where unsure.",
+        description="Encoding of the files (cp1252, utf-16, ...); auto: found or guessed; ask: found, else reported.",
     )
     delimiter: str = Field(
         AUTO, description="What separates the fields of .csv and .tsv: one character, `tab`, or auto (found)."

@@ -2,9 +2,10 @@
 
 What can be proved from the bytes is read: UTF-8, byte order marks, UTF-16 and UTF-32 without one, ISO-2022 and HZ
 (7 bits with escapes). Of the older encodings `charset-normalizer` says which is likely, and that is read where no
-other likely one would give other letters; where Western, Central European, Baltic and Turkish ones differ, a guess
-would spoil letters unseen, so the file stays as it is and its bytes that are not UTF-8 are reported with `encoding` as
-what to set. How often that is right: docs/decisions.md.
+other likely one would give other letters. Where it would, as between Western, Central European, Baltic and Turkish
+ones, resiliparse's detector has the second word, and the file counts as guessed, which is said and stands beside each
+document. Where the two contradict each other or too little shows, and always with `ask`, the file stays as it is and
+its bytes that are not UTF-8 are reported with `encoding` as what to set. How often that is right: docs/decisions.md.
 
 A byte that the encoding does not know comes out as one that is not UTF-8, so that it spoils its own record only.
 """
@@ -18,11 +19,12 @@ from unicodedata import category
 
 from tasks.collect.unpack import CONTROL, BrokenStream
 
-AUTO = "auto"
+AUTO, ASK = "auto", "ask"  # found or guessed; found or asked for
 UTF8 = "utf-8"
 SAMPLE_BYTES = 256 * 1024  # of the beginning of a file: what an encoding is known by
 MIN_FOREIGN_BYTES = 128  # beyond ASCII: from fewer a wrong alphabet is taken for the right one
 MIN_LATIN_BYTES = 32  # as far as all Latin encodings agree
+MIN_GUESSED_BYTES = 8  # of fewer, nobody can tell
 MIN_UTF16_CHARACTERS = 8
 MIN_SHARE_OFMARKS = 0.01  # blanks, line ends and marks of a sentence among the characters of UTF-16 and UTF-32
 
@@ -60,21 +62,29 @@ _LEGACY = (
 )
 _LATIN = ("cp1252", "cp1250", "iso8859_2", "cp1254", "cp1257")  # the first of those that agree is taken
 _LATIN_KIN = (*_LATIN, "iso8859_4", "iso8859_13", "iso8859_15", "cp1258", "mac_roman", "cp850", "cp437", "mac_latin2")
+_SAID = {  # what a detector may say -> what such text is read as: the encodings of Windows hold more letters
+    **{"iso8859_1": "cp1252", "iso8859_9": "cp1254", "iso8859_11": "cp874", "iso8859_16": "iso8859_2"},
+    **{"gbk": "gb18030", "gb2312": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949"},
+}
 _UNDECODABLE = "llmill-undecodable"
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The encoding that bytes are read in; `hint` says what to set where their own is not known."""
+    """The encoding that bytes are read in; `hint` says what to set where their own is not known.
+
+    `sure` is false where another encoding is likely too.
+    """
 
     encoding: str
     hint: str = ""
+    sure: bool = True
 
 
 def known_encoding(name: str) -> str:
-    """Python's own name of an encoding of text (`latin1` -> `iso8859-1`), or `auto`; ValueError for anything else."""
-    if name.lower() == AUTO:
-        return AUTO
+    """Python's own name of an encoding (`latin1` -> `iso8859-1`), `auto` or `ask`; ValueError for anything else."""
+    if name.lower() in (AUTO, ASK):
+        return name.lower()
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError):
@@ -82,7 +92,7 @@ def known_encoding(name: str) -> str:
     texts = {codecs.lookup(alias).name for alias in set(encodings.aliases.aliases.values()) if _is_text(alias)}
     if found is None or found.name not in {*texts, "utf-8-sig"}:
         raise ValueError(
-            f"{name!r} is not an encoding that Python knows: give auto, utf-8, utf-16, cp1252, iso8859-1, koi8-r, "
+            f"{name!r} is not an encoding that Python knows: give auto, ask, utf-8, utf-16, cp1252, iso8859-1, koi8-r, "
             "gb18030, big5, cp932, euc-kr, ... (docs.python.org/3/library/codecs.html#standard-encodings)"
         )
     return found.name
@@ -95,8 +105,8 @@ def _is_text(alias: str) -> bool:
         return False
 
 
-def guess(data: bytes, whole: bool) -> Guess:
-    """The encoding of a whole file, or of the beginning of one (cut anywhere)."""
+def guess(data: bytes, whole: bool, ask: bool = False) -> Guess:
+    """The encoding of a whole file, or of the beginning of one (cut anywhere); with `ask` only one that is sure."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
             return Guess(encoding)
@@ -110,7 +120,8 @@ def guess(data: bytes, whole: bool) -> Guess:
     valid = sum(map(len, _UTF8_SEQUENCE.findall(data)))
     if valid > foreign - valid:
         return Guess(UTF8)  # with some bad bytes in it
-    return _legacy(data, foreign)
+    found = _legacy(data, foreign)
+    return found if ask or not found.hint else _guessed(data, foreign) or found
 
 
 def decoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -218,6 +229,26 @@ def _legacy(data: bytes, foreign: int) -> Guess:
     if len(readings) == 1 and foreign >= MIN_LATIN_BYTES:
         return Guess(kin[0])
     return Guess(UTF8, _looks_like(kin or [likely.encoding]))
+
+
+def _guessed(data: bytes, foreign: int) -> Guess | None:
+    """What resiliparse's detector says of text that charset-normalizer is unsure of; None where it cannot be right."""
+    from charset_normalizer import from_bytes
+    from resiliparse.parse.encoding import detect_encoding
+
+    said = (detect_encoding(data, max_len=SAMPLE_BYTES) or UTF8).lower()
+    if said == UTF8 or foreign < MIN_GUESSED_BYTES:
+        return None
+    said = said.replace("-", "_")
+    said = _SAID.get(said, said)
+    if not _decodes(data, said):
+        return None
+    if any("\x80" <= letter <= "\x9f" for letter in codecs.getincrementaldecoder(said)().decode(data)):
+        return None  # no text has these controls
+    likely = from_bytes(data, cp_isolation=list(_LEGACY)).best()
+    if likely is not None and (likely.encoding in _LATIN_KIN) != (said in _LATIN_KIN):
+        return None
+    return Guess(said, sure=False)
 
 
 def _looks_like(names: list[str]) -> str:

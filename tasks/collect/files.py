@@ -4,6 +4,7 @@ Cost: about 50 MB of text a CPU-second from JSON lines of 2 kB, packed with gzip
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -200,7 +201,7 @@ def _is_one(job: ReadJob, name: str) -> bool:
 
 def _is_list(name: str) -> bool:
     """Whether a file of records is named as what lists other files and holds no text itself."""
-    return Path(name).name.partition(".")[0].lower() in LISTS
+    return re.split(r"[-_]", Path(name).name.partition(".")[0].lower())[-1] in LISTS
 
 
 def _repaired(job: ReadJob, document: Document, output: JobOutput) -> Document:

@@ -10,11 +10,12 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.collect.discover import DOCUMENT_FORMATS, TEXT_FORMATS, Kind
-from tasks.collect.encodings import AUTO
+from tasks.collect.encodings import ASK, AUTO
 from tasks.collect.json_faults import json_fault
 from tasks.collect.pages.reader import Page, PageReader
 from tasks.collect.pages.reasons import WITHOUT_TEXT
@@ -48,18 +49,23 @@ def read_records(
         yield _read_document(path, kind, reading, pages, found)
     else:
         text = TextFile(path, kind, reading, found)
-        if kind.format in TEXT_FORMATS:
-            yield from _read_parts(text, reading) if reading.separator else _read_text(text, reading)
-        elif kind.format == "jsonl":
-            yield from _read_lines(text, reading.limit)
-        elif kind.format == "json":
-            from tasks.collect.json_arrays import read_json
+        for record in _read_from(text, kind, reading, found):
+            yield replace(record, about=text.about) if text.about and isinstance(record, Record) else record
 
-            yield from read_json(text, reading.limit)
-        else:
-            from tasks.collect.csv_rows import read_csv
 
-            yield from read_csv(text, kind, reading, found)
+def _read_from(text: TextFile, kind: Kind, reading: Reading, found: Counter[str]) -> Iterator[Record | BadRecord]:
+    if kind.format in TEXT_FORMATS:
+        yield from _read_parts(text, reading) if reading.separator else _read_text(text, reading)
+    elif kind.format == "jsonl":
+        yield from _read_lines(text, reading.limit)
+    elif kind.format == "json":
+        from tasks.collect.json_arrays import read_json
+
+        yield from read_json(text, reading.limit)
+    else:
+        from tasks.collect.csv_rows import read_csv
+
+        yield from read_csv(text, kind, reading, found)
 
 
 def field_of(fields: Mapping[str, Any], name: str) -> Any:
@@ -118,7 +124,7 @@ def _read_document(
     except BrokenStream as broken:
         return BadRecord(1, str(broken), rest_lost=bool(packing))
     body = b"".join(pieces)
-    page = pages.read_file(kind.format, body, charset="" if reading.encoding == AUTO else reading.encoding)
+    page = pages.read_file(kind.format, body, charset="" if reading.encoding in (AUTO, ASK) else reading.encoding)
     if page in WITHOUT_TEXT:
         return Record(1, {reading.fields[0]: ""})
     if not isinstance(page, Page):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.collect.discover import Kind
-from tasks.collect.encodings import AUTO, UTF8, beginning, decoded, guess
+from tasks.collect.encodings import ASK, AUTO, UTF8, beginning, decoded, guess
 from tasks.collect.unpack import MAX_WINDOW_BYTES, is_packed, read_blocks
 
 BOM = codecs.BOM_UTF8
@@ -112,12 +112,14 @@ class TextFile:
             packing = ""
         blocks = read_blocks(path, packing, max_window_bytes=reading.max_window_bytes)
         self.encoding, self._hint = reading.encoding, ""
-        if reading.encoding == AUTO:
+        self.about: dict[str, Any] = {}  # for the metadata of its documents
+        if reading.encoding in (AUTO, ASK):
             start, whole, blocks = beginning(blocks)
-            guessed = guess(start, whole)
+            guessed = guess(start, whole, ask=reading.encoding == ASK)
             self.encoding, self._hint = guessed.encoding, guessed.hint
             if self.encoding != UTF8:
-                found[f"read as {self.encoding}"] += 1
+                found[f"read as {self.encoding}{'' if guessed.sure else ' by a guess'}"] += 1
+                self.about = {"encoding": self.encoding, **({} if guessed.sure else {"encoding_guessed": True})}
         self.blocks = decoded(blocks, self.encoding)
 
     @property

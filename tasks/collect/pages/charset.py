@@ -7,7 +7,7 @@ not valid UTF-8 by chance, and declarations are often out of date.
 
 import re
 
-from tasks.collect.encodings import AUTO, MARKS, WIDER, guess, known_encoding
+from tasks.collect.encodings import ASK, AUTO, MARKS, SAMPLE_BYTES, UTF8, WIDER, guess, known_encoding
 
 PRESCAN_BYTES = 4096  # where a page may declare its encoding; browsers look at 1,024, and many pages are later
 _META = re.compile(rb"<meta[^>]+?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
@@ -22,22 +22,29 @@ _SEVEN_BITS = ("iso2022", "hz", "utf-7")
 
 def page_text(body: bytes, charset: str = "") -> str:
     """The page as text; what cannot be decoded becomes U+FFFD. `charset` is what the server said."""
+    return decoded_page(body, charset)[0]
+
+
+def decoded_page(body: bytes, charset: str = "") -> tuple[str, str]:
+    """The page as text, and its encoding where neither page nor server says it, nor UTF-8 shows."""
     for mark, encoding in MARKS:
         if body.startswith(mark):
-            return body.decode(encoding, "replace").removeprefix("\ufeff")
+            return body.decode(encoding, "replace").removeprefix("\ufeff"), ""
     declared = [name for name in (_known(charset), _known(_declared(body))) if name]
     if not any(name.replace("-", "").startswith(_SEVEN_BITS) for name in declared):
         try:
-            return body.decode("utf-8")
+            return body.decode("utf-8"), ""
         except UnicodeDecodeError:
             pass
     for name in declared:
         try:
-            return body.decode(name)
+            return body.decode(name), ""
         except UnicodeDecodeError:
             continue
-    name = declared[0] if declared else guess(body, whole=True).encoding
-    return body.decode(name, "replace")
+    if declared:
+        return body.decode(declared[0], "replace"), ""
+    name = guess(body[:SAMPLE_BYTES], len(body) <= SAMPLE_BYTES).encoding
+    return body.decode(name, "replace"), name if name != UTF8 else ""
 
 
 def _declared(body: bytes) -> str:
@@ -54,7 +61,7 @@ def _known(label: str) -> str:
     label = label.strip().strip("\"'").lower()
     label = _LABELS.get(label, label)
     try:
-        name = known_encoding(label) if label and label != AUTO else ""
+        name = known_encoding(label) if label and label not in (AUTO, ASK) else ""
     except ValueError:
         return ""
     return "" if name.startswith(("utf-16", "utf-32")) else WIDER.get(name, name)

@@ -4,27 +4,37 @@ Of TEI (texts of libraries and archives) the header gives title, language, licen
 Entities from outside are never read, and those of the file are expanded within the parser's limits.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from html.entities import name2codepoint
 from typing import Any
 
 from lxml import etree
 
 from tasks.collect.pages.charset import page_text
 
+_PAGE = re.compile(r"<(?:!doctype )?html\b", re.IGNORECASE)  # that is named as XML and is none
+_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
+_ENTITY = re.compile(r"&(\w+);")
 XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _XHTML = "{http://www.w3.org/1999/xhtml}html"
 
 
 def read_xml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     """The fields of a Page, or why there is none."""
+    text = page_text(body, request["charset"])
     parser = etree.XMLParser(
         resolve_entities="internal", no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
     try:
-        root = etree.fromstring(_bytes_of(body, request["charset"]), parser=parser)
+        root = etree.fromstring(_declared_nowhere(text), parser=parser)
     except etree.XMLSyntaxError as error:
         if any(fault.type_name == "ERR_NO_MEMORY" for fault in error.error_log):
             raise MemoryError from error
+        if _PAGE.search(text[:4096]):
+            from tasks.collect.pages.main_text import read_page
+
+            return read_page(request, body)
         return f"malformed XML at line {error.lineno}: {error.msg}"[:200]
     if root.tag in (_XHTML, "html"):
         from tasks.collect.pages.main_text import read_page
@@ -39,14 +49,19 @@ def read_xml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     return {"text": "\n\n".join(blocks), **_said(root, header)}
 
 
-def _bytes_of(body: bytes, charset: str) -> bytes:
-    """In UTF-8 where the source states an encoding, which is above the file's own declaration."""
-    if not charset:
-        return body
-    text = page_text(body, charset).lstrip()
-    if text.startswith("<?xml"):
-        text = text.partition("?>")[2]
+def _declared_nowhere(text: str) -> bytes:
+    """In UTF-8 without a declaration, since it is decoded already, and with HTML's entities, which feeds use, written
+    out, where the file defines none itself."""
+    text = _DECLARATION.sub("", text, count=1)
+    if "<!ENTITY" not in text:
+        text = _ENTITY.sub(_letter, text)
     return text.encode("utf-8", "replace")
+
+
+def _letter(found: re.Match[str]) -> str:
+    if found[1] in ("amp", "lt", "gt", "quot", "apos") or found[1] not in name2codepoint:
+        return found[0]
+    return chr(name2codepoint[found[1]])
 
 
 def _blocks(element: Any) -> Iterator[str]:

@@ -167,7 +167,7 @@ MEDIAWIKI = b"<mediawiki xmlns='http://www.mediawiki.org/xml/export-0.10/'><page
         ("a.epub", BOMB, "it unpacks to"),
         ("a.xml", b"<a><b>text</a>", "malformed XML at line 1"),
         ("a.xml", LAUGHS.encode(), "malformed XML at line 1"),
-        ("a.xml", b"<!DOCTYPE a SYSTEM 'a.dtd'><a>x &nbsp; y</a>", "malformed XML at line 1"),
+        ("a.xml", b"<!DOCTYPE a SYSTEM 'a.dtd'><a>x &bogus; y</a>", "malformed XML at line 1"),
         ("a.xml", b"<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>", "malformed XML at line 1"),
         ("a.xml", MEDIAWIKI, "a dump of MediaWiki"),
         ("a.eml", b"no header here\n\nwords", "not an e-mail: it has no header"),
@@ -198,6 +198,52 @@ def test_what_is_whole_and_has_no_text_is_counted_as_empty(home: Path, tmp_path:
     (tmp_path / name).write_bytes(data)
     _, summary = run_collect(home, files=[{"path": str(tmp_path / "*.*")}], heldout_fraction=0.0)
     assert (summary["read"], summary["kept"], summary["empty"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("<?xml version='1.0' encoding='IBM855'?><a>Река &laquo;Дон&raquo;</a>".encode("cp855"), "Река «Дон»"),
+        ("<?xml version='1.0'?><a>Fluß &amp; See &lt;1&gt;</a>".encode("utf-16"), "Fluß & See <1>"),
+        (b"<!DOCTYPE a [<!ENTITY who 'Ann'>]><a><b>By &who;</b><c>end</c></a>", "By Ann\n\nend"),
+        (PAGE.replace("<p>", "<p>a < b <br>").encode(), "0. " + SENTENCE),  # a page that is named as XML
+    ],
+)
+def test_xml_is_read_in_its_encoding_and_with_entities(home: Path, tmp_path: Path, data: bytes, text: str) -> None:
+    assert text in collected(home, tmp_path / "in", {"a.xml": data})["a.xml"].text
+
+
+GERMAN = "Die Bäume blühen, die Vögel hören früh auf, und über den Hügeln weht ein kühler, süßer Wind. " * 3
+POLISH = "Żółte liście spadają na zieloną łąkę, a świeże źródło szumi cicho wśród kwitnących dębów. " * 3
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "read_as"),
+    [("cp1250", POLISH, "cp1250"), ("iso8859_2", POLISH, "iso8859_2"), ("cp1252", GERMAN, "cp1252")],
+)
+def test_a_guess_of_the_encoding_is_said_and_stands_beside_the_text(
+    home: Path, tmp_path: Path, encoding: str, text: str, read_as: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding))
+    artifact, summary = run_collect(home, files=[{"path": str(path)}], heldout_fraction=0.0)
+    (document,) = documents_of(artifact)
+    assert document.text == text
+    assert document.metadata["encoding"] == read_as
+    guessed = "encoding_guessed" in document.metadata
+    assert summary["notices"] == [
+        f"source files: 1 file is read as {read_as}{' by a guess' if guessed else ''} "
+        "(found out: `encoding` of the source says otherwise)"
+    ]
+
+
+def test_with_ask_what_is_not_sure_is_reported(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(POLISH.encode("iso8859_2"))
+    artifact, _ = run_collect(home, files=[{"path": str(path)}], heldout_fraction=0.0)
+    assert documents_of(artifact)[0].metadata["encoding_guessed"]
+    with pytest.raises(DataError, match=r"it looks like .*: set `encoding` of this source"):
+        run_collect(home, files=[{"path": str(path), "encoding": "ask"}])
 
 
 def test_a_list_of_the_files_beside_them_is_left_out_and_said(home: Path, tmp_path: Path) -> None:
