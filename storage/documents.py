@@ -174,6 +174,13 @@ def read_rows(path: Path, columns: list[str] | None = None, rows_per_batch: int 
             yield from batch.to_pylist()
 
 
+def read_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Stream the row groups of one Parquet file as tables, on one core: no row becomes a Python object."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, columns=columns, use_threads=False)
+
+
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
     """Write documents to one shard; returns their number."""
     return write_rows(path, (document_row(document) for document in documents), SCHEMA)

@@ -1,44 +1,75 @@
 """Exact Jaccard similarities of chosen pairs of documents, with bounded memory.
 
-The corpus is never held. Pairs are worked off in blocks whose documents have at most BLOCK_BYTES of text; for a
-block, the shards that hold its documents are read once, row batch by row batch, and only the shingle sets of its
-documents are kept (about 1.5 bytes for a byte of text). Pairs of one connected component are together, so that a
-document is read again only where a component does not fit into a block.
+The corpus is never held, nor are its shingles. Shard by shard, the shingle sets of the documents that are in a pair
+go to a file, eight bytes a shingle; a pair then reads its two. So each shard is read once, however many pairs there
+are and wherever their documents lie.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
-from tasks.deduplicate.clusters import Numbers, components
+from storage.documents import read_groups
+from tasks.deduplicate.clusters import Numbers
 from tasks.deduplicate.shingles import UnsignedArray, shingle_sets
+from tasks.engine.context import Summary
 
-BLOCK_BYTES = 128 << 20
+_PAIRS_AT_ONCE = 1 << 14  # as Python numbers
 
 
-def exact_jaccards(
-    pairs: Numbers,
-    shards: Sequence[Path],
-    first_numbers: Numbers,
-    sizes: Numbers,
-    shingle_words: int,
-    block_bytes: int = BLOCK_BYTES,
-) -> npt.NDArray[np.float64]:
-    """The Jaccard similarity of each pair of documents.
+class ShingleSets:
+    """The shingle sets of some documents, read from the files in which `write_sets` has put them.
 
-    `first_numbers` holds the number of each shard's first document and, last, the number of documents; `sizes` the
-    bytes of each document's text.
+    `documents` are the numbers of the documents in ascending order, and those of the folders' files one after another.
     """
-    result = np.empty(len(pairs), np.float64)
-    for block in _blocks(pairs, sizes, block_bytes):
-        wanted = np.unique(pairs[block])
-        sets = dict(zip(wanted.tolist(), _shingle_sets(wanted, shards, first_numbers, shingle_words), strict=True))
-        for position, (left, right) in zip(block.tolist(), pairs[block].tolist(), strict=True):
-            result[position] = jaccard(sets[left], sets[right])
-    return result
+
+    def __init__(self, documents: Numbers, sets: Sequence[Path], sizes: Sequence[Path]) -> None:
+        counts = [np.load(path, allow_pickle=False) for path in sizes]
+        self._documents, self._paths = documents, sets
+        self._files = np.repeat(np.arange(len(counts)), [len(count) for count in counts])
+        self._sizes = np.concatenate([np.empty(0, np.int64), *counts])
+        self._starts = np.concatenate([np.empty(0, np.int64), *(np.cumsum(count) - count for count in counts)])
+
+    def __getitem__(self, document: int) -> UnsignedArray:
+        place = int(np.searchsorted(self._documents, document))
+        path, start, size = self._paths[self._files[place]], int(self._starts[place]), int(self._sizes[place])
+        return np.fromfile(path, np.uint64, size, offset=8 * start)
+
+
+def write_sets(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    """Write the shingle sets of the rows `config["rows"]` (ascending) of a shard, with `config["shingle_words"]`.
+
+    `sets.bin` holds the hashes, uint64, set after set; `sizes.npy` the number of each.
+    """
+    rows, first = np.array(config["rows"], np.int64), 0
+    sizes = []
+    with (out / "sets.bin").open("wb") as file:
+        for group in read_groups(inputs["documents"], ["text"]):
+            inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(group))] - first
+            texts = group["text"].take(inside).combine_chunks()
+            for found in shingle_sets(texts, config["shingle_words"]):
+                sizes.append(len(found))
+                file.write(found.tobytes())
+            first += len(group)
+    np.save(out / "sizes.npy", np.array(sizes, np.int64), allow_pickle=False)
+    return {"documents": len(sizes)}
+
+
+def exact_jaccards(pairs: Numbers, sets: ShingleSets) -> npt.NDArray[np.float64]:
+    """The Jaccard similarity of each pair of documents; quickest where pairs with the same first are together."""
+    return np.fromiter(_jaccards(pairs, sets), np.float64, len(pairs))
+
+
+def _jaccards(pairs: Numbers, sets: ShingleSets) -> Iterator[float]:
+    held, left = -1, np.empty(0, np.uint64)
+    for begin in range(0, len(pairs), _PAIRS_AT_ONCE):
+        for one, other in pairs[begin : begin + _PAIRS_AT_ONCE].tolist():
+            if one != held:
+                held, left = one, sets[one]
+            yield jaccard(left, sets[other])
 
 
 def jaccard(left: UnsignedArray, right: UnsignedArray) -> float:
@@ -47,44 +78,3 @@ def jaccard(left: UnsignedArray, right: UnsignedArray) -> float:
     both.sort(kind="stable")  # a merge, since both halves are sorted
     common = int(np.count_nonzero(both[1:] == both[:-1]))
     return common / (len(both) - common)
-
-
-def _blocks(pairs: Numbers, sizes: Numbers, block_bytes: int) -> Iterator[Numbers]:
-    """Positions of pairs, component by component, cut where the text of the documents would pass the limit."""
-    if not len(pairs):
-        return
-    labels = components(len(sizes), pairs)[pairs[:, 0]]
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], labels))
-    begin, total = 0, 0
-    inside: set[int] = set()
-    for position, pair in enumerate(pairs[order].tolist()):
-        added = [number for number in pair if number not in inside]
-        cost = sum(int(sizes[number]) for number in added)
-        if position > begin and total + cost > block_bytes:
-            yield order[begin:position]
-            begin, total, added, inside = position, 0, pair, set()
-            cost = sum(int(sizes[number]) for number in added)
-        total += cost
-        inside.update(added)
-    yield order[begin:]
-
-
-def _shingle_sets(
-    wanted: Numbers, shards: Sequence[Path], first_numbers: Numbers, shingle_words: int
-) -> Iterator[UnsignedArray]:
-    """The shingle sets of the wanted documents (ascending numbers), in their order."""
-    yield from shingle_sets(_texts(wanted, shards, first_numbers), shingle_words)
-
-
-def _texts(wanted: Numbers, shards: Sequence[Path], first_numbers: Numbers) -> Iterator[str]:
-    borders = np.searchsorted(wanted, first_numbers)
-    for shard, path in enumerate(shards):
-        rows = wanted[borders[shard] : borders[shard + 1]] - first_numbers[shard]
-        if not len(rows):
-            continue
-        with pq.ParquetFile(path) as file:
-            first = 0
-            for batch in file.iter_batches(batch_size=1024, columns=["text"]):
-                inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(batch))] - first
-                yield from batch.column(0).take(inside).to_pylist()
-                first += len(batch)

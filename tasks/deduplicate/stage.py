@@ -16,7 +16,7 @@ Methods: MinHash banding (Broder 1997; Leskovec, Rajaraman and Ullman, chapter 3
 after Lee et al. 2021 (arXiv 2107.06499).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ import pyarrow.parquet as pq
 
 from storage.documents import write_table
 from storage.errors import DataError
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, StoredFile
 from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_groups, ranking, representatives, without
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.shingles import UnsignedArray
-from tasks.deduplicate.signatures import INDEX_SCHEMA, sign_shard
-from tasks.deduplicate.similarity import exact_jaccards
+from tasks.deduplicate.signatures import INDEX_SCHEMA, band_keys, sign_shard
+from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, write_sets
 from tasks.engine.context import Context, Job, JobResult, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.shards.drop_rows import drop_rows
@@ -54,7 +54,7 @@ LEDGER_SCHEMA = pa.schema(
 class Corpus:
     """What is known of all documents, by number: shard after shard, row after row."""
 
-    shards: list[Path]
+    shards: Sequence[StoredFile]
     signed: list[JobResult]
     first_numbers: Numbers  # of each shard, and the number of documents
     heldout: npt.NDArray[np.bool_]
@@ -68,6 +68,12 @@ class Corpus:
 
     def shard_of(self, numbers: Numbers) -> Numbers:
         return np.searchsorted(self.first_numbers, numbers, side="right") - 1
+
+    def by_shard(self, numbers: Numbers) -> list[Numbers]:
+        """Of some documents (ascending numbers) the rows in each shard."""
+        borders = np.searchsorted(numbers, self.first_numbers)
+        firsts = self.first_numbers.tolist()
+        return [numbers[begin:end] - first for begin, end, first in zip(borders, borders[1:], firsts, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -95,22 +101,21 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     files = collected["documents"].files
     identity = {name: getattr(config, name) for name in ("bands", "rows", "shingle_words", "seed")}
     signed = context.map(sign_shard, [Job(file.name, identity, {"documents": file}) for file in files])
-    corpus = _load([file.path for file in files], signed)
+    corpus = _load(files, signed)
 
     order = ranking(corpus.heldout, corpus.lengths)
     first_equal = equal_groups(*(half[order] for half in corpus.digests))
-    similar, stays = _similar(config, corpus, order, first_equal)
+    similar, stays = _similar(config, corpus, order, first_equal, context)
     kept, jaccards = np.empty(len(corpus), np.int64), np.empty(len(corpus))
     kept[order] = order[stays[first_equal]]
     jaccards[order] = _similarities(similar, first_equal, stays)
     dropped = np.flatnonzero(kept != np.arange(len(corpus)))
-    ledger = _ledger(corpus, dropped, kept[dropped], jaccards[dropped])
+    ledger = _ledger(config, corpus, dropped, kept[dropped], jaccards[dropped])
     write_table(context.part("ledger") / "ledger.parquet", ledger)
 
-    rows_lost = np.split(dropped, np.searchsorted(dropped, corpus.first_numbers[1:-1]))
     jobs = [
-        Job(file.name, {"dropped": (lost - first).tolist()}, {"documents": file})
-        for file, lost, first in zip(files, rows_lost, corpus.first_numbers.tolist(), strict=False)
+        Job(file.name, {"dropped": lost.tolist()}, {"documents": file})
+        for file, lost in zip(files, corpus.by_shard(dropped), strict=True)
     ]
     written = iter(context.map(keep_rows, [job for job in jobs if job.config["dropped"]]))
     for job in jobs:
@@ -124,7 +129,7 @@ def keep_rows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Sum
     return {"documents": drop_rows(inputs["documents"], out / "documents.parquet", config["dropped"])}
 
 
-def _load(shards: list[Path], signed: list[JobResult]) -> Corpus:
+def _load(shards: Sequence[StoredFile], signed: list[JobResult]) -> Corpus:
     tables = [pq.read_table(result.files["index.parquet"].path) for result in signed]
     first_numbers = np.cumsum([0, *(len(table) for table in tables)])
     if not first_numbers[-1]:
@@ -145,7 +150,7 @@ def _load(shards: list[Path], signed: list[JobResult]) -> Corpus:
 
 
 def _similar(
-    config: DeduplicateConfig, corpus: Corpus, order: Numbers, first_equal: Numbers
+    config: DeduplicateConfig, corpus: Corpus, order: Numbers, first_equal: Numbers, context: Context
 ) -> tuple[Similar, Numbers]:
     """The similar pairs by rank, and for each document the one that stays for it (itself for all but the first equal).
 
@@ -155,9 +160,10 @@ def _similar(
     ranks = np.arange(len(corpus))
     documents = np.flatnonzero(first_equal == ranks)
     pairs, similarities = np.empty((0, 2), np.int64), np.empty(0)
+    new = candidate_pairs(_bands(config, corpus, order[documents]), documents)
+    sets = _sets(config, corpus, np.unique(order[new]), context)
     while True:
-        new = without(candidate_pairs(_bands(config, corpus, order[documents]), documents), pairs, len(corpus))
-        found = exact_jaccards(order[new], corpus.shards, corpus.first_numbers, corpus.sizes, config.shingle_words)
+        found = exact_jaccards(order[new], sets)
         pairs, similarities = np.concatenate((pairs, new)), np.concatenate((similarities, found))
         ascending = np.argsort(codes(pairs, len(corpus)))
         pairs, similarities = pairs[ascending], similarities[ascending]
@@ -167,14 +173,34 @@ def _similar(
             return Similar(pairs[near], similarities[near], len(pairs)), stays
         paired = np.unique(pairs)  # who shares a band with nobody will not later
         documents = paired[stays[paired] == paired]
+        new = without(candidate_pairs(_bands(config, corpus, order[documents]), documents), pairs, len(corpus))
+
+
+def _sets(config: DeduplicateConfig, corpus: Corpus, wanted: Numbers, context: Context) -> ShingleSets:
+    """The shingle sets of the wanted documents (ascending numbers), shard by shard."""
+    jobs = [
+        Job(file.name, {"rows": rows.tolist(), "shingle_words": config.shingle_words}, {"documents": file})
+        for file, rows in zip(corpus.shards, corpus.by_shard(wanted), strict=True)
+        if len(rows)
+    ]
+    written = context.map(write_sets, jobs)
+    sets, sizes = ([result.files[name].path for result in written] for name in ("sets.bin", "sizes.npy"))
+    return ShingleSets(wanted, sets, sizes)
 
 
 def _bands(config: DeduplicateConfig, corpus: Corpus, numbers: Numbers) -> Iterator[UnsignedArray]:
     """The keys of some documents in each band."""
-    paths = [result.files["bands.npy"].path for result in corpus.signed]
     for band in range(config.bands):
-        keys = [np.load(path, mmap_mode="r", allow_pickle=False)[band] for path in paths]
+        keys = [band_keys(minima, 1)[0] for minima in _minima(config, corpus, band)]
         yield np.concatenate(keys)[numbers]
+
+
+def _minima(config: DeduplicateConfig, corpus: Corpus, band: int) -> Iterator[npt.NDArray[np.uint32]]:
+    """A band of the signatures, shard by shard, shape (rows, documents): 32 bytes a document, not 448."""
+    for result, documents in zip(corpus.signed, np.diff(corpus.first_numbers).tolist(), strict=True):
+        size = config.rows * documents
+        minima = np.fromfile(result.files["signatures.bin"].path, np.uint32, size, offset=4 * band * size)
+        yield minima.reshape(config.rows, documents)
 
 
 def _similarities(similar: Similar, first_equal: Numbers, stays: Numbers) -> npt.NDArray[np.float64]:
@@ -186,7 +212,9 @@ def _similarities(similar: Similar, first_equal: Numbers, stays: Numbers) -> npt
     return found
 
 
-def _ledger(corpus: Corpus, dropped: Numbers, twins: Numbers, jaccards: npt.NDArray[np.float64]) -> pa.Table:
+def _ledger(
+    config: DeduplicateConfig, corpus: Corpus, dropped: Numbers, twins: Numbers, jaccards: npt.NDArray[np.float64]
+) -> pa.Table:
     """A row for each dropped document."""
     highs, lows = corpus.digests
     exact = (highs[dropped] == highs[twins]) & (lows[dropped] == lows[twins])
@@ -196,23 +224,20 @@ def _ledger(corpus: Corpus, dropped: Numbers, twins: Numbers, jaccards: npt.NDAr
             "reason": np.where(exact, "exact", "near"),
             "twin": corpus.ids.take(twins),
             "jaccard": jaccards,
-            "estimated_jaccard": (_signatures(corpus, dropped) == _signatures(corpus, twins)).mean(axis=1),
+            "estimated_jaccard": _estimates(config, corpus, dropped, twins),
             "shard": corpus.shard_of(dropped).astype(np.int32),
         },
         schema=LEDGER_SCHEMA,
     )
 
 
-def _signatures(corpus: Corpus, numbers: Numbers) -> npt.NDArray[np.uint32]:
-    """The signatures of some documents, shape (numbers, permutations)."""
-    owners = corpus.shard_of(numbers)
-    width = np.load(corpus.signed[0].files["signatures.npy"].path, mmap_mode="r", allow_pickle=False).shape[1]
-    found = np.empty((len(numbers), width), np.uint32)
-    for shard in np.unique(owners).tolist():
-        stored = np.load(corpus.signed[shard].files["signatures.npy"].path, mmap_mode="r", allow_pickle=False)
-        here = owners == shard
-        found[here] = stored[numbers[here] - corpus.first_numbers[shard]]
-    return found
+def _estimates(config: DeduplicateConfig, corpus: Corpus, dropped: Numbers, twins: Numbers) -> npt.NDArray[np.float64]:
+    """The share of equal values in the signatures of each dropped document and its twin."""
+    equal = np.zeros(len(dropped), np.int64)
+    for band in range(config.bands):
+        minima = np.concatenate(list(_minima(config, corpus, band)), axis=1)
+        equal += np.count_nonzero(minima[:, dropped] == minima[:, twins], axis=0)
+    return equal / (config.bands * config.rows)
 
 
 def _summary(

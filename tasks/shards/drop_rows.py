@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from storage.documents import SCHEMA, parquet_writer
+from storage.documents import SCHEMA, parquet_writer, read_groups
 
 
 def drop_rows(source: Path, target: Path, dropped: Collection[int], texts: Mapping[int, str] | None = None) -> int:
@@ -16,18 +15,17 @@ def drop_rows(source: Path, target: Path, dropped: Collection[int], texts: Mappi
     Row groups stay as they are, so that equal input and equal decisions give equal bytes.
     """
     first = written = 0
-    with pq.ParquetFile(source) as file, parquet_writer(target, SCHEMA) as writer:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, use_threads=False)
-            numbers = np.arange(first, first + len(table))
-            first += len(table)
+    gone = np.array(sorted(dropped), np.int64)
+    with parquet_writer(target, SCHEMA) as writer:
+        for table in read_groups(source):
+            stays = np.ones(len(table), bool)
+            stays[gone[np.searchsorted(gone, first) : np.searchsorted(gone, first + len(table))] - first] = False
             if texts:
-                old = table["text"].to_pylist()
-                new = [texts.get(number, text) for number, text in zip(numbers.tolist(), old, strict=True)]
-                table = table.set_column(
-                    SCHEMA.get_field_index("text"), SCHEMA.field("text"), pa.array(new, pa.string())
-                )
-            table = table.filter(pa.array(~np.isin(numbers, list(dropped))))
+                old = enumerate(table["text"].to_pylist(), first)
+                new = pa.array([texts.get(number, text) for number, text in old], pa.string())
+                table = table.set_column(SCHEMA.get_field_index("text"), SCHEMA.field("text"), new)
+            first += len(table)
+            table = table.filter(pa.array(stays))
             if len(table):
                 writer.write_table(table)
             written += len(table)

@@ -85,7 +85,7 @@ def test_jobs_of_kept_builds_stay_so_that_new_data_cost_new_shards_only(copy: Pa
     report = report_of(llmill("run", "smoke", *arguments, "--set", "deduplicate.threshold=0.85", home=copy))
     assert outcomes(report)["deduplicate"] == "built"
     new = [json.loads(path.read_text()) for path in set((copy / "store" / "jobs").iterdir()) - jobs]
-    assert all("signatures.npy" not in {file["name"] for file in job["files"]} for job in new), "signed anew"
+    assert all("signatures.bin" not in {file["name"] for file in job["files"]} for job in new), "signed anew"
 
 
 def test_with_no_run_kept_releases_and_named_references_remain(copy: Path) -> None:

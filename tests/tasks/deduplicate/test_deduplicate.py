@@ -11,11 +11,11 @@ import zstandard
 from document_sets import rows_of, run, source, texts_of, training
 from support import shared_data
 
-from storage.documents import HELDOUT, TRAIN, Document, write_documents
+from storage.documents import HELDOUT, SCHEMA, TRAIN, Document, document_row, write_rows
 from storage.errors import DataError
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.deduplicate.shingles import shingle_sets
-from tasks.deduplicate.similarity import exact_jaccards, jaccard
+from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, jaccard, write_sets
 
 CONFIG = DeduplicateConfig()
 
@@ -156,20 +156,24 @@ def test_two_thousand_near_equal_documents_cost_linear_work(home: Path) -> None:
     assert all(0.9 < row["jaccard"] < 1 for row in ledger), "also where the kept one was not met in a bucket"
 
 
-def test_similarities_do_not_depend_on_how_much_memory_a_block_may_take(tmp_path: Path) -> None:
+def test_similarities_from_files_are_those_of_the_sets(tmp_path: Path) -> None:
     texts = [edited(prose(number % 3), number) for number in range(30)]
-    paths = []
+    wanted = np.array([0, 3, 4, 9, 12, 13, 19, 20, 25, 29])
+    sets, sizes = [], []
     for shard in range(3):
-        paths.append(tmp_path / f"{shard}.parquet")
+        out = tmp_path / str(shard)
+        out.mkdir()
         rows = texts[shard * 10 : shard * 10 + 10]
-        write_documents(paths[-1], [Document(id=text, text=text, source="", group="", split=TRAIN) for text in rows])
-    numbers = np.arange(30)
-    pairs = np.array([(left, right) for left in numbers for right in numbers if left < right])
-    sizes, starts = np.array([len(text) for text in texts]), np.array([0, 10, 20, 30])
-    whole = exact_jaccards(pairs, paths, starts, sizes, 5)
-    assert whole.tolist() == exact_jaccards(pairs, paths, starts, sizes, 5, block_bytes=2000).tolist()
-    sets = list(shingle_sets(texts, 5))
-    assert whole.tolist() == [jaccard(sets[left], sets[right]) for left, right in pairs.tolist()]
+        documents = [Document(id=text, text=text, source="", group="", split=TRAIN) for text in rows]
+        write_rows(out / "shard.parquet", map(document_row, documents), SCHEMA, rows_per_group=4)
+        of_shard = (wanted[wanted // 10 == shard] - 10 * shard).tolist()
+        write_sets({"rows": of_shard, "shingle_words": 5}, {"documents": out / "shard.parquet"}, out)
+        sets.append(out / "sets.bin")
+        sizes.append(out / "sizes.npy")
+    pairs = np.array(list(combinations(wanted.tolist(), 2)))
+    whole = list(shingle_sets(texts, 5))
+    found = exact_jaccards(pairs, ShingleSets(wanted, sets, sizes))
+    assert found.tolist() == [jaccard(whole[left], whole[right]) for left, right in pairs.tolist()]
 
 
 def test_recall_and_precision_on_real_revisions(home: Path) -> None:

@@ -1,15 +1,17 @@
 """Shingle hashes say the same of documents as sets of word tuples do."""
 
 import re
+import unicodedata
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import cost_in_loops
 
-from tasks.deduplicate.shingles import encode, fold, normalise, shingle, shingle_sets
+from tasks.deduplicate.shingles import INVISIBLE, batches, encode, normalise, shingle, shingle_sets
 from tasks.deduplicate.similarity import jaccard
-from tasks.shards.text_batches import batches
+from tasks.words import spaced
 
 WORDS = st.lists(st.sampled_from(["a", "b", "cd", "Ef", "_g", "7", "x1", "été"]), max_size=30)
 GAPS = st.lists(st.sampled_from([" ", "\n", ", ", "... ", " - ", "“", "—", "\u00a0"]), min_size=30, max_size=30)
@@ -69,22 +71,74 @@ def test_composed_and_decomposed_letters_are_equal() -> None:
     assert encode(["caf\u00e9"]).texts == encode(["Cafe\u0301"]).texts
 
 
+def compared(text: str) -> bytes:
+    """The form of a text by its definition."""
+    text = unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).lower()
+    return " ".join(spaced(text).split()).encode()
+
+
 @given(st.text(alphabet=" \n\tAbé.\u00a0\u3000", max_size=12))
-def test_folding_leaves_one_space_between_runs(text: str) -> None:
-    assert fold(text.encode()) == " ".join(text.split()).encode()
+def test_one_space_is_left_between_runs(text: str) -> None:
+    assert encode([text]).texts == [" ".join(text.lower().split()).encode()]
 
 
-def test_folding_knows_the_same_white_space_as_python() -> None:
+def test_white_space_is_what_python_takes_for_it() -> None:
     for code in range(0x11000):
         if not 0xD800 <= code < 0xE000 and chr(code).isspace():
-            assert fold(f"a{chr(code)}b".encode()) == b"a b", hex(code)
+            assert encode([f"a{chr(code)}b"]).texts == [b"a b"], hex(code)
 
 
 def test_batches_hold_every_text_once_in_order_and_stay_small() -> None:
     texts = ["x" * size for size in (3, 4, 5, 50, 1, 2)]
-    cut = list(batches(texts, 10))
+    cut = [batch.to_pylist() for batch in batches(pa.array(texts), 10)]
     assert [text for batch in cut for text in batch] == texts
     assert [sum(map(len, batch)) for batch in cut] == [7, 5, 50, 3]
+
+
+ANY_TEXT = st.text(  # what the forms of texts differ in, in any order
+    alphabet=st.one_of(
+        st.sampled_from("aB_7 \t\n\r\x00\x1c\x7f.-"),
+        st.sampled_from("éÉ\u0301\u00ad\u200b\ufeff\u00a0\u0085\u1680\u2028\u3000“—ﬁ™Ａİßς山水กंक\U000e0061\U0001d173𝔸"),
+        st.characters(codec="utf-8"),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANY_TEXT, max_size=6), st.integers(0, 3))
+def test_a_batch_holds_the_form_of_each_text_by_itself(texts: list[str], offset: int) -> None:
+    texts = texts[offset:]
+    array = pa.array(["é before "] * offset + texts, pa.string()).slice(offset)
+    assert encode(array).texts == [compared(text) for text in texts]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANY_TEXT, max_size=6))
+def test_words_of_any_script_and_length_are_told_apart(texts: list[str]) -> None:
+    """By the definition in words: what is a word, and two words of a batch have one hash where they are equal."""
+    texts = [*texts, *(text + "x" * size for text, size in zip(texts, (7, 8, 9, 64, 65, 200), strict=False))]
+    found = [_words(compared(text).decode()) for text in texts]
+    hashes, starts = shingle(encode(texts), 1)
+    pieces = np.split(hashes, starts[1:]) if texts else []
+    for words, piece in zip(found, pieces, strict=True):
+        assert len(piece) == max(len(words), 1)
+    known: dict[str, int] = {}
+    for words, piece in zip(found, pieces, strict=True):
+        known |= dict(zip(words, piece.tolist(), strict=False))
+    assert len(set(known.values())) == len(known)
+    for words, piece in zip(found, pieces, strict=True):
+        assert not words or [known[word] for word in words] == piece.tolist()
+
+
+def _words(text: str) -> list[str]:
+    return re.findall("(?:[a-z0-9_]|[^\x00-\xbf\u2000-\u206f\u3000-\u303f])+", text)
+
+
+def test_a_word_of_a_megabyte_costs_no_more_than_its_bytes() -> None:
+    """A megabyte in one word takes as long as in many: some Python loops of 100,000 turns."""
+    texts = ["".join(f"{number:x}" for number in range(200_000)), "x" * 1_000_000, "x" * 70 + " " + "x" * 71]
+    assert cost_in_loops(lambda: shingle(encode(texts), 5)) < 10
 
 
 def test_quotation_marks_make_english_little_dearer_to_compare() -> None:
