@@ -1,5 +1,6 @@
 """Documents for the tests of the data stages: a stage in the place of collect, and a way to run one stage."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, Summary
 from tasks.engine.stage import Stage, engine_in_force, stage
 
-Rows = Sequence[tuple[str, ...]]  # (text, split), and perhaps the source's name and the language that it states
+Rows = Sequence[tuple[str, ...]]  # (text, split), and perhaps the source's name, the language that it states, metadata
 
 
 class GivenConfig(StageConfig):
@@ -34,8 +35,11 @@ def given(config: GivenConfig, *, context: Context) -> Summary:
     return {"documents": sum(map(len, config.shards))}
 
 
-def _document(group: str, text: str, split: str, source: str = "test", lang: str = "") -> Document:
-    return Document(document_id(source, group, text), text, source, group, split, lang=lang)
+def _document(
+    group: str, text: str, split: str, source: str = "test", lang: str = "", metadata: str = "{}"
+) -> Document:
+    identity = document_id(source, group, text)
+    return Document(identity, text, source, group, split, lang=lang, metadata=json.loads(metadata))
 
 
 def training(*texts: str) -> Rows:

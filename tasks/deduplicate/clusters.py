@@ -5,6 +5,7 @@ bytes a document.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,14 @@ from tasks.deduplicate.shingles import UnsignedArray
 Numbers = npt.NDArray[np.int64]
 
 
-def ranking(heldout: npt.NDArray[np.bool_], lengths: Numbers) -> Numbers:
-    """The documents by rank: held out before training, then the longer, then the earlier.
+def ranking(*merits: npt.NDArray[Any]) -> Numbers:
+    """The documents by rank: by the first merit, the more the better; where equal by the next; then the earlier.
 
-    What is measured on must not be trained on, and a held-out set must not shrink because a training document is
-    longer.
+    Held out comes before all that a user can set: what is measured on must not be trained on, and a held-out set must
+    not shrink because a training document is longer.
     """
-    return np.lexsort((np.arange(len(lengths)), -lengths, ~heldout))
+    keys = [~merit if merit.dtype == bool else -merit for merit in merits]
+    return np.lexsort((np.arange(len(merits[0])), *reversed(keys)))
 
 
 def equal_groups(high: UnsignedArray, low: UnsignedArray) -> Numbers:
@@ -67,8 +69,10 @@ def codes(pairs: Numbers, documents: int) -> Numbers:
     return pairs[:, 0] * documents + pairs[:, 1]
 
 
-def representatives(count: int, similar: Numbers) -> Numbers:
+def representatives(count: int, similar: Numbers, fixed: int = 0) -> Numbers:
     """For each document the one that stays in its place: itself, or the first that stays and is similar to it.
+
+    The first `fixed` documents stay whatever they are like.
 
     `similar` holds pairs (lower, higher) in ascending order. Each document that goes is similar to the one that stays
     for it, and no two that stay are a pair: the greedy clustering by representatives (Hartigan 1975, the leader
@@ -80,17 +84,9 @@ def representatives(count: int, similar: Numbers) -> Numbers:
     for document, begin, end in zip(first.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True):
         if stays[document] == document:  # all before it have been decided: this is final
             others = similar[begin:end, 1]
+            others = others[others >= fixed]
             stays[others] = np.minimum(stays[others], document)
     return stays
-
-
-def components(count: int, pairs: Numbers) -> Numbers:
-    """For each document the number of its connected component."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _starts_run(ordered: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,21 @@
 """What a recipe can set for the stage deduplicate."""
 
-from pydantic import Field
+from typing import Literal, Self
 
-from tasks.engine.config import StageConfig
+from pydantic import Field, model_validator
+
+from tasks.collect.config import SourceName, Text
+from tasks.engine.config import LOCATION, StageConfig
+
+
+class ExternalCorpus(StageConfig):
+    """Documents outside: what is like one of them goes."""
+
+    name: SourceName = Field("external", description="Name of this corpus in the ledger and in figures.")
+    path: Text = Field(
+        description="A folder of Parquet files with a column text, as a run writes documents; a glob, or one file.",
+        json_schema_extra=LOCATION,
+    )
 
 
 class DeduplicateConfig(StageConfig):
@@ -15,6 +28,28 @@ class DeduplicateConfig(StageConfig):
     rows: int = Field(8, ge=1, le=100, description="Hash values in a band; more make a candidate rarer.")
     shingle_words: int = Field(5, ge=1, le=50, description="Words in a shingle, the unit that documents share.")
     seed: int = Field(1, ge=0, le=2**32 - 1, description="Seed of the MinHash permutations (a number, no unit).")
+    keep: Literal["longest", "earliest", "best_score", "source_priority"] = Field(
+        "longest",
+        description="Which of similar documents stays, after held-out ones; of equally good the longest, then first.",
+    )
+    score_field: str = Field("", description="With keep: best_score, the number in the metadata; the highest stays.")
+    source_priority: tuple[str, ...] = Field(
+        (), description="With keep: source_priority, names of sources, the best first; others come after them."
+    )
+    against: tuple[ExternalCorpus, ...] = Field(
+        (), description="Corpora outside: a document like one of theirs goes, and theirs are never written."
+    )
+
+    @model_validator(mode="after")
+    def _rule(self) -> Self:
+        for rule, name in (("best_score", "score_field"), ("source_priority", "source_priority")):
+            if (self.keep == rule) != bool(getattr(self, name)):
+                raise ValueError(f"{name} belongs to keep: {rule}, and keep is {self.keep}: set both or neither")
+        names = [corpus.name for corpus in self.against]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two corpora in against are named {name}: give each a name of its own (`name: ...`)")
+        return self
 
     def candidate_probability(self, jaccard: float) -> float:
         """Chance that two documents of this similarity are compared at all: 1 - (1 - J^rows)^bands."""

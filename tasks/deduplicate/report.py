@@ -7,6 +7,7 @@ from tasks.engine.reported import Example, Reason, Section
 from tasks.shards.examples import beginning, documents_with, example_of, rows_by_reason
 from tasks.wording import as_per_cent
 
+AGAINST = "against "  # begins the reason of what is like a document of an external corpus, whose name follows
 _SAID = {"exact": "Equal to another except for case and white space", "near": "Nearly equal to another"}
 
 
@@ -29,4 +30,10 @@ def _reasons(run: MadeRun, stage: str) -> Iterator[Reason]:
             note = f"{as_per_cent(row['jaccard'])} of the word sequences are the same as in {name}"
             shown = beginning(twin.get("text", "")) if reason != "exact" else ""
             examples += example_of(texts.get(row["id"]), note, shown)
-        yield Reason(name=reason, what=_SAID.get(reason, reason), count=count, examples=tuple(examples))
+        yield Reason(name=reason, what=_said(reason), count=count, examples=tuple(examples))
+
+
+def _said(reason: str) -> str:
+    if reason.startswith(AGAINST):
+        return f"Like a document of the corpus {reason.removeprefix(AGAINST)}"
+    return _SAID.get(reason, reason)

@@ -10,6 +10,7 @@ for a document of 2.8 kB and 112 permutations.
 """
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.documents import HELDOUT, read_groups, write_table
+from tasks.deduplicate.against import external_documents
 from tasks.deduplicate.shingles import Shingles, UnsignedArray, batches, digest, encode, shingle, text_borders
 from tasks.engine.context import Summary
 
@@ -83,12 +85,12 @@ def sign_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Su
     """Write what the whole needs to know of a shard, about 520 bytes a document.
 
     `index.parquet` (INDEX_SCHEMA) and `signatures.bin`, uint32 (permutations, documents). `config` holds bands, rows,
-    shingle_words and seed.
+    shingle_words and seed, and for a file of an external corpus its `label`.
     """
     count = config["bands"] * config["rows"]
     tables = [INDEX_SCHEMA.empty_table()]
     minima = [np.empty((count, 0), np.uint32)]
-    for group in read_groups(inputs["documents"], ["id", "text", "split"]):
+    for group in document_groups(inputs["documents"], config.get("label", "")):
         texts = group["text"].combine_chunks()
         lengths, digests = [], []
         for batch in batches(texts):
@@ -106,6 +108,11 @@ def sign_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Su
     write_table(out / "index.parquet", index)
     np.concatenate(minima, axis=1).tofile(out / "signatures.bin")
     return {"documents": len(index)}
+
+
+def document_groups(path: Path, label: str) -> Iterator[pa.Table]:
+    """The documents of a shard or, with a label, of a file of an external corpus: id, text and split."""
+    return external_documents(path, label) if label else read_groups(path, ["id", "text", "split"])
 
 
 def _fmix32(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from storage.documents import read_groups
 from tasks.deduplicate.clusters import Numbers
 from tasks.deduplicate.shingles import UnsignedArray, shingle_sets
+from tasks.deduplicate.signatures import document_groups
 from tasks.engine.context import Summary
 
 _PAIRS_AT_ONCE = 1 << 14  # as Python numbers
@@ -40,16 +41,18 @@ class ShingleSets:
 
 
 def write_sets(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
-    """Write the shingle sets of the rows `config["rows"]` (ascending) of a shard, with `config["shingle_words"]`.
+    """Write the shingle sets of some rows of a shard, or of an external file.
+
+    `config` holds `rows` in ascending order, `shingle_words` and, for an external file, its `label`.
 
     `sets.bin` holds the hashes, uint64, set after set; `sizes.npy` the number of each.
     """
     rows, first = np.array(config["rows"], np.int64), 0
     sizes = []
     with (out / "sets.bin").open("wb") as file:
-        for group in read_groups(inputs["documents"], ["text"]):
+        for group in document_groups(inputs["documents"], config.get("label", "")):
             inside = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(group))] - first
-            texts = group["text"].take(inside).combine_chunks()
+            texts = group["text"].take(pa.array(inside)).combine_chunks()
             for found in shingle_sets(texts, config["shingle_words"]):
                 sizes.append(len(found))
                 file.write(found.tobytes())

@@ -2,10 +2,11 @@
 
 1. Each shard by itself (cached): a digest of every normalised text, MinHash signature, band keys.
 2. All together: equal texts form groups; one of each group meets the others in equal bands; such a candidate pair
-   is similar where the exact Jaccard similarity of the word 5-gram sets reaches the threshold. Documents are ranked:
-   held out before training, then the longer, then the earlier. By rank each stays, unless one that stays is similar
-   to it. Those that stay meet again in their bands until nothing similar is found. Memory: some 60 bytes a document,
-   and the candidates of one block (similarity.py).
+   is similar where the exact Jaccard similarity of the word 5-gram sets reaches the threshold; the sets of the
+   documents that are in a pair are written shard by shard (cached). Documents are ranked: those of external corpora,
+   then held out before training, then by the rule `keep`. By rank each stays, unless one that stays is similar to it;
+   external ones stay always. Those that stay meet again in their bands until nothing similar is found. Memory: some
+   200 bytes a document.
 3. Each shard by itself (cached by the rows that it loses): the kept documents. A shard that loses none is not
    copied but linked.
 
@@ -16,7 +17,7 @@ Methods: MinHash banding (Broder 1997; Leskovec, Rajaraman and Ullman, chapter 3
 after Lee et al. 2021 (arXiv 2107.06499).
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,56 +25,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.documents import write_table
-from storage.errors import DataError
-from storage.store.artifacts import Artifact, StoredFile
+from storage.store.artifacts import Artifact
+from tasks.deduplicate.against import external_files, observe_against
 from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_groups, ranking, representatives, without
 from tasks.deduplicate.config import DeduplicateConfig
-from tasks.deduplicate.shingles import UnsignedArray
-from tasks.deduplicate.signatures import INDEX_SCHEMA, band_keys, sign_shard
+from tasks.deduplicate.corpus import Corpus, load
+from tasks.deduplicate.keep import merits
+from tasks.deduplicate.signatures import sign_shard
 from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, write_sets
-from tasks.engine.context import Context, Job, JobResult, Summary
+from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.shards.drop_rows import drop_rows
 
 LEDGER_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # the dropped document
-        pa.field("reason", pa.string(), nullable=False),  # exact: equal as compared (shingles.normalise); near
+        # exact: equal as compared (shingles.normalise); near; `against NAME`: like a document of that external corpus
+        pa.field("reason", pa.string(), nullable=False),
         pa.field("twin", pa.string(), nullable=False),  # id of the document kept in its place
         pa.field("jaccard", pa.float64(), nullable=False),  # exact similarity to the twin
         pa.field("estimated_jaccard", pa.float64(), nullable=False),  # share of equal signature values
         pa.field("shard", pa.int32(), nullable=False),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What is known of all documents, by number: shard after shard, row after row."""
-
-    shards: Sequence[StoredFile]
-    signed: list[JobResult]
-    first_numbers: Numbers  # of each shard, and the number of documents
-    heldout: npt.NDArray[np.bool_]
-    sizes: Numbers  # UTF-8 bytes of the text
-    lengths: Numbers  # the same without superfluous white space: by these the longest is chosen
-    digests: tuple[UnsignedArray, UnsignedArray]
-    ids: pa.ChunkedArray
-
-    def __len__(self) -> int:
-        return int(self.first_numbers[-1])
-
-    def shard_of(self, numbers: Numbers) -> Numbers:
-        return np.searchsorted(self.first_numbers, numbers, side="right") - 1
-
-    def by_shard(self, numbers: Numbers) -> list[Numbers]:
-        """Of some documents (ascending numbers) the rows in each shard."""
-        borders = np.searchsorted(numbers, self.first_numbers)
-        firsts = self.first_numbers.tolist()
-        return [numbers[begin:end] - first for begin, end, first in zip(borders, borders[1:], firsts, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -93,29 +69,27 @@ class Similar:
     "deduplicate",
     parts=("documents", "ledger"),
     reads={"collected": ("documents",)},
+    observe=observe_against,
     libraries=("pyarrow", UNICODE),
     about="tasks.deduplicate.about.DEDUPLICATE",
 )
 def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Context) -> Summary:
     """Drop exact and near duplicates. Summary: counts by reason, candidates, the S-curve of the banding."""
-    files = collected["documents"].files
-    identity = {name: getattr(config, name) for name in ("bands", "rows", "shingle_words", "seed")}
-    signed = context.map(sign_shard, [Job(file.name, identity, {"documents": file}) for file in files])
-    corpus = _load(files, signed)
-
-    order = ranking(corpus.heldout, corpus.lengths)
+    corpus = _sign(config, collected, context)
+    order = _ranked(config, corpus)
     first_equal = equal_groups(*(half[order] for half in corpus.digests))
     similar, stays = _similar(config, corpus, order, first_equal, context)
     kept, jaccards = np.empty(len(corpus), np.int64), np.empty(len(corpus))
     kept[order] = order[stays[first_equal]]
     jaccards[order] = _similarities(similar, first_equal, stays)
     dropped = np.flatnonzero(kept != np.arange(len(corpus)))
+    dropped = dropped[dropped >= corpus.first_own]
     ledger = _ledger(config, corpus, dropped, kept[dropped], jaccards[dropped])
     write_table(context.part("ledger") / "ledger.parquet", ledger)
 
     jobs = [
         Job(file.name, {"dropped": lost.tolist()}, {"documents": file})
-        for file, lost in zip(files, corpus.by_shard(dropped), strict=True)
+        for file, lost in zip(corpus.files, corpus.by_shard(dropped)[len(corpus.external) :], strict=True)
     ]
     written = iter(context.map(keep_rows, [job for job in jobs if job.config["dropped"]]))
     for job in jobs:
@@ -129,24 +103,21 @@ def keep_rows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Sum
     return {"documents": drop_rows(inputs["documents"], out / "documents.parquet", config["dropped"])}
 
 
-def _load(shards: Sequence[StoredFile], signed: list[JobResult]) -> Corpus:
-    tables = [pq.read_table(result.files["index.parquet"].path) for result in signed]
-    first_numbers = np.cumsum([0, *(len(table) for table in tables)])
-    if not first_numbers[-1]:
-        raise DataError("deduplicate: the stage collect has left no document; name a source that holds text")
-    table = pa.concat_tables(tables)
-    columns = {name: table[name].to_numpy() for name in INDEX_SCHEMA.names if name != "id"}
-    digests = (columns["digest_high"], columns["digest_low"])
-    return Corpus(
-        shards,
-        signed,
-        first_numbers,
-        columns["heldout"],
-        sizes=columns["bytes"],
-        lengths=columns["folded_bytes"],
-        digests=digests,
-        ids=table["id"],
-    )
+def _sign(config: DeduplicateConfig, collected: Artifact, context: Context) -> Corpus:
+    """Sign every shard and every external file."""
+    external, files = external_files(config), collected["documents"].files
+    identity = {name: getattr(config, name) for name in ("bands", "rows", "shingle_words", "seed")}
+    jobs = [Job(one.label, {**identity, "label": one.label}, {"documents": one.file}) for one in external]
+    jobs += [Job(file.name, identity, {"documents": file}) for file in files]
+    return load(external, files, context.map(sign_shard, jobs))
+
+
+def _ranked(config: DeduplicateConfig, corpus: Corpus) -> Numbers:
+    """The documents by rank: external ones, held-out ones, then by the rule that the user has chosen."""
+    own = slice(corpus.first_own, None)
+    chosen = merits(config, [file.path for file in corpus.files], corpus.lengths[own])
+    order = ranking(corpus.heldout[own], *chosen) + corpus.first_own
+    return np.concatenate((np.arange(corpus.first_own), order))
 
 
 def _similar(
@@ -155,12 +126,15 @@ def _similar(
     """The similar pairs by rank, and for each document the one that stays for it (itself for all but the first equal).
 
     A bucket's members are compared with its first and their predecessor only, and the first may go for another: so
-    those that stay are paired again until no similar pair is found.
+    those that stay are paired again until no similar pair is found. External documents all stay, but of those that are
+    like each other only the first is paired again: otherwise the same would meet in a bucket each time.
     """
-    ranks = np.arange(len(corpus))
-    documents = np.flatnonzero(first_equal == ranks)
+
+    def pair(documents: Numbers) -> Numbers:
+        return candidate_pairs(corpus.bands(config.bands, config.rows, order[documents]), documents)
+
     pairs, similarities = np.empty((0, 2), np.int64), np.empty(0)
-    new = candidate_pairs(_bands(config, corpus, order[documents]), documents)
+    new = pair(np.flatnonzero(first_equal == np.arange(len(corpus))))
     sets = _sets(config, corpus, np.unique(order[new]), context)
     while True:
         found = exact_jaccards(order[new], sets)
@@ -168,39 +142,29 @@ def _similar(
         ascending = np.argsort(codes(pairs, len(corpus)))
         pairs, similarities = pairs[ascending], similarities[ascending]
         near = similarities >= config.threshold
-        stays = representatives(len(corpus), pairs[near])
+        stays = representatives(len(corpus), pairs[near], corpus.first_own)
         if not (found >= config.threshold).any():
             return Similar(pairs[near], similarities[near], len(pairs)), stays
+        first = representatives(len(corpus), pairs[near]) if corpus.first_own else stays
         paired = np.unique(pairs)  # who shares a band with nobody will not later
-        documents = paired[stays[paired] == paired]
-        new = without(candidate_pairs(_bands(config, corpus, order[documents]), documents), pairs, len(corpus))
+        new = without(pair(paired[(stays[paired] == paired) & (first[paired] == paired)]), pairs, len(corpus))
 
 
 def _sets(config: DeduplicateConfig, corpus: Corpus, wanted: Numbers, context: Context) -> ShingleSets:
     """The shingle sets of the wanted documents (ascending numbers), shard by shard."""
+    shards = [(one.file, {"label": one.label}) for one in corpus.external] + [(file, {}) for file in corpus.files]
     jobs = [
-        Job(file.name, {"rows": rows.tolist(), "shingle_words": config.shingle_words}, {"documents": file})
-        for file, rows in zip(corpus.shards, corpus.by_shard(wanted), strict=True)
+        Job(
+            known.get("label", file.name),
+            {"rows": rows.tolist(), "shingle_words": config.shingle_words, **known},
+            {"documents": file},
+        )
+        for (file, known), rows in zip(shards, corpus.by_shard(wanted), strict=True)
         if len(rows)
     ]
     written = context.map(write_sets, jobs)
     sets, sizes = ([result.files[name].path for result in written] for name in ("sets.bin", "sizes.npy"))
     return ShingleSets(wanted, sets, sizes)
-
-
-def _bands(config: DeduplicateConfig, corpus: Corpus, numbers: Numbers) -> Iterator[UnsignedArray]:
-    """The keys of some documents in each band."""
-    for band in range(config.bands):
-        keys = [band_keys(minima, 1)[0] for minima in _minima(config, corpus, band)]
-        yield np.concatenate(keys)[numbers]
-
-
-def _minima(config: DeduplicateConfig, corpus: Corpus, band: int) -> Iterator[npt.NDArray[np.uint32]]:
-    """A band of the signatures, shard by shard, shape (rows, documents): 32 bytes a document, not 448."""
-    for result, documents in zip(corpus.signed, np.diff(corpus.first_numbers).tolist(), strict=True):
-        size = config.rows * documents
-        minima = np.fromfile(result.files["signatures.bin"].path, np.uint32, size, offset=4 * band * size)
-        yield minima.reshape(config.rows, documents)
 
 
 def _similarities(similar: Similar, first_equal: Numbers, stays: Numbers) -> npt.NDArray[np.float64]:
@@ -218,40 +182,36 @@ def _ledger(
     """A row for each dropped document."""
     highs, lows = corpus.digests
     exact = (highs[dropped] == highs[twins]) & (lows[dropped] == lows[twins])
+    reasons = np.where(exact, "exact", "near").astype(object)
+    outside = twins < corpus.first_own
+    reasons[outside] = [f"against {corpus.external[shard].corpus}" for shard in corpus.shard_of(twins[outside])]
     return pa.table(
         {
-            "id": corpus.ids.take(dropped),
-            "reason": np.where(exact, "exact", "near"),
-            "twin": corpus.ids.take(twins),
+            "id": corpus.ids.take(pa.array(dropped)),
+            "reason": reasons,
+            "twin": corpus.ids.take(pa.array(twins)),
             "jaccard": jaccards,
-            "estimated_jaccard": _estimates(config, corpus, dropped, twins),
-            "shard": corpus.shard_of(dropped).astype(np.int32),
+            "estimated_jaccard": corpus.estimates(config.bands, config.rows, dropped, twins),
+            "shard": (corpus.shard_of(dropped) - len(corpus.external)).astype(np.int32),
         },
         schema=LEDGER_SCHEMA,
     )
 
 
-def _estimates(config: DeduplicateConfig, corpus: Corpus, dropped: Numbers, twins: Numbers) -> npt.NDArray[np.float64]:
-    """The share of equal values in the signatures of each dropped document and its twin."""
-    equal = np.zeros(len(dropped), np.int64)
-    for band in range(config.bands):
-        minima = np.concatenate(list(_minima(config, corpus, band)), axis=1)
-        equal += np.count_nonzero(minima[:, dropped] == minima[:, twins], axis=0)
-    return equal / (config.bands * config.rows)
-
-
 def _summary(
     config: DeduplicateConfig, corpus: Corpus, dropped: Numbers, kept: Numbers, ledger: pa.Table, candidates: int
 ) -> Summary:
-    reasons = ledger["reason"].to_pylist()
+    reasons = Counter(ledger["reason"].to_pylist())
+    read = len(corpus) - corpus.first_own
     crossing = ~corpus.heldout[dropped] & corpus.heldout[kept[dropped]]
-    summary = {
-        "read": len(corpus),
-        "kept": len(corpus) - len(dropped),
+    summary: Summary = {
+        "read": read,
+        "kept": read - len(dropped),
         "dropped": len(dropped),
         "quarantined": 0,
-        "dropped_exact": reasons.count("exact"),
-        "dropped_near": reasons.count("near"),
+        "dropped_exact": reasons["exact"],
+        "dropped_near": reasons["near"],
+        **{f"dropped_against.{one.name}": reasons[f"against {one.name}"] for one in config.against},
         "dropped_training_twins_of_heldout": int(np.count_nonzero(crossing)),
         "dropped_bytes": int(corpus.sizes[dropped].sum()),
         "candidate_pairs": candidates,

@@ -5,10 +5,12 @@ import pytest
 from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from support import cost_in_loops
 
 from tasks.deduplicate import DeduplicateConfig
-from tasks.deduplicate.clusters import candidate_pairs, components, equal_groups, ranking, representatives
+from tasks.deduplicate.clusters import candidate_pairs, equal_groups, ranking, representatives
 from tasks.deduplicate.shingles import encode, shingle
 from tasks.deduplicate.signatures import band_keys, shingle_hashes32, signatures
 
@@ -58,7 +60,8 @@ def test_candidates_share_a_band_and_connect_every_bucket(bands: list[list[int]]
     for left, right in pairs.tolist():
         assert left < right
         assert any(keys[left - 10] == keys[right - 10] for keys in bands)
-    labels = components(18, pairs)
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(18, 18))
+    labels = connected_components(graph, directed=False)[1]
     for keys in bands:
         for key in set(keys):
             assert len({labels[10 + place] for place, other in enumerate(keys) if other == key}) == 1
