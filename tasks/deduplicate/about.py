@@ -5,7 +5,7 @@ from typing import Any
 
 from storage.documents import label
 from storage.lookup import document_at, place_of, rows_where
-from tasks.deduplicate.report import AGAINST, report
+from tasks.deduplicate.report import AGAINST, LINES, report
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
 from tasks.wording import clipped
 
@@ -40,6 +40,8 @@ def _words(step: Step) -> list[str]:
     if step["verdict"] == "dropped":
         similar = f"similarity {step['jaccard']:.3f} (estimated {step['estimated_jaccard']:.3f})"
         twin = f"{step['twin'][:12]} {clipped(step['twin_label'], 36)}".rstrip()
+        if step["reason"] == LINES:
+            return ["nothing but lines that many documents have", "see deduplicate.repeated_lines"]
         if step["reason"].startswith(AGAINST):
             corpus = step["reason"].removeprefix(AGAINST)
             return [f"like a document of the corpus {corpus}: {similar}", f"that is {clipped(step['twin'], 60)}"]

@@ -18,6 +18,23 @@ class ExternalCorpus(StageConfig):
     )
 
 
+class RepeatedLines(StageConfig):
+    """Lines or paragraphs that occur in many documents; they are compared by their words alone."""
+
+    unit: Literal["line", "paragraph"] = Field(
+        "paragraph",
+        description="What is compared: lines, or runs of lines that have words. Of code, lines would lose its imports.",
+    )
+    documents: int = Field(
+        ge=2,
+        description="Documents, duplicates not counted, in which a line or paragraph must occur to be taken out.",
+    )
+    min_words: int = Field(
+        5, ge=1, le=1000, description="Words that it must have to go; in Chinese, Japanese and Thai letters."
+    )
+    keep_first: bool = Field(False, description="Whether the first occurrence stays.")
+
+
 class DeduplicateConfig(StageConfig):
     """The defaults are FineWeb's: 14 bands of 8 rows over word 5-grams (arXiv 2406.17557, section 3.5)."""
 
@@ -38,6 +55,10 @@ class DeduplicateConfig(StageConfig):
     )
     against: tuple[ExternalCorpus, ...] = Field(
         (), description="Corpora outside: a document like one of theirs goes, and theirs are never written."
+    )
+
+    repeated_lines: RepeatedLines | None = Field(
+        None, description="Take lines or paragraphs out that occur in many documents; empty: none."
     )
 
     @model_validator(mode="after")

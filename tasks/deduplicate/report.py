@@ -1,6 +1,7 @@
 """What the report shows of deduplicate: exact and near duplicates, examples beside the text that was kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tasks.engine.about import DOCUMENTS, LEDGER, MadeRun
 from tasks.engine.reported import Example, Reason, Section
@@ -8,7 +9,12 @@ from tasks.shards.examples import beginning, documents_with, example_of, rows_by
 from tasks.wording import as_per_cent
 
 AGAINST = "against "  # begins the reason of what is like a document of an external corpus, whose name follows
-_SAID = {"exact": "Equal to another except for case and white space", "near": "Nearly equal to another"}
+LINES = "lines"  # the reason of what was nothing but repeated lines
+_SAID = {
+    LINES: "Nothing but lines that occur in many documents",
+    "exact": "Equal to another except for case and white space",
+    "near": "Nearly equal to another",
+}
 
 
 def report(run: MadeRun, stage: str) -> Section:
@@ -26,8 +32,7 @@ def _reasons(run: MadeRun, stage: str) -> Iterator[Reason]:
         examples: list[Example] = []
         for row in picked[reason]:
             twin = texts.get(row["twin"], {})
-            name = twin.get("title") or row["twin"]
-            note = f"{as_per_cent(row['jaccard'])} of the word sequences are the same as in {name}"
+            note = _note(row, twin)
             shown = beginning(twin.get("text", "")) if reason != "exact" else ""
             examples += example_of(texts.get(row["id"]), note, shown)
         yield Reason(name=reason, what=_said(reason), count=count, examples=tuple(examples))
@@ -37,3 +42,10 @@ def _said(reason: str) -> str:
     if reason.startswith(AGAINST):
         return f"Like a document of the corpus {reason.removeprefix(AGAINST)}"
     return _SAID.get(reason, reason)
+
+
+def _note(row: Mapping[str, Any], twin: Mapping[str, Any]) -> str:
+    """How alike an example is to its twin."""
+    if not row["twin"]:
+        return ""
+    return f"{as_per_cent(row['jaccard'])} of the word sequences are the same as in {twin.get('title') or row['twin']}"

@@ -132,7 +132,7 @@ def digest(text: bytes) -> bytes:
 
 def shingle(batch: Encoded, shingle_words: int) -> Shingles:
     """The shingles of a batch of texts, in order, repeats included."""
-    words, counts = _word_hashes(batch)
+    words, counts = word_hashes(batch)
     multipliers = _random_values(shingle_words, seed=2) | np.uint64(1)
     windows = max(len(words) - shingle_words + 1, 0)
     mixed = np.zeros(windows, np.uint64)
@@ -194,7 +194,7 @@ def text_borders(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
 
 
-def _word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
+def word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
     """Hashes of all words of a batch, and the number of words of each text."""
     data = batch.data
     inside = np.frombuffer(bytearray(data.tobytes().translate(_IS_WORD)), bool)
@@ -204,12 +204,12 @@ def _word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
     starts, lengths = edges[0::2], edges[1::2] - edges[0::2]
     # the eight bytes from each byte on; the array ends with eight that are in no word
     ahead = np.ndarray((len(data) - _CHUNK,), "<u8", data, strides=(1,))
-    words = _mix(ahead[starts] & _chunk_masks().take(lengths, mode="clip"))
+    words = mix(ahead[starts] & _chunk_masks().take(lengths, mode="clip"))
     longer, done = np.flatnonzero(lengths > _CHUNK), _CHUNK
     while len(longer) and done < _LONGEST:
         rest = lengths[longer] - done
         chunks = ahead[starts[longer] + done] & _chunk_masks().take(rest, mode="clip")
-        words[longer] = _mix(words[longer] * np.uint64(_GOLDEN) + chunks)
+        words[longer] = mix(words[longer] * np.uint64(_GOLDEN) + chunks)
         longer, done = longer[rest > _CHUNK], done + _CHUNK
     for word in longer.tolist():
         start = starts[word]
@@ -229,7 +229,7 @@ def _unmark_punctuation(data: npt.NDArray[np.uint8], inside: npt.NDArray[np.bool
             inside[found + place] = False
 
 
-def _mix(values: UnsignedArray) -> UnsignedArray:
+def mix(values: UnsignedArray) -> UnsignedArray:
     """Stafford's finaliser (variant 13): every input bit reaches every output bit. A polynomial's low bits do not."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -239,7 +239,7 @@ def _mix(values: UnsignedArray) -> UnsignedArray:
 def _random_values(count: int, seed: int) -> UnsignedArray:
     """Fixed random values (SplitMix64), the same under every numpy."""
     steps = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(_GOLDEN)
-    return _mix(steps)
+    return mix(steps)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ after Lee et al. 2021 (arXiv 2107.06499).
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from storage.documents import write_table
 from storage.store.artifacts import Artifact
 from tasks.deduplicate.against import external_files, observe_against
 from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_groups, ranking, representatives, without
-from tasks.deduplicate.config import DeduplicateConfig
+from tasks.deduplicate.config import DeduplicateConfig, RepeatedLines
 from tasks.deduplicate.corpus import Corpus, load
 from tasks.deduplicate.keep import merits
+from tasks.deduplicate.lines import LINES_SCHEMA, count_lines, find_repeated, keep_lines, merge_removed
 from tasks.deduplicate.signatures import sign_shard
 from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, write_sets
 from tasks.engine.context import Context, Job, Summary
@@ -42,9 +45,10 @@ from tasks.shards.drop_rows import drop_rows
 LEDGER_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # the dropped document
-        # exact: equal as compared (shingles.normalise); near; `against NAME`: like a document of that external corpus
+        # exact: equal as compared (shingles.normalise); near; `against NAME`: like a document of that external corpus;
+        # lines: nothing but repeated lines
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("twin", pa.string(), nullable=False),  # id of the document kept in its place
+        pa.field("twin", pa.string(), nullable=False),  # id of the document kept in its place; empty for lines
         pa.field("jaccard", pa.float64(), nullable=False),  # exact similarity to the twin
         pa.field("estimated_jaccard", pa.float64(), nullable=False),  # share of equal signature values
         pa.field("shard", pa.int32(), nullable=False),
@@ -67,7 +71,7 @@ class Similar:
 
 @stage(
     "deduplicate",
-    parts=("documents", "ledger"),
+    parts=("documents", "ledger", "lines"),
     reads={"collected": ("documents",)},
     observe=observe_against,
     libraries=("pyarrow", UNICODE),
@@ -85,17 +89,76 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     dropped = np.flatnonzero(kept != np.arange(len(corpus)))
     dropped = dropped[dropped >= corpus.first_own]
     ledger = _ledger(config, corpus, dropped, kept[dropped], jaccards[dropped])
-    write_table(context.part("ledger") / "ledger.parquet", ledger)
+    summary = _summary(config, corpus, dropped, kept, ledger, similar.candidates)
 
+    rows = [lost.tolist() for lost in corpus.by_shard(dropped)[len(corpus.external) :]]
+    if config.repeated_lines:
+        emptied, figures = _without_repeated(config.repeated_lines, corpus, rows, context)
+        ledger = pa.concat_tables([ledger, emptied])
+        summary |= {"kept": summary["kept"] - len(emptied), "dropped": summary["dropped"] + len(emptied), **figures}
+    else:
+        _without_rows(corpus, rows, context)
+        write_table(context.part("lines") / "lines.parquet", LINES_SCHEMA.empty_table())
+    write_table(context.part("ledger") / "ledger.parquet", ledger)
+    return summary
+
+
+def _without_rows(corpus: Corpus, rows: Sequence[list[int]], context: Context) -> None:
+    """Link each shard that loses no row, and write the others without theirs."""
     jobs = [
-        Job(file.name, {"dropped": lost.tolist()}, {"documents": file})
-        for file, lost in zip(corpus.files, corpus.by_shard(dropped)[len(corpus.external) :], strict=True)
+        Job(file.name, {"dropped": lost}, {"documents": file}) for file, lost in zip(corpus.files, rows, strict=True)
     ]
     written = iter(context.map(keep_rows, [job for job in jobs if job.config["dropped"]]))
     for job in jobs:
         file = next(written).files["documents.parquet"] if job.config["dropped"] else job.inputs["documents"]
         context.link("documents", job.name, file)
-    return _summary(config, corpus, dropped, kept, ledger, similar.candidates)
+
+
+def _without_repeated(
+    config: RepeatedLines, corpus: Corpus, rows: Sequence[list[int]], context: Context
+) -> tuple[pa.Table, Summary]:
+    """Write the shards without their rows and without repeated lines; ledger rows of what was nothing else, figures."""
+    by_words = {"unit": config.unit, "min_words": config.min_words}
+    pairs = list(zip(corpus.files, rows, strict=True))
+    counted = context.map(
+        count_lines, [Job(file.name, {**by_words, "dropped": lost}, {"documents": file}) for file, lost in pairs]
+    )
+    repeated = find_repeated(counted, config.documents)
+    here = [repeated.of_shard(shard, result) for shard, result in enumerate(counted)]
+    settings = {**by_words, "keep_first": config.keep_first}
+    jobs = [
+        Job(file.name, {**settings, "dropped": lost, **lines}, {"documents": file})
+        for (file, lost), lines in zip(pairs, here, strict=True)
+    ]
+    worked_on = [job for job in jobs if job.config["dropped"] or job.config["repeated"]]
+    written = context.map(keep_lines, worked_on)
+    made = dict(zip((job.name for job in worked_on), written, strict=True))
+    for job in jobs:
+        file = made[job.name].files["documents.parquet"] if job.name in made else job.inputs["documents"]
+        context.link("documents", job.name, file)
+    removed = merge_removed(repeated, (pq.read_table(one.files["removed.parquet"].path) for one in written))
+    write_table(context.part("lines") / "lines.parquet", removed)
+    emptied = [made[file.name].summary["emptied"] if file.name in made else [] for file in corpus.files]
+    total = {name: sum(one.summary[name] for one in written) for name in ("removed", "edited", "removed_bytes")}
+    return _emptied(corpus, emptied), {
+        "dropped_lines": sum(map(len, emptied)),
+        "repeated_lines": len(removed),
+        "lines_removed": total["removed"],
+        "lines_removed_bytes": total["removed_bytes"],
+        "documents_edited": total["edited"],
+    }
+
+
+def _emptied(corpus: Corpus, rows: Sequence[list[int]]) -> pa.Table:
+    """Ledger rows of documents of which repeated lines were all; no other document stays in their place."""
+    firsts = corpus.first_numbers[len(corpus.external) : -1].tolist()
+    numbers = np.array([first + row for first, lost in zip(firsts, rows, strict=True) for row in lost], np.int64)
+    zeros = np.zeros(len(numbers))
+    shards = (corpus.shard_of(numbers) - len(corpus.external)).astype(np.int32)
+    return pa.table(
+        [corpus.ids.take(pa.array(numbers)), ["lines"] * len(numbers), [""] * len(numbers), zeros, zeros, shards],
+        schema=LEDGER_SCHEMA,
+    )
 
 
 def keep_rows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
