@@ -259,9 +259,8 @@ def datatrove_signatures(texts: Sequence[str]) -> Removed:
             return re.findall(r"\w+", text)
 
     minhash.load_word_tokenizer = lambda _: Words()
-    config = MinhashConfig(
-        n_grams=5, num_buckets=BANDS, hashes_per_bucket=ROWS, hash_config=HashConfig(hash_fc="xxhash", precision=64)
-    )
+    hashes = HashConfig(hash_fc="sha1", precision=64)  # its xxhash wants bytes and is given strings
+    config = MinhashConfig(n_grams=5, num_buckets=BANDS, hashes_per_bucket=ROWS, hash_config=hashes)
     with tempfile.TemporaryDirectory() as folder:
         parts = [f"{folder}/{name}" for name in ("signatures", "buckets", "removed")]
         sign = MinhashDedupSignature(parts[0], config=config)

@@ -1,6 +1,6 @@
 """The stage deduplicate: documents in, the same without duplicates out, and a ledger of who was dropped for whom.
 
-1. Each shard by itself (cached): a digest of every normalised text, MinHash signature, band keys.
+1. Each shard by itself (cached): a digest of every normalised text, and its MinHash signature.
 2. All together: equal texts form groups; one of each group meets the others in equal bands; such a candidate pair
    is similar where the exact Jaccard similarity of the word 5-gram sets reaches the threshold; the sets of the
    documents that are in a pair are written shard by shard (cached). Documents are ranked: those of external corpora,
@@ -8,7 +8,7 @@
    external ones stay always. Those that stay meet again in their bands until nothing similar is found. Memory: some
    200 bytes a document.
 3. Each shard by itself (cached by the rows that it loses): the kept documents. A shard that loses none is not
-   copied but linked.
+   copied but linked. Where repeated lines are to go, these are counted in what is kept, and taken out (lines.py).
 
 So each document that goes is similar, by the threshold, to the one that the ledger names. A chain of documents, each
 like the next, is thinned out; taken as one cluster (connected components) it would shrink to one document that most
