@@ -4,8 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.collect.config import Text
 from tasks.engine.config import LOCATION, StageConfig
-from tasks.fetch.config import SourceName, Text
+from tasks.fetch.config import SourceName
 
 
 class ExternalCorpus(StageConfig):
