@@ -5,6 +5,7 @@ stdout a few times a second: pages, addresses waiting, bytes; at the end why it 
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -277,8 +278,11 @@ def _response(kept: StoredPage, request: Request, flag: str) -> Response:
 
 
 def _say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+    except OSError:  # our parent is gone: the crawl is cut off, and has not come to its end
+        os._exit(1)
 
 
 def main(arguments: list[str]) -> None:

@@ -13,7 +13,8 @@ WORDS = "the quick brown fox jumps over a lazy dog while some more words of the 
 
 def settings(site: Site, *more: str) -> list[str]:
     values = (f"urls=[{site.url()}]", "allow_private=true", "delay_seconds=0", *more)
-    return [word for value in values for word in ("--set", f"collect.web.0.{value}")]
+    chosen = [word for value in values for word in ("--set", f"collect.web.0.{value}")]
+    return [*chosen, "--set", "collect.heldout_fraction=0"]  # the port is in the addresses, by which pages are split
 
 
 def pages(count: int) -> dict[str, Any]:
