@@ -51,7 +51,7 @@ class Collected:
         """What the jobs list under a name, in order."""
         return [line for result in self.results for line in result.summary.get(what, ())]
 
-    def _left_out(self) -> LeftOut:
+    def left_out(self) -> LeftOut:
         """What all jobs left out of archives."""
         whole = LeftOut()
         for result in self.results:
@@ -73,7 +73,7 @@ class Collected:
                 f"source {self.name}: {counted(listed, 'record')} left out of lists of files (manifest, metadata), "
                 "as they hold no text"
             )
-        said += self._left_out().sentences(self.name)
+        said += self.left_out().sentences(self.name)
         return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 
@@ -90,6 +90,9 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
             f"{where}: {first}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
             "Set text_field (of pairs prompt_field, answer_field or conversation_field; group_field) to one of these."
         )
+    left_out = source.left_out().sentences(source.name)
+    if not read and left_out:
+        raise DataError(f"{where}: nothing in it is read: {'; '.join(left_out)}. Unpack it, or name other files.")
     lost = source.listed("lost")
     if lost and not source.allow_truncated:
         raise DataError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import zstandard
 from bad_input import BadInput, Contents
+from document_files import epub, packed, pdf
 
 WORDS = "The quick brown fox number {} jumps over the lazy dog and runs away."
 LINES = "".join(json.dumps({"text": WORDS.format(number)}) + "\n" for number in range(400)).encode()
@@ -69,7 +70,7 @@ PATHS = (
         "files of no known kind",
         PLAN,
         ("texts", "none of the 1 files can be read", ".pdf", "Readable: .txt"),
-        {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.pdf": "%PDF-1.4"},
+        {"recipe.yaml": "collect: {files: [{path: texts}]}\n", "texts/a.doc": "Words."},
     ),
     BadInput(
         "pipe for a file",
@@ -154,6 +155,45 @@ PACKED = (
     _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than", slow=True),
 )
 
+DOCUMENTS = (  # what else goes wrong inside of them: tests/tasks/collect
+    _source("page without a tag", "a.html", "Words alone.", "line 1", "not HTML"),
+    _source("page that is a PDF", "a.html", b"%PDF-1.4 and so on", "line 1", "looks like .pdf", slow=True),
+    _source("page nested too deep", "a.html", "<html><body>" + "<ul><li>x " * 9000, "line 1", "nested too deep"),
+    _source("cut PDF", "a.pdf", pdf(["Some words."])[:250], "line 1", "not readable as PDF"),
+    _source("scanned PDF", "a.pdf", pdf([]), "line 1", "no text: scanned or protected"),
+    _source("old Word file", "a.docx", b"\xd0\xcf\x11\xe0" + bytes(99), "line 1", "an old .doc", slow=True),
+    _source("cut book", "a.epub", epub({"one": "<p>Words.</p>"}, ["one"])[:-90], "line 1", "damaged or cut", slow=True),
+    _source("XML that is cut", "a.xml", "<a><b>Some words.</b>", "line 1", "malformed XML"),
+    _source("dump of Wikipedia among texts", "a.xml", "<mediawiki><page/></mediawiki>", "collect.wikipedia", slow=True),
+    _source("mail without a header", "a.eml", "Some words.", "line 1", "not an e-mail", slow=True),
+    _source(
+        "encoding that is not sure",
+        "a.txt",
+        ("Żółte liście spadają na zieloną łąkę, a źródło szumi. " * 5).encode("iso8859_2"),
+        "line 1",
+        "set `encoding` of this source",
+        options=", encoding: ask",
+    ),
+)
+
+ARCHIVES = (
+    _source("cut tar", "a.tar", _tar("a.txt", b"Some text.")[:600], "cut", "allow_truncated"),
+    _source("tar without an end", "a.tar", _tar("a.txt", b"Some text.")[:1024], "ends early", "allow_truncated"),
+    _source("cut tar.gz", "a.tgz", gzip.compress(_tar("a.txt", b"Some text."))[:-9], "the file was cut", slow=True),
+    _source("zip that is none", "a.zip", "Some text.", "no list of its members", slow=True),
+    _source("cut zip", "a.zip", packed({"a.txt": "Some text."})[:-9], "no list of its members", "1 members were read"),
+    _source("bomb in zip", "a.zip", lambda: packed({"a.txt": bytes(10**8)}), "250 times its size"),
+    _source(
+        "archives in an archive",
+        "a.zip",
+        packed({"b.zip": packed({"a.txt": "x"})}),
+        "nothing in it is read",
+        "an archive in an archive",
+        slow=True,
+    ),
+    _source("bad record in an archive", "a.zip", packed({"b.jsonl": LINES + b"{"}), "a.zip/b.jsonl, line 401"),
+)
+
 PAIRS = BadInput(
     "pairs without the prompt field",
     COLLECT,
@@ -214,4 +254,4 @@ AMOUNTS = (
     ),
 )
 
-ROWS = (*PATHS, *CONTENTS, *PACKED, PAIRS, *AMOUNTS)
+ROWS = (*PATHS, *CONTENTS, *PACKED, *DOCUMENTS, *ARCHIVES, PAIRS, *AMOUNTS)
