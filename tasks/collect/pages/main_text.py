@@ -1,6 +1,6 @@
 """The main text of a page and what the page says of itself. Runs in the child process (worker.py).
 
-Cost and exactness of both extractors: benchmarks/README.md (benchmarks/page_text.py).
+Cost and exactness of both extractors: benchmarks/README.md.
 """
 
 import re

@@ -18,7 +18,7 @@ def archives(folder: Path, count: int) -> None:
     for number in range(count):
         (folder / "page").mkdir(exist_ok=True)
         with tarfile.open(folder / f"{number}.tar", "w") as archive:
-            for page in range(40):
+            for page in range(60):
                 words = "".join(f"<p>Paragraph {n} of page {page} in archive {number}.</p>" for n in range(2000))
                 path = folder / "page" / f"{page}.html"
                 path.write_text(PAGE.format(page, words))
@@ -55,4 +55,4 @@ def test_a_killed_run_reads_only_what_is_missing(tmp_path: Path) -> None:
 
 def jobs(home: Path) -> dict[str, int]:
     """The records of finished jobs, with the moment of each."""
-    return {path.name: path.stat().st_mtime_ns for path in (home / "jobs").rglob("*.json")}
+    return {path.name: path.stat().st_mtime_ns for path in (home / "store" / "jobs").rglob("*.json")}
