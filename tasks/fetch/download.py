@@ -100,7 +100,7 @@ def _continue(wanted: Wanted, partial: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             partial.unlink()  # another version, shorter than what we have
-            raise _Cut("the server has no such range") from error
+            raise _Cut("the server has no such range") from None  # its status would say: never again
         raise
     with answer:
         goes_on = answer.status == HTTPStatus.PARTIAL_CONTENT
