@@ -19,8 +19,10 @@ def _compared(config: Any) -> dict[str, Any]:
 
 
 def _sources(config: Any) -> Iterator[str]:
-    for source in (*config.files, *config.wikipedia, *config.warc, *config.pairs):
+    for source in (*config.files, *config.wikipedia, *config.pairs):
         yield f"{source.name} ({source.path})"
+    for archive in config.warc:
+        yield f"{archive.name} ({archive.where})"
     for site in config.web:
         yield f"{site.name} ({', '.join(site.urls or site.sitemaps)})"
     for hub in config.huggingface:

@@ -9,7 +9,7 @@ from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
-from tasks.fetch.config import CrawlSource, FetchConfig, HuggingFaceSource, SourceName
+from tasks.fetch.config import CrawlSource, DownloadSource, FetchConfig, HuggingFaceSource, SourceName
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -138,16 +138,35 @@ class ArchivedPages(StageConfig):
     lang: str = Field("", max_length=35, description="ISO 639-1 language of the pages, where a page does not say.")
 
 
-class WarcSource(ArchivedPages):
-    """Pages of web archives: files .warc, plain or packed with .gz, .zst or .lz4, and the texts of .wet files."""
+class WarcSource(DownloadSource, ArchivedPages):
+    """Pages of web archives: files .warc, plain or packed with .gz, .zst or .lz4, and the texts of .wet files.
+
+    Local ones by their `path`, or fetched ones by `urls` or `lists`.
+    """
 
     name: SourceName = Field("warc", description="Name of this source in documents, ledgers and figures.")
-    path: Text = Field(
-        description="A WARC file, a folder of them (with all below it), or a glob.", json_schema_extra=LOCATION
+    path: Text | None = Field(
+        None, description="A WARC file, a folder of them (with all below it), or a glob.", json_schema_extra=LOCATION
     )
     allow_truncated: bool = Field(
         False, description="Accept a file that is cut or damaged and keep what is before; otherwise the stage fails."
     )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files are fetched."""
+        return bool(self.urls or self.lists)
+
+    @property
+    def where(self) -> str:
+        """What messages call its place."""
+        return self.path or ", ".join((*self.urls, *self.lists))
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is not None) == self.is_remote:
+            raise ValueError("give either path, or urls and lists")
+        return self
 
 
 class WebSource(CrawlSource, ArchivedPages):
@@ -278,7 +297,9 @@ class CollectConfig(StageConfig):
         """What of the sources is fetched."""
         fields = set(HuggingFaceSource.model_fields)
         hub = tuple(HuggingFaceSource(**source.model_dump(include=fields)) for source in self.huggingface)
-        return FetchConfig(web=tuple(source.crawl for source in self.web), huggingface=hub)
+        fields = set(DownloadSource.model_fields)
+        files = tuple(DownloadSource(**one.model_dump(include=fields)) for one in self.warc if one.is_remote)
+        return FetchConfig(web=tuple(source.crawl for source in self.web), huggingface=hub, files=files)
 
     @model_validator(mode="after")
     def _sources(self) -> Self:

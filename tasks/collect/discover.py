@@ -130,6 +130,8 @@ def unread_files(config: CollectConfig) -> list[str]:
         ("pairs", PAIR_FORMATS),
     ):
         for number, source in enumerate(getattr(config, section)):
+            if source.path is None:  # its files are fetched
+                continue
             option = f"collect.{section}[{number}].path"
             sentences += inspect_path(source.path, option, formats).sentences(source.name, option)
     return sentences

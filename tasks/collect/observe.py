@@ -27,8 +27,9 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
         for file in hash_files(discover(wikipedia.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS)):
             observed[f"{wikipedia.name}/{file.name}"] = file.digest
     for number, warc in enumerate(config.warc):
-        for file in hash_files(discover(warc.path, f"collect.warc[{number}].path", WARC_FORMATS)):
-            observed[f"{warc.name}/{file.name}"] = file.digest
+        if warc.path:  # others are fetched: an input
+            for file in hash_files(discover(warc.path, f"collect.warc[{number}].path", WARC_FORMATS)):
+                observed[f"{warc.name}/{file.name}"] = file.digest
     libraries = (*(WIKITEXT if config.wikipedia else ()), *(WARC if config.warc or config.web else ()))
     observed |= {f"library/{name}": version for name, version in versions(libraries).items()}
     if config.docstrings:

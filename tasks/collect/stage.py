@@ -79,7 +79,9 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     sources += [
         _collect_wikipedia(config, source, number, splits, context) for number, source in enumerate(config.wikipedia)
     ]
-    sources += [_collect_warc(config, source, number, splits, context) for number, source in enumerate(config.warc)]
+    sources += [
+        _collect_warc(config, source, number, splits, fetched, context) for number, source in enumerate(config.warc)
+    ]
     sources += [
         _collect_web(config, source, number, splits, fetched, context) for number, source in enumerate(config.web)
     ]
@@ -132,12 +134,15 @@ def _collect_wikipedia(
 
 
 def _collect_warc(
-    config: CollectConfig, source: WarcSource, number: int, splits: Splits, context: Context
+    config: CollectConfig, source: WarcSource, number: int, splits: Splits, fetched: Artifact | None, context: Context
 ) -> Collected:
     """Pages of web archives."""
-    files = hash_files(discover(source.path, f"collect.warc[{number}].path", WARC_FORMATS))
+    if source.path:
+        files = hash_files(discover(source.path, f"collect.warc[{number}].path", WARC_FORMATS))
+    else:
+        files = _fetched_files(source.name, fetched)
     results = _read_archives(config, source.name, source, files, splits, context)
-    return Collected(source.name, results, source.path, f"collect.warc.{number}", source.allow_truncated)
+    return Collected(source.name, results, source.where, f"collect.warc.{number}", source.allow_truncated)
 
 
 def _collect_web(
@@ -168,17 +173,22 @@ def _collect_hub(
     config: CollectConfig, source: HubSource, number: int, fetched: Artifact | None, splits: Splits, context: Context
 ) -> Collected:
     """Texts of a data set of the hub, whose files the stage fetch has brought."""
-    assert fetched is not None, "the flow gives what it has fetched"
-    folder = f"{source.name}/"
-    files = [
-        StoredFile(file.name.removeprefix(folder), file.digest, file.bytes, file.path)
-        for file in fetched["files"].files
-        if file.name.startswith(folder)
-    ]
+    files = _fetched_files(source.name, fetched)
     fields = source.model_dump(include={"text_field", "license", "lang"})
     jobs = _read_jobs(config, source.as_files, files, splits, fields)
     results = _map_largest_first(context, read_documents, jobs, "file groups")
     return Collected(source.name, results, source.dataset, f"collect.huggingface.{number}", source.allow_truncated)
+
+
+def _fetched_files(source: str, fetched: Artifact | None) -> list[StoredFile]:
+    """The files of a source that the stage fetch has brought, by their names within it."""
+    assert fetched is not None, "the flow gives what it has fetched"
+    folder = f"{source}/"
+    return [
+        StoredFile(file.name.removeprefix(folder), file.digest, file.bytes, file.path)
+        for file in fetched["files"].files
+        if file.name.startswith(folder)
+    ]
 
 
 def _file_jobs(

@@ -6,7 +6,7 @@ from tasks.engine.about import About, not_about_documents
 
 
 def _compared(config: Any) -> dict[str, Any]:
-    return {"sources": ", ".join(source.name for source in (*config.web, *config.huggingface))}
+    return {"sources": ", ".join(source.name for source in (*config.web, *config.huggingface, *config.files))}
 
 
 FETCH = About(

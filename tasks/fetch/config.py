@@ -102,13 +102,32 @@ class HuggingFaceSource(StageConfig):
         return values
 
 
+class DownloadSource(StageConfig):
+    """Files by their addresses, and lists of them."""
+
+    name: SourceName = Field("files", description="Name of this source in documents, ledgers and figures.")
+    urls: tuple[Address, ...] = Field((), description="Addresses of files, instead of `path`.")
+    lists: tuple[Address, ...] = Field(
+        (), description="Addresses of lists of files (warc.paths.gz), a path a line, instead of `path`."
+    )
+    base: Address = Field(
+        "https://data.commoncrawl.org/", description="Address that the paths of lists are relative to."
+    )
+    max_files: int = Field(1, ge=1, le=1_000_000, description="Most files of each list; the first ones are taken.")
+    allow_private: bool = Field(
+        False, description="Fetch from this machine and private networks too; otherwise such addresses are refused."
+    )
+
+
 class FetchConfig(StageConfig):
     """All remote sources of a recipe."""
 
     web: tuple[CrawlSource, ...] = Field((), description="Web sites.")
     huggingface: tuple[HuggingFaceSource, ...] = Field((), description="Data sets of the Hugging Face hub.")
 
+    files: tuple[DownloadSource, ...] = Field((), description="Files by their addresses.")
+
     @property
     def sources(self) -> bool:
         """Whether there is anything to fetch."""
-        return bool(self.web or self.huggingface)
+        return bool(self.web or self.huggingface or self.files)

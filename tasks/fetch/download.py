@@ -23,6 +23,7 @@ from storage.errors import DataError
 from storage.retryable import is_transient
 from tasks.fetch.public_only import opener
 
+FILE = "file"  # what the jobs that fetch leave
 BLOCK_BYTES = 2**20
 ATTEMPTS = 5  # without a byte between them
 LONGEST_WAIT_SECONDS = 60.0

@@ -25,10 +25,9 @@ from storage.retryable import http_status
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.engine.context import Summary
 from tasks.fetch.config import HuggingFaceSource
-from tasks.fetch.download import Wanted, download
+from tasks.fetch.download import FILE, Wanted, download
 
 CONVERTED = "refs/convert/parquet"
-FILE = "file"  # what a job leaves
 _READABLE = re.compile(r"\.(parquet|jsonl|ndjson|json|csv|tsv|txt)(\.(gz|zst|bz2|xz))?$", re.IGNORECASE)
 _NAMES_SHOWN = 8
 

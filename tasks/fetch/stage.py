@@ -21,9 +21,11 @@ from storage.canonical import digest_of
 from storage.documents import write_rows
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import stage
-from tasks.fetch.config import CrawlSource, FetchConfig, HuggingFaceSource
+from tasks.fetch.config import CrawlSource, DownloadSource, FetchConfig, HuggingFaceSource
 from tasks.fetch.crawl import Crawled, crawl_site
-from tasks.fetch.hub import FILE, fetch_hub_file, hub_jobs, list_hub
+from tasks.fetch.download import FILE
+from tasks.fetch.files import fetch_file, file_jobs
+from tasks.fetch.hub import fetch_hub_file, hub_jobs, list_hub
 from tasks.fetch.pages import Visit
 from tasks.notices import NOTICES
 from tasks.wording import figure
@@ -78,6 +80,10 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
         fetched = _fetch_hub(hub, context, rows)
         summary |= {name: summary[name] + fetched[name] for name in ("files", "bytes")}
         summary |= {f"{hub.name}.{name}": value for name, value in fetched.items()}
+    for listed in config.files:
+        got = _fetch_files(listed, context, rows)
+        summary |= {name: summary[name] + got[name] for name in ("files", "bytes")}
+        summary |= {f"{listed.name}.{name}": value for name, value in got.items()}
     write_rows(context.part("visits") / "visits.parquet", rows, VISITS_SCHEMA)
     return summary | ({NOTICES: notices} if notices else {})
 
@@ -107,6 +113,18 @@ def _fetch_hub(source: HuggingFaceSource, context: Context, rows: list[dict[str,
         rows.append({"source": source.name, "url": url, "outcome": "fetched", "reason": "", "depth": 0, "final": url})
     size = sum(file.size for file in listing.files)
     return {"files": len(files), "bytes": size, "commit": listing.commit}
+
+
+def _fetch_files(source: DownloadSource, context: Context, rows: list[dict[str, Any]]) -> Summary:
+    """Files by their addresses into the part."""
+    jobs = file_jobs(source, context.work)
+    results = context.map(fetch_file, [Job(f"{source.name}/{name}", job) for name, job in jobs.items()], unit="files")
+    (context.part("files") / source.name).mkdir(parents=True, exist_ok=True)
+    for result, job in zip(results, jobs.values(), strict=True):
+        context.link("files", result.name, result.files[FILE])
+        row = {"source": source.name, "url": job.url, "outcome": "fetched", "reason": "", "depth": 0}
+        rows.append(row | {"final": job.url})
+    return {"files": len(jobs), "bytes": sum(result.summary["bytes"] for result in results)}
 
 
 def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
