@@ -26,7 +26,7 @@ MIN_FOREIGN_BYTES = 128  # beyond ASCII: from fewer a wrong alphabet is taken fo
 MIN_LATIN_BYTES = 32  # as far as all Latin encodings agree
 MIN_GUESSED_BYTES = 8  # of fewer, nobody can tell
 MIN_UTF16_CHARACTERS = 8
-MIN_SHARE_OFMARKS = 0.01  # blanks, line ends and marks of a sentence among the characters of UTF-16 and UTF-32
+MIN_SHARE_OF_MARKS = 0.01  # blanks, line ends and marks of a sentence among the characters of UTF-16 and UTF-32
 
 # Byte order marks; those of UTF-32 begin with those of UTF-16.
 MARKS = (
@@ -191,7 +191,7 @@ def _utf_without_mark(data: bytes) -> str:
         ):
             continue
         marks = sum(text.count(mark) for mark in " \n,.、。，")
-        if marks > max(best, len(text) * MIN_SHARE_OFMARKS):
+        if marks > max(best, len(text) * MIN_SHARE_OF_MARKS):
             best, encoding = marks, candidate
     return encoding
 

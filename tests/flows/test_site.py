@@ -41,7 +41,7 @@ def test_a_site_becomes_documents_and_a_changed_extraction_fetches_nothing(home:
         row = json.loads(command("cat", "latest/collect/documents", "--limit", "3", home=home)[1].splitlines()[1])
         assert row["url"].startswith(site.url()) and "Article number" in row["text"] and row["title"]
         asked = len(site.asked)
-        other = command.json("run", *arguments, *settings(site, "page.extractor=resiliparse"), home=home)
+        other = command.json("run", *arguments, *settings(site, "pages.extractor=resiliparse"), home=home)
         assert outcomes(other) == {"fetch": "reused", "collect": "built"} and len(site.asked) == asked
         again = command.json("run", *arguments, *settings(site), home=home)
         assert again["status"] == "reused" and len(site.asked) == asked
