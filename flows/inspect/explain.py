@@ -5,6 +5,7 @@ shards, items. Shards are streamed.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from itertools import dropwhile
 from typing import Any
@@ -101,10 +102,11 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
 
 def _find(documents: Part, wanted: str) -> str | None:
     """The id of the one document meant: by its id or the one that its record has, by the start of the former, by its
-    whole title or URL, or by a piece of these; the first of these ways that finds any decides."""
-    own = (
-        f'"id":{canonical_json(wanted).decode()}'  # as it stands in canonical JSON, where a quote in a text is escaped
-    )
+    whole title or URL, or by a piece of these; the first of these ways that finds any decides. A file that holds one
+    document means it, too.
+    """
+    quoted = canonical_json(wanted).decode()  # as it stands in canonical JSON, where a quote in a text is escaped
+    own = f'"id":{quoted}'
     ways: list[Callable[[pa.Table], Any]] = [
         lambda table: pc.or_(pc.equal(table["title"], wanted), pc.equal(table["url"], wanted)),
         lambda table: pc.or_(
@@ -126,7 +128,13 @@ def _find(documents: Part, wanted: str) -> str | None:
         if found:
             shown = "; ".join(f"{identity[:12]} {clipped(name, 40)}" for identity, name in found.items())
             raise DataError(f"{wanted!r} means {len(found)} documents. Give an id: {clipped(shown, 400)}")
-    return None
+    in_file = rf'"file":"([^"]*/)?{re.escape(quoted[1:])}'
+    whole = [
+        identity
+        for table in tables_of(documents, ["id", "metadata"])
+        for identity in table.filter(pc.match_substring_regex(table["metadata"], in_file))["id"].to_pylist()
+    ]
+    return whole[0] if len(whole) == 1 else None
 
 
 def _set_aside(run: _Run, stage: str, wanted: str) -> dict[str, Any]:

@@ -269,6 +269,19 @@ def test_explain_of_a_title_that_many_have_or_none(command: Command, two_runs: P
     assert status == 2 and "no document" in unwrapped(err)
 
 
+def test_a_file_that_is_one_document_is_explained_by_its_name(command: Command, home: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    (texts / "inner").mkdir(parents=True)
+    for name in ("one.txt", "inner/two +x.txt", "inner/three.txt"):
+        (texts / name).write_text(f"the text of {name}")
+    source = f"collect.files=[{{path: {texts}}}]"
+    settings = ("--set", source, "--set", "collect.synthetic=null", "--set", "collect.heldout_fraction=0")
+    assert command("run", "smoke", "--plain", "--to", "collect", *settings, home=home)[0] == 0
+    for name in ("inner/two +x.txt", "two +x.txt"):
+        found = command.json("explain", "latest", name, home=home)
+        assert found["document"]["group"] == "inner/two +x.txt"
+
+
 def test_a_record_that_was_set_aside_is_explained_by_its_file(command: Command, home: Path, tmp_path: Path) -> None:
     good = "".join(json.dumps({"text": f"Sentence {n} says something of its own."}) + "\n" for n in range(30))
     (tmp_path / "notes.jsonl").write_text(good + "{not json\n")
