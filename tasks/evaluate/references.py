@@ -8,7 +8,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from storage.yaml_files import read_yaml
 
 FILE = Path(__file__).with_name("references.yaml")
 
@@ -33,4 +33,4 @@ def references(task: str, metric: str, shots: int) -> tuple[Reference, ...]:
 
 @functools.cache
 def _table() -> dict[str, dict]:
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))["figures"]
+    return read_yaml(FILE, "the figures of known models", "tasks")["figures"]

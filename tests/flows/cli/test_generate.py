@@ -33,7 +33,7 @@ def released(smoke: Smoke) -> tuple[Path, Path]:
     return home, Path(uri.removeprefix("file://"))
 
 
-def speak(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.CompletedProcess[str]":
+def llmill_in(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.CompletedProcess[str]":
     data = stdin.encode() if isinstance(stdin, str) else stdin
     environment = {**os.environ, "LLMILL_HOME": str(home)}
     done = subprocess.run(
@@ -43,10 +43,10 @@ def speak(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.C
 
 
 @pytest.fixture(scope="module")
-def told(released: tuple[Path, Path]) -> dict[str, Any]:
+def answered(released: tuple[Path, Path]) -> dict[str, Any]:
     """What `--json` says of one answer, asked through stdin and from the release's folder."""
     home, folder = released
-    done = speak(home, "generate", "-", "--json", "--release", str(folder), stdin=QUESTION + "\n")
+    done = llmill_in(home, "generate", "-", "--json", "--release", str(folder), stdin=QUESTION + "\n")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -58,43 +58,45 @@ def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
 
 
 def test_generate_streams_what_json_shows_from_a_reference_as_from_a_folder(
-    released: tuple[Path, Path], told: dict[str, Any]
+    released: tuple[Path, Path], answered: dict[str, Any]
 ) -> None:
-    plain = speak(released[0], "generate", QUESTION)
+    plain = llmill_in(released[0], "generate", QUESTION)
     assert plain.returncode == 0 and plain.stderr == ""
-    assert plain.stdout == told["text"] + "\n" and told["text"]
-    assert set(told) == {"text", "prompt_tokens", "tokens", "finish_reason", "seconds", "tokens_per_second"}
-    assert told["finish_reason"] in ("stop", "length") and told["tokens"] > 0 and told["seconds"] > 0
+    assert plain.stdout == answered["text"] + "\n" and answered["text"]
+    assert set(answered) == {"text", "prompt_tokens", "tokens", "finish_reason", "seconds", "tokens_per_second"}
+    assert answered["finish_reason"] in ("stop", "length") and answered["tokens"] > 0 and answered["seconds"] > 0
 
 
-def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, Path], told: dict[str, Any]) -> None:
+def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, Path], answered: dict[str, Any]) -> None:
     home, _ = released
     for prompt, stdin in (("-", b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n"), (QUESTION + "\r", b"")):
-        done = json.loads(speak(home, "generate", prompt, "--json", stdin=stdin).stdout)
-        assert (done["prompt_tokens"], done["text"]) == (told["prompt_tokens"], told["text"])
-    chat = speak(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
-    assert chat.stdout == told["text"] + "\n"
+        done = json.loads(llmill_in(home, "generate", prompt, "--json", stdin=stdin).stdout)
+        assert (done["prompt_tokens"], done["text"]) == (answered["prompt_tokens"], answered["text"])
+    chat = llmill_in(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
+    assert chat.stdout == answered["text"] + "\n"
 
 
 def test_lines_within_a_prompt_end_as_typed() -> None:
     assert as_typed("\ufeffone\r\ntwo\r\n") == "one\ntwo\n"
 
 
-def test_a_stop_string_ends_an_answer_of_the_int8_model_too(released: tuple[Path, Path], told: dict[str, Any]) -> None:
-    stop = told["text"][1:3]
+def test_a_stop_string_ends_an_answer_of_the_int8_model_too(
+    released: tuple[Path, Path], answered: dict[str, Any]
+) -> None:
+    stop = answered["text"][1:3]
     arguments = ("--stop", "never so", "--stop", stop, "--int8")
-    ended = json.loads(speak(released[0], "generate", QUESTION, "--json", *arguments).stdout)
+    ended = json.loads(llmill_in(released[0], "generate", QUESTION, "--json", *arguments).stdout)
     assert ended["finish_reason"] == "stop" and stop not in ended["text"] and ended["tokens"] > 0
 
 
 @pytest.mark.slow
 def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Path) -> None:
     home, folder = released
-    refused(speak(home, "generate", "word " * 90), "the prompt has", "shorten it")
-    refused(speak(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
-    refused(speak(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
-    refused(speak(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
-    refused(speak(home, "generate", "x", "--release", str(tmp_path)), "is not a release", "config.json")
+    refused(llmill_in(home, "generate", "word " * 90), "the prompt has", "shorten it")
+    refused(llmill_in(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
+    refused(llmill_in(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
+    refused(llmill_in(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
+    refused(llmill_in(home, "generate", "x", "--release", str(tmp_path)), "is not a release", "config.json")
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     weights = copy / "model.safetensors"
@@ -102,18 +104,20 @@ def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Pa
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    refused(speak(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
-    assert speak(tmp_path, "generate", "x").returncode == 2, "no run yet"
+    refused(llmill_in(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
+    assert llmill_in(tmp_path, "generate", "x").returncode == 2, "no run yet"
 
 
 def test_a_chat_in_a_pipe_answers_each_line_and_keeps_within_the_context(
-    released: tuple[Path, Path], told: dict[str, Any]
+    released: tuple[Path, Path], answered: dict[str, Any]
 ) -> None:
     lines = [QUESTION, "", "/reset", QUESTION, *["And <|end|> the castle?"] * 3, "word " * 90, "/exit", "never read"]
-    heard = speak(released[0], "chat", "--max-new-tokens", "30", stdin="\n".join(lines))
+    heard = llmill_in(released[0], "chat", "--max-new-tokens", "30", stdin="\n".join(lines))
     assert heard.returncode == 0, heard.stderr
     answers = heard.stdout.splitlines()
-    assert answers[0] == answers[1] and told["text"].startswith(answers[0]), "a conversation that is reset begins anew"
+    assert answers[0] == answers[1] and answered["text"].startswith(answers[0]), (
+        "a conversation that is reset begins anew"
+    )
     assert len(answers) == 5
     assert "the conversation is forgotten" in unwrapped(heard.stderr)
     assert "the context of 64 tokens is full: forgot the oldest" in unwrapped(heard.stderr)
@@ -149,7 +153,7 @@ def test_a_prompt_is_put_in_the_form_of_the_release(
     assert typed != words
 
     def tokens(folder: Path, *options: str) -> int:
-        done = speak(released[0], "generate", "Paris(France)", "--json", "--release", str(folder), *options)
+        done = llmill_in(released[0], "generate", "Paris(France)", "--json", "--release", str(folder), *options)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)["prompt_tokens"]
 
@@ -161,7 +165,7 @@ def test_a_prompt_is_put_in_the_form_of_the_release(
     (old / "chat_template.jinja").unlink()
     assert tokens(old) == typed + 1
 
-    chat = speak(released[0], "chat", "--release", str(plain), stdin="The old\nThe old\n")
+    chat = llmill_in(released[0], "chat", "--release", str(plain), stdin="The old\nThe old\n")
     first, second = chat.stdout.splitlines()
     assert first == second and "was not taught to chat" in unwrapped(chat.stderr), "no turn comes before another"
 

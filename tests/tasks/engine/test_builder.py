@@ -238,7 +238,7 @@ SLOW_STAGE = """
     from tasks.engine.listener import Listener
     from tasks.engine.stage import engine_in_force, stage
 
-    class Told(Listener):
+    class Waiter(Listener):
         def waits(self, stage, holder):
             Path(sys.argv[2] + ".waits").write_text(f"{stage} waits for {holder}")
 
@@ -251,7 +251,7 @@ SLOW_STAGE = """
         (context.part("out") / "out.txt").write_text("done")
         return {}
 
-    options = {"listeners": [Told()], "run": "toy-1"}
+    options = {"listeners": [Waiter()], "run": "toy-1"}
     with Builder(Store(Path(sys.argv[1])), Execution(workers=1), **options) as builder, engine_in_force(builder):
         print("asks", flush=True)
         slow(StageConfig())

@@ -26,11 +26,11 @@ def double(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summar
 
 def fail_or_stay(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Two of these: one tells its process and stays, the other fails when it has heard of it."""
-    told = Path(config["told"])
+    note = Path(config["note"])
     if config["stays"]:
-        told.write_text(str(os.getpid()))
+        note.write_text(str(os.getpid()))
         time.sleep(600)
-    while not told.exists() or not told.read_text():
+    while not note.exists() or not note.read_text():
         time.sleep(0.01)
     if config["fails"]:
         raise ValueError("no more")
@@ -83,22 +83,22 @@ def test_what_workers_return_is_found_in_the_store_by_its_address(
 def test_an_error_ends_the_others_and_the_next_work_has_new_workers(
     home: Path, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
-    told = tmp_path / "told"
-    jobs = [Job(str(stays), {"told": str(told), "stays": stays, "fails": True}) for stays in (True, False)]
+    note = tmp_path / "note"
+    jobs = [Job(str(stays), {"note": str(note), "stays": stays, "fails": True}) for stays in (True, False)]
     with pytest.raises(ValueError, match="no more"):
         list(processes.run(work(home, fail_or_stay, *jobs)))
-    wait_until(lambda: not is_alive(int(told.read_text())), "the worker that would have stayed is ended")
+    wait_until(lambda: not is_alive(int(note.read_text())), "the worker that would have stayed is ended")
     again = list(processes.run(work(home, double, *texts(tmp_path, "one", "two"))))
     assert sorted(one.key for one in again) == ["s0", "s1"]
 
 
 def test_who_stops_asking_ends_the_workers(home: Path, tmp_path: Path, processes: ProcessExecutor) -> None:
-    told = tmp_path / "told"
-    jobs = [Job(str(stays), {"told": str(told), "stays": stays, "fails": False}) for stays in (True, False)]
+    note = tmp_path / "note"
+    jobs = [Job(str(stays), {"note": str(note), "stays": stays, "fails": False}) for stays in (True, False)]
     results = processes.run(work(home, fail_or_stay, *jobs))
     assert next(results).key == "False"
     results.close()
-    wait_until(lambda: not is_alive(int(told.read_text())), "the worker that would have stayed is ended")
+    wait_until(lambda: not is_alive(int(note.read_text())), "the worker that would have stayed is ended")
 
 
 def test_no_process_is_started_for_one_worker_or_one_shard(

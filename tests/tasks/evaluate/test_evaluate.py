@@ -163,7 +163,7 @@ def test_a_text_of_one_long_word_has_perplexities_that_json_can_hold(
         world | {"clean": with_pairs(write_texts(tmp_path / "documents", texts, heldout=10), world["clean"])}, tmp_path
     )
     text = (tmp_path / "scores" / "scores.json").read_text(encoding="utf-8")
-    lines = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    lines = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     found = next(line for line in lines if (line["name"], line["metric"]) == ("heldout", "word_perplexity"))
     assert (found["value"], found["low"], found["high"]) == (1e300, 1e300, 1e300)
     assert "more than 1e+300" in found["note"]

@@ -172,14 +172,14 @@ def test_mlflow_loads_the_folder_and_answers_as_the_card_does(tmp_path: Path, be
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "sentence"),
     [(None, "in chat form"), ("docstrings", "declarations in words"), ("plain", "beginning of a text: it goes on")],
 )
-def test_a_release_says_how_it_is_asked(tmp_path: Path, form: Any, told: str) -> None:
+def test_a_release_says_how_it_is_asked(tmp_path: Path, form: Any, sentence: str) -> None:
     summary, folder = build(tmp_path, CONFIG.model_copy(update={"prompt_form": form, "formats": ()}))
     assert release_settings(folder).prompt_form == summary["prompt_form"] == (form or "chat")
     card = (folder / "README.md").read_text()
-    assert told in card and ("apply_chat_template" in card) == (form != "plain")
+    assert sentence in card and ("apply_chat_template" in card) == (form != "plain")
     samples = json.loads((folder / "samples.json").read_bytes())
     assert [sample["form"] for sample in samples] == (["text"] * 2 if form == "plain" else ["chat", "text"])
     assert ("<|user|>" in (folder / "MLmodel").read_text()) == (form != "plain")

@@ -148,7 +148,7 @@ def test_a_long_text_is_encoded_whole_and_in_its_place(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     before, (ids, size), behind = encode(tokenizer, ["before", text, "behind"])
     assert list(ids) == token_ids(tokenizer, text) == tokenizer.encode(text).ids
-    assert {type(one) for one in token_ids(tokenizer, text)} == {int}, "numpy's numbers are no JSON"
+    assert {type(one) for one in token_ids(tokenizer, text)} == {int}, "numpy's numbers are not JSON"
     assert size == len(text.encode())
     assert [before[0], behind[0]] == [tokenizer.encode(word).ids for word in ("before", "behind")]
 
