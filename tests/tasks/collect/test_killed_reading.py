@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,12 @@ def kill_in_the_second_file(hub: Hub, home: Path, settings: dict[str, Any]) -> N
     hub.stalls = "train/b.parquet"
 
     def grows() -> bool:
-        return any(path.is_file() and path.stat().st_size == STALL_AFTER for path in home.rglob("*"))
+        for folder, _, names in os.walk(home):  # which passes over folders that vanish meanwhile
+            for name in names:
+                with suppress(FileNotFoundError):
+                    if Path(folder, name).stat().st_size == STALL_AFTER:
+                        return True
+        return False
 
     kill_when(grows, FETCH, home, settings, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
     hub.stalls = ""
