@@ -256,7 +256,7 @@ class PrefectRun(Listener):
             self._record_asset(result)
 
         rows = [{"figure": "outcome", "value": result.outcome}, {"figure": "why", "value": "; ".join(result.why)}]
-        rows.append({"figure": "seconds", "value": f"{result.seconds:.1f}"})
+        rows.append({"figure": "seconds", "value": figure(round(result.seconds, 1))})
         rows += [{"figure": "effort", "value": fact} for fact in effort(result)]
         if result.artifact is not None:
             rows.append({"figure": "artifact", "value": result.artifact.digest[:16]})

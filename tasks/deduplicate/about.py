@@ -7,7 +7,7 @@ from storage.documents import label
 from storage.lookup import document_at, place_of, rows_where
 from tasks.deduplicate.report import AGAINST, LINES, report
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
-from tasks.wording import clipped
+from tasks.wording import clipped, figure
 
 SHOWN = 5  # duplicates in whose place a document was kept
 _SIMILARITY = ("jaccard", "estimated_jaccard")
@@ -38,7 +38,7 @@ def _document(run: MadeRun, stage: str, identity: str) -> dict[str, Any]:
 
 def _words(step: Step) -> list[str]:
     if step["verdict"] == "dropped":
-        similar = f"similarity {step['jaccard']:.3f} (estimated {step['estimated_jaccard']:.3f})"
+        similar = f"similarity {figure(step['jaccard'])} (estimated {figure(step['estimated_jaccard'])})"
         twin = f"{step['twin'][:12]} {clipped(step['twin_label'], 36)}".rstrip()
         if step["reason"] == LINES:
             return ["nothing but lines that many documents have", "see deduplicate.repeated_lines"]
@@ -50,8 +50,8 @@ def _words(step: Step) -> list[str]:
     lines = [f"kept instead of {len(others)} other{'s' * (len(others) != 1)}" if others else "no duplicate"]
     for other in others[:SHOWN]:
         lines.append(
-            f"{other['id'][:12]} {other['reason']}, similarity {other['jaccard']:.3f} "
-            f"(estimated {other['estimated_jaccard']:.3f})"
+            f"{other['id'][:12]} {other['reason']}, similarity {figure(other['jaccard'])} "
+            f"(estimated {figure(other['estimated_jaccard'])})"
         )
     return lines
 

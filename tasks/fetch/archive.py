@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.fetch.pages import StoredPage
+from tasks.fetch.page_store import StoredPage
 
 FILE_BYTES = 64 * 2**20  # packed; a file ends with the page that reaches it
 _HEADERS = ("content-type", "content-language", "last-modified", "etag", "link")

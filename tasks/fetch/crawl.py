@@ -18,7 +18,7 @@ from storage.home import home
 from storage.processes import program_environment
 from tasks.fetch.archive import write_archive
 from tasks.fetch.config import CrawlSource
-from tasks.fetch.pages import FETCHED, UNCHANGED, PageStore, StoredPage, Visit
+from tasks.fetch.page_store import FETCHED, UNCHANGED, PageStore, StoredPage, Visit
 
 LIMITS = {  # Scrapy's or our word for why a crawl ended -> the setting that ends it
     "max_pages": "max_pages",

@@ -22,7 +22,7 @@ from scrapy.spiders.sitemap import SitemapSpider
 from scrapy.utils.sitemap import Sitemap
 
 from tasks.fetch.config import CrawlSource
-from tasks.fetch.pages import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
+from tasks.fetch.page_store import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
 from tasks.fetch.politeness import AGENT, SiteRules, reason_of
 
 PAGES = ("text/html", "application/xhtml+xml", "text/plain")

@@ -26,7 +26,7 @@ from tasks.fetch.crawl import Crawled, crawl_site
 from tasks.fetch.download import FILE
 from tasks.fetch.files import fetch_file, file_jobs
 from tasks.fetch.hub import fetch_hub_file, hub_jobs, list_hub
-from tasks.fetch.pages import Visit
+from tasks.fetch.page_store import Visit
 from tasks.notices import NOTICES
 from tasks.wording import figure
 

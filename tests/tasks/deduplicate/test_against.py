@@ -155,6 +155,6 @@ def test_people_are_told_which_corpus_holds_the_like() -> None:
     step = {"verdict": "dropped", "reason": "against known", "twin": "known/a.parquet:31", "twin_label": ""}
     words = DEDUPLICATE.words({**step, "jaccard": 0.91, "estimated_jaccard": 0.9})
     assert words == [
-        "like a document of the corpus known: similarity 0.910 (estimated 0.900)",
+        "like a document of the corpus known: similarity 0.91 (estimated 0.9)",
         "that is known/a.parquet:31",
     ]
