@@ -21,9 +21,10 @@ from scrapy.linkextractors import LinkExtractor
 from scrapy.spiders.sitemap import SitemapSpider
 from scrapy.utils.sitemap import Sitemap
 
+from tasks.fetch.agent import AGENT, user_agent
 from tasks.fetch.config import CrawlSource
 from tasks.fetch.page_store import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
-from tasks.fetch.politeness import AGENT, SiteRules, reason_of
+from tasks.fetch.politeness import SiteRules, reason_of
 
 PAGES = ("text/html", "application/xhtml+xml", "text/plain")
 SITEMAPS = ("application/xml", "text/xml", "application/gzip", "application/x-gzip")
@@ -220,7 +221,7 @@ def _settings(source: CrawlSource) -> dict[str, Any]:
         "LLMILL_PRIVATE": source.allow_private,
         "LLMILL_INCLUDE": source.include,
         "LLMILL_EXCLUDE": source.exclude,
-        "USER_AGENT": _agent(source),
+        "USER_AGENT": user_agent(source.contact),
         "ROBOTSTXT_OBEY": True,
         "ROBOTSTXT_USER_AGENT": AGENT,
         "DOWNLOADER_MIDDLEWARES": {
@@ -248,13 +249,6 @@ def _settings(source: CrawlSource) -> dict[str, Any]:
     if not source.allow_private:
         settings["TWISTED_DNS_RESOLVER"] = f"{package}.politeness.PublicResolver"
     return settings
-
-
-def _agent(source: CrawlSource) -> str:
-    from importlib.metadata import version
-
-    contact = f"; {source.contact}" if source.contact else ""
-    return f"{AGENT}/{version('llmill')} (text for language models{contact})"
 
 
 def _content_type(headers: Any) -> str:

@@ -18,8 +18,8 @@ from scrapy.resolver import CachingThreadedResolver
 
 from storage.addresses import proxies
 from tasks.fetch.addresses import IPAddress, is_public, literal_address
+from tasks.fetch.agent import AGENT
 
-AGENT = "llmill"  # the name that robots.txt may address
 ROBOTS_BYTES = 500 * 2**10  # of a robots.txt that are read at least and, by us, at most (RFC 9309, 2.5)
 MOST_QUERIES = 100  # addresses that differ in their query alone: beyond it is a calendar, a search, a trap
 MOST_ADDRESS_CHARACTERS = 2000

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 from storage.addresses import LOOPBACK, proxies
 from storage.errors import ConfigError
 from tasks.fetch.addresses import is_public, literal_address
-
-_AGENT = "llmill (+https://pypi.org/project/llmill)"
+from tasks.fetch.agent import user_agent
 
 
 def opener(allow_private: bool) -> urllib.request.OpenerDirector:
@@ -24,7 +23,7 @@ def opener(allow_private: bool) -> urllib.request.OpenerDirector:
     handlers: list[urllib.request.BaseHandler] = [] if allow_private else [_PublicHTTP(), _PublicHTTPS(), _Literal()]
     handlers.append(_NoFTP())
     made = urllib.request.build_opener(*handlers)
-    made.addheaders = [("User-Agent", _AGENT)]
+    made.addheaders = [("User-Agent", user_agent())]
     return made
 
 

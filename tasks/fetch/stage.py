@@ -3,7 +3,7 @@
 Nothing comes in but the config and the time. Out come the parts
 
 - files: `SOURCE-00000.warc.gz` of each web site, its pages in order of their addresses; `SOURCE/PATH` of each file of
-  a data set of the Hugging Face hub;
+  a data set of the Hugging Face hub, `SOURCE/NUMBER-NAME` of each file by its address;
 - visits: source, address, outcome and reason of every address that was asked.
 
 All that needs the network is here: the stages after it read files. So a better extraction fetches nothing again, and a
@@ -26,12 +26,11 @@ from tasks.fetch.crawl import Crawled, crawl_site
 from tasks.fetch.download import FILE
 from tasks.fetch.files import fetch_file, file_jobs
 from tasks.fetch.hub import fetch_hub_file, hub_jobs, list_hub
-from tasks.fetch.page_store import Visit
+from tasks.fetch.page_store import FETCHED, UNCHANGED, Visit
 from tasks.notices import NOTICES
 from tasks.wording import figure
 
 HOUR = 3600.0
-GONE = "gone"  # an outcome: the page was there in the crawl before
 
 VISITS_SCHEMA = pa.schema(
     [
@@ -70,20 +69,17 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
     notices: list[str] = []
     for source in config.web:
         crawled = _crawl(source, context, rows)
-        kept = crawled.outcomes["fetched"] + crawled.outcomes["unchanged"]
+        kept = crawled.outcomes[FETCHED] + crawled.outcomes[UNCHANGED]
         size = sum(file.stat().st_size for file in crawled.files)
         totals = {"pages": kept, "addresses": crawled.outcomes.total(), "files": len(crawled.files), "bytes": size}
         summary |= {name: summary[name] + value for name, value in totals.items()}
         summary |= {f"{source.name}.{name}": count for name, count in sorted(crawled.outcomes.items())}
         notices += _notices(source, crawled)
-    for hub in config.huggingface:
-        fetched = _fetch_hub(hub, context, rows)
-        summary |= {name: summary[name] + fetched[name] for name in ("files", "bytes")}
-        summary |= {f"{hub.name}.{name}": value for name, value in fetched.items()}
-    for listed in config.files:
-        got = _fetch_files(listed, context, rows)
-        summary |= {name: summary[name] + got[name] for name in ("files", "bytes")}
-        summary |= {f"{listed.name}.{name}": value for name, value in got.items()}
+    whole = {hub.name: _fetch_hub(hub, context, rows) for hub in config.huggingface}
+    whole |= {listed.name: _fetch_files(listed, context, rows) for listed in config.files}
+    for source_name, figures in whole.items():
+        summary |= {name: summary[name] + figures[name] for name in ("files", "bytes")}
+        summary |= {f"{source_name}.{name}": value for name, value in figures.items()}
     write_rows(context.part("visits") / "visits.parquet", rows, VISITS_SCHEMA)
     return summary | ({NOTICES: notices} if notices else {})
 
@@ -110,7 +106,7 @@ def _fetch_hub(source: HuggingFaceSource, context: Context, rows: list[dict[str,
         context.link("files", result.name, result.files[FILE])
         path = result.name.removeprefix(f"{source.name}/")
         url = f"hf://datasets/{source.dataset}@{listing.commit}/{path}"
-        rows.append({"source": source.name, "url": url, "outcome": "fetched", "reason": "", "depth": 0, "final": url})
+        rows.append(_whole_file(source.name, url))
     size = sum(file.size for file in listing.files)
     return {"files": len(files), "bytes": size, "commit": listing.commit}
 
@@ -122,9 +118,13 @@ def _fetch_files(source: DownloadSource, context: Context, rows: list[dict[str, 
     (context.part("files") / source.name).mkdir(parents=True, exist_ok=True)
     for result, job in zip(results, jobs.values(), strict=True):
         context.link("files", result.name, result.files[FILE])
-        row = {"source": source.name, "url": job.url, "outcome": "fetched", "reason": "", "depth": 0}
-        rows.append(row | {"final": job.url})
+        rows.append(_whole_file(source.name, job.url))
     return {"files": len(jobs), "bytes": sum(result.summary["bytes"] for result in results)}
+
+
+def _whole_file(source: str, url: str) -> dict[str, Any]:
+    """The row of a file that was fetched by its address."""
+    return {"source": source, "url": url, "outcome": FETCHED, "reason": "", "depth": 0, "final": url}
 
 
 def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
