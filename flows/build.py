@@ -13,7 +13,6 @@ from pydantic_core import CoreSchema
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
 from storage.errors import did_you_mean
-from tasks.collect.config import CollectConfig
 from tasks.collect.stage import collect
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.stage import deduplicate
@@ -26,6 +25,9 @@ from tasks.fetch.config import FetchConfig
 from tasks.fetch.stage import fetch
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
+from tasks.mix.config import MixConfig, MixingConfig
+from tasks.mix.section import CollectSection
+from tasks.mix.stage import mix
 from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
@@ -41,7 +43,7 @@ class Recipe(StageConfig):
     name: str = Field(
         "custom", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the recipe; runs are named after it."
     )
-    collect: CollectConfig = Field(title="Collect", description="Where the text comes from.")
+    collect: CollectSection = Field(title="Collect", description="Where the text comes from.")
     deduplicate: DeduplicateConfig = Field(
         DeduplicateConfig(), title="Deduplicate", description="Exact and near duplicates."
     )
@@ -63,6 +65,15 @@ class Recipe(StageConfig):
     def fetching(self) -> FetchConfig:
         """The config of the stage that fetches what is remote of the section collect."""
         return self.collect.fetching
+
+    @property
+    def mixing(self) -> MixingConfig | None:
+        """The config of the mix, if there is one: as long as pretraining."""
+        mix = self.collect.mix
+        if mix is None:
+            return None
+        tokens = self.pretrain.tokens_trained_on(self.pretrain.chosen_context_length)
+        return MixingConfig(**{name: getattr(mix, name) for name in MixConfig.model_fields}, training_tokens=tokens)
 
     @property
     def continuing(self) -> ContinueConfig:
@@ -106,9 +117,9 @@ class Start:
         """A tokenizer learned from the text."""
         return train_tokenizer(recipe.tokenizer, clean)
 
-    def base(self, recipe: Recipe, tokens: Output) -> Output:
+    def base(self, recipe: Recipe, tokens: Output, order: Output | None) -> Output:
         """A base model from random weights."""
-        return pretrain(recipe.pretrain, tokens)
+        return pretrain(recipe.pretrain, tokens, order)
 
     def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
         """No verdict: a build is not compared."""
@@ -120,12 +131,13 @@ FROM_NOTHING = Start()
 def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     """Text in, tested and released model out."""
     fetched = fetch(recipe.fetching) if recipe.fetching.sources else None
-    documents = collect(recipe.collect, fetched)
+    documents = collect(recipe.collect.collecting, fetched)
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filter, unique, documents)
     tokenizer = start.tokenizer(recipe, clean)
     tokens = tokenize(recipe.tokenize, clean, tokenizer)
-    base = start.base(recipe, tokens)
+    order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
+    base = start.base(recipe, tokens, order)
     tuned = finetune(recipe.finetune, base, tokenizer, clean)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
     start.judge(recipe, tuned, clean, scores)
@@ -136,5 +148,5 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: `fetch` is left out where nothing is remote."""
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix` where there is none."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

@@ -29,13 +29,13 @@ class FromChampion(Start):
         old = self._goes_on_from(recipe)
         return old.tokenizer if old else super().tokenizer(recipe, clean)
 
-    def base(self, recipe: Recipe, tokens: Output) -> Output:
+    def base(self, recipe: Recipe, tokens: Output, order: Output | None) -> Output:
         old = self._goes_on_from(recipe)
         if old is None:
-            return super().base(recipe, tokens)
+            return super().base(recipe, tokens, order)
         if is_same(tokens, old.tokens):
             return old.base
-        return continue_pretraining(recipe.continuing, tokens, old.base, old.tokens)
+        return continue_pretraining(recipe.continuing, tokens, old.base, old.tokens, order)
 
     def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
         old = self.champion

@@ -8,13 +8,18 @@ together. Orders come from a hash of (seed, epoch, index), not from a library's 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from storage.documents import TRAIN
 from storage.errors import DataError
-from storage.tokens import TokenSet
+from storage.token_order import read_order
+from storage.tokens import TokenSequence, TokenSet
+
+if TYPE_CHECKING:
+    from model.job import Source
 
 IntArray = npt.NDArray[np.int64]
 
@@ -91,9 +96,9 @@ class _Order:
 
 
 class PackedBatches:
-    """Rows of `context_length` inputs from a token set, `rows` a step, in a new order each epoch."""
+    """Rows of `context_length` inputs from a sequence of tokens, `rows` a step, in a new order each epoch."""
 
-    def __init__(self, tokens: TokenSet, context_length: int, rows: int, seed: int) -> None:
+    def __init__(self, tokens: TokenSequence, context_length: int, rows: int, seed: int) -> None:
         self.tokens, self.context_length, self.rows = tokens, context_length, rows
         available = (tokens.tokens - 1) // context_length
         if available < 1:
@@ -114,11 +119,45 @@ class PackedBatches:
         return Batch(tokens[:, :-1], tokens[:, 1:])
 
     def times_seen(self, steps: int) -> IntArray:
-        """How often the first `steps` steps take each row: (rows of the token set,)."""
+        """How often the first `steps` steps take each row: (rows of the sequence,)."""
         epochs, rest = divmod(steps * self.rows, self._order.length)
         times = np.full(self._order.length, epochs, np.int64)
         times[self._order.epoch(epochs)[:rest]] += 1
         return times
+
+
+class PhasedBatches:
+    """Packed batches of one sequence after another, for a number of steps each: the phases of a curriculum."""
+
+    def __init__(self, phases: Sequence[tuple[PackedBatches, int]]) -> None:
+        self.phases = phases
+
+    @property
+    def bytes_per_token(self) -> float:
+        total = sum(steps for _, steps in self.phases)
+        return sum(batches.bytes_per_token * (steps / total) for batches, steps in self.phases)
+
+    def batch(self, step: int) -> Batch:
+        for batches, steps in self.phases[:-1]:
+            if step < steps:
+                return batches.batch(step)
+            step -= steps
+        return self.phases[-1][0].batch(step)
+
+
+def packed_phases(source: "Source", context_length: int, rows: int, seed: int, steps: int) -> PhasedBatches:
+    """The batches of packed data: one phase of all documents, or those of an order."""
+    tokens = TokenSet(Path(source.folder), TRAIN)
+    phases: list[tuple[float, TokenSequence]] = [(1.0, tokens)]
+    if source.order:
+        phases = [*read_order(Path(source.order), tokens)]
+    borders = np.rint(np.cumsum([0.0, *(share for share, _ in phases)]) * steps).astype(int).tolist()
+    return PhasedBatches(
+        [
+            (PackedBatches(sequence, context_length, rows, seed), end - start)
+            for (_, sequence), start, end in zip(phases, borders, borders[1:], strict=False)
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,14 @@ Objective = Literal["next_token", "answers"]  # what is learned; model/loss.py s
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`)."""
+    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`).
+
+    `order` is a folder that says which documents of a token set are trained on, and when; empty: all, as they lie.
+    """
 
     kind: Literal["packed", "examples"]
     folder: str
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import IGNORED, Batches, ExampleBatches, ExampleSet, PackedBatches
+from model.batches import IGNORED, Batches, ExampleBatches, ExampleSet, packed_phases
 from model.job import Objective, TrainingJob
 from model.transformer import Transformer
-from storage.documents import TRAIN
 from storage.errors import ConfigError
-from storage.tokens import TokenSet
 
 CHUNK_TOKENS = 256  # 4 MB of scores at 4,096 words
 CHUNK_TOKENS_CUDA = 4096
@@ -132,8 +130,7 @@ def target_nats(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _packed(job: TrainingJob) -> Batches:
-    tokens = TokenSet(Path(job.data.folder), TRAIN)
-    return PackedBatches(tokens, job.shape.context_length, job.rows_per_step, job.seed)
+    return packed_phases(job.data, job.shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
 
 
 def _examples(job: TrainingJob) -> Batches:

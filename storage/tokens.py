@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -89,14 +89,42 @@ def write_token_shard(
     return {"documents": len(rows), "tokens": end, "bytes": total_bytes}
 
 
+class TokenSequence(Protocol):
+    """Tokens of documents one after another, as training reads them."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, document marks included."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the texts."""
+        ...
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        """Tokens [start, stop) of the sequence, as int64."""
+        ...
+
+    def places(self, first: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
+        """The whole documents with a number from `first` on: the tokens of each, and where it begins."""
+        ...
+
+
 class TokenSet:
-    """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is read."""
+    """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is read.
+
+    `numbers[i]` is the number in the name of shard i.
+    """
 
     def __init__(self, folder: Path, split: str) -> None:
         self.meta = read_token_meta(folder)
         self.split = split
-        self.shards = [_open_shard(folder, path, self.meta) for path in sorted(folder.glob(f"{split}-*.tokens.npy"))]
+        paths = sorted(folder.glob(f"{split}-*.tokens.npy"))
+        self.shards = [_open_shard(folder, path, self.meta) for path in paths]
+        self.numbers = [_shard_number(path) for path in paths]
         self._starts = np.cumsum([0, *(len(shard.tokens) for shard in self.shards)])
+        self._first_documents = np.cumsum([0, *(len(shard.documents) for shard in self.shards)])
 
     @property
     def tokens(self) -> int:
@@ -105,7 +133,7 @@ class TokenSet:
 
     @property
     def documents(self) -> int:
-        return sum(len(shard.documents) for shard in self.shards)
+        return int(self._first_documents[-1])
 
     @property
     def bytes(self) -> int:
@@ -126,6 +154,33 @@ class TokenSet:
             position += end - begin
             shard += 1
         return out
+
+    def document(self, number: int) -> npt.NDArray[Any]:
+        """Tokens of a document by its number in the set, `<|endoftext|>` first: a view of the memory map."""
+        shard = int(np.searchsorted(self._first_documents, number, side="right")) - 1
+        row = number - int(self._first_documents[shard])
+        ends = self.shards[shard].documents[:, 0]
+        tokens: npt.NDArray[Any] = self.shards[shard].tokens[int(ends[row - 1]) if row else 0 : int(ends[row])]
+        return tokens
+
+    def number_of(self, shard: int, row: int) -> int:
+        """The number in the set of a document by the number of its shard and its row there."""
+        return int(self._first_documents[self.numbers.index(shard)]) + row
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Tokens and UTF-8 bytes of all documents: (documents, 2)."""
+        parts = [np.diff(shard.documents[:, 0], prepend=0) for shard in self.shards]
+        tokens = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        text_bytes = np.concatenate([shard.documents[:, 1] for shard in self.shards]) if parts else tokens
+        return np.stack([tokens, text_bytes], axis=1)
+
+    def places(self, first: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
+        """Document `first` and those after it: the tokens of each, and where it begins in the whole sequence."""
+        begin = self.tokens - int(self.sizes()[first:, 0].sum())
+        for number in range(first, self.documents):
+            tokens = self.document(number)
+            yield tokens, begin
+            begin += len(tokens)
 
     def iterate_documents(self) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
         """Each document in order: its tokens, `<|endoftext|>` first, and the UTF-8 bytes of its text."""
@@ -157,8 +212,8 @@ def read_token_meta(folder: Path) -> TokenMeta:
 
 
 def _open_shard(folder: Path, tokens_path: Path, meta: TokenMeta) -> TokenShard:
-    split, index = tokens_path.name.removesuffix(".tokens.npy").rsplit("-", 1)
-    documents_path = _documents_path(folder, split, int(index))
+    split = tokens_path.name.rpartition("-")[0]
+    documents_path = _documents_path(folder, split, _shard_number(tokens_path))
     try:
         tokens = np.load(tokens_path, mmap_mode="r", allow_pickle=False)
         documents = np.load(documents_path, allow_pickle=False)
@@ -168,6 +223,10 @@ def _open_shard(folder: Path, tokens_path: Path, meta: TokenMeta) -> TokenShard:
     if str(tokens.dtype) != meta.dtype or tokens.ndim != 1 or ends != len(tokens):
         raise DataError(f"{tokens_path}: does not agree with meta.json and its document index; run tokenize again")
     return TokenShard(tokens, documents)
+
+
+def _shard_number(tokens_path: Path) -> int:
+    return int(tokens_path.name.removesuffix(".tokens.npy").rpartition("-")[2])
 
 
 def _tokens_path(folder: Path, split: str, index: int) -> Path:

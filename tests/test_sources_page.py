@@ -20,6 +20,7 @@ from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
 from tasks.engine.stage import engine_in_force
 from tasks.fetch.stage import fetch
+from tasks.mix.section import CollectSection
 
 HUB = Hub(
     "roneneldan/TinyStories",
@@ -63,3 +64,12 @@ def test_the_recipe_of_a_source_runs(
             artifact = collect(config, fetch(config.fetching) if config.fetching.sources else None)
     assert isinstance(artifact, Artifact)
     assert len(documents_of(artifact)) >= 40
+
+
+def test_the_recipes_of_a_mix_are_valid() -> None:
+    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8").partition("\n## mix\n")[2]
+    sections = [
+        CollectSection(**yaml.safe_load(found)["collect"])
+        for found in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    ]
+    assert [section.mix is not None and section.mix.by for section in sections] == ["source", "language"]

@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from flows.build import Recipe
 from flows.champion.verdict import PROMOTING
 from flows.inspect.runs import headline
 from flows.mlflow.registry import Model, model_text
-from flows.mlflow.tracker import DataSet, Tracker, data_set
+from flows.mlflow.tracker import DataSet, Tracker, accepted_name, data_set
 from flows.pipeline import Pipeline
 from storage.addresses import redacted
 from storage.canonical import digest_of
@@ -28,8 +27,6 @@ from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 from tasks.evaluate.score import read_scores
 from tasks.retrain.config import is_own_figure
-
-_NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
 
 
 class Tracking(Listener):
@@ -172,7 +169,7 @@ def figures(data: Mapping[str, Any], results: Sequence[StageResult], pipeline: P
 
 def _benchmarks(evaluation: Artifact) -> dict[str, float]:
     return {
-        _NOT_IN_A_NAME.sub("_", f"{score.figure}/{score.model}"): score.value
+        accepted_name(f"{score.figure}/{score.model}"): score.value
         for score in read_scores(evaluation)
         if score.value is not None and not is_own_figure(score.figure)
     }

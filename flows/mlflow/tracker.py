@@ -8,6 +8,7 @@ what is left there at the end is counted and reported. Each record is one call, 
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
 METRICS = 1000  # in one call: the server's limit
+_NOT_IN_A_NAME = re.compile(r"[^\w. /-]", re.ASCII)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -60,6 +62,11 @@ class DataSet:
 def data_set(part: Part) -> DataSet:
     """A part of an artifact as a data set: `filter-documents`."""
     return DataSet(f"{part.path.parent.parent.name}-{part.name}", part.digest, part.path.as_uri())
+
+
+def accepted_name(name: str) -> str:
+    """A name that MLflow accepts for a parameter or metric: letters of other scripts by their code points."""
+    return _NOT_IN_A_NAME.sub(lambda found: "_" if found[0].isascii() else f"_{ord(found[0]):x}", name)
 
 
 class Tracker:
@@ -170,7 +177,9 @@ class Tracker:
         from mlflow.entities import Param
 
         self._safely(partial(self._start_stage, stage, "; ".join(why)[:5000], _now()))
-        parameters = [Param(name, str(value)[:MAX_PARAMETER_CHARACTERS]) for name, value in flat(config).items()]
+        parameters = [
+            Param(accepted_name(name), str(value)[:MAX_PARAMETER_CHARACTERS]) for name, value in flat(config).items()
+        ]
         for first in range(0, len(parameters), BATCH):
             chunk = parameters[first : first + BATCH]
             self._of_stage(stage, partial(self._client.log_batch, params=chunk))

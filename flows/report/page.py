@@ -96,6 +96,7 @@ def _sections(data: RunData) -> dict[str, Any]:
         "plan": plan_rows(data),
         "flow": document_flow(data),
         "counts": count_tables(data),
+        "tables": [table for stage in data.rows for table in data.section(stage).tables],
         "splits": splits_of(facts),
         "histograms": [(one, histogram_chart(one)) for section in sections.values() for one in section.histograms],
         "sources": sources_of(data).sources,

@@ -293,6 +293,13 @@ class CollectConfig(StageConfig):
     )
 
     @property
+    def document_sources(self) -> list[str]:
+        """Names of the sources that bring documents."""
+        sections = (self.files, self.wikipedia, self.warc, self.web, self.huggingface)
+        code = [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
+        return [*(source.name for section in sections for source in section), *code]
+
+    @property
     def fetching(self) -> FetchConfig:
         """What of the sources is fetched."""
         fields = set(HuggingFaceSource.model_fields)
@@ -303,9 +310,7 @@ class CollectConfig(StageConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        sections = (self.files, self.wikipedia, self.warc, self.web, self.huggingface, self.pairs)
-        names = [source.name for section in sections for source in section]
-        names += [name for name in ("docstrings", "synthetic") if getattr(self, name) is not None]
+        names = [*self.document_sources, *(source.name for source in self.pairs)]
         if not names:
             raise ValueError(
                 "no source: give at least one of files, wikipedia, warc, web, huggingface, docstrings, synthetic, pairs"

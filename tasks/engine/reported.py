@@ -66,6 +66,15 @@ class Count(Fact):
     count: int
 
 
+class Table(Fact):
+    """Rows of text; the first column names the row, the others are numbers for people."""
+
+    heading: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
 class Section(Fact):
     """What the report shows of one stage beside its summary; what is empty is left out.
 
@@ -74,10 +83,12 @@ class Section(Fact):
     | reasons | why documents were dropped, with examples |
     | histograms | documents by length and quality |
     | counts | tables of counts by their headings; stages that share a heading share the table |
+    | tables | with several figures a row |
     | curve | the course of a training |
     """
 
     reasons: tuple[Reason, ...] = ()
     histograms: tuple[Histogram, ...] = ()
     counts: dict[str, tuple[Count, ...]] = {}
+    tables: tuple[Table, ...] = ()
     curve: Curve | None = None

@@ -34,6 +34,12 @@ class ContinueConfig(PretrainConfig):
     new_passes: float = Field(4.0, gt=0, le=100, description="Most passes over the new text; less text trains shorter.")
     rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
 
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Pretraining's peak rates, lowered."""
+        matrices, embeddings = super().rates
+        return self.rate_share * matrices, self.rate_share * embeddings
+
 
 class GateConfig(StageConfig):
     """What a candidate must show to become the champion: both models are asked the same items."""

@@ -9,7 +9,9 @@ more than `new_passes` over the new text (up to four passes are worth nearly as 
 
 import json
 
-from model.shape import SIZES, Shape
+import numpy as np
+
+from model.shape import Shape
 from storage.canonical import digest_of
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
@@ -25,50 +27,57 @@ from tasks.train.trainer_process import train, write_curve, write_training
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
-    reads={"tokens": ("tokens",), "base": ("model", "curve", "canaries"), "learned": ("tokens",)},
+    reads={
+        "tokens": ("tokens",),
+        "base": ("model", "curve", "canaries"),
+        "learned": ("tokens",),
+        "order": ("order",),
+    },
+    optional=("order",),
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
     about="tasks.train.about.PRETRAIN",
 )
 def continue_pretraining(
-    config: ContinueConfig, tokens: Artifact, base: Artifact, learned: Artifact, *, context: Context
+    config: ContinueConfig,
+    tokens: Artifact,
+    base: Artifact,
+    learned: Artifact,
+    order: Artifact | None = None,
+    *,
+    context: Context,
 ) -> Summary:
     """Train on from `base`. bits per byte is that of held-out documents at the end; `before` that of the base."""
     from model.job import Source
 
     shape = champion_shape(config, base)
-    mixture = Mixture(tokens["tokens"], learned["tokens"])
+    mixture = Mixture(tokens["tokens"], learned["tokens"], order["order"] if order else None, config.seed)
     _link(context, base, "canaries")
-    counts: Summary = {"parameters": shape.parameters}
     if not mixture.new.tokens:
         _link(context, base, "model")
         _link(context, base, "curve")
-        return {**counts, "new_documents": 0, "new_tokens": 0, "tokens": 0, "steps": 0}
+        return {"parameters": shape.parameters, "new_documents": 0, "new_tokens": 0, "tokens": 0, "steps": 0}
 
     rows, _ = config.rows_and_steps(shape.context_length)
-    new, old = budget(config, mixture, rows * shape.context_length)
-    folder = context.work / "mixture"
-    mixture.write(folder, new, old, config.seed)
-    size = SIZES[config.size]
+    step_tokens = rows * shape.context_length
+    new, old = budget(config, mixture, step_tokens)
+    drawn = context.work / "mixture"
+    mixture.write(drawn, new, old)
     heldout = {"heldout": Source("packed", str(tokens["tokens"].path))}
-    steps = max(1, (new + old) // (rows * shape.context_length))
-    planned = steps * rows * shape.context_length
-    notices = config.notices(shape, planned)
+    steps = max(1, (new + old) // step_tokens)
+    notices = config.notices(shape, steps * step_tokens)
     job = training_job(
         config,
         shape,
         context,
         objective="next_token",
         steps=steps,
-        rates=(
-            config.rate_share * (config.matrix_rate or size.matrix_rate),
-            config.rate_share * (config.embedding_rate or size.embedding_rate),
-        ),
-        data=Source("packed", str(folder)),
-        data_digest=digest_of([base["model"].digest, tokens["tokens"].digest, learned["tokens"].digest, new, old]),
+        rates=config.rates,
+        data=Source("packed", str(tokens["tokens"].path), str(drawn)),
+        data_digest=digest_of([base["model"].digest, *mixture.digests, new, old]),
         rows_per_step=rows,
-        compiled=config.is_compiled(shape, planned),
+        compiled=config.is_compiled(shape, steps * step_tokens),
         validation=heldout,
         validation_before=heldout,
         initial=str(base["model"].path),
@@ -77,8 +86,8 @@ def continue_pretraining(
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("continue", job, result, last, before=base["model"])
     return {
-        **counts,
-        "new_documents": len(mixture.new.places),
+        "parameters": shape.parameters,
+        "new_documents": len(np.unique(mixture.new.pieces[0])),
         "new_tokens": mixture.new.tokens,
         "tokens": result["tokens"],
         "steps": result["steps"],

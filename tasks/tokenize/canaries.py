@@ -25,7 +25,7 @@ import numpy.typing as npt
 from storage.canonical import canonical_json
 from storage.errors import DataError
 from storage.store.artifacts import Part
-from storage.tokens import TokenSet
+from storage.tokens import TokenSequence, TokenSet
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -92,24 +92,31 @@ def affordable(count: int, repeats: Sequence[int], share: float, training_tokens
     return min(count, int(share * training_tokens) // (PLANTED_TOKENS * sum(repeats)))
 
 
-def count_seen(planted: Planted, tokens: TokenSet, times: npt.NDArray[np.int64], context_length: int) -> Planted:
-    """Fill in how often training met each canary whole; `times` (rows,) says how often it took each packed row.
+def first_canary(tokens: TokenSet, planted: Planted) -> int:
+    """The number of the first planted document: they are the last of the training documents."""
+    return tokens.documents - sum(canary.repeats for canary in planted.canaries)
 
-    A planting that goes across two rows is not counted: neither row shows the model more than a part of it.
+
+def count_seen(
+    planted: Planted, phases: Iterable[tuple[TokenSequence, npt.NDArray[np.int64]]], first: int, context_length: int
+) -> Planted:
+    """Fill in how often training met each canary whole.
+
+    `phases` are the tokens that it read, with how often it took each packed row of them: (rows,). `first` is the number
+    of the first planted document. A planting that goes across two rows is not counted: neither row shows the model
+    more than a part of it.
     """
     seen: Counter[tuple[int, ...]] = Counter()
-    if planted.canaries:
-        shard = tokens.shards[-1]
-        first = tokens.tokens - len(shard.tokens)
-        begin = 0
-        for end in shard.documents[:, 0].tolist():
-            row, place = divmod(first + begin, context_length)
-            whole = place + end - begin - 1 <= context_length  # the last token is a target of the same row
+    rows = taken = 0
+    for tokens, times in phases:
+        rows, taken = rows + len(times), taken + int(times.sum())
+        for ids, begin in tokens.places(first):
+            row, place = divmod(begin, context_length)
+            whole = place + len(ids) - 1 <= context_length  # the last token is a target of the same row
             if whole and row < len(times):
-                seen[tuple(shard.tokens[begin + 1 : end].tolist())] += int(times[row])
-            begin = end
+                seen[tuple(ids[1:].tolist())] += int(times[row])
     canaries = tuple(replace(canary, seen=seen[canary.ids]) for canary in planted.canaries)
-    return Planted(planted.words, canaries, round(float(times.mean()), 3))
+    return Planted(planted.words, canaries, round(taken / rows, 3))
 
 
 def write_planted(folder: Path, planted: Planted) -> None:

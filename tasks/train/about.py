@@ -62,12 +62,14 @@ def _explain_pretrain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> 
         return None
     if document["split"] != TRAIN:
         return {"verdict": "held out"}
-    seen, there = run.summary(stage).get("tokens", 0), run.summary("tokenize").get("train_tokens", 0)
-    return {"verdict": "trained on", "passes": round(seen / there, 2) if there else None}
+    mixed = run.read(stage, "order") is not None
+    there = run.summary("mix").get("tokens") if mixed else run.summary("tokenize").get("train_tokens")
+    passes = round(run.summary(stage).get("tokens", 0) / there, 2) if there else None
+    return {"verdict": "trained on", "passes": passes, "over": "mix" if mixed else "training text"}
 
 
 def _words_of_passes(step: Step) -> list[str]:
-    return [f"{step['passes']} passes over the training text" if step.get("passes") else ""]
+    return [f"{step['passes']} passes over the {step['over']}" if step.get("passes") else ""]
 
 
 PRETRAIN = About(

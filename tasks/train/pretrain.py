@@ -1,9 +1,9 @@
 """Pretrain a language model on packed documents.
 
-In: token shards and their canaries. Out: `model` (Hugging Face form, and `training.json`: how it was trained), `curve`
-(one row a step, thinned) and `canaries` (with how often training met each). The size is one dial; what follows from
-it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size makes about
-10,000 tokens per CPU-second.
+In: token shards and their canaries, and an order where the recipe has a mix. Out: `model` (Hugging Face form, and
+`training.json`: how it was trained), `curve` (one row a step, thinned) and `canaries` (with how often training met
+each). The size is one dial; what follows from it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T
+FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
 """
 
 import os
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 
 from model.shape import SIZES, Shape
+from storage.canonical import digest_of
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.notices import NOTICES
-from tasks.tokenize.canaries import Planted, count_seen, read_planted, write_planted
+from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
 from tasks.train.device import (
     missing_for_compiling,
     slower_than_compiled,
@@ -105,6 +106,12 @@ class PretrainConfig(TrainerConfig):
         return self
 
     @property
+    def rates(self) -> tuple[float, float]:
+        """Peak learning rates of matrices and of embeddings."""
+        size = SIZES[self.size]
+        return self.matrix_rate or size.matrix_rate, self.embedding_rate or size.embedding_rate
+
+    @property
     def chosen_context_length(self) -> int:
         """Tokens that the model will see at once."""
         return self.context_length or SIZES[self.size].context_length
@@ -164,20 +171,23 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
-    reads={"tokens": ("tokens", "canaries")},
+    reads={"tokens": ("tokens", "canaries"), "order": ("order",)},
+    optional=("order",),
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
     about="tasks.train.about.PRETRAIN",
 )
-def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> Summary:
-    """Train the base model from random weights. `bits_per_byte` is that of held-out documents at the end."""
+def pretrain(config: PretrainConfig, tokens: Artifact, order: Artifact | None = None, *, context: Context) -> Summary:
+    """Train the base model from random weights, on all documents or in the order of a mix.
+
+    `bits_per_byte` is that of held-out documents at the end.
+    """
     from storage.tokens import read_token_meta
 
-    folder = tokens["tokens"].path
-    shape = config.shape(read_token_meta(folder).vocabulary_size)
+    shape = config.shape(read_token_meta(tokens["tokens"].path).vocabulary_size)
     notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
-    job = pretraining_job(config, shape, folder, tokens["tokens"].digest, context)
+    job = pretraining_job(config, shape, tokens, order, context)
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("pretrain", job, result, last)
@@ -196,36 +206,40 @@ def pretrain(config: PretrainConfig, tokens: Artifact, *, context: Context) -> S
 
 def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
     """The canaries with how often the rows that this job trains on hold each."""
-    from model.batches import PackedBatches
+    from model.batches import packed_phases
     from storage.documents import TRAIN
     from storage.tokens import TokenSet
 
-    tokens, context_length = TokenSet(Path(job.data.folder), TRAIN), job.shape.context_length
-    times = PackedBatches(tokens, context_length, job.rows_per_step, job.seed).times_seen(job.schedule.steps)
-    return count_seen(planted, tokens, times, context_length)
+    context_length = job.shape.context_length
+    batches = packed_phases(job.data, context_length, job.rows_per_step, job.seed, job.schedule.steps)
+    phases = [(phase.tokens, phase.times_seen(steps)) for phase, steps in batches.phases]
+    first = first_canary(TokenSet(Path(job.data.folder), TRAIN), planted)
+    return count_seen(planted, phases, first, context_length)
 
 
 def pretraining_job(
-    config: PretrainConfig, shape: Shape, folder: Path, data_digest: str, context: Context
+    config: PretrainConfig, shape: Shape, tokens: Artifact, order: Artifact | None, context: Context
 ) -> "TrainingJob":
     """The trainer's job of a config: steps, rates and shape worked out, the data by folder and digest."""
     from model.job import Source
 
     rows, steps = config.rows_and_steps(shape.context_length)
-    size = SIZES[config.size]
-    source = Source("packed", str(folder))
+    folder = str(tokens["tokens"].path)
+    data, digest = Source("packed", folder), tokens["tokens"].digest
+    if order is not None:
+        data, digest = Source("packed", folder, str(order["order"].path)), digest_of([digest, order["order"].digest])
     return training_job(
         config,
         shape,
         context,
         objective="next_token",
         steps=steps,
-        rates=(config.matrix_rate or size.matrix_rate, config.embedding_rate or size.embedding_rate),
-        data=source,
-        data_digest=data_digest,
+        rates=config.rates,
+        data=data,
+        data_digest=digest,
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
-        validation={"heldout": source},
+        validation={"heldout": Source("packed", folder)},
     )
 
 

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.batches import IGNORED, Example, ExampleBatches, ExampleSet, PackedBatches, permutation
+from model.batches import IGNORED, Example, ExampleBatches, ExampleSet, PackedBatches, packed_phases, permutation
+from model.job import Source
 from storage.errors import DataError
+from storage.token_order import Phase, Pieces, read_order, write_order
 from storage.tokens import TokenSet, write_token_meta, write_token_shard
 
 CONTEXT = 8
@@ -116,3 +119,44 @@ def test_shares_and_parts_hold_every_row_in_order(tmp_path: Path) -> None:
         assert (np.concatenate([part.inputs for part in parts]) == batch.inputs).all()
     assert [len(part.inputs) for part in batch.share(2)] == [4, 3]
     assert all(part.inputs.size <= 40 for part in batch.split(40))
+
+
+def test_phases_are_read_one_after_another_in_their_shares_of_the_steps(tokens: TokenSet, tmp_path: Path) -> None:
+    sizes = tokens.sizes()[:, 0]
+    first, second = np.arange(0, 60), np.array([*range(60, 100), *range(60, 100)])
+    phases = [Phase(0.3, _pieces(first, sizes)), Phase(0.7, _pieces(second, sizes))]
+    (tmp_path / "order").mkdir()
+    write_order(tmp_path / "order", phases)
+    source = Source("packed", str(tmp_path), str(tmp_path / "order"))
+    batches = packed_phases(source, CONTEXT, rows=2, seed=1, steps=20)
+    assert [steps for _, steps in batches.phases] == [6, 14]
+    for step in range(20):
+        documents = (batches.batch(step).inputs - 1) // 4
+        documents = documents[batches.batch(step).inputs > 0]
+        assert (documents < 60).all() if step < 6 else (documents >= 60).all()
+    assert batches.bytes_per_token == pytest.approx(2)
+
+
+def _pieces(documents: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Pieces:
+    return np.stack([documents, np.zeros_like(documents), sizes[documents]])
+
+
+@given(st.data())
+def test_an_order_reads_the_same_from_any_place(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("tokens")
+    lengths = data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=6))
+    write_token_meta(folder, 1000)
+    for shard, length in enumerate(lengths):
+        write_token_shard(folder, "train", shard, [(list(range(1, 1 + length)), 2 * length)], 1000)
+    tokens = TokenSet(folder, "train")
+    chosen = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=8))
+    firsts = [data.draw(st.integers(0, lengths[number])) for number in chosen]
+    sizes = [data.draw(st.integers(1, 1 + lengths[n] - first)) for n, first in zip(chosen, firsts, strict=True)]
+    write_order(folder, [Phase(1.0, np.array([chosen, firsts, sizes]))])
+    [(_, phase)] = read_order(folder, tokens)
+    rows = zip(chosen, firsts, sizes, strict=True)
+    whole = [token for n, first, size in rows for token in range(1 + lengths[n])[first : first + size]]
+    start = data.draw(st.integers(0, len(whole)))
+    stop = data.draw(st.integers(start, len(whole)))
+    assert phase.tokens == len(whole) and phase.read(start, stop).tolist() == whole[start:stop]
+    assert phase.pieces().tolist() == [chosen, firsts, sizes]

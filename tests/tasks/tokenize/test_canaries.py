@@ -21,6 +21,7 @@ from tasks.tokenize.canaries import (
     affordable,
     count_seen,
     draw_canaries,
+    first_canary,
     plantings,
     read_planted,
     word_ids,
@@ -75,7 +76,9 @@ def test_seen_is_how_often_the_batches_hold_a_canary_whole(
     write_token_shard(folder, "train", CANARY_SHARD, [(ids, 1) for ids in plantings(canaries, seed)], 400)
     tokens = TokenSet(folder, "train")
     batches = PackedBatches(tokens, context, rows, seed)
-    found = count_seen(Planted(WORDS, canaries), tokens, batches.times_seen(steps), context)
+    planted = Planted(WORDS, canaries)
+    phases = [(tokens, batches.times_seen(steps))]
+    found = count_seen(planted, phases, first_canary(tokens, planted), context)
     taken = [
         np.append(inputs, targets[-1]).tolist()
         for batch in map(batches.batch, range(steps))
@@ -92,7 +95,7 @@ def test_without_canaries_nothing_is_counted(tmp_path: Path) -> None:
     write_token_meta(tmp_path, 400)
     write_token_shard(tmp_path, "train", 0, [([5] * 60, 60)], 400)
     times = np.array([2, 1, 1])
-    assert count_seen(Planted((), ()), TokenSet(tmp_path, "train"), times, 20) == Planted((), (), 1.333)
+    assert count_seen(Planted((), ()), [(TokenSet(tmp_path, "train"), times)], 1, 20) == Planted((), (), 1.333)
 
 
 def test_a_damaged_record_names_its_place(tmp_path: Path) -> None:

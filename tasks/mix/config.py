@@ -1,0 +1,133 @@
+"""What a recipe can say about the mix of its training text: the part `mix` of its section `collect`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from storage.errors import did_you_mean
+from storage.listing import first_few
+from tasks.engine.config import StageConfig
+
+OTHERS = "*"  # stands for all names that are not named
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Passes = Annotated[float, Field(gt=0, le=1000)]
+Tokens = Annotated[int, Field(ge=1, le=10**14)]
+
+
+class PhaseConfig(StageConfig):
+    """One phase of a curriculum: a share of the training with weights of its own."""
+
+    share: float = Field(gt=0, le=1, description="Share of the training (0-1); those of all phases add up to 1.")
+    weights: dict[Name, Weight] = Field(
+        min_length=1, max_length=1000, description="Weight of each name; `*`: all others together."
+    )
+
+
+class MixConfig(StageConfig):
+    """How much of what pretraining reads. A name is that of a source, a language or a group.
+
+    What `epochs` and `tokens` give to names is theirs; the others share the rest by their weights.
+    """
+
+    by: Literal["source", "language", "group"] = Field("source", description="What the names are names of.")
+    weights: dict[Name, Weight] = Field(
+        {}, max_length=1000, description="Weight of each name; `*`: all others together. Empty: by their tokens."
+    )
+    tokens: Tokens | dict[Name, Tokens] | None = Field(
+        None, description="Tokens of the mix, or of single names; empty: as many as pretraining reads."
+    )
+    epochs: dict[Name, Passes] = Field(
+        {}, max_length=1000, description="Passes over all the text of a name, where that is fixed."
+    )
+    temperature: float = Field(
+        1.0, ge=1, le=1000, description="Evens out names without a weight: tokens ** (1 / temperature); 1: as they are."
+    )
+    max_epochs: float = Field(
+        4.0, gt=0, le=1000, description="Most passes over a name's text; what is cut off goes to the others."
+    )
+    phases: tuple[PhaseConfig, ...] = Field(
+        (), max_length=100, description="A curriculum: phases one after another, in place of weights, epochs."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the order in which documents are drawn.")
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Tokens of single names."""
+        return self.tokens if isinstance(self.tokens, dict) else {}
+
+    @property
+    def named(self) -> set[str]:
+        """All names that it says something of."""
+        phases = (name for phase in self.phases for name in phase.weights)
+        return {*self.weights, *self.budgets, *self.epochs, *phases} - {OTHERS}
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        places: dict[str, Mapping[str, float]] = {
+            "weights": self.weights,
+            "tokens": self.budgets,
+            "epochs": self.epochs,
+        }
+        owner: dict[str, str] = {}
+        for place, names in places.items():
+            if OTHERS in names and place != "weights":
+                raise ValueError(f"{place}: `*` has a weight only; name what is to have {place}")
+            for name in names:
+                if name in owner:
+                    raise ValueError(f"{name} is in {owner[name]} and in {place}: one of them decides how much it gets")
+                owner[name] = place
+        for name, passes in self.epochs.items():
+            if passes > self.max_epochs:
+                raise ValueError(f"epochs.{name}: {passes:g} is more than max_epochs, {self.max_epochs:g}: raise that")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_say_something(self) -> Self:
+        fixed = {**self.budgets, **self.epochs}
+        for place, weights in (("weights", self.weights), *_places_of(self.phases)):
+            if weights and not any(weights.values()) and not fixed:
+                raise ValueError(f"{place}: all are 0: nothing would be read")
+        if self.temperature != 1 and self.weights and OTHERS not in self.weights:
+            raise ValueError("temperature: every name has a weight, so it decides nothing; leave it out, or weigh `*`")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_decide_alone(self) -> Self:
+        if not self.phases:
+            return self
+        if self.weights or self.budgets or self.epochs:
+            raise ValueError("phases: each has its weights; leave out weights, epochs and tokens of names beside them")
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"phases: their shares add up to {total:g}, not to 1")
+        return self
+
+    def check_names(self, known: Iterable[str]) -> None:
+        """Raise ValueError where a name is not known, or one of these is neither named nor among `*`."""
+        known = sorted(known)
+        for name in sorted(self.named.difference(known)):
+            near = did_you_mean(name, known)
+            raise ValueError(f"{name}: there is no such {self.by}{near}. There are {', '.join(first_few(known, 20))}")
+        for place, weights in (("weights", self.weights), *_places_of(self.phases)):
+            silent = [name for name in known if name not in {*weights, *self.budgets, *self.epochs}]
+            if weights and OTHERS not in weights and silent:
+                names = ", ".join(first_few(silent, 5))
+                raise ValueError(f"{place}: nothing is said of {names}: give a weight (0: leave out), or `*` one")
+
+
+class MixingConfig(MixConfig):
+    """A mix, and how long the training is that it is for."""
+
+    training_tokens: int = Field(ge=1, description="Tokens that pretraining reads, repeats counted.")
+
+    @property
+    def total(self) -> int:
+        """Tokens of the mix; more than its names may be repeated for are not drawn."""
+        return self.tokens if isinstance(self.tokens, int) else self.training_tokens
+
+
+def _places_of(phases: Iterable[PhaseConfig]) -> list[tuple[str, dict[str, float]]]:
+    return [(f"phases.{number}.weights", phase.weights) for number, phase in enumerate(phases)]
