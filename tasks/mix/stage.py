@@ -2,7 +2,7 @@
 
 Only in the plan of a recipe with `collect.mix`. Nothing is copied: an order (storage/token_order.py) names documents.
 Part `mix` has `mix.json`: `[{"share", "names": {NAME: {"there", "wanted", "given", "documents"}}}, ...]`, a row a
-phase, in tokens. Cost: one column of the documents, and a second for ten million documents drawn.
+phase, in tokens. Cost: one column of the documents, and a second for a million documents drawn.
 """
 
 from typing import Any
