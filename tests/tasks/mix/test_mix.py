@@ -171,6 +171,11 @@ def test_phases_go_on_where_the_one_before_has_ended(world: World) -> None:
     assert made.tokens(0)["canary"] > made.tokens(1)["canary"]
 
 
+def test_no_text_is_repeated_too_often_over_all_phases(world: World) -> None:
+    made = world(640, phases=[{"share": 0.5, "weights": {"a": 1, "*": 0}}] * 2, max_epochs=1)
+    assert made.tokens(0)["a"] == 320 and made.tokens(1)["a"] == 80
+
+
 def test_equal_recipes_give_equal_bytes_and_another_seed_others(world: World) -> None:
     digests = [world(300, weights={"a": 1, "*": 1}, seed=seed).digest for seed in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
@@ -264,3 +269,11 @@ def test_a_pool_gives_each_token_once_before_any_twice(sizes: list[int], draws: 
     places = [(document, token) for document, size in enumerate(sizes) for token in range(size)]
     times = [seen[place] for place in places]
     assert max(times) - min(times) <= 1 and sum(times) == sum(draws)
+
+
+def test_each_pass_over_a_pool_has_an_order_of_its_own() -> None:
+    documents = np.arange(50)
+    pool = Pool(whole_documents(documents, np.ones(50, np.int64)), seed=1)
+    passes = [pool.draw(50)[0].tolist() for _ in range(3)]
+    assert all(sorted(one) == documents.tolist() for one in passes)
+    assert len({tuple(one) for one in [*passes, documents.tolist()]}) == 4
