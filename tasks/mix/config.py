@@ -1,9 +1,10 @@
 """What a recipe can say about the mix of its training text: the part `mix` of its section `collect`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 
 from storage.errors import did_you_mean
 from storage.listing import first_few
@@ -11,19 +12,44 @@ from tasks.engine.config import StageConfig
 
 OTHERS = "*"  # stands for all names that are not named
 
+
+def _from_lines(value: Any) -> Any:
+    """Lines `NAME=NUMBER` as a mapping: Prefect's form draws lists of texts, and no mappings."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = [str(line).rpartition("=") for line in value]
+    for line, (name, _, _) in zip(value, pairs, strict=True):
+        if not name:
+            raise ValueError(f"{line!r} is not a name and its number, such as books=3")
+    names = [name.strip() for name, _, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is there twice")
+    return {name: number.strip() for name, (_, _, number) in zip(names, pairs, strict=True)}
+
+
+def _to_lines(numbers: Mapping[str, float]) -> list[str]:
+    return [f"{name}={number!r}" for name, number in numbers.items()]
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=300)]
-Weight = Annotated[float, Field(ge=0, le=1e9)]
-Passes = Annotated[float, Field(gt=0, le=1000)]
 Tokens = Annotated[int, Field(ge=1, le=10**14)]
+_NO_LINES: JsonDict = {"default": []}  # in forms
+_IN_FORMS = (
+    BeforeValidator(_from_lines),
+    PlainSerializer(_to_lines, when_used="json"),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}}),
+)
+Weights = Annotated[dict[Name, Annotated[float, Field(ge=0, le=1e9)]], Field(max_length=1000), *_IN_FORMS]
+Epochs = Annotated[dict[Name, Annotated[float, Field(gt=0, le=1000)]], Field(max_length=1000), *_IN_FORMS]
+Budgets = Annotated[dict[Name, Tokens], Field(max_length=1000), *_IN_FORMS]
 
 
 class PhaseConfig(StageConfig):
     """One phase of a curriculum: a share of the training with weights of its own."""
 
     share: float = Field(gt=0, le=1, description="Share of the training (0-1); those of all phases add up to 1.")
-    weights: dict[Name, Weight] = Field(
-        min_length=1, max_length=1000, description="Weight of each name; `*`: all others together."
-    )
+    weights: Weights = Field(description="Weight of each name, such as books=3; `*`: all others together.")
 
 
 class MixConfig(StageConfig):
@@ -33,14 +59,18 @@ class MixConfig(StageConfig):
     """
 
     by: Literal["source", "language", "group"] = Field("source", description="What the names are names of.")
-    weights: dict[Name, Weight] = Field(
-        {}, max_length=1000, description="Weight of each name; `*`: all others together. Empty: by their tokens."
+    weights: Weights = Field(
+        {},
+        description="Weight of each name, such as books=3; `*`: all others together. Empty: by their tokens.",
+        json_schema_extra=_NO_LINES,
     )
-    tokens: Tokens | dict[Name, Tokens] | None = Field(
-        None, description="Tokens of the mix, or of single names; empty: as many as pretraining reads."
+    tokens: Tokens | Budgets | None = Field(
+        None, description="Tokens of the mix, or of names (books=1000000); empty: as many as pretraining reads."
     )
-    epochs: dict[Name, Passes] = Field(
-        {}, max_length=1000, description="Passes over all the text of a name, where that is fixed."
+    epochs: Epochs = Field(
+        {},
+        description="Passes over all the text of a name, such as books=2, where that is fixed.",
+        json_schema_extra=_NO_LINES,
     )
     temperature: float = Field(
         1.0, ge=1, le=1000, description="Evens out names without a weight: tokens ** (1 / temperature); 1: as they are."
@@ -88,8 +118,8 @@ class MixConfig(StageConfig):
     def _weights_say_something(self) -> Self:
         fixed = {**self.budgets, **self.epochs}
         for place, weights in (("weights", self.weights), *_places_of(self.phases)):
-            if weights and not any(weights.values()) and not fixed:
-                raise ValueError(f"{place}: all are 0: nothing would be read")
+            if (weights or place != "weights") and not any(weights.values()) and not fixed:
+                raise ValueError(f"{place}: no name has a weight: nothing would be read")
         if self.temperature != 1 and self.weights and OTHERS not in self.weights:
             raise ValueError("temperature: every name has a weight, so it decides nothing; leave it out, or weigh `*`")
         return self

@@ -216,11 +216,15 @@ def test_many_groups_are_one_unless_they_are_to_be_evened_out(home: Path, tmp_pa
     [
         ({"weights": {"a": 1}, "epochs": {"a": 2}}, "a is in weights and in epochs"),
         ({"epochs": {"a": 5}}, "epochs.a: 5 is more than max_epochs, 4"),
-        ({"weights": {"a": 0}}, "weights: all are 0"),
+        ({"weights": {"a": 0}}, "weights: no name has a weight"),
         ({"weights": {"a": 1}, "temperature": 2}, "temperature: every name has a weight"),
         ({"phases": [{"share": 0.5, "weights": {"a": 1}}]}, "their shares add up to 0.5"),
         ({"phases": [{"share": 1, "weights": {"a": 1}}], "weights": {"a": 1}}, "phases: each has its weights"),
         ({"tokens": {"*": 5}}, "tokens: `*` has a weight only"),
+        ({"phases": [{"share": 1, "weights": {}}]}, "phases.0.weights: no name has a weight"),
+        ({"weights": ["a"]}, "'a' is not a name and its number, such as books=3"),
+        ({"weights": ["a=1", "a=2"]}, "a is there twice"),
+        ({"weights": ["a=x"]}, "valid number"),
         ({"weights": {"a": -1}}, "greater than or equal to 0"),
     ],
 )
@@ -228,6 +232,15 @@ def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any],
     with pytest.raises(ValidationError) as caught:
         MixConfig(**fields)
     assert says in str(caught.value)
+
+
+def test_lines_of_a_form_mean_what_a_mapping_does() -> None:
+    stated = {"weights": {"a": 0.1, "b=c": 3, "*": 1}, "tokens": {"d": 5}, "epochs": {"e": 2}}
+    config = MixConfig(**stated)
+    lines = config.model_dump(mode="json")
+    assert lines["weights"] == ["a=0.1", "b=c=3.0", "*=1.0"] and lines["tokens"] == ["d=5"]
+    assert MixConfig(**lines) == config
+    assert MixConfig(tokens=7).model_dump(mode="json")["tokens"] == 7
 
 
 weights = st.dictionaries(st.sampled_from(["a", "b", "c", "d", "*"]), st.floats(0.01, 100), max_size=5)
