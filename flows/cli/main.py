@@ -19,6 +19,7 @@ from flows.cli.options import Parser, print_json
 from flows.terminal.columns import for_stderr
 from storage.addresses import keep_loopback_direct
 from storage.errors import LlmillError, OutputError, StoreError, refusal
+from storage.fingerprint import many_small_objects
 
 COMMANDS = (run, retrain, operate, inspect, generate, maintain)  # in the order of the help
 
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter ends nothing
     keep_loopback_direct()
-    options = _parser().parse_args(arguments)
+    with many_small_objects():  # what is imported stays
+        options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a run outlives its terminal
         signal.signal(signal.SIGHUP, _interrupt)

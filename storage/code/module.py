@@ -27,6 +27,8 @@ class Module:
         self.acting: list[ast.stmt] | None = None  # the statements that do more than define, once it is known
         self._scopes: dict[str, Scope] = {}
         self._evaluator: Evaluator | None = None
+        self._digests: dict[tuple[str, frozenset[Aspect]], str] = {}
+        self._fuller: dict[frozenset[Aspect], Module] = {}
         self.bystanders: set[str] = set()
         self.tree = self._essence(aspects)
         for statement in self.tree.body:
@@ -95,10 +97,20 @@ class Module:
         return self._scopes[name]
 
     def digest(self, name: str, aspects: frozenset[Aspect]) -> str:
-        """The digest of a definition, with the aspects of it that code reads at run time."""
-        if aspects and name != RUN:
-            return Module(self.name, self.path, self.package, self.source, aspects).digest(name, frozenset())
-        return digest_of_statements(self._statements(name))
+        """The digest of a definition, with the aspects of it that code reads at run time. Worked out once: most
+        definitions are reached from several stages."""
+        if name == RUN:
+            aspects = frozenset()
+        if (name, aspects) not in self._digests:
+            whole = self._with(aspects) if aspects else self
+            self._digests[name, aspects] = digest_of_statements(whole._statements(name))
+        return self._digests[name, aspects]
+
+    def _with(self, aspects: frozenset[Aspect]) -> "Module":
+        """The same module, less reduced."""
+        if aspects not in self._fuller:
+            self._fuller[aspects] = Module(self.name, self.path, self.package, self.source, aspects)
+        return self._fuller[aspects]
 
     def _statements(self, name: str) -> list[ast.stmt]:
         if name == WHOLE:
