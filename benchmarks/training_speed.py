@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from model.batches import Batch
+from model.huggingface import config_of
 from model.loss import target_nats
 from model.optimizer import Optimizer, OptimizerSettings
 from model.parallel import Workers, add_gradients
@@ -98,7 +99,7 @@ def peer_step_cuda(shape: Shape, batch: Batch, compiled: bool) -> Step:
 def _peer(shape: Shape) -> torch.nn.Module:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    return Qwen3ForCausalLM(Qwen3Config(**{**shape.to_huggingface(), "use_cache": False}))
+    return Qwen3ForCausalLM(Qwen3Config(**{**config_of(shape), "use_cache": False}))
 
 
 def muon_step(shape: Shape, threads: int) -> Step:

@@ -15,10 +15,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from model.huggingface import read_shape
 from model.products import linear
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
 from model.weights import write_tensors
+from storage.errors import ConfigError
 
 FEW_ROWS = 4  # up to here the product with int8 weights is the faster one (measured)
 VECTOR_BYTES = 64  # the widest vector of a CPU
@@ -96,7 +98,10 @@ class Int8Transformer(Transformer):
 
 def save_int8(folder: Path, target: Path) -> None:
     """Write the float32 weights of a model folder as int8; equal bytes for equal weights. One matrix at a time is
-    held in float32."""
+    held in float32. ConfigError for a family whose maps have biases."""
+    shape = read_shape(folder)
+    if shape.parts.biases:
+        raise ConfigError(f"release.formats: int8 is for models without biases, this is {shape.family}; take it off")
     tensors = {}
     with safe_open(folder / WEIGHTS, framework="pt") as weights:
         for name in weights.keys():  # noqa: SIM118 (not a mapping)
@@ -117,7 +122,8 @@ def load_int8(folder: Path) -> Int8Transformer:
     # in the file one tensor follows the other without a gap
     aligned = {name: tensor if _is_aligned(tensor) else tensor.clone() for name, tensor in tensors.items()}
     model.load_state_dict(aligned, assign=True)
-    model.cosines, model.sines = rotary_tables(shape)
+    if shape.parts.rotary:
+        model.cosines, model.sines = rotary_tables(shape)
     return model.requires_grad_(False).eval()
 
 

@@ -1,21 +1,47 @@
-"""The shape of a model, its named sizes, and its Hugging Face form. No torch here: plans and configs read this.
+"""The shape of a model, and its named sizes. No torch here: plans and configs read this.
 
-The architecture is Qwen3's (RoPE with half rotation, RMSNorm, QK-norm, SwiGLU, grouped-query attention, no biases),
-so that every model trained here loads unchanged in transformers, vLLM and llama.cpp.
+A model that is trained here from nothing is Qwen3's (RoPE with half rotation, RMSNorm, QK-norm, SwiGLU, grouped-query
+attention, no biases), so that it loads unchanged in transformers, vLLM and llama.cpp. Open models of other families
+are the same transformer with other parts (`FAMILIES`); `model/huggingface.py` reads and writes their configs.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from storage.errors import ConfigError
 
 WEIGHTS = "model.safetensors"  # names in a model's folder
 INT8_WEIGHTS = "model.int8.safetensors"
 
+FamilyName = Literal["qwen3", "llama", "gpt2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the models of a family have in common."""
+
+    rotary: bool  # positions turn queries and keys; else each has a trained vector, added to the embedding
+    root_mean_square: bool  # norms divide by it; else they subtract the mean first, and have a bias (LayerNorm)
+    normalised_queries: bool  # and keys
+    gated: bool  # SwiGLU; else GELU between two maps
+    biases: bool
+
+
+FAMILIES: dict[FamilyName, Family] = {
+    "qwen3": Family(rotary=True, root_mean_square=True, normalised_queries=True, gated=True, biases=False),
+    "llama": Family(rotary=True, root_mean_square=True, normalised_queries=False, gated=True, biases=False),
+    "gpt2": Family(rotary=False, root_mean_square=False, normalised_queries=False, gated=False, biases=True),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """All that decides the tensors of a model; sizes are numbers of units."""
+    """All that decides the tensors of a model; sizes are numbers of units.
+
+    Where `rope_factor` is not 1, the wavelengths of rotary positions are that many times longer: all of them, or, with
+    `rope_original_context`, as Llama 3 does: those that turn fewer than `rope_low` times within the original context,
+    none that turns more than `rope_high` times, and between them in part.
+    """
 
     vocabulary_size: int
     layers: int
@@ -28,6 +54,11 @@ class Shape:
     rope_theta: float = 10_000.0
     norm_epsilon: float = 1e-6
     tied_embeddings: bool = True
+    family: FamilyName = "qwen3"
+    rope_factor: float = 1.0
+    rope_low: float = 1.0
+    rope_high: float = 4.0
+    rope_original_context: int = 0
 
     def __post_init__(self) -> None:
         if self.heads % self.key_value_heads:
@@ -39,58 +70,23 @@ class Shape:
             raise ConfigError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs of numbers")
 
     @property
+    def parts(self) -> Family:
+        """What a model of this shape is made of."""
+        return FAMILIES[self.family]
+
+    @property
     def parameters(self) -> int:
         """Number of trained numbers; a tied head counts once."""
-        attention = 2 * self.width * self.head_dim * (self.heads + self.key_value_heads)
-        block = attention + 3 * self.width * self.feed_forward + 2 * self.width + 2 * self.head_dim
+        parts = self.parts
+        inner = self.head_dim * (self.heads + 2 * self.key_value_heads)  # of queries, keys and values
+        maps = (3 if parts.gated else 2) * self.width * self.feed_forward
+        block = self.width * (inner + self.heads * self.head_dim) + maps
+        norm = self.width if parts.root_mean_square else 2 * self.width
+        block += 2 * norm + (2 * self.head_dim if parts.normalised_queries else 0)
+        block += inner + 2 * self.width + self.feed_forward if parts.biases else 0
         embeddings = self.vocabulary_size * self.width * (1 if self.tied_embeddings else 2)
-        return self.layers * block + embeddings + self.width
-
-    def to_huggingface(self, end_of_text: int = 0) -> dict[str, Any]:
-        """The `config.json` that transformers reads, for the architecture Qwen3ForCausalLM."""
-        return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "vocab_size": self.vocabulary_size,
-            "hidden_size": self.width,
-            "intermediate_size": self.feed_forward,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.key_value_heads,
-            "head_dim": self.head_dim,
-            "max_position_embeddings": self.context_length,
-            "rope_theta": self.rope_theta,
-            "rms_norm_eps": self.norm_epsilon,
-            "tie_word_embeddings": self.tied_embeddings,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "use_sliding_window": False,
-            "initializer_range": 0.02,
-            "bos_token_id": end_of_text,
-            "eos_token_id": end_of_text,
-            "dtype": "float32",
-        }
-
-    @classmethod
-    def from_huggingface(cls, config: dict[str, Any]) -> "Shape":
-        """The shape that a `config.json` names; refuses what this architecture is not."""
-        if config.get("model_type") != "qwen3" or config.get("attention_bias") or config.get("use_sliding_window"):
-            raise ConfigError(f"config.json: not a plain Qwen3 model (model_type {config.get('model_type')!r})")
-        theta = config.get("rope_theta") or config.get("rope_parameters", {}).get("rope_theta", 10_000.0)
-        return cls(
-            vocabulary_size=config["vocab_size"],
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            key_value_heads=config["num_key_value_heads"],
-            head_dim=config["head_dim"],
-            feed_forward=config["intermediate_size"],
-            context_length=config["max_position_embeddings"],
-            rope_theta=float(theta),
-            norm_epsilon=config["rms_norm_eps"],
-            tied_embeddings=config["tie_word_embeddings"],
-        )
+        positions = 0 if parts.rotary else self.context_length * self.width
+        return self.layers * block + embeddings + positions + norm
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The language model: Qwen3 in one glance, with Hugging Face's parameter names.
+"""The language model in one glance, with Hugging Face's parameter names: Qwen3, and what Llama and GPT-2 do otherwise.
 
 Shapes: batch B, time T, width D, heads H, key and value heads K, head size E, vocabulary V. `forward` gives hidden
 states (B, T, D); `logits` applies the head to whichever of them are wanted, since over a small model the head is
@@ -9,19 +9,21 @@ matrix products are nine tenths of the time.
 """
 
 import json
+import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.cache import KeyValueCache
+from model.huggingface import config_of, read_shape
 from model.products import linear
 from model.shape import WEIGHTS, Shape
+from model.tensors import as_ours, as_theirs, read_tensors
 from model.weights import check_tensors, write_tensors
-from storage.errors import DataError
+
+Angles = tuple[Tensor, Tensor]  # cosines and sines of the rotary positions
 
 
 class RMSNorm(nn.Module):
@@ -36,14 +38,28 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
 
 
-class Linear(nn.Linear):
-    """A linear map without bias that follows the dtype of its input."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
+class LayerNorm(nn.LayerNorm):
+    """Mean 0 and deviation 1 over the last dimension, times a trained gain, plus a bias; GPT-2's norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight.to(x.dtype))
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+def norm_of(shape: Shape) -> RMSNorm | LayerNorm:
+    """A norm of the residual stream."""
+    kind = RMSNorm if shape.parts.root_mean_square else LayerNorm
+    return kind(shape.width, shape.norm_epsilon)
+
+
+class Linear(nn.Linear):
+    """A linear map that follows the dtype of its input."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = linear(x, self.weight.to(x.dtype))
+        return product if self.bias is None else product + self.bias.to(x.dtype)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -55,30 +71,46 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 def rotary_tables(shape: Shape) -> tuple[Tensor, Tensor]:
     """Cosines and sines (context, 1, E / 2) of the angle by which each position turns each pair."""
     frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
+    if shape.rope_factor != 1:
+        frequencies = lengthened(frequencies, shape)
     angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), frequencies)
     return angles.cos()[:, None], angles.sin()[:, None]
 
 
+def lengthened(frequencies: Tensor, shape: Shape) -> Tensor:
+    """Rotary frequencies of a context longer than the one first trained on (Shape says by which rule)."""
+    longer = frequencies / shape.rope_factor
+    if not shape.rope_original_context:
+        return longer
+    turns = shape.rope_original_context * frequencies / (2 * math.pi)
+    kept = ((turns - shape.rope_low) / (shape.rope_high - shape.rope_low)).clamp(0, 1)
+    return kept * frequencies + (1 - kept) * longer
+
+
 class Attention(nn.Module):
-    """Causal grouped-query attention with RMS-normalised queries and keys."""
+    """Causal grouped-query attention; RMS-normalised queries and keys in Qwen3."""
 
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
         self.layer, self.head_dim = layer, shape.head_dim
         self.grouped = shape.heads != shape.key_value_heads
-        self.q_proj = Linear(shape.width, shape.heads * shape.head_dim)
-        self.k_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim)
-        self.v_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim)
-        self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
-        self.q_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
-        self.k_norm = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        parts = shape.parts
+        self.q_proj = Linear(shape.width, shape.heads * shape.head_dim, parts.biases)
+        self.k_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim, parts.biases)
+        self.v_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim, parts.biases)
+        self.o_proj = Linear(shape.heads * shape.head_dim, shape.width, parts.biases)
+        if parts.normalised_queries:
+            self.q_norm: nn.Module = RMSNorm(shape.head_dim, shape.norm_epsilon)
+            self.k_norm: nn.Module = RMSNorm(shape.head_dim, shape.norm_epsilon)
+        else:
+            self.q_norm = self.k_norm = nn.Identity()
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles | None, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
-        queries = rotate(self.q_norm(self.q_proj(x).view(heads)), *angles).transpose(1, 2)
-        keys = rotate(self.k_norm(self.k_proj(x).view(heads)), *angles).transpose(1, 2)
+        queries, keys = self.q_norm(self.q_proj(x).view(heads)), self.k_norm(self.k_proj(x).view(heads))
+        if angles is not None:
+            queries, keys = rotate(queries, *angles), rotate(keys, *angles)
+        queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
         values = self.v_proj(x).view(heads).transpose(1, 2)
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
@@ -88,7 +120,7 @@ class Attention(nn.Module):
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
-class FeedForward(nn.Module):
+class GatedFeedForward(nn.Module):
     """SwiGLU (Shazeer 2020): (..., width) -> (..., width), by way of `feed_forward` gated channels."""
 
     def __init__(self, shape: Shape) -> None:
@@ -101,19 +133,29 @@ class FeedForward(nn.Module):
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
+class FeedForward(nn.Module):
+    """GPT-2's: GELU (in its form with tanh) between two maps, (..., width) -> (..., width)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.up_proj = Linear(shape.width, shape.feed_forward, shape.parts.biases)
+        self.down_proj = Linear(shape.feed_forward, shape.width, shape.parts.biases)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.gelu(self.up_proj(x), approximate="tanh"))
+
+
 class Block(nn.Module):
     """Attention and feed-forward, each on the normalised stream and added back to it."""
 
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.input_layernorm = norm_of(shape)
         self.self_attn = Attention(shape, layer)
-        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.mlp = FeedForward(shape)
+        self.post_attention_layernorm = norm_of(shape)
+        self.mlp = GatedFeedForward(shape) if shape.parts.gated else FeedForward(shape)
 
-    def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], cache: KeyValueCache | None, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Angles | None, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), angles, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -124,8 +166,9 @@ class Trunk(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocabulary_size, shape.width)
+        self.embed_positions = None if shape.parts.rotary else nn.Embedding(shape.context_length, shape.width)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
-        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.norm = norm_of(shape)
 
 
 class Transformer(nn.Module):
@@ -139,9 +182,10 @@ class Transformer(nn.Module):
         self.shape, self.compute_dtype = shape, compute_dtype
         self.model = Trunk(shape)
         self.lm_head = None if shape.tied_embeddings else Linear(shape.width, shape.vocabulary_size)
-        cosines, sines = rotary_tables(shape)
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
+        if shape.parts.rotary:
+            cosines, sines = rotary_tables(shape)
+            self.register_buffer("cosines", cosines, persistent=False)
+            self.register_buffer("sines", sines, persistent=False)
         self.compiled = False
 
     def compile_blocks(self) -> None:
@@ -178,8 +222,12 @@ class Transformer(nn.Module):
         places = slice(ids.shape[1]) if positions is None else positions
         if cache is not None:
             places, mask = cache.reserve(ids.shape[1])
-        angles = (self.cosines[places].to(self.compute_dtype), self.sines[places].to(self.compute_dtype))
-        x = self.model.embed_tokens(ids).to(self.compute_dtype)
+        x, angles = self.model.embed_tokens(ids), None
+        if self.model.embed_positions is None:
+            angles = (self.cosines[places].to(self.compute_dtype), self.sines[places].to(self.compute_dtype))
+        else:
+            x = x + self.model.embed_positions.weight[places]
+        x = x.to(self.compute_dtype)
         for block in self.model.layers:
             x = block(x, angles, cache, mask)
         if cache is not None:
@@ -212,10 +260,10 @@ def initialise(model: Transformer, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
-            parameter.fill_(1.0)
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         elif name.endswith(("o_proj.weight", "down_proj.weight")):
             parameter.zero_()
-        elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
+        elif name.endswith(("embed_tokens.weight", "embed_positions.weight", "lm_head.weight")):
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
         else:
             bound = (3.0 / parameter.shape[1]) ** 0.5
@@ -224,8 +272,8 @@ def initialise(model: Transformer, seed: int) -> None:
 
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `model.safetensors` and `config.json`: equal bytes for equal weights, readable by all."""
-    write_tensors(model.state_dict(), folder / WEIGHTS)
-    text = json.dumps(model.shape.to_huggingface(), indent=2, sort_keys=True) + "\n"
+    write_tensors(as_theirs(model.shape, model.state_dict()), folder / WEIGHTS)
+    text = json.dumps(config_of(model.shape), indent=2, sort_keys=True) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
@@ -243,15 +291,8 @@ def load_model(
 
 def read_model_files(folder: Path, weights: str) -> tuple[Shape, dict[str, Tensor]]:
     """The shape and the tensors of a model folder; DataError where it is not one."""
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-        if not isinstance(config, dict):
-            raise ValueError("config.json holds no JSON object")
-        return Shape.from_huggingface(config), load_file(folder / weights)
-    except KeyError as error:
-        raise DataError(f"{folder}: config.json does not say {error}") from error
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise DataError(f"{folder}: not a model folder that can be read ({error})") from error
+    shape = read_shape(folder)
+    return shape, as_ours(shape, read_tensors(folder, weights))
 
 
 def check_weights(folder: Path, empty: nn.Module, tensors: dict[str, Tensor]) -> None:

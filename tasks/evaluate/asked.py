@@ -5,12 +5,11 @@ shorter context of the two models is asked of none. Cost: one pass over the samp
 """
 
 import functools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.shape import Shape
+from model.huggingface import read_shape
 from storage.documents import HELDOUT, TRAIN, Pair
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
@@ -128,7 +127,7 @@ def choose_asked(
 
 
 def _context_length(model: Artifact) -> int:
-    return Shape.from_huggingface(json.loads((model["model"] / "config.json").read_bytes())).context_length
+    return read_shape(model["model"].path).context_length
 
 
 def _stride(config: EvaluateConfig, context_length: int) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.huggingface import read_shape
 from model.shape import Shape
-from storage.errors import DataError
+from storage.errors import ConfigError, DataError
 from tasks.release.config import ReleaseConfig
 from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
 from tasks.wording import figure
@@ -35,7 +36,9 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
     import numpy as np
     from safetensors import safe_open
 
-    shape = Shape.from_huggingface(json.loads((release / "config.json").read_bytes()))
+    shape = read_shape(release)
+    if shape.family != "qwen3":
+        raise ConfigError(f"release.formats: GGUF is written for Qwen3 models, this is {shape.family}; take it off")
     writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN3])
     _add_shape(writer, shape)
     _add_tokenizer(writer, release, shape.vocabulary_size)

@@ -7,13 +7,12 @@ definition of it. The packages `onnx` and `onnxscript` come with `pip install 'l
 import contextlib
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from pathlib import Path
 from typing import Any
 
-from model.shape import Shape
+from model.huggingface import read_shape
 from storage.errors import ConfigError
 from tasks.wording import figure
 
@@ -34,7 +33,7 @@ def check_onnx(parameters: int) -> None:
 
 def write_onnx(release: Path, target: Path) -> None:
     """Write a release's float32 model as ONNX; equal bytes for equal weights. ConfigError: see `check_onnx`."""
-    check_onnx(Shape.from_huggingface(json.loads((release / "config.json").read_bytes())).parameters)
+    check_onnx(read_shape(release).parameters)
     import onnx
     import torch
 

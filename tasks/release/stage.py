@@ -25,7 +25,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.shape import Shape
+from model.huggingface import shape_of
 from storage.canonical import digest_file
 from storage.errors import DataError
 from storage.files import clone_or_copy
@@ -70,7 +70,7 @@ def make_release(
     """Make one folder to serve: weights, tokenizer, card, samples, formats. Summary: sizes in bytes and losses."""
     folder = context.part("release")
     settings = _read_object(tuned["model"] / "config.json")
-    shape = Shape.from_huggingface(settings)
+    shape = shape_of(settings)
     for artifact, part, names in (
         (tuned, "model", ("model.safetensors", TRAINING_FILE)),
         (tokenizer, "tokenizer", ("tokenizer.json",)),

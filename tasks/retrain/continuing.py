@@ -7,10 +7,9 @@ more than `new_passes` over the new text (up to four passes are worth nearly as 
 2023). The optimizer starts fresh. Where nothing is new the champion's model comes out as it is.
 """
 
-import json
-
 import numpy as np
 
+from model.huggingface import read_shape
 from model.shape import Shape
 from storage.canonical import digest_of
 from storage.errors import ConfigError
@@ -114,7 +113,7 @@ def budget(config: ContinueConfig, mixture: Mixture, step_tokens: int) -> tuple[
 
 def champion_shape(config: ContinueConfig, base: Artifact) -> Shape:
     """The shape of the champion's model; raises ConfigError where the recipe asks for another."""
-    shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
+    shape = read_shape(base["model"].path)
     wanted = config.shape(shape.vocabulary_size)
     if shape != wanted:
         raise ConfigError(

@@ -9,7 +9,6 @@ base model's (prompt and answer as plain text), the tuned model's, and the tuned
 Only where the last is clearly worse does the model read its prompt.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from model.shape import Shape
+from model.huggingface import read_shape
 from storage.canonical import digest_of
 from storage.documents import Pair
 from storage.errors import DataError
@@ -84,7 +83,7 @@ def finetune(
     context: Context,
 ) -> Summary:
     """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
-    shape = Shape.from_huggingface(json.loads((base["model"] / "config.json").read_bytes()))
+    shape = read_shape(base["model"].path)
     encoder = load_tokenizer(tokenizer["tokenizer"].path)
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from tiny_model import LocalContext, write_corpus, write_model, write_tokenizer
 
+from model.huggingface import read_shape
 from model.shape import Shape
 from tasks.answer.chat_form import CHAT_TEMPLATE
 from tasks.release import ReleaseConfig
@@ -34,7 +35,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shape_of(release: Path) -> Shape:
-    return Shape.from_huggingface(json.loads((release / "config.json").read_bytes()))
+    return read_shape(release)
 
 
 def test_gguf_holds_the_weights_under_llama_cpps_names(release: Path, tmp_path: Path) -> None:
