@@ -1,0 +1,15 @@
+"""The code of docs/attention.md runs as it stands, and its last block is the module that is trained."""
+
+import re
+
+from support import ROOT
+
+
+def test_the_page_on_attention_runs_from_top_to_bottom() -> None:
+    page = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 7 and all("assert" in block for block in (blocks[0], blocks[2], blocks[-2], blocks[-1]))
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks, 1):
+        exec(compile(block, f"docs/attention.md, block {number}", "exec"), names)
+    assert {"by_hand", "module"} <= names.keys()
