@@ -1,10 +1,12 @@
 """Words and sentences of a text in any script.
 
-Most scripts part words by white space, and a word is a run between white space. Chinese, Japanese, Thai, Lao, Khmer,
-Burmese and Tibetan do not: by that rule a paragraph would be one word. There a word is one letter with the marks that
-stand on it, the convention of sacreBLEU's `zh` tokenization (Post 2018, arXiv 1804.08771), and one that needs no
+Most scripts part words by white space, and a word is a run between white space. Chinese, Japanese, Yi, Thai, Lao,
+Khmer, Burmese and Tibetan do not: by that rule a paragraph would be one word. There a word is one letter with the marks
+that stand on it, the convention of sacreBLEU's `zh` tokenization (Post 2018, arXiv 1804.08771), and one that needs no
 dictionary. So a Chinese word counts as about 1.5 of these and a Thai one as about 4; `length_in_words` says how many
 words a reader would count.
+
+Old Ethiopic print parts words by a mark of its own, `፡`, which is white space here, and two of them end a sentence.
 
 A sentence ends with an end mark of any script. A full stop in Latin type must have white space behind it, since it
 stands in numbers and names; `。`, `।` and their like need none. Thai, Lao, Khmer and Burmese part sentences by spaces.
@@ -28,11 +30,21 @@ _LETTERS_ALONE = (
     (0x31F0, 0x31FF),  # Katakana extensions
     (0x3400, 0x4DBF),  # Han, extension A
     (0x4E00, 0x9FFF),  # Han
+    (0xA000, 0xA48C),  # Yi
     (0xF900, 0xFAFF),  # Han, compatibility
     (0x1B000, 0x1B16F),  # Kana supplements
     (0x20000, 0x3FFFF),  # Han, extensions B and later
 )
-END_MARKS = ".!?…。．｡！？।॥؟۔።፧။།\u0f0e\u17d4\u17d5\u0589\u1803"  # the last: Tibetan, Khmer, Armenian, Mongolian
+# Unicode's Sentence_Terminal in the scripts that are written today, and the Greek question mark.
+END_MARKS = (
+    ".!?…。．｡！？।॥؟۔\u061d\u061e።፧፨။།"
+    "\u0f0e\u17d4\u17d5\u0589\u1803\u1809\u037e"  # Tibetan, Khmer, Armenian, Mongolian, Manchu, Greek
+    "\u0700\u0701\u0702\u07f9\u166e\u1735\u1736\u1944\u1945"  # Syriac, N'Ko, Canadian, Philippine, Limbu
+    "\u1aa8\u1aa9\u1aaa\u1aab\u1b5a\u1b5b\u1b5e\u1b5f\u1c3b\u1c3c\u1c7e\u1c7f"  # Tai Tham, Balinese, Lepcha, Santali
+    "\ua4ff\ua60e\ua60f\ua8ce\ua8cf\ua92f\ua9c8\ua9c9"  # Lisu, Vai, Saurashtra, Kayah, Javanese
+    "\uaa5d\uaa5e\uaa5f\uaaf0\uaaf1\uabeb\U00011141\U00011142\U00011143"  # Cham, Meetei, Chakma
+)
+ETHIOPIC_SPACE = "\u1361"
 _SPACED_END_MARKS = ".!?…"  # an end only before white space; the others end a sentence anywhere
 HAN_LETTERS, THAI_LETTERS = 1.5, 4.0  # of a word, about: in Chinese and Japanese; in Thai, Lao, Khmer, Burmese
 CLOSING_MARKS = "\"'”’»)]）」』】》"
@@ -60,6 +72,7 @@ _LETTER_OR_REST = re.compile(f"[{_LETTERS}][{_MARKS}]*|[^{_LETTERS}]+")
 _SENTENCE_END = re.compile(
     f"[{re.escape(_SPACED_END_MARKS)}]+[{_CLOSING}]*(?=\\s|$)"
     f"|[{re.escape(''.join(set(END_MARKS) - set(_SPACED_END_MARKS)))}]+[{_CLOSING}]*"
+    f"|{ETHIOPIC_SPACE}{{2,}}"
     f"|(?<=[{_SPACE_ENDED}])(?=\\s)"
 )
 
@@ -79,13 +92,15 @@ def is_unspaced(text: str) -> bool:
 
 def words(text: str) -> list[str]:
     """The words of a text, by the rule of each letter's script; punctuation stays with a word that it touches."""
+    if ETHIOPIC_SPACE in text:
+        text = text.replace(ETHIOPIC_SPACE, " ")
     return _WORD.findall(text) if is_unspaced(text) else text.split()
 
 
 def length_in_words(text: str) -> float:
     """About how many words a reader would count: where no space parts them, a word has 1.5 letters, in Thai four."""
     if not is_unspaced(text):
-        return float(len(text.split()))
+        return float(len(words(text)))
     han, thai = _letter_counts(text)
     return len(words(text)) - han - thai + han / HAN_LETTERS + thai / THAI_LETTERS
 
