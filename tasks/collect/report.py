@@ -1,14 +1,17 @@
-"""What the report shows of collect: modules without prose by source, bad records, and what became of the pairs."""
+"""What the report shows of collect: modules without prose by source, bad records, languages, the fate of pairs."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from storage.documents import read_rows
+from storage.listing import and_more
 from tasks.collect.output import DROPPED
-from tasks.engine.about import MadeRun
+from tasks.engine.about import DOCUMENTS, MadeRun
 from tasks.engine.reported import Count, Example, Reason, Section
-from tasks.shards.examples import EXAMPLES, beginning
+from tasks.shards.examples import EXAMPLES, beginning, counts_of
 
+LANGUAGES = "Languages that the sources state"
+MOST_LANGUAGES = 20  # a row each
 PAIRS = "Pairs for fine-tuning"  # a heading that fine-tuning shares
 MOST_REASONS = 200  # counted one by one; a reader may word its reasons freely
 _PAIRS_SAID = {
@@ -23,7 +26,20 @@ def report(run: MadeRun, stage: str) -> Section:
     summary = run.summary(stage)
     pairs = tuple(Count(what=what, count=summary[name]) for name, what in _PAIRS_SAID.items() if summary.get(name))
     reasons = (*_dropped(run, stage), *_bad_records(run, stage))
-    return Section(reasons=reasons, counts={PAIRS: pairs} if pairs else {})
+    languages = _languages(counts_of(run.part(stage, DOCUMENTS), "lang"))
+    tables = {PAIRS: pairs, LANGUAGES: languages}
+    return Section(reasons=reasons, counts={heading: rows for heading, rows in tables.items() if rows})
+
+
+def _languages(documents: Counter[str]) -> tuple[Count, ...]:
+    """The languages that sources state of most documents, the others together; none where no source states any."""
+    stated = sorted(((count, name) for name, count in documents.items() if name), key=lambda one: (-one[0], one[1]))
+    rows = [Count(what=name, count=count) for count, name in stated[:MOST_LANGUAGES]]
+    if rest := stated[MOST_LANGUAGES:]:
+        rows.append(Count(what=and_more(len(rest)), count=sum(count for count, _ in rest)))
+    if rows and documents[""]:
+        rows.append(Count(what="none stated", count=documents[""]))
+    return tuple(rows)
 
 
 def _dropped(run: MadeRun, stage: str) -> Iterator[Reason]:

@@ -25,7 +25,7 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
         value = measured[signal]
         if config.get(rule) is None or value is None:  # null: the rule does not judge this document
             continue
-        limit = threshold(rule, config[rule], measured["language"])
+        limit = threshold(rule, config[rule], measured["language"], config["limits_by_language"])
         passed = value >= limit if side == "min" else value <= limit
         rules.append({"rule": rule, "value": value, "threshold": limit, "passed": passed})
     step: Step = {"verdict": "kept", "rules": rules}

@@ -12,9 +12,12 @@ from tasks.engine.config import StageConfig
 from tasks.filter.languages import language_code
 from tasks.filter.presets import PRESETS
 
+# fmt: off
 PresetName = Literal[
-    "none", "general", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "books", "docstrings"
+    "none", "general", "multilingual", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "fineweb-2",
+    "books", "docstrings",
 ]
+# fmt: on
 
 
 def _known_language(stated: str) -> str:
@@ -53,6 +56,9 @@ class FilterConfig(StageConfig):
     preset: PresetName = Field("general", description="Name of the set of settings that fills what is left out.")
 
     languages: tuple[Language, ...] = _setting("languages", "ISO 639 codes of the languages wanted; empty: all are.")
+    limits_by_language: bool = _setting(
+        "limits_by_language", "Take limits as those for English, and move them by language as FineWeb-2 published."
+    )
     redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip.")
     phone_regions: tuple[Region, ...] = _setting(
         "phone_regions", "ISO 3166 codes of countries whose phone numbers are known; empty: by the stated language."

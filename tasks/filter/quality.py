@@ -4,6 +4,9 @@ Words and sentences are those of `tasks/words.py`: where punctuation marks count
 80 % of words hold a letter drops one clean novel in seven. Lines without text do not count. Stop words are matched as
 written, small letters only, as in datatrove and dolma, and by the language of the text.
 
+Word lengths and line breaks are by the words that a reader would count; line breaks are those between lines that hold
+text, so that blank lines between paragraphs are none (web pages as datatrove extracts them have no blank lines).
+
 The rules were made for Latin type. Elsewhere a line ends with the end marks of its script, and with any letter where
 no mark ends a sentence (Thai, Lao); in Chinese and Japanese, where a line of 30 characters is not short, 8 are as
 many words.
@@ -13,17 +16,17 @@ import re
 from collections.abc import Sequence
 
 from tasks.filter.languages import stop_words_in
-from tasks.words import END_MARKS, HAN_LETTERS, ends_by_space, is_european, sentences
+from tasks.words import END_MARKS, ETHIOPIC_SPACE, HAN_LETTERS, ends_by_space, is_european, sentences
 
 BULLETS = ("•", "‣", "▪", "●", "-", "*")
 ELLIPSES = ("...", "…")
-TERMINAL_PUNCTUATION = frozenset(END_MARKS + "\"'”’»」』》】")
+TERMINAL_PUNCTUATION = frozenset(END_MARKS + ETHIOPIC_SPACE + "\"'”’»」』》】")
 SHORT_LINE_CHARACTERS = 30
 SHORT_LINE_LETTERS = 8  # where each letter is a word
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
 _OTHER_END_MARKS = "".join(sorted(set(END_MARKS) - set(".!?…")))
-_OTHER_SENTENCE_END = re.compile(f"[{_OTHER_END_MARKS}]+")
+_OTHER_SENTENCE_END = re.compile(f"[{_OTHER_END_MARKS}]+|{ETHIOPIC_SPACE}{{2,}}")
 
 
 def ends_a_sentence(line: str) -> bool:
@@ -38,7 +41,7 @@ def sentence_count(text: str) -> int:
         return count
     if ends_by_space(text):
         return sum(1 for _ in sentences(text))
-    others = any(mark in text for mark in _OTHER_END_MARKS)  # each a fast search
+    others = any(mark in text for mark in (*_OTHER_END_MARKS, ETHIOPIC_SPACE))  # each a fast search
     return count + (len(_OTHER_SENTENCE_END.findall(text)) if others else 0)
 
 
@@ -53,7 +56,7 @@ def quality_signals(
     short = SHORT_LINE_LETTERS if letters == HAN_LETTERS else SHORT_LINE_CHARACTERS
     return {
         "words": len(words),
-        "mean_word_length": sum(map(len, words)) / word_count,
+        "mean_word_length": letters * sum(map(len, words)) / word_count,
         "hashes_per_word": text.count("#") / word_count,
         "ellipses_per_word": sum(text.count(mark) for mark in ELLIPSES) / word_count,
         "bullet_lines": sum(line.startswith(BULLETS) for line in lines) / line_count,
@@ -65,5 +68,5 @@ def quality_signals(
         "curly_brackets": text.count("{"),
         "punctuated_lines": sum(map(ends_a_sentence, lines)) / line_count,
         "short_lines": sum(len(line) < short for line in lines) / line_count,
-        "newlines_per_word": text.count("\n") / word_count,
+        "newlines_per_word": letters * max(len(lines) - 1, 0) / word_count,
     }

@@ -1,8 +1,10 @@
 """Thresholds on columns: which documents each rule drops, and the first that does.
 
-The rules for word lengths are widened for languages whose words are shorter or longer than English ones
-(languages.py). A document that has nothing left, or too few words or sentences only since lines were removed, is put
-down to the line rule that took most of them: the setting to change is that one.
+The rules for word lengths are widened for languages whose words are shorter or longer than English ones (languages.py).
+With `limits_by_language` a limit is one for English, and moves for another language as FineWeb-2's published limits do
+(published.py); for a language without published ones it stands as it is. A document that has nothing left, or too few
+words or sentences only since lines were removed, is put down to the line rule that took most of them: the setting to
+change is that one.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.filter import published
 from tasks.filter.config import FilterConfig
 from tasks.filter.languages import widening
 
@@ -47,7 +50,8 @@ RULES = (
     "max_short_lines",
     "max_newlines_per_word",
 )
-LANGUAGE_RULES = ("min_mean_word_length", "max_mean_word_length", "min_stop_words")  # go by the document's language
+WIDENED = ("min_mean_word_length", "max_mean_word_length")  # by the document's language, with any preset
+LANGUAGE_RULES = (*WIDENED, "min_stop_words")
 EMPTY = "empty"  # not to be switched off: there was no text, or editing other than of lines has left none
 
 
@@ -64,12 +68,14 @@ class Verdicts:
     thresholds: npt.NDArray[np.float64]
 
 
-def threshold(rule: str, value: float, language: str) -> float:
-    """The threshold of a rule for a document of this language."""
-    if rule == "min_mean_word_length":
-        return value * widening(language)[0]
-    if rule == "max_mean_word_length":
-        return value * widening(language)[1]
+def threshold(rule: str, value: float, language: str, by_language: bool) -> float:
+    """The threshold of a rule for a document of this language; `by_language`: move it as the published ones do."""
+    if by_language and rule in published.RULES:
+        limit = published.scaled(rule, value, language)
+        if limit is not None:
+            return limit
+    if rule in WIDENED:
+        return value * widening(language)[WIDENED.index(rule)]
     return value
 
 
@@ -100,18 +106,18 @@ def judge(config: FilterConfig, signals: pa.Table) -> Verdicts:
         if (value := getattr(config, rule)) is not None:
             side, _, signal = rule.partition("_")
             column = _column(signals, signal)
-            limits = _limits(rule, float(value), signals)
+            limits = _limits(rule, float(value), signals, config.limits_by_language)
             drop(rule, column < limits if side == "min" else column > limits, column, limits)
     rows = np.flatnonzero(first >= 0)
     return Verdicts(rows, [names[number] for number in first[rows]], values[rows], thresholds[rows])
 
 
-def _limits(rule: str, value: float, signals: pa.Table) -> Numbers:
-    if rule not in LANGUAGE_RULES:
+def _limits(rule: str, value: float, signals: pa.Table, by_language: bool) -> Numbers:
+    if rule not in (published.RULES if by_language else WIDENED):
         return np.full(len(signals), value)
     languages = signals["language"].to_pylist()
-    by_language = {language: threshold(rule, value, language) for language in set(languages)}
-    return np.array([by_language[language] for language in languages], np.float64)
+    limits = {language: threshold(rule, value, language, by_language) for language in set(languages)}
+    return np.array([limits[language] for language in languages], np.float64)
 
 
 def _column(signals: pa.Table, name: str) -> Numbers:

@@ -1,4 +1,4 @@
-"""Examples of what a stage has dropped, from its ledger and the documents that it has read.
+"""Counts and examples of what a stage has dropped, from its ledger and the documents that it has read.
 
 Streams; memory holds the examples. Cost: one pass over the ledger, one over the column of ids.
 """
@@ -22,6 +22,17 @@ EXAMPLE_CHARACTERS = 320
 _COLUMNS = ["id", "text", "source", "title"]
 
 Row = dict[str, Any]
+
+
+def counts_of(part: Part | None, column: str) -> Counter[str]:
+    """How often each value is in a column of a part. Streams; cost: one pass over the column."""
+    counts: Counter[str] = Counter()
+    for stored in part.files if part else ():
+        with pq.ParquetFile(stored.path) as file:
+            for batch in file.iter_batches(batch_size=65_536, columns=[column]):
+                for pair in pc.value_counts(batch[column]).to_pylist():
+                    counts[pair["values"]] += pair["counts"]
+    return counts
 
 
 def rows_by_reason(ledger: Part | None, column: str) -> tuple[Counter[str], dict[str, list[Row]]]:

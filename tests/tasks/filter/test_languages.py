@@ -131,9 +131,10 @@ def test_a_text_is_looked_at_in_its_middle_too() -> None:
 
 def test_no_rule_of_one_language_judges_another(home: Path) -> None:
     """Gopher's eight stop words are English, and its ten characters a word are long in English only."""
-    finnish = "Lainsäädäntövaltaa käyttävä kansanedustuslaitos hyväksyi perustuslakivaliokunnan mietinnön. " * 2
+    finnish = "Lainsäädäntövaltaa käyttävä kansanedustuslaitos hyväksyi perustuslakivaliokunnan mietinnön. " * 9
     config = FilterConfig(preset="none", min_stop_words=2, max_mean_word_length=10)
-    rows = stated((essay("de"), "de"), (finnish, "fi"), (finnish, "en"), ("Umuntu ngumuntu ngabantu.", "zu"))
+    zulu = "Umuntu ngumuntu ngabantu. " * 20
+    rows = stated((essay("de") * 2, "de"), (finnish, "fi"), (finnish, "en"), (zulu, "zu"))
     artifact, _ = run(home, filter_documents, config, rows)
     assert [(row["rule"], row["threshold"]) for row in rows_of(artifact, "ledger")] == [
         ("min_stop_words", 2.0),  # Finnish, but with a list of its own: none of its stop words
