@@ -1,11 +1,11 @@
 """What each preset keeps of text files, and how fast the filter measures: `python -m benchmarks.filter_keeps FILES...`.
 
 Each FILE is .jsonl.zst with `text` and perhaps `lang`; its documents are judged one by one, without deduplication.
-A row of the table is one file, a column one preset: the share of documents kept, and the rule that dropped most.
+A row of the table is one file, a column one preset: per cent of the documents kept, and how many each rule dropped.
 
     --stated       believe `lang` (default: the language is identified)
     --named        `filter.languages` names the languages that the file states (default: those of the preset)
-    --by-language  a row for each language of a file instead of one for the file
+    --by-language  a row for each language of a file that loses any, and one for the languages that lose none
 """
 
 import argparse
@@ -35,15 +35,22 @@ def documents(path: Path) -> Iterator[tuple[str, str]]:
             yield record["text"], language_code(record.get("lang", ""))
 
 
-def keeps(rows: list[tuple[str, str]], config: FilterConfig, stated: bool) -> tuple[float, str, float]:
-    """Share kept, the rule that dropped most, CPU seconds."""
+Row = tuple[str, str]  # text and stated language
+
+
+def dropped(rows: list[Row], config: FilterConfig, stated: bool) -> tuple[Counter[str], float]:
+    """How many documents each rule drops, and CPU seconds."""
     started = time.process_time()
     settings = job_settings(config)
     signals = [{**measured(text, lang if stated else "", settings)[1], "id": ""} for text, lang in rows]
     verdicts = judge(config, pa.Table.from_pylist(signals, schema=SIGNALS_SCHEMA))
-    spent = time.process_time() - started
-    rule = Counter(verdicts.rules).most_common(1)
-    return 1 - len(verdicts.rows) / len(rows), rule[0][0] if rule else "", spent
+    return Counter(verdicts.rules), time.process_time() - started
+
+
+def cell(documents: int, rules: Counter[str]) -> str:
+    """Per cent kept, rounded down, and the rules that dropped the rest."""
+    listed = ", ".join(f"{rule} {count}" for rule, count in rules.most_common())
+    return f"{100 * (documents - rules.total()) // documents}" + (f" ({listed})" if listed else "")
 
 
 def main() -> None:
@@ -60,17 +67,28 @@ def main() -> None:
         groups = defaultdict(list)
         for text, lang in documents(path):
             groups[lang if options.by_language else ""].append((text, lang))
+        whole: list[int] = []  # documents of each language that loses none
+        title = path.name.removesuffix(".jsonl.zst")
         for name, rows in sorted(groups.items()):
-            cells = []
+            named = {"languages": sorted({lang for _, lang in rows if lang})} if options.named else {}
+            lost = []
             for preset in presets:
-                named = {"languages": sorted({lang for _, lang in rows if lang})} if options.named else {}
-                share, rule, seconds = keeps(
-                    rows, FilterConfig.model_validate({"preset": preset, **named}), options.stated
-                )
-                cells.append(f"{100 * share:.0f}" + (f" ({rule})" if share < 0.995 else ""))
+                config = FilterConfig.model_validate({"preset": preset, **named})
+                rules, seconds = dropped(rows, config, options.stated)
+                lost.append(rules)
                 spent, count = spent + seconds, count + len(rows)
-            title = path.name.removesuffix(".jsonl.zst") + (f" {name}" if name else "")
-            print(f"| {title} | {len(rows)} | " + " | ".join(cells) + " |", flush=True)
+            if options.by_language and not any(lost):
+                whole.append(len(rows))
+                continue
+            cells = [cell(len(rows), rules) for rules in lost]
+            label = f"{title} {name or 'no language'}" if options.by_language else title
+            print(f"| {label} | {len(rows)} | " + " | ".join(cells) + " |", flush=True)
+        if whole:
+            print(
+                f"| {title}, languages kept whole: {len(whole)} | {sum(whole)} | "
+                + " | ".join("100" for _ in presets)
+                + " |"
+            )
     print(f"\n{count / spent:,.0f} documents a CPU second, {spent:.1f} s")
 
 
