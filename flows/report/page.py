@@ -95,7 +95,6 @@ def _sections(data: RunData) -> dict[str, Any]:
         "shown": model_shown(data.run),
         "plan": plan_rows(data),
         "flow": document_flow(data),
-        "groups": {heading: rows for one in sections.values() for heading, rows in one.groups.items()},
         "counts": count_tables(data),
         "tables": [table for stage in data.rows for table in data.section(stage).tables],
         "splits": splits_of(facts),

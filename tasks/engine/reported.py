@@ -75,15 +75,6 @@ class Table(Fact):
     note: str = ""
 
 
-class Group(Fact):
-    """What a stage has read, kept and dropped of one language: read = kept + dropped."""
-
-    name: str
-    read: int
-    kept: int
-    dropped: int
-
-
 class Section(Fact):
     """What the report shows of one stage beside its summary; what is empty is left out.
 
@@ -93,7 +84,6 @@ class Section(Fact):
     | histograms | documents by length and quality |
     | counts | tables of counts by their headings; stages that share a heading share the table |
     | tables | with several figures a row |
-    | groups | tables of documents read and kept, by their headings |
     | curve | the course of a training |
     """
 
@@ -101,5 +91,4 @@ class Section(Fact):
     histograms: tuple[Histogram, ...] = ()
     counts: dict[str, tuple[Count, ...]] = {}
     tables: tuple[Table, ...] = ()
-    groups: dict[str, tuple[Group, ...]] = {}
     curve: Curve | None = None

@@ -7,36 +7,36 @@ from collections.abc import Iterator
 
 from storage.listing import and_more
 from tasks.engine.about import DOCUMENTS, LEDGER, MadeRun
-from tasks.engine.reported import Example, Group, Reason, Section
+from tasks.engine.reported import Example, Reason, Section, Table
 from tasks.filter.histograms import signal_histograms
 from tasks.filter.languages import UNDETERMINED
 from tasks.filter.wording import rule_text, value_text
 from tasks.shards.examples import counts_of, documents_with, example_of, rows_by_reason
+from tasks.wording import as_per_cent, figure
 
 MOST_LANGUAGES = 20  # a row each
-LANGUAGE_NAMES = {UNDETERMINED: "not known"}
+LANGUAGES = "Languages that the filter read"
+COLUMNS = ("language", "read", "kept", "dropped", "share dropped")
 
 
 def report(run: MadeRun, stage: str) -> Section:
     """Cost: two passes over the signals, two over the ledger, and the shards that hold an example."""
     signals, ledger = run.part(stage, "signals"), run.part(stage, LEDGER)
     histograms = signal_histograms(signals, run.config(stage), run.summary(stage)) if signals else ()
-    languages = _languages(counts_of(signals, "language"), counts_of(ledger, "language"))
-    groups = {"Languages that the filter read": languages} if languages else {}
-    return Section(reasons=tuple(_reasons(run, stage)), histograms=histograms, groups=groups)
+    languages = tuple(_languages(counts_of(signals, "language"), counts_of(ledger, "language")))
+    tables = (Table(heading=LANGUAGES, columns=COLUMNS, rows=languages),) if languages else ()
+    return Section(reasons=tuple(_reasons(run, stage)), histograms=histograms, tables=tables)
 
 
-def _languages(read: Counter[str], dropped: Counter[str]) -> tuple[Group, ...]:
-    """The languages read most, those whose language is not known among them, and the others together."""
+def _languages(read: Counter[str], dropped: Counter[str]) -> Iterator[tuple[str, ...]]:
+    """The languages read most, what is in no known language among them, and the others together."""
     names = sorted(read, key=lambda name: (-read[name], name))
-    groups = [(LANGUAGE_NAMES.get(name, name), [name]) for name in names[:MOST_LANGUAGES]]
+    groups = [("not known" if name == UNDETERMINED else name, [name]) for name in names[:MOST_LANGUAGES]]
     if rest := names[MOST_LANGUAGES:]:
         groups.append((and_more(len(rest)), rest))
-    return tuple(
-        Group(name=title, read=count, kept=count - lost, dropped=lost)
-        for title, inside in groups
-        for count, lost in [(sum(read[name] for name in inside), sum(dropped[name] for name in inside))]
-    )
+    for title, inside in groups:
+        count, lost = (sum(counts[name] for name in inside) for counts in (read, dropped))
+        yield title, figure(count), figure(count - lost), figure(lost), as_per_cent(lost / count)
 
 
 def _reasons(run: MadeRun, stage: str) -> Iterator[Reason]:

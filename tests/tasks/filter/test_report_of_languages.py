@@ -11,10 +11,10 @@ from storage.documents import TRAIN
 from storage.store.artifacts import Artifact, Part
 from tasks.collect.report import report as collect_report
 from tasks.engine.about import DOCUMENTS
-from tasks.engine.reported import Group
 from tasks.filter import FilterConfig, filter_documents
 from tasks.filter.languages import WORD_LENGTHS
 from tasks.filter.report import report
+from tasks.wording import as_per_cent
 
 SHORT, LONG = "Too short.", "Long enough to be kept by the rule."
 CONFIG = FilterConfig.model_validate({"preset": "none", "min_words": 5})
@@ -47,21 +47,22 @@ def made(home: Path, *rows: tuple[str, str]) -> Made:
 
 def test_read_kept_and_dropped_by_language(home: Path) -> None:
     rows = [(LONG, "de"), (SHORT, "de"), (LONG, "de"), (LONG, "zu"), (SHORT, "zu"), (LONG, "")]
-    (groups,) = report(made(home, *rows), "filter").groups.values()
-    assert groups == (
-        Group(name="de", read=3, kept=2, dropped=1),
-        Group(name="zu", read=2, kept=1, dropped=1),
-        Group(name="not known", read=1, kept=1, dropped=0),
+    (table,) = report(made(home, *rows), "filter").tables
+    assert table.columns == ("language", "read", "kept", "dropped", "share dropped")
+    assert table.rows == (
+        ("de", "3", "2", "1", as_per_cent(1 / 3)),
+        ("zu", "2", "1", "1", as_per_cent(0.5)),
+        ("not known", "1", "1", "0", as_per_cent(0.0)),
     )
 
 
 def test_of_many_languages_the_largest_are_shown_and_the_others_counted(home: Path) -> None:
     names = sorted(WORD_LENGTHS)[:30]
     rows = [(LONG, name) for place, name in enumerate(names) for _ in range(2 if place >= 10 else 1)]
-    (groups,) = report(made(home, *rows, (SHORT, names[1])), "filter").groups.values()
-    assert groups[0] == Group(name=names[1], read=2, kept=1, dropped=1)
-    assert {group.read for group in groups[:20]} == {2}
-    assert groups[20:] == (Group(name="and 10 more", read=11, kept=11, dropped=0),)
+    (table,) = report(made(home, *rows, (SHORT, names[1])), "filter").tables
+    assert table.rows[0] == (names[1], "2", "1", "1", as_per_cent(0.5))
+    assert {row[1] for row in table.rows[:20]} == {"2"}
+    assert table.rows[20:] == (("and 10 more", "11", "11", "0", as_per_cent(0.0)),)
 
 
 @pytest.mark.parametrize(
