@@ -23,7 +23,7 @@ published; the limits here are those for English, and `limits_by_language` makes
 language (published.py). A language without published ones is judged by those for English, one without stop words not
 by them; both are said. FineWeb-2's least language scores are those of another identifier (GlotLID) and left out.
 
-Its limits were set on pages as trafilatura extracts them, and drop a tenth of good stories and a sixth of good
+Its limits were set on pages as trafilatura extracts them, and drop a quarter of good stories and a fifth of good
 documentation in Markdown. So the preset multilingual takes the level from general and the differences between
 languages from FineWeb-2: a limit for Zulu stands to one for English as the published ones do. It adds three rules to
 general: one stop word of the language, a line in fifty that ends as a sentence does, at most .8 line breaks a word (a
