@@ -105,9 +105,11 @@ def _installed_code(module: str) -> Code:
 
 
 def _is_users(folder: Path) -> bool:
-    """Whether a folder of `sys.path` is the user's own, not part of Python's installation."""
+    """Whether a folder of `sys.path` is the user's own, no part of this Python's installation or of another's."""
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     place = folder.resolve()
+    if place.name in ("site-packages", "dist-packages"):
+        return False
     return place.is_dir() and not any(place.is_relative_to(one) for one in installed)
 
 

@@ -288,19 +288,26 @@ class Walk:
     # What names mean ----------------------------------------------------------------------------------------------
 
     def _resolve(
-        self, module: Module, dotted: tuple[str, ...], local: Mapping[str, list[Import]]
+        self,
+        module: Module,
+        dotted: tuple[str, ...],
+        local: Mapping[str, list[Import]],
+        followed: frozenset[Definition] = frozenset(),
     ) -> Iterator[Definition]:
-        """The definitions that a dotted name can mean in a module; nothing for builtins and third parties."""
+        """The definitions that a dotted name can mean in a module; nothing for builtins and third parties.
+
+        `followed` are the re-exports on the way here, which can lead in a circle.
+        """
         if not dotted:
             return
         head, rest = dotted[0], dotted[1:]
         targets = [*local.get(head, ()), *module.imports.bound.get(head, ())]
         for target in targets:
-            yield from self._inside(target.module, (target.name, *rest) if target.name else rest)
+            yield from self._inside(target.module, (target.name, *rest) if target.name else rest, followed)
         if head in module.definitions:
             yield module.name, head
         elif not targets and (star := self._star_with(module, head)) is not None:
-            yield from self._inside(star, dotted)
+            yield from self._inside(star, dotted, followed)
 
     def _star_with(self, module: Module, name: str, seen: frozenset[str] = frozenset()) -> str | None:
         """The module from which a star import, or a star of a star, brings a name."""
@@ -314,28 +321,32 @@ class Walk:
                 return inner
         return None
 
-    def _inside(self, module_name: str, dotted: tuple[str, ...]) -> Iterator[Definition]:
+    def _inside(
+        self, module_name: str, dotted: tuple[str, ...], followed: frozenset[Definition] = frozenset()
+    ) -> Iterator[Definition]:
         """What `module.dotted` means: a definition, something re-exported, a submodule, or the whole module."""
         module = self.code.module(module_name)
         if module is None:
             if dotted and self.code.folder(module_name) is not None:  # a package without an `__init__.py`
-                yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:])
+                yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:], followed)
             return
         if not dotted:
             names = self.code.below(module_name) if module.package else [module_name]
             yield from ((name, WHOLE) for name in names)
         elif dotted[0] in module.bystanders:
             return
-        elif dotted[0] in module.definitions or dotted[0] in module.imports.bound:
-            yield from self._resolve(module, dotted, {})
+        elif (here := (module_name, ".".join(dotted))) not in followed and (
+            dotted[0] in module.definitions or dotted[0] in module.imports.bound
+        ):
+            yield from self._resolve(module, dotted, {}, followed | {here})
         elif self.code.module(f"{module_name}.{dotted[0]}") is not None:
-            yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:])
+            yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:], followed)
         elif (star := self._star_with(module, dotted[0])) is not None:
-            yield from self._inside(star, dotted)
+            yield from self._inside(star, dotted, followed)
         elif not module.package or self.code.folder(f"{module_name}.{dotted[0]}") is None:
             yield module_name, WHOLE
         else:
-            yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:])
+            yield from self._inside(f"{module_name}.{dotted[0]}", dotted[1:], followed)
 
 
 def _is_data(path: Path, folder: Path) -> bool:

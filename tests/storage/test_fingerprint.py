@@ -1,8 +1,11 @@
 """The code behind a fingerprint is compared with what is saved now."""
 
+import sys
 from pathlib import Path
 
-from storage.fingerprint import FIRST_PARTY, Code, changed_code
+import pytest
+
+from storage.fingerprint import FIRST_PARTY, Code, changed_code, fingerprint
 
 
 def test_what_was_saved_after_the_copy_was_taken_is_named(tmp_path: Path) -> None:
@@ -24,3 +27,22 @@ def test_what_was_saved_after_the_copy_was_taken_is_named(tmp_path: Path) -> Non
     assert changed("return 1", "return 4") == ["code tasks.toy.run changed"]
     (half_typed,) = changed("def other():", "def other(")
     assert half_typed.startswith(f"code {origin}/tasks/toy.py, line 3: the code does not parse")
+
+
+def test_packages_of_another_environment_are_not_the_users_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, own, stages = (tmp_path / name for name in ("site-packages", "own", "stages"))
+    for folder, name in ((installed, "bought"), (own, "helper")):
+        folder.mkdir()
+        (folder / f"{name}.py").write_text("def f():\n    return 1\n")
+        monkeypatch.syspath_prepend(str(folder))
+    stages.mkdir()
+    (stages / "of_mine.py").write_text("import bought, helper\ndef run():\n    return bought.f() + helper.f()\n")
+    monkeypatch.syspath_prepend(str(stages))
+    __import__("of_mine")
+    try:
+        assert set(fingerprint("of_mine", "run").code) == {"of_mine.run", "helper.f"}
+    finally:
+        for name in ("of_mine", "bought", "helper"):
+            sys.modules.pop(name, None)

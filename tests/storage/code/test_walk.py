@@ -54,6 +54,37 @@ def test_re_exports_star_imports_and_relative_imports_are_followed(tmp_path: Pat
     assert "shop.inner.leaf" in found
 
 
+CIRCLES = {
+    "two modules that have a name from each other": {
+        "one": "from shop.two import f\n",
+        "two": "from shop.one import f\n",
+    },
+    "a name from itself": {"one": "from shop.one import f\n"},
+    "stars and names": {"one": "from shop.two import *\nfrom shop.two import f\n", "two": "from shop.one import f\n"},
+    "a definition beside the import": {
+        "one": "try:\n    from shop.two import f\nexcept ImportError:\n    def f():\n        return 1\n",
+        "two": "from shop.one import f\n",
+    },
+}
+
+
+@pytest.mark.parametrize("modules", CIRCLES.values(), ids=CIRCLES)
+def test_re_exports_in_a_circle_count_their_modules(tmp_path: Path, modules: dict[str, str]) -> None:
+    main = "from shop.one import f\ndef run():\n    return f()\n"
+    found = reach(tmp_path, ("shop.main", "run"), main=main, **modules)
+        tmp_path, ("shop.main", "run"), main="from shop.one import f\ndef run():\n    return f()\n", **modules
+    )
+    assert len(found) > 1, "more than run itself"
+
+
+def test_a_package_that_imports_its_own_module_is_followed_into_it(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "shelf").mkdir(parents=True)
+    (tmp_path / "shop" / "shelf" / "__init__.py").write_text("from . import leaf\n")
+    (tmp_path / "shop" / "shelf" / "leaf.py").write_text("def f():\n    return 1\n")
+    main = "from shop import shelf\ndef run():\n    return shelf.leaf.f()\n"
+    assert "shop.shelf.leaf.f" in reach(tmp_path, ("shop.main", "run"), main=main)
+
+
 HELPER = "def f():\n    return 1\n"
 FOLLOWED = {
     "an import inside a function": {
