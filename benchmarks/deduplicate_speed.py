@@ -9,7 +9,7 @@ run out, of their words at random), or made of words with the frequencies of Eng
 one core; ours is measured with Parquet and publishing, and in memory from a list of texts; the peers from a list. The
 truth is the exact Jaccard similarity of all pairs that share a word 5-gram, worked out beside the stage. Memory is what
 a fresh process adds to its peak while the stage runs. Peers are looked for in `--packages` (the site-packages of an
-environment with rensa, text-dedup and datatrove) too; one that is not there is left out.
+environment with rensa, text-dedup, datatrove and spaCy) too; one that is not there is named.
 """
 
 import argparse
@@ -36,8 +36,8 @@ import pyarrow as pa
 from storage.documents import TRAIN, Document, document_id, read_rows, write_documents
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.deduplicate.clusters import candidate_pairs, equal_groups, ranking, representatives
-from tasks.deduplicate.shingles import batches, digest, encode, shingle, shingle_sets
-from tasks.deduplicate.signatures import band_keys, signatures
+from tasks.deduplicate.shingles import shingle_sets
+from tasks.deduplicate.signatures import Signer, band_keys
 from tasks.deduplicate.similarity import jaccard
 from tasks.engine.builder import builder
 from tasks.engine.config import StageConfig
@@ -156,20 +156,13 @@ def with_parquet(texts: Sequence[str], folder: Path, workers: int = 1) -> tuple[
 
 def in_memory(texts: Sequence[str]) -> Removed:
     """The steps of the stage on a list, one round of verification: signatures, candidates, similarities, who stays."""
-    minima: list[Any] = []
-    digests: list[bytes] = []
-    lengths: list[int] = []
     array = pa.array(texts)
-    for batch in batches(array):
-        encoded = encode(batch)
-        minima.append(signatures(shingle(encoded, 5), BANDS * ROWS, 1))
-        digests += map(digest, encoded.texts)
-        lengths += map(len, encoded.texts)
-    halves = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-    order = ranking(np.array(lengths))
-    first = equal_groups(halves[order, 0], halves[order, 1])
+    signer = Signer(5, BANDS * ROWS, 1)
+    signer.add(array)
+    order = ranking(np.array(signer.lengths))
+    first = equal_groups(*(half[order] for half in signer.digests()))
     documents = np.flatnonzero(first == np.arange(len(first)))
-    keys = band_keys(np.concatenate(minima, axis=1), BANDS)
+    keys = band_keys(signer.minima(), BANDS)
     pairs = candidate_pairs((band[order[documents]] for band in keys), documents)
     wanted = np.unique(order[pairs])
     sets = dict(zip(wanted.tolist(), shingle_sets(array.take(pa.array(wanted)), 5), strict=True))
@@ -247,18 +240,29 @@ def text_dedup_in_memory(texts: Sequence[str]) -> Removed:
     return {number for number in range(len(texts)) if union.find(number) != number}
 
 
-def datatrove_signatures(texts: Sequence[str]) -> Removed:
-    """Its four steps in one process; words are cut by a regular expression, not by spaCy at ten times the cost."""
-    from datatrove.data import Document as Row
-    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter, minhash
-    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
-    from datatrove.utils.hashing import HashConfig
+def datatrove_fast_words(texts: Sequence[str]) -> Removed:
+    """Its four steps; words are cut by a regular expression, not by spaCy at several times the cost."""
+    from datatrove.pipeline.dedup import minhash
 
     class Words:
         def word_tokenize(self, text: str) -> list[str]:
             return re.findall(r"\w+", text)
 
+    default = minhash.load_word_tokenizer
     minhash.load_word_tokenizer = lambda _: Words()
+    try:
+        return datatrove_as_it_comes(texts)
+    finally:
+        minhash.load_word_tokenizer = default
+
+
+def datatrove_as_it_comes(texts: Sequence[str]) -> Removed:
+    """Its four steps in one process, words by spaCy."""
+    from datatrove.data import Document as Row
+    from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupFilter
+    from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
+    from datatrove.utils.hashing import HashConfig
+
     hashes = HashConfig(hash_fc="sha1", precision=64)  # its xxhash wants bytes and is given strings
     config = MinhashConfig(n_grams=5, num_buckets=BANDS, hashes_per_bucket=ROWS, hash_config=hashes)
     with tempfile.TemporaryDirectory() as folder:
@@ -277,7 +281,8 @@ PEERS: dict[str, Callable[[Sequence[str]], Removed]] = {
     "datasketch at its best": datasketch_at_its_best,
     "rensa": rensa_streaming,
     "text-dedup": text_dedup_in_memory,
-    "datatrove, fast words": datatrove_signatures,
+    "datatrove": datatrove_as_it_comes,
+    "datatrove, fast words": datatrove_fast_words,
 }
 
 

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from tasks.words import is_unspaced, spaced
 
-BATCH_BYTES = 192 << 10
+BATCH_BYTES = 256 << 10
 
 INVISIBLE = re.compile(  # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt, version 15)
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiner, fillers of Korean and Khmer
@@ -35,9 +35,11 @@ INVISIBLE = re.compile(  # Unicode's Default_Ignorable_Code_Point (DerivedCorePr
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # shorthand, music, tags
 )
 
+Numbers = npt.NDArray[np.int64]
 UnsignedArray = npt.NDArray[np.uint64]
 
 _GOLDEN = 0x9E3779B97F4A7C15  # odd
+_MULTIPLIER = np.uint64(0xD1342543DE82EF95)  # odd
 _BORDER = b"\xff"  # no byte of UTF-8
 _WHITE = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"
 _PLAIN = bytes(range(0x80)).lower().translate(bytes.maketrans(_WHITE, b" " * len(_WHITE))) + bytes(range(0x80, 0x100))
@@ -45,6 +47,11 @@ _OTHER_SPACE = re.compile("[\x85\u1680\u2028\u2029]")  # what NFKC leaves of whi
 _ASCII = bytes(range(0x80))
 _WORD_BYTES = b"0123456789abcdefghijklmnopqrstuvwxyz_" + bytes(range(0x80, 0xFF))
 _IS_WORD = bytes(byte in _WORD_BYTES for byte in range(0x100))
+_SETTLED_BLOCKS = (  # of which many a text has a few: Latin to Cyrillic; more Latin; punctuation, signs and arrows
+    (0xA1, 0x52F),
+    (0x1E00, 0x1EFF),
+    (0x2010, 0x2BFF),
+)
 _CHUNK = 8  # bytes of a word that are hashed at once
 _LONGEST = 4 * _CHUNK  # a longer word is hashed by itself
 
@@ -94,25 +101,71 @@ class Encoded(NamedTuple):
         whole = self.data.tobytes()
         return [whole[start:end] for start, end in zip((self.borders[:-1] + 1).tolist(), ends.tolist(), strict=True)]
 
+    def only(self, numbers: Sequence[int]) -> "Encoded":
+        """Some of the texts, in ascending order."""
+        if len(numbers) == len(self.borders) - 1:
+            return self
+        wanted = np.zeros(len(self.borders), bool)
+        wanted[list(numbers)] = True
+        edges = self.borders[np.flatnonzero(np.diff(wanted, prepend=False))].reshape(-1, 2)
+        pieces = [self.data[start:end] for start, end in edges.tolist()]
+        sizes = np.diff(self.borders)[wanted[:-1]]
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        return Encoded(np.concatenate([*pieces, self.data[self.borders[-1] :]]), starts)
+
 
 def encode(texts: Sequence[str] | pa.StringArray) -> Encoded:
     """Texts in the form in which they are compared (normalise), with single spaces for white space, in one array.
 
-    Plain ASCII goes from Arrow's buffers through a dozen array operations; only other texts become Python strings.
+    Texts of ASCII and of settled characters go from Arrow's buffers through a dozen array operations; only others
+    become Python strings.
     """
     if not isinstance(texts, pa.Array):
         texts = pa.array(texts, pa.string())
-    plain = pc.string_is_ascii(texts)
+    unsettled = _unsettled(texts)
     texts = texts.cast(pa.binary())
-    if plain.true_count < len(texts):
-        other = pc.invert(plain)
-        normal = [normalise(text.decode()).encode() for text in texts.filter(other).to_pylist()]
-        texts = pc.replace_with_mask(texts, other, pa.array(normal, pa.binary()))
+    if len(unsettled):
+        other = np.zeros(len(texts), bool)
+        other[unsettled] = True
+        normal = [normalise(text.decode()).encode() for text in texts.take(pa.array(unsettled)).to_pylist()]
+        texts = pc.replace_with_mask(texts, pa.array(other), pa.array(normal, pa.binary()))
     joined = pc.binary_join_element_wise(texts, b"", _BORDER)
     _, ends, data = joined.buffers()
     length = int(np.frombuffer(ends, np.int32)[len(joined)]) if len(joined) else 0
     lowered = b"".join((_BORDER, memoryview(data)[:length] if length else b"", bytes(_CHUNK))).translate(_PLAIN)
     return _squeezed(np.frombuffer(lowered, np.uint8))
+
+
+def _unsettled(texts: pa.StringArray) -> Numbers:
+    """The texts that `normalise` may change, and so has to see: ascending numbers."""
+    borders = text_borders(texts)
+    if borders[0] == borders[-1]:
+        return np.empty(0, np.int64)
+    data = np.frombuffer(texts.buffers()[2], np.uint8)[borders[0] : borders[-1]]
+    leads = np.flatnonzero(data >= 0xC0)
+    if not len(leads):
+        return leads
+    first, second, third = (data[np.minimum(leads + place, len(data) - 1)].astype(np.int64) for place in range(3))
+    two = ((first & 0x1F) << 6) | (second & 0x3F)
+    three = ((first & 0x0F) << 12) | ((second & 0x3F) << 6) | (third & 0x3F)
+    codes = np.where(first < 0xE0, two, np.where(first < 0xF0, three, 0))
+    changed = leads[~_settled().take(codes, mode="clip")] + borders[0]
+    return np.unique(np.searchsorted(borders, changed, side="right") - 1)
+
+
+@functools.cache
+def _settled() -> npt.NDArray[np.bool_]:
+    """Whether `normalise` leaves a character as it is, by code point, the last for all that come after.
+
+    In Latin, Greek, Cyrillic, punctuation and signs no two of these make one together (Unicode's NFKC_Quick_Check);
+    other blocks are not looked into.
+    """
+    settled = np.zeros(_SETTLED_BLOCKS[-1][1] + 2, bool)
+    for start, end in _SETTLED_BLOCKS:
+        for code in range(start, end + 1):
+            character = chr(code)
+            settled[code] = unicodedata.category(character)[0] != "M" and normalise(character) == character
+    return settled
 
 
 def _squeezed(data: npt.NDArray[np.uint8]) -> Encoded:
@@ -127,31 +180,31 @@ def _squeezed(data: npt.NDArray[np.uint8]) -> Encoded:
 
 def digest(text: bytes) -> bytes:
     """The digest, 16 bytes, of a text of a batch."""
-    return hashlib.blake2b(text, digest_size=16).digest()
+    return hashlib.sha256(text).digest()[:16]
 
 
 def shingle(batch: Encoded, shingle_words: int) -> Shingles:
     """The shingles of a batch of texts, in order, repeats included."""
     words, counts = word_hashes(batch)
-    multipliers = _random_values(shingle_words, seed=2) | np.uint64(1)
     windows = max(len(words) - shingle_words + 1, 0)
-    mixed = np.zeros(windows, np.uint64)
-    product = np.empty_like(mixed)
-    for position in range(shingle_words):
-        np.multiply(words[position : position + windows], multipliers[position], out=product)
-        mixed += product
+    mixed = words[:windows] * _MULTIPLIER
+    for position in range(1, shingle_words):
+        mixed += words[position : position + windows]
+        mixed *= _MULTIPLIER
+    mixed = mixed[_whole(counts, shingle_words)[:windows]]
 
     sizes = np.where(counts >= shingle_words, counts - shingle_words + 1, 1)
     starts = np.cumsum(sizes) - sizes
-    hashes = np.empty(int(sizes.sum()), np.uint64)
     short = np.flatnonzero(counts < shingle_words)
+    if not len(short):
+        return Shingles(mixed, starts)
+    hashes = np.empty(int(sizes.sum()), np.uint64)
     long_enough = np.ones(len(hashes), bool)
     long_enough[starts[short]] = False
-    hashes[long_enough] = mixed[_whole(counts, shingle_words)[:windows]]
-    if len(short):
-        texts = batch.texts
-        for document in short.tolist():
-            hashes[starts[document]] = int.from_bytes(digest(texts[document])[:8], "little")
+    hashes[long_enough] = mixed
+    texts = batch.texts
+    for document in short.tolist():
+        hashes[starts[document]] = int.from_bytes(digest(texts[document])[:8], "little")
     return Shingles(hashes, starts)
 
 
@@ -197,8 +250,9 @@ def text_borders(texts: pa.StringArray) -> npt.NDArray[np.int64]:
 def word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
     """Hashes of all words of a batch, and the number of words of each text."""
     data = batch.data
-    inside = np.frombuffer(bytearray(data.tobytes().translate(_IS_WORD)), bool)
+    inside = np.frombuffer(data.tobytes().translate(_IS_WORD), bool)
     if np.count_nonzero(data >= 0x80) > len(batch.borders):
+        inside = inside.copy()
         _unmark_punctuation(data, inside)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, lengths = edges[0::2], edges[1::2] - edges[0::2]
@@ -234,12 +288,6 @@ def mix(values: UnsignedArray) -> UnsignedArray:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
-
-
-def _random_values(count: int, seed: int) -> UnsignedArray:
-    """Fixed random values (SplitMix64), the same under every numpy."""
-    steps = (np.arange(1, count + 1, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(_GOLDEN)
-    return mix(steps)
 
 
 @functools.cache

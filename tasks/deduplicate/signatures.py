@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.documents import HELDOUT, read_groups, write_table
+from storage.documents import HELDOUT, read_tables, write_table
 from tasks.deduplicate.against import external_documents
 from tasks.deduplicate.shingles import Shingles, UnsignedArray, batches, digest, encode, shingle, text_borders
 from tasks.engine.context import Summary
@@ -81,38 +81,71 @@ def band_keys(minima: npt.NDArray[np.uint32], bands: int) -> UnsignedArray:
     return keys
 
 
+class Signer:
+    """Signs texts as they come, each distinct one once: a copy costs no more than its digest."""
+
+    def __init__(self, shingle_words: int, count: int, seed: int) -> None:
+        self.lengths: list[int] = []  # of each text in UTF-8 bytes, without superfluous white space
+        self._shingle_words, self._count, self._seed = shingle_words, count, seed
+        self._digests: list[bytes] = []
+        self._columns: list[int] = []  # of each text among the distinct ones
+        self._distinct: dict[bytes, int] = {}
+        self._minima = [np.empty((count, 0), np.uint32)]
+
+    def add(self, texts: pa.StringArray) -> None:
+        """Sign some texts."""
+        for batch in batches(texts):
+            encoded = encode(batch)
+            folded = encoded.texts
+            digests = [digest(text) for text in folded]
+            first = len(self._distinct)
+            new: list[int] = []
+            for number, one in enumerate(digests):
+                column = self._distinct.setdefault(one, len(self._distinct))
+                self._columns.append(column)
+                if column == first + len(new):
+                    new.append(number)
+            self.lengths += map(len, folded)
+            self._digests += digests
+            if new:
+                shingles = shingle(encoded.only(new), self._shingle_words)
+                self._minima.append(signatures(shingles, self._count, self._seed))
+
+    def digests(self) -> tuple[UnsignedArray, UnsignedArray]:
+        """Those of all texts, in two halves."""
+        halves = np.frombuffer(b"".join(self._digests), ">u8").reshape(-1, 2).astype(np.uint64)
+        return halves[:, 0], halves[:, 1]
+
+    def minima(self) -> npt.NDArray[np.uint32]:
+        """The signatures of all texts, shape (permutations, texts)."""
+        distinct = np.concatenate(self._minima, axis=1)
+        return distinct if distinct.shape[1] == len(self._columns) else distinct[:, self._columns]
+
+
 def sign_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Write what the whole needs to know of a shard, about 520 bytes a document.
 
     `index.parquet` (INDEX_SCHEMA) and `signatures.bin`, uint32 (permutations, documents). `config` holds bands, rows,
     shingle_words and seed, and for a file of an external corpus its `label`.
     """
-    count = config["bands"] * config["rows"]
-    tables = [INDEX_SCHEMA.empty_table()]
-    minima = [np.empty((count, 0), np.uint32)]
+    signer = Signer(config["shingle_words"], config["bands"] * config["rows"], config["seed"])
+    tables = [INDEX_SCHEMA.empty_table().select(("id", "heldout", "bytes"))]
     for group in document_groups(inputs["documents"], config.get("label", "")):
         texts = group["text"].combine_chunks()
-        lengths, digests = [], []
-        for batch in batches(texts):
-            encoded = encode(batch)
-            minima.append(signatures(shingle(encoded, config["shingle_words"]), count, config["seed"]))
-            for folded in encoded.texts:
-                lengths.append(len(folded))
-                digests.append(digest(folded))
-        halves = np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
-        heldout = pc.equal(group["split"], HELDOUT)
-        sizes = np.diff(text_borders(texts))
-        columns = [group["id"], heldout, sizes, lengths, halves[:, 0], halves[:, 1]]
-        tables.append(pa.table(columns, schema=INDEX_SCHEMA))
+        signer.add(texts)
+        columns = [group["id"], pc.equal(group["split"], HELDOUT), np.diff(text_borders(texts))]
+        tables.append(pa.table(columns, schema=tables[0].schema).combine_chunks())
+        del group, texts, columns  # before the next ones are read: they are most of what a shard costs in memory
     index = pa.concat_tables(tables)
-    write_table(out / "index.parquet", index)
-    np.concatenate(minima, axis=1).tofile(out / "signatures.bin")
+    columns = [*index.columns, signer.lengths, *signer.digests()]
+    write_table(out / "index.parquet", pa.table(columns, schema=INDEX_SCHEMA))
+    signer.minima().tofile(out / "signatures.bin")
     return {"documents": len(index)}
 
 
 def document_groups(path: Path, label: str) -> Iterator[pa.Table]:
     """The documents of a shard or, with a label, of a file of an external corpus: id, text and split."""
-    return external_documents(path, label) if label else read_groups(path, ["id", "text", "split"])
+    return external_documents(path, label) if label else read_tables(path, ["id", "text", "split"])
 
 
 def _fmix32(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:

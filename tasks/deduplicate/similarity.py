@@ -1,10 +1,11 @@
 """Exact Jaccard similarities of chosen pairs of documents, with bounded memory.
 
 The corpus is never held, nor are its shingles. Shard by shard, the shingle sets of the documents that are in a pair
-go to a file, eight bytes a shingle; a pair then reads its two. So each shard is read once, however many pairs there
-are and wherever their documents lie.
+go to a file, eight bytes a shingle; some hundred pairs at a time then read theirs. So each shard is read once, however
+many pairs there are and wherever their documents lie.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tasks.deduplicate.shingles import UnsignedArray, shingle_sets
 from tasks.deduplicate.signatures import document_groups
 from tasks.engine.context import Summary
 
-_PAIRS_AT_ONCE = 1 << 14  # as Python numbers
+_SHINGLES_AT_ONCE = 1 << 19  # of pairs: 4 MiB
 
 
 class ShingleSets:
@@ -34,10 +35,23 @@ class ShingleSets:
         self._sizes = np.concatenate([np.empty(0, np.int64), *counts])
         self._starts = np.concatenate([np.empty(0, np.int64), *(np.cumsum(count) - count for count in counts)])
 
-    def __getitem__(self, document: int) -> UnsignedArray:
-        place = int(np.searchsorted(self._documents, document))
-        path, start, size = self._paths[self._files[place]], int(self._starts[place]), int(self._sizes[place])
-        return np.fromfile(path, np.uint64, size, offset=8 * start)
+    def sizes(self, documents: Numbers) -> Numbers:
+        """The number of shingles of some documents."""
+        return self._sizes[np.searchsorted(self._documents, documents)]
+
+    def of(self, documents: Numbers) -> dict[int, UnsignedArray]:
+        """The sets of some documents, in ascending order. Each file is opened once for those that it has."""
+        places = np.searchsorted(self._documents, documents)
+        files = self._files[places]
+        found: dict[int, UnsignedArray] = {}
+        for number in np.unique(files).tolist():
+            here = np.flatnonzero(files == number)
+            columns = (values.tolist() for values in (documents[here], self._starts[places[here]]))
+            sizes = self._sizes[places[here]].tolist()
+            with self._paths[number].open("rb") as file:
+                for document, start, size in zip(*columns, sizes, strict=True):
+                    found[document] = np.frombuffer(os.pread(file.fileno(), 8 * size, 8 * start), np.uint64)
+        return found
 
 
 def write_sets(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
@@ -57,22 +71,23 @@ def write_sets(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Su
                 sizes.append(len(found))
                 file.write(found.tobytes())
             first += len(group)
+            del group, texts  # before the next ones are read
     np.save(out / "sizes.npy", np.array(sizes, np.int64), allow_pickle=False)
     return {"documents": len(sizes)}
 
 
 def exact_jaccards(pairs: Numbers, sets: ShingleSets) -> npt.NDArray[np.float64]:
-    """The Jaccard similarity of each pair of documents; quickest where pairs with the same first are together."""
+    """The Jaccard similarity of each pair of documents."""
     return np.fromiter(_jaccards(pairs, sets), np.float64, len(pairs))
 
 
 def _jaccards(pairs: Numbers, sets: ShingleSets) -> Iterator[float]:
-    held, left = -1, np.empty(0, np.uint64)
-    for begin in range(0, len(pairs), _PAIRS_AT_ONCE):
-        for one, other in pairs[begin : begin + _PAIRS_AT_ONCE].tolist():
-            if one != held:
-                held, left = one, sets[one]
-            yield jaccard(left, sets[other])
+    sizes = sets.sizes(pairs).sum(axis=1)
+    blocks = (np.cumsum(sizes) - sizes) // _SHINGLES_AT_ONCE
+    for some in np.split(pairs, np.flatnonzero(np.diff(blocks)) + 1):
+        found = sets.of(np.unique(some))
+        for one, other in some.tolist():
+            yield jaccard(found[one], found[other])
 
 
 def jaccard(left: UnsignedArray, right: UnsignedArray) -> float:

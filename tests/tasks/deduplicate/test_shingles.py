@@ -145,3 +145,10 @@ def test_quotation_marks_make_english_little_dearer_to_compare() -> None:
     """A megabyte takes 1.4 Python loops of 100,000 turns; a look at each letter takes ten times as long."""
     text = "It’s a “quoted” sentence of plain English, and so on. " * 20_000
     assert cost_in_loops(lambda: normalise(text)) < 5
+
+
+def test_every_character_by_itself_and_before_an_accent_has_its_form() -> None:
+    """Most of these take the short way, which looks at no string."""
+    characters = [chr(code) for code in range(0x80, 0x3100)]
+    texts = [f"a{character}\u0301 b" for character in characters] + [f"a{character} b" for character in characters]
+    assert encode(texts).texts == [compared(text) for text in texts]

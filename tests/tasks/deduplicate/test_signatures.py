@@ -1,6 +1,7 @@
 """Our signatures are datasketch's, bit for bit; bands and clusters keep their promises."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasketch import MinHash
 from hypothesis import given
@@ -12,7 +13,7 @@ from support import cost_in_loops
 from tasks.deduplicate import DeduplicateConfig
 from tasks.deduplicate.clusters import candidate_pairs, equal_groups, ranking, representatives
 from tasks.deduplicate.shingles import encode, shingle
-from tasks.deduplicate.signatures import band_keys, shingle_hashes32, signatures
+from tasks.deduplicate.signatures import Signer, band_keys, shingle_hashes32, signatures
 
 TEXTS = [
     "one two three four five six",
@@ -109,3 +110,13 @@ def test_signing_is_array_work() -> None:
             signatures(shingle(encode(texts[first : first + 50]), 5), 112, 1)
 
     assert cost_in_loops(sign) < 18
+
+
+def test_a_copy_has_the_signature_and_digest_of_its_first() -> None:
+    texts = ["one two three four five six", "short", "ONE  two three four five six", "é six", "short", "é six"]
+    signer = Signer(shingle_words=5, count=16, seed=1)
+    signer.add(pa.array(texts[:4]))
+    signer.add(pa.array(texts[4:]))
+    high, _ = signer.digests()
+    assert [high.tolist().index(one) for one in high.tolist()] == [0, 1, 0, 3, 1, 3]
+    assert signer.minima().tolist() == signatures(shingle(encode(texts), 5), 16, 1).tolist()
