@@ -72,8 +72,6 @@ CIRCLES = {
 def test_re_exports_in_a_circle_count_their_modules(tmp_path: Path, modules: dict[str, str]) -> None:
     main = "from shop.one import f\ndef run():\n    return f()\n"
     found = reach(tmp_path, ("shop.main", "run"), main=main, **modules)
-        tmp_path, ("shop.main", "run"), main="from shop.one import f\ndef run():\n    return f()\n", **modules
-    )
     assert len(found) > 1, "more than run itself"
 
 
