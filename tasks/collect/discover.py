@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from storage.errors import DataError
 from storage.files import is_utf8
 from storage.source_hashes import unreadable
 from tasks.collect.config import CollectConfig
+from tasks.fetch.address_forms import dataset_of
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
 DOCUMENT_FORMATS = ("html", "xhtml", "xml", "eml", "pdf", "epub", "docx")  # the same, read by tasks.collect.pages
@@ -35,15 +37,9 @@ _OTHER_ENDINGS = {  # of the same formats and packings
 }
 _PART_OF_A_DUMP = re.compile(r"(?<=^xml)-p\d+p\d+$")  # enwiki-...-articles1.xml-p1p41242.bz2
 _TARS = {"tgz": "gz", "tbz": "bz2", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}  # one ending for two
-# What is read elsewhere, by the scheme of an address -> the section that reads it, or how to bring it here.
-_READ_BY = {
-    "http": "collect.web (pages) or collect.warc (a WARC file)",
-    "https": "collect.web (pages) or collect.warc (a WARC file)",
-    "hf": "collect.huggingface",
-}
-_FETCHED_BY = {
-    "s3": "aws s3 cp --recursive ADDRESS FOLDER",
-    "gs": "gcloud storage cp --recursive ADDRESS FOLDER",
+_DOWNLOADED_BY = {  # by the scheme of an address; others by curl
+    "s3": "aws s3 cp --recursive {address} FOLDER",
+    "gs": "gcloud storage cp --recursive {address} FOLDER",
 }
 ENDINGS_SHOWN = 6
 
@@ -186,16 +182,35 @@ def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) 
 
 def _refuse_addresses(path: str, option: str) -> None:
     # A recipe's relative paths have been made absolute by now, which folds the two slashes into one.
-    address = re.search(r"(?:^|/)([a-z][a-z0-9+.-]+):(/{1,2})(?=[^/])", path, re.IGNORECASE)
+    address = re.search(r"(?:^|/)([a-z][a-z0-9+.-]+):(/{1,3})(?=[^/])", path, re.IGNORECASE)
     if address is None or (os.path.lexists(path) and address[2] == "/"):
         return
-    scheme = address[1].lower()
-    written = f"{scheme}://{path[address.end() :]}"
-    how = _FETCHED_BY.get(scheme, "curl -LO ADDRESS").replace("ADDRESS", written)
-    here = f"Download it first ({how}) and give the folder or the file."
-    if scheme in _READ_BY:
-        here = f"Name it in {_READ_BY[scheme]}, or download it and give the folder or the file."
-    raise DataError(f"{option}: {written} is an address, and only local files are read here. {here}")
+    scheme, rest = address[1].lower(), path[address.end() :]
+    if scheme == "file":
+        raise DataError(f"{option}: write the path without file://: /{rest}")
+    written = f"{scheme}://{rest}"
+    advice = _advice(scheme, written, option.split(".")[1].partition("[")[0])
+    raise DataError(f"{option}: {written} is an address, and only local files are read here. {advice}")
+
+
+def _advice(scheme: str, written: str, section: str) -> str:
+    """How to read what is at an address that was given as a path in a section."""
+    dataset = dataset_of(written)
+    if dataset and section == "files":
+        return f"Name it in collect.huggingface (dataset: {dataset})."
+    command = _DOWNLOADED_BY.get(scheme, "curl -LO {address}").format(address=written)
+    if dataset:
+        command = f"hf download --repo-type dataset {dataset} --local-dir FOLDER"
+    download = f"Download it first ({command}) and give the folder or the file."
+    if scheme not in ("http", "https") or dataset:
+        return download
+    if section == "warc":
+        return f"Give it in `urls` of this source (urls: [{written}]), without `path`."
+    if section != "files":
+        return download
+    if kind_of(urlsplit(written).path, WARC_FORMATS):
+        return f"Name it in collect.warc (urls: [{written}])."
+    return f"If it is a page, name it in collect.web (urls: [{written}]). {download}"
 
 
 def ending_of(name: str) -> str:

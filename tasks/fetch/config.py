@@ -4,13 +4,16 @@ import re
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from storage.addresses import LOOPBACK
 from tasks.engine.config import StageConfig
+from tasks.fetch.address_forms import COMMON_CRAWL, fetched_address, named_dataset
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Address = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000)]
+Address = Annotated[
+    str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000), BeforeValidator(fetched_address)
+]
 PathRule = Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)]
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -70,7 +73,7 @@ class HuggingFaceSource(StageConfig):
     """
 
     name: SourceName = Field("huggingface", description="Name of this source in documents, ledgers and figures.")
-    dataset: str = Field(
+    dataset: Annotated[str, BeforeValidator(named_dataset)] = Field(
         pattern=r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$",
         description="Data set as its page names it: OWNER/NAME.",
     )
@@ -110,9 +113,7 @@ class DownloadSource(StageConfig):
     lists: tuple[Address, ...] = Field(
         (), description="Addresses of lists of files (warc.paths.gz), a path a line, instead of `path`."
     )
-    base: Address = Field(
-        "https://data.commoncrawl.org/", description="Address that the paths of lists are relative to."
-    )
+    base: Address = Field(COMMON_CRAWL, description="Address that the paths of lists are relative to.")
     max_files: int = Field(1, ge=1, le=1_000_000, description="Most files of each list; the first ones are taken.")
     allow_private: bool = Field(
         False, description="Fetch from this machine and private networks too; otherwise such addresses are refused."

@@ -276,8 +276,11 @@ def test_texts_of_every_kind_are_repaired_by_choice_and_counted(home: Path, tmp_
 @pytest.mark.parametrize(
     ("path", "section"),
     [
-        ("https://example.org/a.html", "collect.web (pages) or collect.warc (a WARC file)"),
-        ("hf://datasets/wikitext", "collect.huggingface"),
+        ("https://example.org/a.html", "collect.web (urls: [https://example.org/a.html])"),
+        ("https://example.org/a.warc.gz", "collect.warc (urls: [https://example.org/a.warc.gz])"),
+        ("hf://datasets/wikitext", "collect.huggingface (dataset: wikitext)"),
+        ("https://huggingface.co/datasets/squad/tree/main", "collect.huggingface (dataset: squad)"),
+        ("https://huggingface.co/datasets/org/set/tree/main", "collect.huggingface (dataset: org/set)"),
         ("s3://bucket/a.jsonl", "aws s3 cp --recursive s3://bucket/a.jsonl FOLDER"),
     ],
 )
