@@ -1,7 +1,10 @@
 """A web site on the loopback that notes what it is asked: `from sites import Site, page`."""
 
 import contextlib
+import gzip
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,3 +92,41 @@ def serving(pages: Mapping[str, Answer | Handler]) -> Iterator[Site]:
         yield site
     finally:
         site.close()
+
+
+# Traps, as handlers: each for an address of its own.
+
+
+def drips(request: BaseHTTPRequestHandler) -> None:
+    """A byte now and then, for ever."""
+    _begin(request, {"Content-Type": "text/html"})
+    for _ in range(600):
+        request.wfile.write(b" ")
+        request.wfile.flush()
+        time.sleep(0.1)
+
+
+def endless(request: BaseHTTPRequestHandler) -> None:
+    """A page that goes on and on."""
+    _begin(request, {"Content-Type": "text/html"})
+    for _ in range(100_000):
+        request.wfile.write(b"<p>more</p>" * 1000)
+
+
+def bomb(request: BaseHTTPRequestHandler) -> None:
+    """20 KB that unpack to 20 MB."""
+    body = gzip.compress(bytes(20 * 2**20), 9)
+    _begin(request, {"Content-Type": "text/html", "Content-Encoding": "gzip", "Content-Length": str(len(body))})
+    request.wfile.write(body)
+
+
+def hangs_up(request: BaseHTTPRequestHandler) -> None:
+    """No answer at all."""
+    request.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _begin(request: BaseHTTPRequestHandler, headers: Mapping[str, str]) -> None:
+    request.send_response(200)
+    for name, value in headers.items():
+        request.send_header(name, value)
+    request.end_headers()

@@ -31,6 +31,7 @@ SITEMAPS = ("application/xml", "text/xml", "application/gzip", "application/x-gz
 GONE = (404, 410)
 HANDLED = tuple(code for code in range(200, 600) if code not in (301, 302, 303, 307, 308))  # without redirects
 REPORT_SECONDS = 0.5
+SHORTEST_DELAY_SECONDS = 0.001  # without any, Scrapy sends all that waits for a host at once
 MOST_SITEMAPS = 1000
 
 
@@ -149,10 +150,10 @@ class PageSpider(SitemapSpider):
         """An address that gave no answer; the page that it gave in the crawl before is kept, unless it is refused."""
         request = failure.request
         url, depth = request.meta["asked"], request.meta["depth_of_page"]
-        if isinstance(failure.value, IgnoreRequest):
-            self._note(url, "refused", str(failure.value) or "refused", depth)
-            return
         reason = reason_of(failure.value)
+        if isinstance(failure.value, IgnoreRequest):
+            self._note(url, "refused", reason, depth)
+            return
         if self.store.page(request.url) is not None:
             self.pages += 1
             self._note(url, UNCHANGED, f"kept from before: {reason}", depth, request.url)
@@ -228,10 +229,11 @@ def _settings(source: CrawlSource) -> dict[str, Any]:
             f"{package}.politeness.SiteRules": 50,
             "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
             f"{package}.politeness.Robots": 100,
+            f"{package}.politeness.Busy": 110,
             f"{package}.crawler.Revalidation": 585,  # behind the decompression
         },
         "CONCURRENT_REQUESTS_PER_DOMAIN": 1,
-        "DOWNLOAD_DELAY": source.delay_seconds,
+        "DOWNLOAD_DELAY": max(source.delay_seconds, SHORTEST_DELAY_SECONDS),
         "DOWNLOAD_DELAY_JITTER": 0.0,
         "DOWNLOAD_TIMEOUT": source.timeout_seconds,
         "DOWNLOAD_MAXSIZE": source.max_page_bytes,

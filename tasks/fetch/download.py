@@ -22,6 +22,7 @@ from storage.addresses import redacted
 from storage.errors import DataError
 from storage.retryable import is_transient
 from tasks.fetch.public_only import opener
+from tasks.fetch.retry_after import seconds_asked
 
 FILE = "file"  # what the jobs that fetch leave
 BLOCK_BYTES = 2**20
@@ -152,8 +153,7 @@ def _digest(file: IO[bytes]) -> str:
 
 def _asked_to_wait(error: BaseException) -> float:
     """The seconds that a busy server asks for; 0 where it names none."""
-    value = error.headers.get("Retry-After", "") if isinstance(error, urllib.error.HTTPError) else ""
-    return float(value) if value.isdecimal() else 0.0
+    return seconds_asked(error.headers.get("Retry-After", "")) if isinstance(error, urllib.error.HTTPError) else 0.0
 
 
 def _refused(wanted: Wanted, error: BaseException) -> DataError:

@@ -59,8 +59,10 @@ def _listed(source: DownloadSource, address: str, partial: Path) -> Iterator[str
     data = path.read_bytes()
     if data.startswith(b"\x1f\x8b"):
         data = _unpacked(address, data)
-    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
-    for line in [line for line in lines if line][: source.max_files]:
+    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"{redacted(address)}: the list names no file. Give a list of paths or addresses, one a line.")
+    for line in lines[: source.max_files]:
         found = urljoin(source.base, line)
         if urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).path.strip("/"):
             raise DataError(

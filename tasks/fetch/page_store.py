@@ -128,10 +128,14 @@ class PageStore:
                 yield Visit(url, outcome, reason, depth, final)
 
     def forget_unvisited(self) -> list[str]:
-        """Forget the pages that this crawl has not kept; returns their addresses."""
+        """Forget the pages that this crawl has not kept; returns the addresses of those that the crawl before had."""
         kept = "(select final from visits where outcome in (?, ?))"
         outcomes = (FETCHED, UNCHANGED)
-        gone = self._database.execute(f"select url from pages where url not in {kept} order by url", outcomes)
+        gone = self._database.execute(
+            f"select url from pages where url not in {kept} and received < (select max(started) from crawls) "
+            "order by url",
+            outcomes,
+        )
         addresses = [str(url) for (url,) in gone.fetchall()]
         self._database.execute(f"delete from pages where url not in {kept}", outcomes)
         return addresses

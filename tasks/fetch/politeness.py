@@ -7,22 +7,29 @@ import asyncio
 import fnmatch
 import ipaddress
 import socket
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from scrapy import signals
 from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response
 from scrapy.resolver import CachingThreadedResolver
+from scrapy.spidermiddlewares.httperror import HttpError
+from scrapy.utils.asyncio import call_later
+from twisted.python.failure import Failure
 
 from storage.addresses import proxies
 from tasks.fetch.addresses import IPAddress, is_public, literal_address
 from tasks.fetch.agent import AGENT
+from tasks.fetch.retry_after import seconds_asked
 
 ROBOTS_BYTES = 500 * 2**10  # of a robots.txt that are read at least and, by us, at most (RFC 9309, 2.5)
 MOST_QUERIES = 100  # addresses that differ in their query alone: beyond it is a calendar, a search, a trap
 MOST_ADDRESS_CHARACTERS = 2000
+BUSY = (429, 503)  # the answers that may ask to wait
 
 
 class Refused(IgnoreRequest):
@@ -112,6 +119,42 @@ class PublicResolver(CachingThreadedResolver):
         return found.addCallback(checked)
 
 
+class Busy:
+    """Leaves a host alone for as long as it asks to (429, 503), and for good where that is longer than the crawl."""
+
+    def __init__(self, crawler: Any) -> None:
+        self._crawler = crawler
+        self._ends = time.monotonic() + crawler.settings.getfloat("CLOSESPIDER_TIMEOUT")
+        self._given_up: dict[str, str] = {}  # host -> why it is not asked any more
+
+    @classmethod
+    def from_crawler(cls, crawler: Any) -> "Busy":
+        made = cls(crawler)
+        crawler.signals.connect(made.answered, signals.response_downloaded)  # before the next request is sent
+        return made
+
+    def answered(self, response: Response, request: Request, spider: Any) -> None:
+        """Hold back the requests that wait for the host."""
+        asked = seconds_asked((response.headers.get("Retry-After") or b"").decode("latin-1"))
+        if response.status not in BUSY or not asked:
+            return
+        downloader = self._crawler.engine.downloader
+        slot = downloader.slots[request.meta[downloader.DOWNLOAD_SLOT]]
+        if time.monotonic() + asked <= self._ends:
+            slot.close()  # the call that would send the next request
+            slot.latercall = call_later(asked, downloader._latercall, slot)
+            return
+        host = urlsplit(request.url).hostname or ""
+        why = f"{host} asks to wait {asked:,.0f} s, and the crawl ends before (max_minutes)"
+        self._given_up[host] = why
+        while slot.queue:
+            slot.queue.popleft()[1].errback(Failure(Refused(why)))
+
+    def process_request(self, request: Request) -> None:
+        if why := self._given_up.get(urlsplit(request.url).hostname or ""):
+            raise Refused(why)
+
+
 class Robots(RobotsTxtMiddleware):
     """RFC 9309: no file (4xx) allows all, a server that fails or is silent allows nothing; a crawl-delay is kept."""
 
@@ -148,13 +191,21 @@ class _Unreachable:
     reason: str
 
 
-_REASONS = {  # of Scrapy's errors that say nothing
-    "DownloadCancelledError": "its answer has more than max_page_bytes",
+_TOO_LONG = "its answer has more than max_page_bytes"
+_REASONS = {  # of errors that say nothing, or too much
+    "DownloadCancelledError": _TOO_LONG,
     "DownloadTimeoutError": "its answer took longer than timeout_seconds",
+    "DownloadFailedError": "the connection was closed before the answer was whole",
+    "ResponseDataLossError": "the connection was closed before the answer was whole",
 }
 
 
 def reason_of(error: BaseException) -> str:
     """Why there was no answer, in one line."""
+    if isinstance(error, HttpError):  # a redirect that Scrapy does not follow
+        location = (error.response.headers.get("Location") or b"").decode("latin-1")
+        return f"it leads to {location or 'nowhere'}, which is not fetched"
     text = str(error).strip()
+    if "DOWNLOAD_MAXSIZE" in text:
+        return f"{_TOO_LONG}, unpacked"
     return _REASONS.get(type(error).__name__) or (text.splitlines()[0] if text else type(error).__name__)[:200]

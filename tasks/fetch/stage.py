@@ -31,6 +31,7 @@ from tasks.notices import NOTICES
 from tasks.wording import figure
 
 HOUR = 3600.0
+WITH_A_PAGE = (FETCHED, UNCHANGED, "sitemap")
 
 VISITS_SCHEMA = pa.schema(
     [
@@ -134,7 +135,10 @@ def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
         yield f"{where}: the crawl ended at {crawled.limit} ({figure(value)}); more pages are there"
     if crawled.forgotten:
         yield f"{where}: {figure(len(crawled.forgotten))} pages of the crawl before are gone and were dropped"
-    if crawled.outcomes["failed"]:
+    none = {outcome: count for outcome, count in sorted(crawled.outcomes.items()) if outcome not in WITH_A_PAGE}
+    if none:
+        counts = ", ".join(f"{figure(count)} {outcome}" for outcome, count in none.items())
         yield (
-            f"{where}: {figure(crawled.outcomes['failed'])} addresses gave no page; the reasons are in the part visits"
+            f"{where}: {figure(sum(none.values()))} addresses gave no page ({counts}); the reason of each: "
+            "llmill cat latest/fetch/visits"
         )
