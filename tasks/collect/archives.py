@@ -42,6 +42,11 @@ class LeftOut:
     refused: int = 0
     shown: list[str] = field(default_factory=list)
 
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        return self.endings.total() + self.hidden + self.refused
+
     def refuse(self, name: str, why: str) -> None:
         self.refused += 1
         if len(self.shown) < REFUSED_SHOWN:
@@ -85,10 +90,12 @@ class Member:
 
 
 def read_members(
-    path: Path, kind: Kind, scratch: Path, formats: tuple[str, ...], max_window_bytes: int, left_out: LeftOut
+    archive: str, path: Path, scratch: Path, formats: tuple[str, ...], max_window_bytes: int, left_out: LeftOut
 ) -> Iterator[Member]:
     """The members of an archive in order; each is on disk until the next is asked for. Raises BrokenStream where the
-    archive breaks, after the last whole member."""
+    archive breaks, after the last whole member. `archive` is its name in the source, which says how it is packed."""
+    kind = kind_of(archive)
+    assert kind is not None, archive
     copy = scratch / "member"
     members = _zipped(path) if kind.format == "zip" else _taped(path, kind, max_window_bytes)
     try:
@@ -96,7 +103,7 @@ def read_members(
             if count >= MAX_MEMBERS:
                 raise BrokenStream(f"the archive has more than {MAX_MEMBERS:,} members")
             name = name.removeprefix("./")
-            found = _wanted(name, why, formats, left_out)
+            found = _wanted(archive, name, why, formats, left_out)
             if found is None:
                 continue
             fault = ""
@@ -117,7 +124,7 @@ class _Protected(Exception):
 _Entry = tuple[str, str, Iterator[bytes]]  # name, why it is refused, its bytes
 
 
-def _wanted(name: str, why: str, formats: tuple[str, ...], left_out: LeftOut) -> Kind | None:
+def _wanted(archive: str, name: str, why: str, formats: tuple[str, ...], left_out: LeftOut) -> Kind | None:
     """The kind of a member that is read; others are counted."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     base = parts[-1] if parts else ""
@@ -129,7 +136,7 @@ def _wanted(name: str, why: str, formats: tuple[str, ...], left_out: LeftOut) ->
     if kind is not None and kind.format in ARCHIVES:
         why = why or "an archive in an archive"
     if why:
-        left_out.refuse(name, why)
+        left_out.refuse(f"{archive}/{name}", why)
     elif any(part.startswith(".") or part == "__MACOSX" for part in parts):
         left_out.hidden += kind is not None
     elif kind is None:

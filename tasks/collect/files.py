@@ -141,15 +141,18 @@ def _files_in(job: ReadJob, name: str, path: Path, output: JobOutput, scratch: P
         yield _File(name, path, kind)
         return
     formats = RECORD_FORMATS if job.form else (*TEXT_FORMATS, *DOCUMENT_FORMATS, *RECORD_FORMATS)
-    count = 0
+    count, before = 0, output.left_out.total
     try:
-        for member in read_members(path, kind, scratch, formats, job.max_window_bytes, output.left_out):
+        for member in read_members(name, path, scratch, formats, job.max_window_bytes, output.left_out):
             fault = BadRecord(1, member.fault) if member.fault else member.kind
             yield _File(f"{name}/{member.name}", member.path, fault)
             count += 1
     except BrokenStream as broken:
         reason = f"{broken}; {count:,} members were read before it"
         yield _File(name, path, BadRecord(1, reason, rest_lost=True))
+        return
+    if not count and output.left_out.total == before:
+        yield _File(name, path, BadRecord(1, "empty archive"))
 
 
 def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord | None:

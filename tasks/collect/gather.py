@@ -36,6 +36,11 @@ class Collected:
     allow_truncated: bool = False
     makes_documents: bool = True
 
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return self.name + (f" ({self.path})" if self.path else "")
+
     def total(self, figure: str) -> int:
         return sum(result.summary[figure] for result in self.results)
 
@@ -57,6 +62,14 @@ class Collected:
         for result in self.results:
             whole.add(LeftOut(**result.summary.get("left_out", {})))
         return whole
+
+    def without_document(self) -> list[str]:
+        """Of a source that gives no document, a sentence with what became of its records."""
+        if not self.makes_documents or self.total("kept"):
+            return []
+        counts = {"empty": self.total("empty")} | self.reasons() | {"bad": self.total("quarantined")}
+        said = ", ".join(f"{count:,} {name.removeprefix(DROPPED)}" for name, count in counts.items() if count)
+        return [f"source {self.where}: none of {self.total('read'):,} records became a document ({said})"]
 
     def notices(self) -> list[str]:
         """What the user should know of the files: what was found out of them, and what of them is lost."""
@@ -81,7 +94,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     """Check that nothing is lost unseen, and no more is bad than the recipe allows; raises DataError otherwise."""
     read, bad = source.total("read"), source.total("quarantined")
     assert read == source.total("kept") + source.total("dropped") + bad, source.name
-    where = f"source {source.name}" + (f" ({source.path})" if source.path else "")
+    where = f"source {source.where}"
     reasons = source.listed("bad")
     if read and source.total("without_field") == read:
         fields = sorted({name for result in source.results for name in result.summary["fields"]})
@@ -91,8 +104,9 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
             "Set text_field (of pairs prompt_field, answer_field or conversation_field; group_field) to one of these."
         )
     left_out = source.left_out().sentences(source.name)
-    if not read and left_out:
-        raise DataError(f"{where}: nothing in it is read: {'; '.join(left_out)}. Unpack it, or name other files.")
+    if not read and source.place:
+        why = "; ".join(left_out) or "its files hold no record"
+        raise DataError(f"{where}: nothing in it is read: {why}. Unpack it, or name other files.")
     lost = source.listed("lost")
     if lost and not source.allow_truncated:
         raise DataError(
@@ -170,7 +184,11 @@ def check_whole(config: CollectConfig, sources: Sequence[Collected], summary: Su
     """
     if any(source.makes_documents for source in sources):
         if not summary["kept"]:
-            raise DataError(f"collect: no document was kept of {summary['read']} read. Look at the sources' paths.")
+            raise DataError(
+                f"collect: no document was kept of {summary['read']} read:\n  "
+                + "\n  ".join(sentence for source in sources for sentence in source.without_document())
+                + "\nLook at the sources' paths, and at what their sections read (docs/sources.md)."
+            )
         wanted = config.heldout_fraction or config.heldout_groups
         if summary["kept"] == 1 and not (summary["documents_train"] and not wanted):
             advice = "; ".join(marked) or (

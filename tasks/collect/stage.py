@@ -105,7 +105,8 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     summary = summarize(sources, shards, pairs)
     separators = separator_notices(sources)
     check_whole(config, sources, summary, separators)
-    notices = [*unread_files(config), *separators, *(sentence for source in sources for sentence in source.notices())]
+    notices = [*unread_files(config), *separators]
+    notices += [sentence for source in sources for sentence in (*source.without_document(), *source.notices())]
     notices += pair_notices(sources, contradictions)
     return summary | ({NOTICES: notices} if notices else {})
 
