@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SHARED = "shared"  # all rows that leave the home as it is work on one: a smoke run's
 OWN = "own"  # a copy of it, which the row may damage
 EMPTY = "empty"
+ADDRESS = "ADDRESS"  # in texts of files and in the environment: where the server of the row is
 
 Contents = str | bytes | Callable[[], bytes]  # what is large is made when its row comes
 
@@ -25,14 +27,15 @@ class BadInput:
     environment: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
     status: int = 2  # 0 where the command does what it can and says what it skipped
+    serve: Callable[[], AbstractContextManager[str]] | None = None  # a server that the command meets: its address
 
-    def lay_out(self, folder: Path, home: Path) -> None:
+    def lay_out(self, folder: Path, home: Path, address: str = "") -> None:
         """Make what the command will meet."""
         for name, data in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             data = data() if callable(data) else data
-            path.write_bytes(data if isinstance(data, bytes) else data.encode())
+            path.write_bytes(data if isinstance(data, bytes) else data.replace(ADDRESS, address or ADDRESS).encode())
         if self.prepare is not None:
             self.prepare(folder, home)
 

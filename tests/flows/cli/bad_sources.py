@@ -4,9 +4,12 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from bad_input import BadInput, Contents
@@ -120,6 +123,18 @@ CONTENTS = (
     _source("wrong text field", "a.jsonl", '{"body": "Some words.", "title": "x"}\n', "no field 'text'", "body, title"),
     _source("CSV without the column", "a.csv", "id,body\n1,Some words.\n", "no field 'text'", "body, id", "text_field"),
     _source(
+        "half a surrogate pair", "a.jsonl", LINES + b'{"text": "\\ud800"}\n', "line 401", "half a surrogate", slow=True
+    ),
+    _source("text with a NUL", "a.txt", "one\0two", "line 1", "a NUL character", slow=True),
+    _source("picture named txt", "a.txt", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "line 1", slow=True),
+    _source("text that is too long", "a.txt", lambda: b"word " * 2_000_000, "line 1", "max_document_bytes", slow=True),
+    _source("nothing but nulls", "a.jsonl", '{"text": null}\n' * 9, "all of its 9 records are empty", slow=True),
+    _source("nothing but blank lines", "a.jsonl", "\n" * 9, "nothing in it is read", slow=True),
+    _source("CSV with a header alone", "a.csv", "id,text\n", "nothing in it is read", slow=True),
+    _source("CSV with a longer row", "a.csv", "id,text\n1,Some words.\n2,a,b,c\n", "line 3", "fields", slow=True),
+    _source("JSON with a list inside", "a.json", '{"rows": [{"text": "Words."}]}', "the list 'rows'", slow=True),
+    _source("JSON that is a number", "a.json", "5", "line 1", "not a JSON object", slow=True),
+    _source(
         "group field that is not there",
         "a.jsonl",
         LINES,
@@ -129,6 +144,22 @@ CONTENTS = (
         slow=True,
     ),
 )
+
+
+def _with_dictionary() -> bytes:
+    samples: list[Any] = [WORDS.format(number).encode() for number in range(2000)]
+    dictionary = zstandard.train_dictionary(4096, samples)
+    return zstandard.ZstdCompressor(dict_data=dictionary).compress(LINES)
+
+
+def _parquet(text: str | int) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": [text] * 9}), file)
+    return file.getvalue()
+
 
 PACKED = (
     _source("gz that is text", "a.jsonl.gz", "Plain text.", "line 1", "malformed JSON"),
@@ -151,9 +182,46 @@ PACKED = (
         "tar in gz", "a.txt.gz", gzip.compress(_tar("a.txt", b"Some text.")), "line 1", "looks like .tar", "unpack"
     ),
     _source("zip named txt", "a.txt", b"PK\x03\x04" + bytes(40), "line 1", "looks like .zip", slow=True),
+    _source("cut zst", "a.jsonl.zst", zstandard.compress(LINES)[:-40], "the file was cut", slow=True),
+    _source("cut bz2", "a.jsonl.bz2", bz2.compress(LINES)[:-40], "the file was cut", slow=True),
+    _source("cut xz", "a.jsonl.xz", lzma.compress(LINES)[:-40], "the file was cut", slow=True),
+    _source("damaged gz", "a.jsonl.gz", gzip.compress(LINES)[:-8] + bytes(8), "the .gz stream is damaged", slow=True),
+    _source(
+        "text behind a gz", "a.jsonl.gz", gzip.compress(LINES) + b"and so on", "the .gz stream is damaged", slow=True
+    ),
+    _source("zst that needs a dictionary", "a.jsonl.zst", _with_dictionary, "dictionary", slow=True),
+    _source("cut Parquet", "a.parquet", lambda: _parquet("Words.")[:-9], "not readable as Parquet", slow=True),
+    _source("Parquet of numbers", "a.parquet", lambda: _parquet(5), "line 1", "not text but int", slow=True),
     _source("bomb in zst", "a.json.zst", lambda: zstandard.compress(b"[" + b" " * 10**8), "250 times its size"),
     _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than", slow=True),
 )
+
+LOCKED: dict[str, str | bytes] = {"META-INF/encryption.xml": "<encryption><EncryptedData/></encryption>"}
+LAUGHS = "<!DOCTYPE a [<!ENTITY a 'lol'>" + "".join(
+    f"<!ENTITY {chr(98 + number)} '{f'&{chr(97 + number)};' * 10}'>" for number in range(9)
+)
+LAUGHS += "]><a>&j;</a>"
+READS = "<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>"
+
+
+def _protected() -> bytes:
+    """A PDF whose trailer says that a password is needed, which nobody has."""
+    lock = b"/Encrypt << /Filter /Standard /V 1 /R 2 /O <%s> /U <%s> /P -44 >> /ID [<00><00>] /Info" % (
+        b"ab" * 32,
+        b"cd" * 32,
+    )
+    return pdf(["Some words."]).replace(b"/Info", lock)
+
+
+def _without_chapter() -> bytes:
+    file = io.BytesIO(epub({"one": "<p>Words.</p>"}, ["one"]))
+    made = io.BytesIO()
+    with zipfile.ZipFile(file) as book, zipfile.ZipFile(made, "w") as copy:
+        for name in book.namelist():
+            if "one" not in name:
+                copy.writestr(name, book.read(name))
+    return made.getvalue()
+
 
 DOCUMENTS = (  # what else goes wrong inside of them: tests/tasks/collect
     _source("page without a tag", "a.html", "Words alone.", "line 1", "not HTML"),
@@ -163,6 +231,16 @@ DOCUMENTS = (  # what else goes wrong inside of them: tests/tasks/collect
     _source("scanned PDF", "a.pdf", pdf([]), "line 1", "no text: scanned or protected"),
     _source("old Word file", "a.docx", b"\xd0\xcf\x11\xe0" + bytes(99), "line 1", "an old .doc", slow=True),
     _source("cut book", "a.epub", epub({"one": "<p>Words.</p>"}, ["one"])[:-90], "line 1", "damaged or cut", slow=True),
+    _source("PDF with a password", "a.pdf", _protected, "line 1", "protected", slow=True),
+    _source("book with a lock", "a.epub", packed(LOCKED), "line 1", "no text: protected", slow=True),
+    _source("book without chapters", "a.epub", packed({"x.txt": "x"}), "line 1", "not readable as .epub", slow=True),
+    _source(
+        "book whose chapter is not there", "a.epub", _without_chapter, "line 1", "not readable as .epub", slow=True
+    ),
+    _source("bomb in a book", "a.epub", lambda: packed({"a": bytes(3 * 10**8)}), "line 1", "is too much", slow=True),
+    _source("Word file without a text", "a.docx", packed({"x.txt": "x"}), "not readable as .docx", slow=True),
+    _source("XML that grows without end", "a.xml", LAUGHS, "line 1", "malformed XML", slow=True),
+    _source("XML that reads a file", "a.xml", READS, "line 1", "malformed XML", slow=True),
     _source("XML that is cut", "a.xml", "<a><b>Some words.</b>", "line 1", "malformed XML"),
     _source("dump of Wikipedia among texts", "a.xml", "<mediawiki><page/></mediawiki>", "collect.wikipedia", slow=True),
     _source("mail without a header", "a.eml", "Some words.", "line 1", "not an e-mail", slow=True),

@@ -7,22 +7,25 @@ import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bad_collections
 import bad_homes
 import bad_recipes
+import bad_servers
 import bad_sources
 import pytest
-from bad_input import EMPTY, SHARED, BadInput, files_below, published
+from bad_input import ADDRESS, EMPTY, SHARED, BadInput, files_below, published
 from support import llmill, unwrapped
 
 from flows.cli.main import main
 
-HERE = (*bad_recipes.ROWS, *bad_sources.ROWS)  # met in this process: no environment and no signal matters to them
-TABLE = (*HERE, *bad_homes.ROWS)
+# Met in this process: no environment and no signal matters to them.
+HERE = (*bad_recipes.ROWS, *bad_sources.ROWS, *bad_collections.ROWS, *bad_servers.SITES)
+TABLE = (*HERE, *bad_homes.ROWS, *bad_servers.HUBS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 
@@ -42,13 +45,15 @@ def meet(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Meeting:
         shutil.copytree(fresh, home, symlinks=True)
     work = folder / "work"
     work.mkdir(parents=True)
-    row.lay_out(work, home)
-    files, parts = files_below(work), published(home)
-    command = shlex.split(row.command)
-    if row in HERE:
-        result = in_this_process(command, home, work)
-    else:
-        result = llmill(*command, home=home, cwd=work, environment=dict(row.environment), timeout=300)
+    with row.serve() if row.serve else nullcontext("") as address:
+        row.lay_out(work, home, address)
+        files, parts = files_below(work), published(home)
+        command = shlex.split(row.command)
+        if row in HERE:
+            result = in_this_process(command, home, work)
+        else:
+            environment = {name: value.replace(ADDRESS, address) for name, value in row.environment.items()}
+            result = llmill(*command, home=home, cwd=work, environment=environment, timeout=300)
     return Meeting(result, (files, files_below(work)), (parts, published(home)))
 
 
@@ -108,4 +113,4 @@ def test_bad_input_is_reported_and_loses_nothing(row: BadInput, meetings: dict[s
 
 def test_every_kind_stands_once() -> None:
     names = [row.name for row in TABLE]
-    assert len(set(names)) == len(names) >= 120
+    assert len(set(names)) == len(names) >= 200
