@@ -109,7 +109,8 @@ def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
     A stage that reaches this has pyarrow among its `libraries`, so that its key says which version made the bytes.
     """
-    return pq.ParquetWriter(path, schema, compression="zstd")
+    recurring = [name for name in schema.names if name not in ("id", "text")]  # of the others a dictionary is a copy
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=recurring)
 
 
 def write_table(path: Path, table: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""Documents as sets of word n-gram hashes, without a Python string per word, nor per document of plain ASCII.
+"""Documents as sets of word n-gram hashes, without a Python string per word, nor per document of plain characters.
 
 A word is a run of letters, digits and underscores of the lower-cased text (close to `\\w+`); any non-ASCII character
 counts as a letter, except the punctuation and spaces of Latin-1, General Punctuation and CJK Punctuation. A batch
