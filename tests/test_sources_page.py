@@ -4,11 +4,14 @@ import bz2
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from collecting import documents_of
+from document_files import epub
 from hub_files import Hub, commit_id, serve_hub
+from sites import page, serving
 from support import ROOT
 from web_archives import answer, record, web_page, write_archive
 
@@ -46,24 +49,67 @@ def dump(folder: Path) -> None:
     (folder / "simplewiki-latest-pages-articles.xml.bz2").write_bytes(data)
 
 
-@pytest.mark.parametrize(("source", "lay_out"), (("warc", archives), ("wikipedia", dump), ("huggingface", None)))
-def test_the_recipe_of_a_source_runs(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, lay_out: Callable[[Path], None] | None
-) -> None:
+def corpus(folder: Path) -> None:
+    home = folder / "home of the user"
+    for number in range(40):
+        (home / "corpus" / f"{number}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (home / "corpus" / f"{number}.txt").write_text(f"Text {number} of a corpus.")
+    (home / "corpus" / "book.epub").write_bytes(epub({"one": "<p>Words of a book.</p>"}, ["one"]))
+
+
+LAY_OUT: dict[str, Callable[[Path], None] | None] = {
+    "files": corpus,
+    "warc": archives,
+    "wikipedia": dump,
+    "huggingface": None,
+}
+
+
+def recipe_of(source: str) -> dict[str, Any]:
+    """The section `collect` of the recipe below a heading of the page."""
     page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
     found = re.search(rf"^## {source}$.*?```yaml\n(.*?)```", page, re.MULTILINE | re.DOTALL)
     assert found is not None
-    config = CollectConfig(**yaml.safe_load(found[1])["collect"])
+    return dict(yaml.safe_load(found[1])["collect"])
+
+
+def collected(home: Path, config: CollectConfig) -> Artifact:
+    with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+        artifact = collect(config, fetch(config.fetching) if config.fetching.sources else None)
+    assert isinstance(artifact, Artifact)
+    return artifact
+
+
+def test_every_source_has_a_recipe_that_is_run_here() -> None:
+    page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web"}
+
+
+@pytest.mark.slow
+def test_the_recipe_of_a_site_runs(home: Path) -> None:
+    """Its address is the only thing that is another one here."""
+    pages = {f"/en/{number}": page(f"Page {number} of a site, with words. " * 9) for number in range(40)}
+    with serving({"/": page("Home", *pages, "/de/1"), "/de/1": page("Seite"), **pages}) as site:
+        (source,) = recipe_of("web")["web"]
+        source |= {"urls": [site.url()], "allow_private": True, "delay_seconds": 0}
+        artifact = collected(home, CollectConfig(web=[source], heldout_fraction=0))
+    urls = {document.url.removeprefix(site.url("")) for document in documents_of(artifact)}
+    assert urls >= set(pages) and "/de/1" not in urls
+
+
+@pytest.mark.parametrize(("source", "lay_out"), LAY_OUT.items())
+def test_the_recipe_of_a_source_runs(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, lay_out: Callable[[Path], None] | None
+) -> None:
+    config = CollectConfig(**recipe_of(source))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home of the user"))
     if lay_out is not None:
         lay_out(tmp_path)
     with serve_hub(HUB):
         monkeypatch.setenv("HF_ENDPOINT", HUB.url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
-            artifact = collect(config, fetch(config.fetching) if config.fetching.sources else None)
-    assert isinstance(artifact, Artifact)
-    assert len(documents_of(artifact)) >= 40
+        assert len(documents_of(collected(home, config))) >= 40
 
 
 def test_the_recipes_of_a_mix_are_valid() -> None:
