@@ -17,7 +17,8 @@ from tasks.collect.archives import read_members
 from tasks.collect.conversations import Refused
 from tasks.collect.discover import ARCHIVES, DOCUMENT_FORMATS, RECORD_FORMATS, TEXT_FORMATS, Kind, kind_of
 from tasks.collect.forms import Missing, PairForm, exchange_of, unread
-from tasks.collect.output import JobOutput, Splits, number_or_text
+from tasks.collect.jobs import FileJob
+from tasks.collect.output import JobOutput, number_or_text
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.pages.reader import PageReader
 from tasks.collect.readers import field_of, read_records
@@ -25,7 +26,6 @@ from tasks.collect.records import BadRecord, Reading, Record, excerpt
 from tasks.collect.repair import repair_unicode
 from tasks.collect.text_parts import marks_in
 from tasks.collect.unpack import BrokenStream
-from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
 # Figures of a job that reads pairs, for the stage's notices; the first two go on with a field or kind.
@@ -34,11 +34,9 @@ LISTS = ("manifest", "metadata")  # of a data set's files, which lie beside them
 MOST_FIGURES = 200  # a job with more kinds of figures has fields whose names are data
 
 
-class ReadJob(StageConfig):
-    """One slice of a source. It has no path: a moved folder costs nothing."""
+class ReadJob(FileJob):
+    """One slice of a source."""
 
-    source: str = Field(description="Name of the source.")
-    names: tuple[str, ...] = Field(description="Names of the files, in order; also the roles of the job's inputs.")
     text_field: str = Field("", description="Field with the text (documents).")
     separator: str | None = Field(None, description="What is between the documents of a text file.")
     form: PairForm | None = Field(None, description="Which fields make a pair (pairs).")
@@ -48,13 +46,6 @@ class ReadJob(StageConfig):
     quote: str = Field(description="What fields of .csv and .tsv are quoted with, or auto.")
     pages: PageConfig | None = Field(None, description="How pages are read, where the slice has some.")
     repair_unicode: bool = Field(False, description="Repair texts that were decoded wrongly.")
-    libraries: dict[str, str] = Field({}, description="Versions of the libraries that decide the text.")
-    license: str = Field("", description="Licence where a record does not say.")
-    lang: str = Field("", description="Language where a record does not say.")
-    splits: Splits = Field(description="What is held out.")
-    documents_per_shard: int = Field(description="Documents in a shard, at most.")
-    max_document_bytes: int = Field(description="Longest document in bytes.")
-    max_window_bytes: int = Field(description="Largest window of a .zst file in bytes.")
 
     @property
     def reading(self) -> Reading:

@@ -45,6 +45,7 @@ from tasks.collect.gather import (
     summarize,
     write_quarantine,
 )
+from tasks.collect.jobs import FileJob
 from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
@@ -201,8 +202,14 @@ def _file_jobs(
     settings: dict[str, Any],
 ) -> list[Job]:
     """A job for each file, of sources whose files are large; `settings` are what only this kind of source has."""
-    settings |= config.model_dump(include={"documents_per_shard", "max_document_bytes", "max_window_bytes"})
-    return [_job((file,), kind(source=source, names=(file.name,), splits=splits, **settings), source) for file in files]
+    settings |= _shared_fields(config, source, splits)
+    return [_job((file,), kind(names=(file.name,), **settings), source) for file in files]
+
+
+def _shared_fields(config: CollectConfig, source: str, splits: Splits) -> dict[str, Any]:
+    """What the jobs of every kind of source are told alike."""
+    shared = config.model_dump(include={"documents_per_shard", "max_document_bytes", "max_window_bytes"})
+    return shared | {"source": source, "splits": splits}
 
 
 def _collect_pairs(
@@ -229,16 +236,12 @@ def _read_jobs(
         _job(
             part,
             ReadJob(
-                source=source.name,
                 names=tuple(file.name for file in part),
                 group_field=source.group_field,
-                splits=splits,
-                documents_per_shard=config.documents_per_shard,
-                max_document_bytes=config.max_document_bytes,
-                max_window_bytes=config.max_window_bytes,
                 encoding=source.encoding,
                 delimiter=source.delimiter,
                 quote=source.quote,
+                **_shared_fields(config, source.name, splits),
                 **_pages_fields(source, part),
                 **fields,
             ),
@@ -290,7 +293,7 @@ def _collect_docstrings(config: CollectConfig, source: DocstringsSource, splits:
     return Collected(DOCSTRINGS, _map_largest_first(context, read_docstrings, jobs, "module groups"))
 
 
-def _job(files: Sequence[StoredFile], config: ReadJob | DocstringsJob | WikipediaJob | WarcJob, source: str) -> Job:
+def _job(files: Sequence[StoredFile], config: FileJob | DocstringsJob, source: str) -> Job:
     return Job(f"{source}/{files[0].name}", config, {file.name: file for file in files})
 
 

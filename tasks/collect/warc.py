@@ -23,7 +23,8 @@ from pydantic import Field
 from storage.documents import Document, document_id
 from tasks.collect.discover import WARC_FORMATS, kind_of
 from tasks.collect.http_answers import BadAnswer, content_type, parse_answer
-from tasks.collect.output import SITE_LINES, JobOutput, Splits
+from tasks.collect.jobs import FileJob
+from tasks.collect.output import SITE_LINES, JobOutput
 from tasks.collect.pages.charset import page_text
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.pages.reader import Page, PageReader
@@ -31,7 +32,6 @@ from tasks.collect.pages.reasons import NOT_HTML, WITHOUT_TEXT
 from tasks.collect.pages.site_lines import SiteLines
 from tasks.collect.records import BadRecord, excerpt, too_long
 from tasks.collect.warc_records import MAX_HEADER_BYTES, Frame, read_frames
-from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
 WANTED = frozenset(("response", "resource", "conversion"))
@@ -51,21 +51,12 @@ _SOFT_404 = re.compile(
 _HASHES = {"sha1": 20, "sha256": 32, "sha512": 64, "md5": 16}
 
 
-class WarcJob(StageConfig):
-    """One WARC file of a source. It has no path: a moved folder costs nothing."""
+class WarcJob(FileJob):
+    """One WARC file of a source."""
 
-    source: str = Field(description="Name of the source.")
-    names: tuple[str, ...] = Field(description="Name of the file; also the role of the job's input.")
-    lang: str = Field(description="Language where a page does not say.")
-    license: str = Field(description="Licence where a page does not say.")
     group_by: str = Field(description="host or page.")
     site_lines: bool = Field(description="Whether lines that repeat across a site are removed.")
     pages: PageConfig = Field(description="How pages are read.")
-    libraries: dict[str, str] = Field(description="Versions of the libraries that decide the text.")
-    splits: Splits = Field(description="What is held out.")
-    documents_per_shard: int = Field(description="Documents in a shard, at most.")
-    max_document_bytes: int = Field(description="Longest document in bytes.")
-    max_window_bytes: int = Field(description="Largest window of a .zst file in bytes.")
 
 
 @dataclass(frozen=True, slots=True)

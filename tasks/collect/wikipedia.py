@@ -14,30 +14,21 @@ from pydantic import Field
 from storage.documents import Document, document_id
 from tasks.collect.discover import DUMP_FORMATS, kind_of
 from tasks.collect.dumps import ARTICLES, Site, WikiPage, read_dump
-from tasks.collect.output import JobOutput, Splits
+from tasks.collect.jobs import FileJob
+from tasks.collect.output import JobOutput
 from tasks.collect.pages.child import Child
 from tasks.collect.records import RAW_LIMIT, BadRecord, excerpt
 from tasks.collect.unpack import is_packed, read_blocks
-from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
 MEMORY_BYTES = 2**30  # of the process that parses; an article of 1 MB takes 100 MB
 REDIRECT, OTHER_NAMESPACE, OTHER_MODEL = "redirect", "other_namespace", "other_model"  # why a page is dropped
 
 
-class WikipediaJob(StageConfig):
-    """One dump file of a source. It has no path: a moved folder costs nothing."""
+class WikipediaJob(FileJob):
+    """One dump file of a source. Its language, if it has one, counts before the one that the dump states."""
 
-    source: str = Field(description="Name of the source.")
-    names: tuple[str, ...] = Field(description="Name of the file; also the role of the job's input.")
-    lang: str = Field(description="Language; empty: what the dump says.")
-    license: str = Field(description="Licence of the articles.")
     seconds: float = Field(description="Processor time of an article's wikitext.")
-    libraries: dict[str, str] = Field(description="Versions of the libraries that decide the text.")
-    splits: Splits = Field(description="What is held out.")
-    documents_per_shard: int = Field(description="Documents in a shard, at most.")
-    max_document_bytes: int = Field(description="Longest document in bytes.")
-    max_window_bytes: int = Field(description="Largest window of a .zst file in bytes.")
 
 
 def read_wikipedia(job: WikipediaJob, inputs: dict[str, Path], out: Path) -> Summary:
