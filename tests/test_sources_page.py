@@ -82,7 +82,7 @@ def collected(home: Path, config: CollectConfig) -> Artifact:
 
 def test_every_source_has_a_recipe_that_is_run_here() -> None:
     page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web"}
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web", "mix"}
 
 
 @pytest.mark.slow
