@@ -5,7 +5,7 @@ from typing import Any
 
 from storage.documents import label
 from storage.lookup import document_at, place_of, rows_where
-from tasks.deduplicate.report import AGAINST, LINES, report
+from tasks.deduplicate.report import AGAINST, LINES, PASSAGES, report
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
 from tasks.wording import clipped, figure
 
@@ -42,6 +42,8 @@ def _words(step: Step) -> list[str]:
         twin = f"{step['twin'][:12]} {clipped(step['twin_label'], 36)}".rstrip()
         if step["reason"] == LINES:
             return ["nothing but lines that many documents have", "see deduplicate.repeated_lines"]
+        if step["reason"] == PASSAGES:
+            return ["nothing but passages that occurred before", "see deduplicate.repeated_passages"]
         if step["reason"].startswith(AGAINST):
             corpus = step["reason"].removeprefix(AGAINST)
             return [f"like a document of the corpus {corpus}: {similar}", f"that is {clipped(step['twin'], 60)}"]

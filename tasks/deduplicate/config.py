@@ -36,6 +36,14 @@ class RepeatedLines(StageConfig):
     keep_first: bool = Field(False, description="Whether the first occurrence stays.")
 
 
+class RepeatedPassages(StageConfig):
+    """Runs of the same characters that have occurred before, in another document or in the same one."""
+
+    min_characters: int = Field(
+        ge=20, le=100_000, description="Characters in a row that must be the same; the first occurrence stays."
+    )
+
+
 class DeduplicateConfig(StageConfig):
     """The defaults are FineWeb's: 14 bands of 8 rows over word 5-grams (arXiv 2406.17557, section 3.5)."""
 
@@ -60,6 +68,10 @@ class DeduplicateConfig(StageConfig):
 
     repeated_lines: RepeatedLines | None = Field(
         None, description="Take lines or paragraphs out that occur in many documents; empty: none."
+    )
+    repeated_passages: RepeatedPassages | None = Field(
+        None,
+        description="Take passages out that occurred before, letter for letter; after repeated_lines; empty: none.",
     )
 
     @model_validator(mode="after")

@@ -83,7 +83,7 @@ def count_lines(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> S
         found = [_once_a_text(find_units(batch, config["unit"], config["min_words"])) for batch in batches(texts)]
         every = np.concatenate([hashes, *found])
         weights = np.concatenate([counts, np.ones(len(every) - len(hashes), np.uint32)])
-        hashes, counts = _totals(every, weights)
+        hashes, counts = totals(every, weights)
         first += len(group)
     hashes.tofile(out / "hashes.bin")
     counts.tofile(out / "counts.bin")
@@ -264,7 +264,7 @@ def _once_a_text(units: Units) -> UnsignedArray:
     return hashes[new]
 
 
-def _totals(hashes: UnsignedArray, counts: _Counts) -> tuple[UnsignedArray, _Counts]:
+def totals(hashes: UnsignedArray, counts: _Counts) -> tuple[UnsignedArray, _Counts]:
     """The distinct hashes in ascending order, and the sum of the counts of each."""
     order = np.argsort(hashes, kind="stable")
     hashes, counts = hashes[order], counts[order]

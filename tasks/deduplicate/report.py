@@ -10,8 +10,10 @@ from tasks.wording import as_per_cent
 
 AGAINST = "against "  # begins the reason of what is like a document of an external corpus, whose name follows
 LINES = "lines"  # the reason of what was nothing but repeated lines
+PASSAGES = "passages"  # the reason of what was nothing but passages that occurred before
 _SAID = {
     LINES: "Nothing but lines that occur in many documents",
+    PASSAGES: "Nothing but passages that occurred before",
     "exact": "Equal to another except for case and white space",
     "near": "Nearly equal to another",
 }

@@ -8,7 +8,8 @@
    external ones stay always. Those that stay meet again in their bands until nothing similar is found. Memory: some
    200 bytes a document.
 3. Each shard by itself (cached by the rows that it loses): the kept documents. A shard that loses none is not
-   copied but linked. Where repeated lines are to go, these are counted in what is kept, and taken out (lines.py).
+   copied but linked. Where repeated lines are to go, these are counted in what is kept, and taken out (lines.py); then
+   passages that occurred before (passages.py).
 
 So each document that goes is similar, by the threshold, to the one that the ledger names. A chain of documents, each
 like the next, is thinned out; taken as one cluster (connected components) it would shrink to one document that most
@@ -29,16 +30,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.documents import write_table
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, StoredFile
 from tasks.deduplicate.against import external_files, observe_against
 from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_groups, ranking, representatives, without
-from tasks.deduplicate.config import DeduplicateConfig, RepeatedLines
+from tasks.deduplicate.config import DeduplicateConfig, RepeatedLines, RepeatedPassages
 from tasks.deduplicate.corpus import Corpus, load
 from tasks.deduplicate.keep import merits
 from tasks.deduplicate.lines import LINES_SCHEMA, count_lines, find_repeated, keep_lines, merge_removed
+from tasks.deduplicate.passages import PASSAGES_SCHEMA, drop_passages, find_anchors, find_passages, hash_windows
 from tasks.deduplicate.signatures import sign_shard
 from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, write_sets
-from tasks.engine.context import Context, Job, Summary
+from tasks.engine.context import Context, Job, JobResult, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.shards.drop_rows import drop_rows
 
@@ -46,9 +48,11 @@ LEDGER_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # the dropped document
         # exact: equal as compared (shingles.normalise); near; `against NAME`: like a document of that external corpus;
-        # lines: nothing but repeated lines
+        # lines: nothing but repeated lines; passages: nothing but passages that occurred before
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("twin", pa.string(), nullable=False),  # id of the document kept in its place; empty for lines
+        pa.field(
+            "twin", pa.string(), nullable=False
+        ),  # id of the document kept in its place; empty for lines and passages
         pa.field("jaccard", pa.float64(), nullable=False),  # exact similarity to the twin
         pa.field("estimated_jaccard", pa.float64(), nullable=False),  # share of equal signature values
         pa.field("shard", pa.int32(), nullable=False),
@@ -71,7 +75,7 @@ class Similar:
 
 @stage(
     "deduplicate",
-    parts=("documents", "ledger", "lines"),
+    parts=("documents", "ledger", "lines", "passages"),
     reads={"collected": ("documents",)},
     observe=observe_against,
     libraries=("pyarrow", UNICODE),
@@ -92,32 +96,45 @@ def deduplicate(config: DeduplicateConfig, collected: Artifact, *, context: Cont
     summary = _summary(config, corpus, dropped, kept, ledger, similar.candidates)
 
     rows = [lost.tolist() for lost in corpus.by_shard(dropped)[len(corpus.external) :]]
+    ledgers = [ledger]
     if config.repeated_lines:
-        emptied, figures = _without_repeated(config.repeated_lines, corpus, rows, context)
-        ledger = pa.concat_tables([ledger, emptied])
-        summary |= {"kept": summary["kept"] - len(emptied), "dropped": summary["dropped"] + len(emptied), **figures}
+        files, emptied, figures = _without_lines(config.repeated_lines, corpus, rows, context)
+        ledgers, summary = [*ledgers, emptied], summary | figures
     else:
-        _without_rows(corpus, rows, context)
+        files = _without_rows(corpus, rows, context)
         write_table(context.part("lines") / "lines.parquet", LINES_SCHEMA.empty_table())
+    if config.repeated_passages:
+        files, emptied, figures = _without_passages(config.repeated_passages, files, context)
+        ledgers, summary = [*ledgers, emptied], summary | figures
+    else:
+        write_table(context.part("passages") / "passages.parquet", PASSAGES_SCHEMA.empty_table())
+    for shard, file in zip(corpus.files, files, strict=True):
+        context.link("documents", shard.name, file)
+    ledger = pa.concat_tables(ledgers)
     write_table(context.part("ledger") / "ledger.parquet", ledger)
-    return summary
+    return summary | {"kept": summary["read"] - len(ledger), "dropped": len(ledger)}
 
 
-def _without_rows(corpus: Corpus, rows: Sequence[list[int]], context: Context) -> None:
-    """Link each shard that loses no row, and write the others without theirs."""
+def _without_rows(corpus: Corpus, rows: Sequence[list[int]], context: Context) -> list[StoredFile]:
+    """The shards without their rows; one that loses none as it is."""
     jobs = [
-        Job(file.name, {"dropped": lost}, {"documents": file}) for file, lost in zip(corpus.files, rows, strict=True)
+        Job(file.name, {"dropped": lost}, {"documents": file})
+        for file, lost in zip(corpus.files, rows, strict=True)
+        if lost
     ]
-    written = iter(context.map(keep_rows, [job for job in jobs if job.config["dropped"]]))
-    for job in jobs:
-        file = next(written).files["documents.parquet"] if job.config["dropped"] else job.inputs["documents"]
-        context.link("documents", job.name, file)
+    return _written(corpus.files, jobs, context.map(keep_rows, jobs))
 
 
-def _without_repeated(
+def _written(files: Sequence[StoredFile], jobs: Sequence[Job], results: Sequence[JobResult]) -> list[StoredFile]:
+    """The files with those that jobs of their names have written anew."""
+    made = {job.name: result.files["documents.parquet"] for job, result in zip(jobs, results, strict=True)}
+    return [made.get(file.name, file) for file in files]
+
+
+def _without_lines(
     config: RepeatedLines, corpus: Corpus, rows: Sequence[list[int]], context: Context
-) -> tuple[pa.Table, Summary]:
-    """Write the shards without their rows and without repeated lines; ledger rows of what was nothing else, figures."""
+) -> tuple[list[StoredFile], pa.Table, Summary]:
+    """The shards without their rows and without repeated lines; ledger rows of what was nothing else, figures."""
     by_words = {"unit": config.unit, "min_words": config.min_words}
     pairs = list(zip(corpus.files, rows, strict=True))
     counted = context.map(
@@ -132,21 +149,66 @@ def _without_repeated(
     ]
     worked_on = [job for job in jobs if job.config["dropped"] or job.config["repeated"]]
     written = context.map(keep_lines, worked_on)
-    made = dict(zip((job.name for job in worked_on), written, strict=True))
-    for job in jobs:
-        file = made[job.name].files["documents.parquet"] if job.name in made else job.inputs["documents"]
-        context.link("documents", job.name, file)
     removed = merge_removed(repeated, (pq.read_table(one.files["removed.parquet"].path) for one in written))
     write_table(context.part("lines") / "lines.parquet", removed)
-    emptied = [made[file.name].summary["emptied"] if file.name in made else [] for file in corpus.files]
+    summaries = {job.name: result.summary for job, result in zip(worked_on, written, strict=True)}
+    emptied = [summaries[file.name]["emptied"] if file.name in summaries else [] for file in corpus.files]
     total = {name: sum(one.summary[name] for one in written) for name in ("removed", "edited", "removed_bytes")}
-    return _emptied(corpus, emptied), {
+    figures = {
         "dropped_lines": sum(map(len, emptied)),
         "repeated_lines": len(removed),
         "lines_removed": total["removed"],
         "lines_removed_bytes": total["removed_bytes"],
         "documents_edited": total["edited"],
     }
+    return _written(corpus.files, worked_on, written), _emptied(corpus, emptied), figures
+
+
+def _without_passages(
+    config: RepeatedPassages, files: Sequence[StoredFile], context: Context
+) -> tuple[list[StoredFile], pa.Table, Summary]:
+    """The shards without passages that occurred before; ledger rows of what was nothing else, figures."""
+    size = config.min_characters
+    by_size = {"min_characters": size}
+    found = context.map(find_anchors, [Job(file.name, by_size, {"documents": file}) for file in files])
+    twice = find_repeated(found, 2)
+    anchors = [twice.of_shard(shard, result)["repeated"] for shard, result in enumerate(found)]
+    jobs = [
+        Job(file.name, {**by_size, "repeated": here}, {"documents": file})
+        for file, here in zip(files, anchors, strict=True)
+    ]
+    passages = find_passages(context.map(hash_windows, jobs), size)
+    worked_on = [
+        Job(file.name, {"passages": here.tolist()}, {"documents": file})
+        for file, here in zip(files, passages, strict=True)
+        if len(here)
+    ]
+    written = context.map(drop_passages, worked_on)
+    removed = (pq.read_table(one.files["removed.parquet"].path) for one in written)
+    write_table(
+        context.part("passages") / "passages.parquet", pa.concat_tables([PASSAGES_SCHEMA.empty_table(), *removed])
+    )
+    shards = {file.name: number for number, file in enumerate(files)}
+    emptied = [
+        {
+            "id": one,
+            "reason": "passages",
+            "twin": "",
+            "jaccard": 0.0,
+            "estimated_jaccard": 0.0,
+            "shard": shards[job.name],
+        }
+        for job, result in zip(worked_on, written, strict=True)
+        for one in result.summary["emptied"]
+    ]
+    total = {name: sum(one.summary[name] for one in written) for name in ("removed", "edited", "removed_bytes")}
+    figures = {
+        "dropped_passages": len(emptied),
+        "passages_removed": total["removed"],
+        "passages_removed_bytes": total["removed_bytes"],
+        "documents_cut": total["edited"],
+    }
+    return _written(files, worked_on, written), pa.Table.from_pylist(emptied, schema=LEDGER_SCHEMA), figures
 
 
 def _emptied(corpus: Corpus, rows: Sequence[list[int]]) -> pa.Table:
