@@ -25,12 +25,16 @@ SHORT_LINE_CHARACTERS = 30
 SHORT_LINE_LETTERS = 8  # where each letter is a word
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
+_FIRST_PICTOGRAM = "\u25ff"
+_PICTOGRAMS_BEHIND = re.compile("[\\s\u2600-\u27bf\ufe0f\u200d\U0001f000-\U0001faff]+$")  # and what joins them
 _OTHER_END_MARKS = "".join(sorted(set(END_MARKS) - set(".!?…")))
 _OTHER_SENTENCE_END = re.compile(f"[{_OTHER_END_MARKS}]+|{ETHIOPIC_SPACE}{{2,}}")
 
 
 def ends_a_sentence(line: str) -> bool:
-    """Whether a stripped line that holds text ends as a sentence does in its script."""
+    """Whether a stripped line that holds text ends as a sentence does in its script; a pictogram may stand behind."""
+    if line[-1] > _FIRST_PICTOGRAM:
+        line = _PICTOGRAMS_BEHIND.sub("", line) or line
     return line[-1] in TERMINAL_PUNCTUATION or (not line.isascii() and ends_by_space(line[-3:]))  # a letter, two marks
 
 

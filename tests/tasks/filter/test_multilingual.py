@@ -116,10 +116,16 @@ def test_stop_words_are_counted_where_they_can_be(language: str, text: str, time
     [
         *("यह वाक्य है।", "วันนี้อากาศดีมาก", "ഇത് ഒരു വാക്യമാണ്.", "ይህ ዓረፍተ ነገር ነው።", "ይህ ዓረፍተ ነገር ነው፡፡", "هل هذا جيد؟"),
         *("ᱱᱚᱣᱟ ᱫᱚ ᱠᱟᱱᱟ᱾", "ᜑᜎᜒᜋ᜵ ᜀᜅ᜔᜶", "ߒ ߓߘߊ ߣߊ߹", "ܫܠܡܐ܀", "Τι είναι αυτό\u037e", "ངའི་མིང་།", "ဒါဟာ စာကြောင်းပါ။"),
+        *("これは文です。🤓", "Das ist gut. 🚀✨", "Kurz und gut! ❤️", "No way? 👨‍👩‍👧"),
     ],
 )
 def test_a_line_ends_with_the_end_marks_of_its_script(line: str) -> None:
     assert signals_of(line, "und", 1.0)["punctuated_lines"] == 1
+
+
+@pytest.mark.parametrize("line", ["Ein Titel 🤓", "🚀", "見出し ✨"])
+def test_a_pictogram_is_no_end_of_a_sentence(line: str) -> None:
+    assert signals_of(line, "und", 1.0)["punctuated_lines"] == 0
 
 
 def test_words_with_marks_are_words_with_letters() -> None:
