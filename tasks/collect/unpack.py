@@ -25,6 +25,8 @@ ZSTANDARD_INPUT_BYTES = 1024
 MAX_WINDOW_BYTES = 512 * 2**20  # of Zstandard's memory of what came before: zstd --long=29
 FRAME_HEADER_BYTES = 18  # Zstandard's, at most
 _ZSTANDARD_FRAME = b"\x28\xb5\x2f\xfd"
+_DICTIONARY_FRAME = b"\x5d\x2a\x4d\x18"  # skippable; first in a .warc.zst whose records are packed with a dictionary
+MAX_DICTIONARY_BYTES = 64 * 2**20
 XZ_MEMORY_BYTES = 256 * 2**20
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # in no text but UTF-16 and UTF-32
 
@@ -48,7 +50,7 @@ _BEGINNINGS = {  # of files that are neither text nor records, and cannot be tak
 }
 _MAGIC = {  # what a whole one begins with; bzip2 says its level
     "gz": (b"\x1f\x8b",),
-    "zst": (_ZSTANDARD_FRAME,),
+    "zst": (_ZSTANDARD_FRAME, _DICTIONARY_FRAME),
     "bz2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)),
     "xz": (b"\xfd7zXZ\0",),
 }
@@ -145,10 +147,11 @@ class _Zstandard:
 
     needs_input = True
 
-    def __init__(self, max_window_bytes: int) -> None:
+    def __init__(self, max_window_bytes: int, dictionary: bytes) -> None:
         import zstandard
 
-        self._inner = zstandard.ZstdDecompressor(max_window_size=max_window_bytes).decompressobj()
+        known = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+        self._inner = zstandard.ZstdDecompressor(known, max_window_size=max_window_bytes).decompressobj()
         self._max_window_bytes = max_window_bytes
         self._start: bytes | None = b""  # of the frame, until its header is whole
 
@@ -192,8 +195,31 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 }
 
 
-def _decompressor(packing: str, max_window_bytes: int) -> Any:
-    return _Zstandard(max_window_bytes) if packing == "zst" else _DECOMPRESSORS[packing]()
+def _decompressor(packing: str, max_window_bytes: int, dictionary: bytes) -> Any:
+    return _Zstandard(max_window_bytes, dictionary) if packing == "zst" else _DECOMPRESSORS[packing]()
+
+
+def _read_dictionary(file: BinaryIO) -> bytes:
+    """The dictionary at the beginning of a .warc.zst (IIPC, "Use of Zstandard compression with WARC"), which may be
+    packed itself; empty where there is none, and the file as it was."""
+    import zstandard
+
+    head = _read(file, 8)
+    if not head.startswith(_DICTIONARY_FRAME):
+        file.seek(0)
+        return b""
+    size = int.from_bytes(head[4:], "little")
+    data = _read(file, min(size, MAX_DICTIONARY_BYTES + 1))
+    if size > MAX_DICTIONARY_BYTES:
+        raise BrokenStream(f"its dictionary is longer than {MAX_DICTIONARY_BYTES // 2**20} MiB")
+    if len(head) < 8 or len(data) < size:
+        raise BrokenStream("the .zst stream ends early, within its dictionary: the file was cut")
+    if not data.startswith(_ZSTANDARD_FRAME):
+        return data
+    try:
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_DICTIONARY_BYTES)
+    except zstandard.ZstdError as error:
+        raise BrokenStream(f"its dictionary is damaged ({error})") from error
 
 
 def _unpack(file: BinaryIO, packing: str, max_window_bytes: int) -> Iterator[bytes]:
@@ -201,7 +227,8 @@ def _unpack(file: BinaryIO, packing: str, max_window_bytes: int) -> Iterator[byt
     import zstandard
 
     input_bytes = ZSTANDARD_INPUT_BYTES if packing == "zst" else BLOCK_BYTES
-    stream = _decompressor(packing, max_window_bytes)
+    dictionary = _read_dictionary(file) if packing == "zst" else b""
+    stream = _decompressor(packing, max_window_bytes, dictionary)
     started = False  # some of the present stream has been read
     looks_packed: bool | None = None
     while data := _read(file, input_bytes):
@@ -220,7 +247,8 @@ def _unpack(file: BinaryIO, packing: str, max_window_bytes: int) -> Iterator[byt
             if block:
                 yield block
             if stream.eof:
-                data, stream, started = stream.unused_data, _decompressor(packing, max_window_bytes), False
+                data, started = stream.unused_data, False
+                stream = _decompressor(packing, max_window_bytes, dictionary)
             elif stream.needs_input:
                 break
             else:

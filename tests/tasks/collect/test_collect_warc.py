@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from collecting import documents_of, rows_of, run_collect
 from support import shared_data
 from web_archives import answer, digest, packed, record, web_page, write_archive
@@ -32,6 +33,23 @@ def test_pages_become_documents_with_all_that_is_known_of_them(home: Path, tmp_p
     assert (page.group, page.source) == ("a.example", "warc")
     assert page.metadata == {"file": "a.warc.gz", "line": 1, "fetched": "2026-01-02T03:04:05Z"}
     assert (summary["read"], summary["kept"]) == (1, 1)
+
+
+@pytest.mark.parametrize("packs_dictionary", [False, True])
+def test_records_that_are_packed_with_a_dictionary_are_read(home: Path, tmp_path: Path, packs_dictionary: bool) -> None:
+    """As IIPC's rules for .warc.zst have it: the dictionary in a skippable frame before all records."""
+    records = [record(answer(PAGE), f"https://a.example/{number}") for number in range(5)]
+    dictionary = zstandard.ZstdCompressionDict(PAGE.encode() * 3, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    whole = zstandard.ZstdCompressor().compress(dictionary.as_bytes()) if packs_dictionary else dictionary.as_bytes()
+    packer = zstandard.ZstdCompressor(dict_data=dictionary)
+    frame = b"\x5d\x2a\x4d\x18" + len(whole).to_bytes(4, "little") + whole
+    path = tmp_path / "a.warc.zst"
+    path.write_bytes(frame + b"".join(map(packer.compress, records)))
+    artifact, _ = run_collect(home, warc=[{"path": str(path)}], **TRAINS)
+    assert len(documents_of(artifact)) == 5
+    path.write_bytes(frame[:50])
+    with pytest.raises(DataError, match="ends early, within its dictionary"):
+        run_collect(home, warc=[{"path": str(path)}], **TRAINS)
 
 
 def test_what_is_no_page_is_dropped_and_counted_by_its_reason(home: Path, tmp_path: Path) -> None:
