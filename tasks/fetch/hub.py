@@ -102,8 +102,8 @@ def fetch_hub_file(job: HubFileJob, inputs: dict[str, Path], out: Path) -> Summa
     address = hf_hub_url(job.dataset, job.path, repo_type="dataset", revision=job.commit, endpoint=_endpoint())
     headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
     name = hashlib.sha256(f"{job.dataset}\0{job.commit}\0{job.path}".encode()).hexdigest()[:32]
-    # HF_ENDPOINT is the user's own setting: it may be a mirror in a private network.
-    wanted = Wanted(address, job.size, job.sha256, headers, allow_private=True)
+    # HF_ENDPOINT is the user's own setting: it may be a mirror in a private network. The hub itself leads to none.
+    wanted = Wanted(address, job.size, job.sha256, headers, allow_private=_endpoint() is not None)
     digest = download(wanted, Path(job.partial) / name, out / FILE)
     if not job.sha256 and (found := _git_oid(out / FILE)) != job.oid:
         raise DataError(f"{job.dataset}: {job.path} at {job.commit} is not what the hub lists ({found}, not {job.oid})")

@@ -13,7 +13,7 @@ from collecting import documents_of
 from hub_files import Hub, commit_id, serve_hub
 from pydantic import ValidationError
 
-from storage.errors import DataError
+from storage.errors import ConfigError, DataError
 from storage.store.local import Store
 from tasks.collect.config import CollectConfig
 from tasks.collect.stage import collect
@@ -242,6 +242,21 @@ def test_the_token_is_of_the_environment_and_stays_with_the_hub(
     fetch_one(tmp_path)
     assert all("hf_xxx" in one for one in hub.tokens if "/lfs/" not in one)
     assert not any("hf_xxx" in one for one in hub.tokens if "/lfs/" in one), "not where a redirect leads"
+
+
+def test_the_public_hub_leads_to_no_private_address(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the environment names as the hub may be in a private network."""
+    made = source(files=[BIG])
+    (job,) = hub_jobs(made, list_hub(made), tmp_path / "partial")
+    monkeypatch.delenv("HF_ENDPOINT")
+    monkeypatch.setattr(
+        "huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE",
+        f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        raising=False,
+    )
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConfigError, match="private network"):
+        fetch_hub_file(job, {}, tmp_path / "out")
 
 
 @pytest.mark.parametrize("extra", ({"token": "hf_secret"}, {"revision": "hf_" + "a" * 34}))
