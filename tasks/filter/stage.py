@@ -75,19 +75,7 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         verdicts = judge(config, signals)
         losses.count("source", pq.read_table(file.path, columns=["source"])["source"].to_pylist(), verdicts)
         losses.count("language", signals["language"].to_pylist(), verdicts)
-        ledger.append(
-            pa.table(
-                {
-                    "id": signals["id"].take(verdicts.rows),
-                    "rule": pa.array(verdicts.rules, pa.string()),
-                    "value": verdicts.values,
-                    "threshold": verdicts.thresholds,
-                    "language": signals["language"].take(verdicts.rows),
-                    "shard": pa.array([number] * len(verdicts.rows), pa.int32()),
-                },
-                schema=LEDGER_SCHEMA,
-            )
-        )
+        ledger.append(_ledger(number, signals, verdicts))
         stays = signals.filter(_others(len(signals), verdicts.rows.tolist()))
         unjudged.count(stays)
         kept_bytes += sum(stays["bytes"].to_pylist())
@@ -121,6 +109,19 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         **redact_pairs(settings, collected["pairs"], context),
         NOTICES: [*loss_notices("filter", groups, FIELDS), *unjudged.notices()],
     }
+
+
+def _ledger(shard: int, signals: pa.Table, verdicts: Verdicts) -> pa.Table:
+    """A row for each document of a shard that is dropped."""
+    columns = {
+        "id": signals["id"].take(verdicts.rows),
+        "rule": pa.array(verdicts.rules, pa.string()),
+        "value": verdicts.values,
+        "threshold": verdicts.thresholds,
+        "language": signals["language"].take(verdicts.rows),
+        "shard": pa.array([shard] * len(verdicts.rows), pa.int32()),
+    }
+    return pa.table(columns, schema=LEDGER_SCHEMA)
 
 
 def job_settings(config: FilterConfig) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def test_inspect_shows_figures_first_rows_and_the_lineage(command: Command, two_
         "rule",
         "value",
         "threshold",
+        "language",
         "shard",
     }
     assert part["ledger"]["rows"] == found_rows(command, two_runs)

@@ -148,8 +148,15 @@ def test_nested_fields_and_semicolons_are_found(home: Path, tmp_path: Path) -> N
     assert [document.text for document in documents_of(artifact)] == ["One, with a comma.", "Two."]
 
 
-@pytest.mark.parametrize("address", ["https://example.org/a.jsonl", "hf://datasets/a/b", "s3://bucket/a.jsonl"])
-def test_an_address_is_refused_as_one(address: str, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("https://example.org/a.jsonl", "download"),
+        ("hf://datasets/a/b", "collect.huggingface (dataset: a/b)"),
+        ("s3://bucket/a.jsonl", "download"),
+    ],
+)
+def test_an_address_is_refused_as_one(address: str, advice: str, home: Path) -> None:
     with pytest.raises(LlmillError) as refused:
         run_collect(home, files=[{"path": address}])
-    assert address in str(refused.value) and "download" in str(refused.value).lower()
+    assert address in str(refused.value) and advice in str(refused.value).lower()
