@@ -184,6 +184,7 @@ def read_tables(path: Path, columns: list[str] | None = None, rows: int = 256) -
         for batch in file.iter_batches(rows, columns=columns, use_threads=False):
             yield pa.Table.from_batches([batch])
             del batch
+        pa.default_memory_pool().release_unused()  # else Arrow keeps what it took for a file
 
 
 def read_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -191,6 +192,7 @@ def read_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Tab
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group, columns=columns, use_threads=False)
+            pa.default_memory_pool().release_unused()  # else Arrow keeps what the one before it took
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
