@@ -249,11 +249,7 @@ def test_the_public_hub_leads_to_no_private_address(hub: Hub, tmp_path: Path, mo
     made = source(files=[BIG])
     (job,) = hub_jobs(made, list_hub(made), tmp_path / "partial")
     monkeypatch.delenv("HF_ENDPOINT")
-    monkeypatch.setattr(
-        "huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE",
-        f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-        raising=False,
-    )
+    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_, **__: f"{hub.url}/{BIG}")
     (tmp_path / "out").mkdir()
     with pytest.raises(ConfigError, match="private network"):
         fetch_hub_file(job, {}, tmp_path / "out")
