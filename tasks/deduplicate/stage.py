@@ -50,9 +50,8 @@ LEDGER_SCHEMA = pa.schema(
         # exact: equal as compared (shingles.normalise); near; `against NAME`: like a document of that external corpus;
         # lines: nothing but repeated lines; passages: nothing but passages that occurred before
         pa.field("reason", pa.string(), nullable=False),
-        pa.field(
-            "twin", pa.string(), nullable=False
-        ),  # id of the document kept in its place; empty for lines and passages
+        # id of the document kept in its place; empty for lines and passages
+        pa.field("twin", pa.string(), nullable=False),
         pa.field("jaccard", pa.float64(), nullable=False),  # exact similarity to the twin
         pa.field("estimated_jaccard", pa.float64(), nullable=False),  # share of equal signature values
         pa.field("shard", pa.int32(), nullable=False),
