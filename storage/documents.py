@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from storage.canonical import canonical_json, fraction_of
 
 TRAIN, HELDOUT = "train", "heldout"
+UNDETERMINED = "und"  # ISO 639: of a text whose language nothing states or finds
 
 SCHEMA = pa.schema(
     [

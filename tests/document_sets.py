@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from storage.documents import PAIRS_SCHEMA, TRAIN, Document, document_id, read_rows, write_documents, write_rows
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, StoredFile
 from tasks.engine.builder import builder
 from tasks.engine.config import StageConfig
-from tasks.engine.context import Context, Execution, Summary
+from tasks.engine.context import Context, Execution, JobResult, Summary
 from tasks.engine.stage import Stage, engine_in_force, stage
 
 Rows = Sequence[tuple[str, ...]]  # (text, split), and perhaps the source's name, the language that it states, metadata
@@ -40,6 +40,11 @@ def _document(
 ) -> Document:
     identity = document_id(source, group, text)
     return Document(identity, text, source, group, split, lang=lang, metadata=json.loads(metadata))
+
+
+def job_result(name: str, out: Path, summary: Summary) -> JobResult:
+    """What the files in a folder are as the result of a job."""
+    return JobResult(name, {one.name: StoredFile(one.name, "", 0, one) for one in out.iterdir()}, summary)
 
 
 def training(*texts: str) -> Rows:

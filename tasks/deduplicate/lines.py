@@ -13,22 +13,20 @@ Two different lines share a hash with a chance of about 2^-64.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.documents import read_groups, write_table
 from tasks.deduplicate.clusters import Numbers
+from tasks.deduplicate.repeated import Counts, Repeated
 from tasks.deduplicate.shingles import UnsignedArray, batches, encode, mix, word_hashes
-from tasks.engine.context import JobResult, Summary
+from tasks.engine.context import Summary
 from tasks.shards.drop_rows import drop_rows
 
-RANGE_ENTRIES = 1 << 22  # hashes that are counted at once
 SHOWN_CHARACTERS = 200  # of a line that is removed
 
 LINES_SCHEMA = pa.schema(
@@ -41,7 +39,6 @@ LINES_SCHEMA = pa.schema(
 )
 
 _FACTOR = np.uint64(0xD1342543DE82EF95)  # odd
-_Counts = npt.NDArray[np.uint32]
 
 
 class Units(NamedTuple):
@@ -53,75 +50,19 @@ class Units(NamedTuple):
     hashes: UnsignedArray
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """What occurs in enough documents of all: ascending hashes, the number of documents, and the first shard."""
-
-    hashes: UnsignedArray
-    documents: Numbers
-    shards: Numbers
-
-    def of_shard(self, shard: int, result: JobResult) -> dict[str, list[int]]:
-        """What a shard loses, and of what it keeps the first occurrence, if such are kept."""
-        here = np.isin(self.hashes, np.fromfile(result.files["hashes.bin"].path, np.uint64), assume_unique=True)
-        return {
-            "repeated": self.hashes[here].tolist(),
-            "first": self.hashes[here & (self.shards == shard)].tolist(),
-        }
-
-
 def count_lines(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
-    """Write `hashes.bin`, ascending uint64, and `counts.bin`, uint32: in how many of the shard's documents each is.
+    """Write the hashes (`Counts`), with the number of the shard's documents that have each.
 
     `config` holds unit and min_words of RepeatedLines, and the rows that are `dropped`.
     """
     dropped, first = np.array(config["dropped"], np.int64), 0
-    hashes, counts = np.empty(0, np.uint64), np.empty(0, np.uint32)
+    counts = Counts()
     for group in read_groups(inputs["documents"], ["text"]):
         stays = ~np.isin(np.arange(first, first + len(group)), dropped)
         texts = group["text"].filter(pa.array(stays)).combine_chunks()
-        found = [_once_a_text(find_units(batch, config["unit"], config["min_words"])) for batch in batches(texts)]
-        every = np.concatenate([hashes, *found])
-        weights = np.concatenate([counts, np.ones(len(every) - len(hashes), np.uint32)])
-        hashes, counts = totals(every, weights)
+        counts.add([_once_a_text(find_units(batch, config["unit"], config["min_words"])) for batch in batches(texts)])
         first += len(group)
-    hashes.tofile(out / "hashes.bin")
-    counts.tofile(out / "counts.bin")
-    return {"lines": len(hashes)}
-
-
-def find_repeated(results: Sequence[JobResult], documents: int, range_entries: int = RANGE_ENTRIES) -> Repeated:
-    """What occurs in at least so many documents. `results` are those of `count_lines`, shard by shard."""
-    total = sum(result.summary["lines"] for result in results)
-    ranges = -(-total // range_entries) or 1
-    bounds = [(number << 64) // ranges for number in range(ranges)]
-    found = [
-        _repeated_between(results, low, high, documents) for low, high in zip(bounds, [*bounds[1:], None], strict=True)
-    ]
-    return Repeated(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
-
-
-def _repeated_between(
-    results: Sequence[JobResult], low: int, high: int | None, documents: int
-) -> tuple[UnsignedArray, Numbers, Numbers]:
-    """Hashes from `low` to below `high`, their documents, and the first shard that has them."""
-    pieces: list[UnsignedArray] = []
-    weights: list[_Counts] = []
-    owners: list[npt.NDArray[np.int32]] = []
-    for shard, result in enumerate(results):
-        hashes = np.fromfile(result.files["hashes.bin"].path, np.uint64)
-        begin = np.searchsorted(hashes, np.uint64(low))
-        end = len(hashes) if high is None else np.searchsorted(hashes, np.uint64(high))
-        pieces.append(hashes[begin:end].copy())
-        weights.append(np.fromfile(result.files["counts.bin"].path, np.uint32)[begin:end].copy())
-        owners.append(np.full(end - begin, shard, np.int32))
-    every, counts, shards = np.concatenate(pieces), np.concatenate(weights), np.concatenate(owners)
-    order = np.argsort(every, kind="stable")  # equal hashes stay in order of the shards
-    every = every[order]
-    heads = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1]))) if len(every) else np.empty(0, np.int64)
-    sums: Numbers = np.add.reduceat(counts[order].astype(np.int64), heads) if len(heads) else heads
-    enough = sums >= documents
-    return every[heads][enough], sums[enough], shards[order][heads][enough].astype(np.int64)
+    return counts.write(out)
 
 
 def keep_lines(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
@@ -262,13 +203,3 @@ def _once_a_text(units: Units) -> UnsignedArray:
     new = np.ones(len(order), bool)
     new[1:] = (texts[1:] != texts[:-1]) | (hashes[1:] != hashes[:-1])
     return hashes[new]
-
-
-def totals(hashes: UnsignedArray, counts: _Counts) -> tuple[UnsignedArray, _Counts]:
-    """The distinct hashes in ascending order, and the sum of the counts of each."""
-    order = np.argsort(hashes, kind="stable")
-    hashes, counts = hashes[order], counts[order]
-    new = np.ones(len(order), bool)
-    new[1:] = hashes[1:] != hashes[:-1]
-    heads = np.flatnonzero(new)
-    return hashes[heads], np.add.reduceat(counts, heads, dtype=np.uint32) if len(heads) else counts

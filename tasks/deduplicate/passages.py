@@ -30,7 +30,8 @@ import pyarrow.compute as pc
 
 from storage.documents import HELDOUT, read_tables, write_table
 from tasks.deduplicate.clusters import Numbers
-from tasks.deduplicate.lines import RANGE_ENTRIES, SHOWN_CHARACTERS, totals
+from tasks.deduplicate.lines import SHOWN_CHARACTERS
+from tasks.deduplicate.repeated import RANGE_ENTRIES, Counts
 from tasks.deduplicate.shingles import UnsignedArray, batches, encode, mix, word_hashes
 from tasks.engine.context import JobResult, Summary
 from tasks.shards.drop_rows import drop_rows
@@ -63,18 +64,14 @@ class _Batch(NamedTuple):
 
 
 def find_anchors(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
-    """Write `hashes.bin`, ascending uint64, and `counts.bin`, uint32: how often each anchor occurs in the shard.
+    """Write the anchors (`Counts`), with how often each occurs in the shard.
 
     `config` holds `min_characters`, the length of a window.
     """
-    hashes, counts = np.empty(0, np.uint64), np.empty(0, np.uint32)
+    counts = Counts()
     for batch in _batches(inputs["documents"]):
-        every = np.concatenate([hashes, *(found for _, found in _anchors(batch, config["min_characters"]))])
-        weights = np.concatenate([counts, np.ones(len(every) - len(hashes), np.uint32)])
-        hashes, counts = totals(every, weights)
-    hashes.tofile(out / "hashes.bin")
-    counts.tofile(out / "counts.bin")
-    return {"lines": len(hashes)}
+        counts.add(found for _, found in _anchors(batch, config["min_characters"]))
+    return counts.write(out)
 
 
 def hash_windows(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:

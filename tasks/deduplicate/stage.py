@@ -36,8 +36,9 @@ from tasks.deduplicate.clusters import Numbers, candidate_pairs, codes, equal_gr
 from tasks.deduplicate.config import DeduplicateConfig, RepeatedLines, RepeatedPassages
 from tasks.deduplicate.corpus import Corpus, load
 from tasks.deduplicate.keep import merits
-from tasks.deduplicate.lines import LINES_SCHEMA, count_lines, find_repeated, keep_lines, merge_removed
+from tasks.deduplicate.lines import LINES_SCHEMA, count_lines, keep_lines, merge_removed
 from tasks.deduplicate.passages import PASSAGES_SCHEMA, drop_passages, find_anchors, find_passages, hash_windows
+from tasks.deduplicate.repeated import find_repeated
 from tasks.deduplicate.signatures import sign_shard
 from tasks.deduplicate.similarity import ShingleSets, exact_jaccards, write_sets
 from tasks.engine.context import Context, Job, JobResult, Summary

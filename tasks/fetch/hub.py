@@ -79,12 +79,6 @@ def list_hub(source: HuggingFaceSource) -> Listing:
     return listing
 
 
-def observe_hub(source: HuggingFaceSource) -> dict[str, str]:
-    """`path` -> digest of every file of a source at present, and `commit`; asks the hub."""
-    listing = list_hub(source)
-    return {"commit": listing.commit} | {file.path: file.sha256 or file.oid for file in listing.files}
-
-
 def hub_jobs(source: HuggingFaceSource, listing: Listing, partial: Path) -> list[HubFileJob]:
     """What is to be fetched: a job for each file. `partial` is a folder that survives a kill."""
     settings = {"dataset": source.dataset, "commit": listing.commit, "partial": str(partial)}

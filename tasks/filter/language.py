@@ -12,7 +12,8 @@ Cost: .4 s to load in each process, .5 ms for the 2,000 characters that are read
 import functools
 from typing import Any
 
-from tasks.filter.languages import UNDETERMINED, covered, language_code
+from storage.documents import UNDETERMINED
+from tasks.filter.languages import covered, language_code
 
 PLACES, CHARACTERS = 5, 400  # read of a long text
 CERTAIN = 0.5  # least probability by which rules of a language are applied

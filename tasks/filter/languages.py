@@ -18,8 +18,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-UNDETERMINED = "und"  # ISO 639: a text of unknown language
-
 _LISTS = {
     "af": "die en van het te is nie in dat vir",
     "am": "ነው ላይ እና ግን ወደ ነበር ይህ ውስጥ እንደ ነገር አንድ ጊዜ",

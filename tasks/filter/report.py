@@ -5,11 +5,11 @@ of each language were kept.
 from collections import Counter
 from collections.abc import Iterator
 
+from storage.documents import UNDETERMINED
 from storage.listing import and_more
 from tasks.engine.about import DOCUMENTS, LEDGER, MadeRun
 from tasks.engine.reported import Example, Reason, Section, Table
 from tasks.filter.histograms import signal_histograms
-from tasks.filter.languages import UNDETERMINED
 from tasks.filter.wording import rule_text, value_text
 from tasks.shards.examples import counts_of, documents_with, example_of, rows_by_reason
 from tasks.wording import as_per_cent, figure

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage.documents import read_rows, write_rows, write_table
+from storage.documents import UNDETERMINED, read_rows, write_rows, write_table
 from tasks.engine.context import Summary
 from tasks.filter.edit import edit
 from tasks.filter.language import language_of
-from tasks.filter.languages import UNDETERMINED, language_code
+from tasks.filter.languages import language_code
 from tasks.filter.quality import quality_signals
 from tasks.filter.repetition import repetition_signals
 from tasks.shards.reuse import DIGESTS, read_digests, text_digest, write_digests

@@ -21,14 +21,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.documents import read_rows, write_table
+from storage.documents import UNDETERMINED, read_rows, write_table
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
-from tasks.filter.languages import UNDETERMINED
 from tasks.filter.pairs import redact_pairs
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard

@@ -9,10 +9,11 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.documents import UNDETERMINED
 from storage.listing import first_few
 from tasks.filter import published
 from tasks.filter.config import FilterConfig
-from tasks.filter.languages import PROSE_WORDS, UNDETERMINED
+from tasks.filter.languages import PROSE_WORDS
 
 LEAST_SHARE = 0.02  # of the documents kept: fewer are not worth a sentence
 MOST_LANGUAGES = 5  # named in one sentence

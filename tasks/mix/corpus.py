@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.documents import TRAIN
+from storage.documents import TRAIN, UNDETERMINED
 from storage.errors import DataError
 from storage.store.artifacts import Part, StoredFile
 from storage.tokens import TokenSet
@@ -21,7 +21,6 @@ from tasks.mix.config import OTHERS, MixConfig
 from tasks.tokenize.canaries import CANARY_SHARD
 
 MOST_NAMES = 1000  # that no setting names, and that are still told apart
-UNKNOWN_LANGUAGE = "und"  # ISO 639
 
 Ints = npt.NDArray[np.int64]
 
@@ -109,7 +108,7 @@ def _languages(documents: pa.Table, signals: StoredFile) -> pa.ChunkedArray:
     measured = pq.read_table(signals.path, columns=["id", "language"], use_threads=False)
     rows = pc.index_in(documents["id"], measured["id"].combine_chunks())
     found = measured["language"].take(rows)
-    return pc.if_else(pc.equal(found, ""), UNKNOWN_LANGUAGE, found)
+    return pc.if_else(pc.equal(found, ""), UNDETERMINED, found)
 
 
 def _check_names(config: MixConfig, names: list[str]) -> None:

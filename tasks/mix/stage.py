@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from storage.canonical import canonical_json
-from storage.documents import TRAIN
+from storage.documents import TRAIN, UNDETERMINED
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from storage.token_order import Phase, Pieces, write_order
@@ -19,7 +19,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.mix.amounts import Amounts, amounts
 from tasks.mix.config import MixingConfig
-from tasks.mix.corpus import UNKNOWN_LANGUAGE, Corpus, corpus_of
+from tasks.mix.corpus import Corpus, corpus_of
 from tasks.mix.pool import Pool, shuffled, whole_documents
 from tasks.notices import NOTICES
 
@@ -95,10 +95,10 @@ def _notices(config: MixingConfig, corpus: Corpus, planned: list[Amounts]) -> li
             f"mix: there are {given.sum():,} tokens for a mix of {wanted.sum():,.0f}: training goes through it more "
             "than once (raise collect.mix.max_epochs, lower pretrain.tokens, or add text)"
         )
-    unknown = dict(zip(corpus.names, given / max(1, given.sum()), strict=True)).get(UNKNOWN_LANGUAGE, 0.0)
+    unknown = dict(zip(corpus.names, given / max(1, given.sum()), strict=True)).get(UNDETERMINED, 0.0)
     if config.by == "language" and unknown > NOTICEABLE:
         sentences.append(
-            f"mix: the language of {unknown:.1%} of the mix is not known ({UNKNOWN_LANGUAGE}): choose a filter.preset "
+            f"mix: the language of {unknown:.1%} of the mix is not known ({UNDETERMINED}): choose a filter.preset "
             "that finds it, or state it (lang) with the source"
         )
     return sentences

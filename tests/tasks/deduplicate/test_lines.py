@@ -10,17 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zstandard
-from document_sets import rows_of, run, source, texts_of, training
+from document_sets import job_result, rows_of, run, source, texts_of, training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import cost_in_loops, shared_data
 
 from storage.documents import HELDOUT, TRAIN
-from storage.store.artifacts import StoredFile
 from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.deduplicate.about import DEDUPLICATE
-from tasks.deduplicate.lines import count_lines, find_repeated, find_units, without_lines
-from tasks.engine.context import JobResult
+from tasks.deduplicate.lines import count_lines, find_units, without_lines
+from tasks.deduplicate.repeated import find_repeated
 
 NOTICE = "All rights reserved by the owner of this site."
 
@@ -159,8 +158,7 @@ def test_counting_in_ranges_is_counting(range_entries: int, home: Path, tmp_path
         out = tmp_path / str(number)
         out.mkdir()
         summary = count_lines({"unit": "line", "min_words": 4, "dropped": [3]}, {"documents": file.path}, out)
-        stored = {name: StoredFile(name, "", 0, out / name) for name in ("hashes.bin", "counts.bin")}
-        results.append(JobResult(file.name, stored, summary))
+        results.append(job_result(file.name, out, summary))
         for row, text in enumerate(shards[number]):
             every.update(set(text.split("\n")) if row != 3 else ())
     repeated = find_repeated(results, 15, range_entries)

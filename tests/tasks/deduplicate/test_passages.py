@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from document_sets import Rows, rows_of, run, texts_of, training
+from document_sets import Rows, job_result, rows_of, run, texts_of, training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import cost_in_loops, shared_data
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
-from storage.store.artifacts import StoredFile
 from tasks.deduplicate import DeduplicateConfig, deduplicate, passages
 from tasks.deduplicate.about import DEDUPLICATE
-from tasks.deduplicate.lines import find_repeated
 from tasks.deduplicate.passages import find_anchors, find_passages, hash_windows, without_passages
+from tasks.deduplicate.repeated import find_repeated
 from tasks.engine.context import JobResult
 
 NOTICE = "This copy was made for readers of the library by its friends."
@@ -113,9 +112,7 @@ def found_in(folder: Path, shards: Sequence[Rows], size: int, range_entries: int
             out = folder / f"{path.stem}-{step.__name__}"
             out.mkdir(exist_ok=True)
             summary = step({"min_characters": size, **options}, {"documents": path}, out)
-            made.append(
-                JobResult(path.name, {one.name: StoredFile(one.name, "", 0, one) for one in out.iterdir()}, summary)
-            )
+            made.append(job_result(path.name, out, summary))
         return made
 
     anchors = results(find_anchors, [{}] * len(paths))

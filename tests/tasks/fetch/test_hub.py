@@ -21,7 +21,7 @@ from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
 from tasks.engine.stage import engine_in_force
 from tasks.fetch.config import HuggingFaceSource
-from tasks.fetch.hub import fetch_hub_file, hub_jobs, list_hub, observe_hub
+from tasks.fetch.hub import fetch_hub_file, hub_jobs, list_hub
 from tasks.fetch.stage import fetch
 
 
@@ -112,15 +112,17 @@ def test_where_main_has_nothing_to_read_the_hubs_conversion_is_taken(hub: Hub) -
         list_hub(source())
 
 
-def test_observing_asks_for_commit_and_digests(hub: Hub) -> None:
-    before = observe_hub(source(files=["data/train-*", "small/*"]))
-    assert before["commit"] == commit_id(1)
-    assert len(before["data/train-00000-of-00002.parquet"]) == 64, "SHA-256, where the hub states it"
-    assert len(before["small/train.jsonl"]) == 40
+def test_a_listing_has_the_commit_and_digests(hub: Hub) -> None:
+    before = list_hub(source(files=["data/train-*", "small/*"]))
+    assert before.commit == commit_id(1)
+    known = {file.path: file for file in before.files}
+    assert len(known["data/train-00000-of-00002.parquet"].sha256) == 64, "where the hub states it"
+    assert known["small/train.jsonl"].sha256 == "" and len(known["small/train.jsonl"].oid) == 40
     hub.commits[commit_id(2)] = FILES | {"small/train.jsonl": b'{"body": "Other."}\n'}
     hub.branches["main"] = commit_id(2)
-    after = observe_hub(source(files=["data/train-*", "small/*"]))
-    assert {name for name in before if before[name] != after[name]} == {"commit", "small/train.jsonl"}
+    after = list_hub(source(files=["data/train-*", "small/*"]))
+    assert after.commit == commit_id(2)
+    assert {file.path for file in set(after.files) - set(before.files)} == {"small/train.jsonl"}
 
 
 def test_a_branch_that_moved_costs_the_files_that_changed(
