@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.inspect.references import build_of, transfer_line
 from flows.plan import STAGE_NAMES
-from storage.canonical import canonical_json, flat
+from storage.canonical import differences
 from storage.errors import ConfigError, did_you_mean
 from storage.listing import first_few
 from storage.runs import find_run
@@ -56,20 +56,18 @@ def _row(run: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], label: str) -> Iterator[dict[str, Any]]:
-    """The flat fields in which two mappings differ."""
-    before, after = flat(old), flat(new)
-    for name in [*before, *(name for name in after if name not in before)]:
-        if canonical_json(before.get(name)) != canonical_json(after.get(name)):
-            yield {label: name, "old": before.get(name), "new": after.get(name)}
+    """The fields in which two mappings differ."""
+    for name, was, now in differences(old, new):
+        yield {label: name, "old": was, "new": now}
 
 
 def _compare_stage(store: Store, name: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     digests = [row.get("artifact", {}).get("digest") for row in (old, new)]
     same = digests[0] == digests[1] and digests[0] is not None
     records = [build_of(store, row) if "artifact" in row else None for row in (old, new)]
-    differences: list[str] = []
+    reasons: list[str] = []
     if not same and records[0] and records[1]:
-        differences = list(differences_between(records[0]["identity"], Identity(**records[1]["identity"])))
+        reasons = list(differences_between(records[0]["identity"], Identity(**records[1]["identity"])))
     summaries = [without_notices(row.get("artifact", {}).get("summary", {})) for row in (old, new)]
     return {
         "stage": name,
@@ -78,7 +76,7 @@ def _compare_stage(store: Store, name: str, old: dict[str, Any], new: dict[str, 
         "new": digests[1],
         "old_outcome": old.get("outcome"),
         "new_outcome": new.get("outcome"),
-        "differences": differences,
+        "differences": reasons,
         "figures": list(_changes(summaries[0], summaries[1], "figure")) if all(digests) else [],
     }
 

@@ -10,9 +10,10 @@ import importlib.metadata
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal
 
-from storage.canonical import canonical_json, digest_of, flat
+from storage.canonical import canonical_json, differences, digest_of
 from storage.code.walk import Definition, Reach
 from storage.errors import ConfigError
 from storage.fingerprint import fingerprint
@@ -254,11 +255,8 @@ def observed_changes(stage: Stage, config: StageConfig, identity: Identity) -> t
 def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     if old["version"] != new.version:
         yield f"version {new.stage}: {old['version']} -> {new.version}"
-    before, after = flat(old["config"]), flat(new.config)
-    for name in sorted(before.keys() | after.keys()):
-        if not _is_same_value(before.get(name), after.get(name)):
-            old_value, new_value = (clipped(values.get(name), SHOWN_CHARACTERS) for values in (before, after))
-            yield f"config {new.stage}.{name}: {old_value} -> {new_value}"
+    for name, was, now in sorted(differences(old["config"], new.config), key=itemgetter(0)):
+        yield f"config {new.stage}.{name}: {clipped(was, SHOWN_CHARACTERS)} -> {clipped(now, SHOWN_CHARACTERS)}"
     yield from _changed_names("code", old["code"], new.code)
     for label in sorted(set(old["inputs"]) | set(new.inputs)):
         was, now = old["inputs"].get(label), new.inputs.get(label)
@@ -268,13 +266,6 @@ def _differences(old: Mapping[str, Any], new: Identity) -> Iterator[str]:
     for name in sorted(set(old["libraries"]) | set(new.libraries)):
         if old["libraries"].get(name) != new.libraries.get(name):
             yield f"library {name}: {old['libraries'].get(name)} -> {new.libraries.get(name)}"
-
-
-def _is_same_value(one: Any, other: Any) -> bool:
-    """Whether two values have the same canonical form: 1 is not 1.0."""
-    if type(one) is type(other) and isinstance(one, (str, int, float, type(None))):
-        return bool(one == other)
-    return canonical_json(one) == canonical_json(other)
 
 
 def _changed_names(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

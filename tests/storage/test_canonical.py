@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.canonical import canonical_json, digest_file, digest_of, flat
+from storage.canonical import canonical_json, differences, digest_file, digest_of, flat
 
 
 def test_equal_values_have_one_form() -> None:
@@ -26,3 +26,38 @@ def test_a_file_s_digest_is_that_of_its_bytes(tmp_path: Path) -> None:
 
 def test_nested_settings_are_named_by_their_path() -> None:
     assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ({"a": 1, "b": {"c": [1, 2]}}, {"a": 1, "b": {"c": [1, 2]}}, []),
+        ({"a": 1}, {"a": 1.0}, [("a", 1, 1.0)]),
+        ({"a": 0, "b": ""}, {"a": None, "b": 0}, [("a", 0, None), ("b", "", 0)]),
+        ({"a": {"b": 1}}, {"a": None}, [("a.b", 1, None)]),
+        ({"a": None}, {"a": {"b": 1, "c": 2}}, [("a.b", None, 1), ("a.c", None, 2)]),
+        ({"a": {"b": 1}}, {"a": 2}, [("a", {"b": 1}, 2)]),
+        ({"a": [1]}, {"a": [1, 2]}, [("a", [1], [1, 2])]),
+        # lists of mappings: by name, else by place
+        ({"web": [{"name": "x", "pages": 1}]}, {"web": [{"name": "x", "pages": 2}]}, [("web.x.pages", 1, 2)]),
+        ({"web": [{"name": "x", "pages": 1}]}, {"web": []}, [("web.x", {"name": "x", "pages": 1}, None)]),
+        ({"web": [{"name": "x"}]}, {"web": [{"name": "y"}, {"name": "x"}]}, [("web.y", None, {"name": "y"})]),
+        (
+            {"web": [{"name": "x"}, {"name": "y"}]},
+            {"web": [{"name": "y"}, {"name": "x"}]},
+            [("web", ["x", "y"], ["y", "x"])],
+        ),
+        (
+            {"phases": [{"share": 1}, {"share": 2}]},
+            {"phases": [{"share": 1}, {"share": 3}]},
+            [("phases.1.share", 2, 3)],
+        ),
+        (
+            {"web": [{"name": "x", "n": 1}, {"name": "x", "n": 2}]},
+            {"web": [{"name": "x", "n": 1}]},
+            [("web.1", {"name": "x", "n": 2}, None)],
+        ),
+    ],
+)
+def test_differences_name_what_differs(old: object, new: object, found: list[object]) -> None:
+    assert list(differences(old, new)) == found
