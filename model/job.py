@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from model.lora import LowRank, settings_of
 from model.optimizer import OptimizerSettings
 from model.schedule import Schedule
 from model.shape import Shape
@@ -52,6 +53,8 @@ class TrainingJob:
     processes: int = 1  # that train together; more than one is not carried out yet
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
+    adapter: LowRank | None = None  # trained beside the initial weights, which stay; merged into the output
+    adapter_output: str = ""  # folder of the adapter alone
     validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
     parent_pid: int | None = None
 
@@ -61,6 +64,7 @@ class TrainingJob:
         "validation_before",
         "work",
         "output",
+        "adapter_output",
         "checkpoint_interval",
         "initial",
         "parent_pid",
@@ -71,6 +75,8 @@ class TrainingJob:
             raise ConfigError(f"objective: {self.objective!r} is not one of {', '.join(get_args(Objective))}")
         if self.processes < 1:
             raise ConfigError(f"processes: {self.processes} cannot train; give 1 or more")
+        if self.adapter is not None and self.initial is None:
+            raise ConfigError("adapter: there are no initial weights that it could adapt")
 
     def identity(self) -> str:
         """Digest of what decides the weights: a checkpoint of another identity is refused."""
@@ -90,6 +96,7 @@ class TrainingJob:
                 "optimizer": OptimizerSettings(**fields["optimizer"]),
                 "schedule": Schedule(**fields["schedule"]),
                 "data": Source(**fields["data"]),
+                "adapter": settings_of(fields["adapter"]),
                 "validation": _sources(fields["validation"]),
                 "validation_before": _sources(fields["validation_before"]),
             }

@@ -41,13 +41,15 @@ class SummedCrossEntropy(torch.autograd.Function):
         weight = head.to(hidden.dtype)
         chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS
         hidden_gradient = torch.empty_like(hidden)
-        head_gradient = torch.zeros_like(head)
+        head_gradient = torch.zeros_like(head) if context.needs_input_grad[1] else None  # None: it is frozen
         total = torch.zeros((), device=hidden.device)
         for start, stop in spans(len(targets), chunk):
             rows = hidden[start:stop]
             nats, gradient = differentiate(rows @ weight.T, targets[start:stop, None])
             total += nats
             torch.mm(gradient, weight, out=hidden_gradient[start:stop])
+            if head_gradient is None:
+                continue
             if gradient.dtype == head_gradient.dtype:
                 head_gradient.addmm_(gradient.T, rows)
             else:
@@ -56,9 +58,10 @@ class SummedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_gradient, head_gradient = context.saved_tensors
-        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), head_gradient * gradients[0], None, None
+        by_head = None if head_gradient is None else head_gradient * gradients[0]
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), by_head, None, None
 
 
 def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Muon for the matrices inside the blocks, AdamW for embeddings, head and norms, behind one object.
 
 Which rule trains a parameter follows from its shape and place, never from its name: matrices of the blocks (what stands
-in an `nn.ModuleList`) go to Muon, all else to AdamW. What needs no gradient is left alone.
+in an `nn.ModuleList`) go to Muon, all else to AdamW, adapters' factors too. What needs no gradient is left alone.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
 Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from model.lora import Factor
 
 NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose slope at 0 is largest while it stays near 1 (Jordan)
@@ -121,9 +123,11 @@ class Optimizer:
 
 
 def block_matrices(model: nn.Module) -> set[nn.Parameter]:
-    """The two-dimensional parameters of a model's blocks, embeddings within them excepted."""
+    """The two-dimensional parameters of a model's blocks, embeddings and adapters excepted."""
     blocks = (block for found in model.modules() if isinstance(found, nn.ModuleList) for block in found)
-    modules = (module for block in blocks for module in block.modules() if not isinstance(module, nn.Embedding))
+    modules = (
+        module for block in blocks for module in block.modules() if not isinstance(module, nn.Embedding | Factor)
+    )
     return {parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.ndim == 2}
 
 

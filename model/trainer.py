@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.job import Source, TrainingJob
+from model.lora import adapt, load_trained, merge, save_adapter, trained
 from model.loss import learning_of
 from model.optimizer import Optimizer
 from model.parallel import Workers, add_gradients
@@ -54,9 +55,11 @@ class Trainer:
         else:
             self.model = load_model(Path(job.initial), self.device, dtype).train()
         self.model.requires_grad_(True)
+        if job.adapter is not None:
+            adapt(self.model, job.adapter, job.seed)
         if job.compiled:
             self.model.compile_blocks()
-        self.parameters = list(self.model.parameters())
+        self.parameters = list(trained(self.model).values())
         self.optimizer = Optimizer(self.model, job.optimizer)
         learning = learning_of(job)
         self.batches, self.loss = learning.batches(job), learning.loss
@@ -144,7 +147,7 @@ class Trainer:
     # Checkpoints ------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors = {f"model.{name}": tensor for name, tensor in trained(self.model).items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
         tensors["random"] = torch.get_rng_state()
         fsync_path(self.metrics_path)  # the checkpoint must not be ahead of its metrics
@@ -153,7 +156,7 @@ class Trainer:
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.work / "checkpoints", self.identity)
         if checkpoint is not None:
-            self.model.load_state_dict(_with_prefix(checkpoint.tensors, "model."))
+            load_trained(self.model, _with_prefix(checkpoint.tensors, "model."))
             self.optimizer.load_state(_with_prefix(checkpoint.tensors, "optimizer."))
             torch.set_rng_state(checkpoint.tensors["random"])
             self.step, self.state = checkpoint.step, checkpoint.state
@@ -163,9 +166,13 @@ class Trainer:
     def _finish(self) -> None:
         output = Path(self.job.output)
         output.mkdir(parents=True, exist_ok=True)
+        if self.job.adapter is not None:
+            save_adapter(self.model, self.job.adapter, Path(str(self.job.initial)), Path(self.job.adapter_output))
+            merge(self.model)
         save_model(self.model, output)
         result = {
             "parameters": self.job.shape.parameters,
+            "trained_parameters": sum(parameter.numel() for parameter in self.parameters),
             "steps": self.step,
             "tokens": self.state["tokens"],
             "skipped": self.state["skipped"],

@@ -17,10 +17,10 @@ from storage.listing import first_few
 MOST_NAMED = 3  # of the tensors that do not fit
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file, readable by all."""
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, note: tuple[str, str] = ("format", "pt")) -> None:
+    """Write a safetensors file, readable by all, with one note in its header: several come in any order."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path, metadata={"format": "pt"})
+    save_file(whole, path, metadata=dict([note]))
     path.chmod(0o644)  # safetensors leaves 0600
 
 

@@ -1,0 +1,199 @@
+"""Adapters: nothing at first, trained alone, the same merged, and read by PEFT."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import PATIENCE_SECONDS
+from test_families import IDS, SHAPES, scattered
+from trainer_process import SHAPE, make_job, start, wait_for_step, weights, write_walks
+
+from model.checkpoint import load_checkpoint
+from model.job import TrainingJob
+from model.lora import CONFIG, TENSORS, LowRank, adapt, load_adapter, merge, save_adapter, trained
+from model.trainer import Trainer
+from model.transformer import Transformer, initialise, load_model, save_model
+from storage.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.usefixtures("untouched_process")
+ALL = LowRank(4, 8.0)
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.logits(model(IDS))  # type: ignore[no-any-return]
+
+
+def adapted(model: Transformer, settings: LowRank) -> Transformer:
+    """With adapters of large random numbers."""
+    adapt(model, settings, seed=1)
+    with torch.no_grad():
+        for number, parameter in enumerate(trained(model).values()):
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.2)
+    return model
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama", "gpt2"])
+def test_an_adapter_changes_nothing_until_it_is_trained(name: str) -> None:
+    model = scattered(Transformer(SHAPES[name]))
+    before = logits(model)
+    adapt(model, ALL, seed=1)
+    assert torch.equal(logits(model), before)
+    assert all(".lora_" in one for one in trained(model)) and trained(model)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama", "gpt2"])
+def test_merged_it_is_a_plain_model_that_computes_the_same(name: str, tmp_path: Path) -> None:
+    model = adapted(scattered(Transformer(SHAPES[name])), ALL)
+    before = logits(model)
+    merge(model)
+    assert torch.allclose(logits(model), before, atol=1e-4, rtol=0)
+    save_model(model, tmp_path)
+    assert torch.equal(logits(load_model(tmp_path)), logits(model))
+
+
+@pytest.mark.parametrize("targets", [(), ("q_proj", "v_proj"), ("k_proj",), ("o_proj", "down_proj")])
+@pytest.mark.parametrize("name", ["qwen3", "llama", "gpt2"])
+def test_peft_computes_the_same_with_it(name: str, targets: tuple[str, ...], tmp_path: Path) -> None:
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    model = scattered(Transformer(SHAPES[name]))
+    (tmp_path / "base").mkdir()
+    save_model(model, tmp_path / "base")
+    adapted(model, LowRank(4, 6.0, targets))
+    save_adapter(model, LowRank(4, 6.0, targets), tmp_path / "base", tmp_path / "adapter")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    plain = base(IDS).logits
+    judge = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        assert torch.allclose(logits(model), judge(IDS).logits, atol=1e-4, rtol=0)
+        assert not torch.allclose(plain, judge(IDS).logits, atol=1e-2)
+
+
+def test_what_peft_saves_is_read(tmp_path: Path) -> None:
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    (tmp_path / "base").mkdir()
+    save_model(scattered(Transformer(SHAPES["llama"])), tmp_path / "base")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    judge = peft.get_peft_model(base, config).eval()
+    judge.save_pretrained(tmp_path / "adapter")
+    model = load_model(tmp_path / "base")
+    assert load_adapter(model, tmp_path / "adapter", tmp_path / "base") == LowRank(3, 5.0, ("q_proj", "up_proj"))
+    with torch.no_grad():
+        assert torch.allclose(logits(model), judge(IDS).logits, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_of_other_weights_is_refused(tmp_path: Path) -> None:
+    shape = SHAPES["llama"]
+    for name, seed in (("base", 1), ("other", 2)):
+        (tmp_path / name).mkdir()
+        model = Transformer(shape)
+        initialise(model, seed)
+        save_model(model, tmp_path / name)
+    save_adapter(adapted(load_model(tmp_path / "base"), ALL), ALL, tmp_path / "base", tmp_path / "adapter")
+    assert load_adapter(load_model(tmp_path / "base"), tmp_path / "adapter", tmp_path / "base").rank == 4
+    with pytest.raises(DataError, match=r"trained on other weights than those of .*other"):
+        load_adapter(load_model(tmp_path / "other"), tmp_path / "adapter", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"use_dora": True}, ConfigError, "use_dora is True; only False is known"),
+        ({"peft_type": "IA3"}, ConfigError, "peft_type is 'IA3'"),
+        ({"modules_to_save": ["lm_head"]}, ConfigError, "modules_to_save"),
+        ({"r": "four"}, DataError, "no adapter's config that can be read"),
+        ({"r": 5}, DataError, "has the shape"),
+        ({"target_modules": ["q_proj"]}, DataError, "is unexpected"),
+        ({"target_modules": ["nothing"]}, ConfigError, "has no nothing; it has"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(
+    change: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    model = scattered(Transformer(SHAPES["llama"]))
+    save_model(model, tmp_path)
+    save_adapter(adapted(model, ALL), ALL, tmp_path, tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(error, match=message):
+        load_adapter(load_model(tmp_path), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "another tensor"])
+def test_an_adapter_that_cannot_be_read_is_refused(damage: str, tmp_path: Path) -> None:
+    model = scattered(Transformer(SHAPES["qwen3"]))
+    save_model(model, tmp_path)
+    save_adapter(adapted(model, ALL), ALL, tmp_path, tmp_path)
+    path = tmp_path / TENSORS
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        save_file({**load_file(path), "base_model.model.x": torch.zeros(1)}, path)
+    with pytest.raises(DataError):
+        load_adapter(load_model(tmp_path), tmp_path, tmp_path)
+
+
+# Training -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_walks(tmp_path_factory.mktemp("tokens"))
+
+
+def job_with_adapter(tokens: Path, work: Path, **changes: Any) -> TrainingJob:
+    work.mkdir()
+    base = work / "base"
+    base.mkdir()
+    model = Transformer(SHAPE)
+    initialise(model, 1)
+    save_model(model, base)
+    settings = {"initial": str(base), "adapter": LowRank(4, 8.0), "adapter_output": str(work / "adapter")}
+    return make_job(tokens, work, **settings | changes)
+
+
+def test_training_changes_the_adapter_alone(tokens: Path, tmp_path: Path) -> None:
+    job = job_with_adapter(tokens, tmp_path / "w")
+    base = load_file(Path(job.initial or "", "model.safetensors"))
+    trainer = Trainer(dataclasses.replace(job, threads=1))
+    assert trainer.run() == 0
+    result = json.loads((Path(job.work) / "result.json").read_text())
+    assert result["trained_parameters"] < 0.3 * result["parameters"]
+    saved = load_checkpoint(Path(job.work) / "checkpoints", trainer.identity)
+    assert saved is not None
+    assert all(".lora_" in name for name in saved.tensors if name != "random"), "neither weights nor their state"
+    merged = load_file(Path(job.output) / "model.safetensors")
+    changed = {name for name in base if not torch.equal(base[name], merged[name])}
+    assert changed == {name for name in base if name.endswith("_proj.weight")}
+    again = load_model(Path(job.initial or ""))
+    load_adapter(again, Path(job.adapter_output), Path(job.initial or ""))
+    merge(again)
+    assert all(torch.equal(tensor, merged[name]) for name, tensor in again.state_dict().items())
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(tokens: Path, tmp_path: Path) -> None:
+    whole = job_with_adapter(tokens, tmp_path / "whole")
+    assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
+    job = job_with_adapter(tokens, tmp_path / "killed")
+    process = start(job)
+    wait_for_step(job, 20, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
+    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    assert weights(job) == weights(whole)
+    adapters = [(Path(one.adapter_output) / TENSORS).read_bytes() for one in (job, whole)]
+    assert adapters[0] == adapters[1]
+
+
+def test_an_adapter_needs_weights(tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no initial weights"):
+        make_job(tokens, tmp_path, adapter=LowRank(4, 8.0))
