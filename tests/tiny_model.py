@@ -182,7 +182,8 @@ def write_model(
     (folder / "training.json").write_text(json.dumps([TRAINING]))
     canaries = _made(folder.with_name(f"{folder.name}-canaries"))
     write_planted(canaries, planted)
-    return artifact("pretrain", model=folder, canaries=canaries)
+    adapter = _made(folder.with_name(f"{folder.name}-adapter"))
+    return artifact("pretrain", model=folder, canaries=canaries, adapter=adapter)
 
 
 def learn_by_heart(model: Any, sequences: Sequence[Sequence[int]], steps: int = 150) -> None:

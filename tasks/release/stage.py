@@ -13,6 +13,7 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | MLmodel, components/tokenizer/ | the same for MLflow, without its weights a second time (mlmodel.py) |
 | model.int8.safetensors, model.onnx | for CPUs in eight bits (model/int8.py), for onnxruntime (onnx.py) |
 | formats.json | each of these files, its size and what it loses in bits per byte (formats.py) |
+| adapter/ | the adapter alone in PEFT's form, where one was trained |
 | README.md | the model card, made from the figures (card.py) |
 | scores.json, samples.json | what was measured; answers to held-out prompts, never drawn: they can be repeated |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
@@ -53,7 +54,7 @@ def observe_device(config: ReleaseConfig) -> dict[str, str]:
 @stage(
     "release",
     parts=("release",),
-    reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
+    reads={"tuned": ("model", "adapter"), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
     observe=observe_device,
     libraries=("torch", "tokenizers", "gguf", UNICODE),
     about="tasks.release.about.RELEASE",
@@ -79,6 +80,10 @@ def make_release(
         files = {file.name: file for file in artifact[part].files}
         for name in names:
             clone_or_copy(files[name].path, folder / name)  # whoever edits the release touches no other stage
+
+    for file in tuned["adapter"].files:
+        (folder / "adapter").mkdir(exist_ok=True)
+        clone_or_copy(file.path, folder / "adapter" / file.name)
 
     samples = _samples(config, tuned["model"].path, tokenizer["tokenizer"].path, scores, context)
     _write_json(folder / "config.json", settings | _special_ids())

@@ -1,8 +1,9 @@
 """Fine-tune a pretrained model on prompt and answer pairs, in chat form, the prompt masked.
 
-In: base model, tokenizer, and of the filter the redacted pairs, or clean documents to make pairs from. Out: `model`
-and `curve`. Each pair is a row of its own, so that an answer sees its prompt and nothing else, as it will when the
-model is used; rows of like length go together, which leaves a few percent of padding.
+In: base model, tokenizer, and of the filter the redacted pairs, or clean documents to make pairs from. Out: `model`,
+`curve`, and `adapter`, which is empty unless adapters were trained: then `model` has them merged. Each pair is a row of
+its own, so that an answer sees its prompt and nothing else, as it will when the model is used; rows of like length go
+together, which leaves a few percent of padding.
 
 Three figures on one fixed sample of held-out pairs show what was learned, in bits per byte of the answers' text: the
 base model's (prompt and answer as plain text), the tuned model's, and the tuned model's with another pair's prompt.
@@ -25,6 +26,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
 from tasks.tokenize.tokenizer import load_tokenizer
+from tasks.train.lora import LoraConfig
 from tasks.train.pairs import (
     FIELDS,
     LEAKING,
@@ -63,11 +65,19 @@ class FinetuneConfig(TrainerConfig):
     embedding_rate: float = Field(
         0.004, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
+    lora: LoraConfig | None = Field(
+        None, description="Train low-rank adapters beside the weights, which stay; empty: all weights are trained."
+    )
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Peak learning rates of matrices, and of all else that is trained."""
+        return (self.lora.rate, self.lora.rate) if self.lora else (self.matrix_rate, self.embedding_rate)
 
 
 @stage(
     "finetune",
-    parts=("model", "curve"),
+    parts=("model", "curve", "adapter"),
     reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("pairs", "documents")},
     observe=observe_device,
     programs=("model.trainer",),
@@ -99,13 +109,15 @@ def finetune(
         context,
         objective="answers",
         steps=config.steps or max(1, round(config.epochs * len(examples) / config.pairs_per_step)),
-        rates=(config.matrix_rate, config.embedding_rate),
+        rates=config.rates,
         data=sources["train"],
         data_digest=digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(learned)]),
         rows_per_step=config.pairs_per_step,
         validation={name: sources[name] for name in ("heldout", "other_prompt")},
         validation_before={"plain": sources["plain"]},
         initial=str(base["model"].path),
+        adapter=config.lora.settings if config.lora else None,
+        adapter_output=str(context.part("adapter")),
     )
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
@@ -120,6 +132,7 @@ def finetune(
         "dropped_too_long": too_long.total(),
         "scored_pairs": len(sets["heldout"]),
         "parameters": result["parameters"],
+        **({"trained_parameters": result["trained_parameters"]} if config.lora else {}),
         "steps": result["steps"],
         "tokens": result["tokens"],
         "training_loss": last["loss"],

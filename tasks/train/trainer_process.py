@@ -148,6 +148,7 @@ def write_training(
         "device": job.device,
         "dtype": job.dtype,
         "compiled": job.compiled,
+        **({"adapter": dataclasses.asdict(job.adapter)} if job.adapter else {}),
         "data": job.data_digest,
         "training_loss": last["loss"],
         "bits_per_byte_before": result["before"],

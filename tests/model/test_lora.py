@@ -26,7 +26,7 @@ ALL = LowRank(4, 8.0)
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        return model.logits(model(IDS))  # type: ignore[no-any-return]
+        return model.logits(model(IDS))
 
 
 def adapted(model: Transformer, settings: LowRank) -> Transformer:

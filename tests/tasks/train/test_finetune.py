@@ -4,15 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_model import LocalContext, artifact, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 from tokenizers import Tokenizer
 
+from model.lora import CONFIG, TENSORS
+from model.shape import WEIGHTS
 from storage.documents import PAIRS_SCHEMA, write_rows
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.answer.chat_form import CHAT_TEMPLATE, chat_answer, chat_prompt, prompt_ids, text_ids
 from tasks.tokenize.tokenizer import SPECIAL_TOKENS, load_tokenizer
 from tasks.train.finetune import FinetuneConfig, check_pairs, finetune
+from tasks.train.lora import LoraConfig
 
 World = dict[str, Artifact]  # what fine-tuning reads, by name
 
@@ -48,6 +53,19 @@ def test_it_learns_answers_and_says_how_much_the_prompt_matters(world: World, tm
     phases = json.loads((tmp_path / "model/training.json").read_text())
     assert [(phase["stage"], phase["steps"]) for phase in phases] == [("pretrain", 67), ("finetune", summary["steps"])]
     assert phases[1]["bits_per_byte"]["heldout"] == summary["answer_bits_per_byte"]
+
+
+def test_an_adapter_learns_answers_while_all_else_stays(world: World, tmp_path: Path) -> None:
+    config = QUICK.model_copy(update={"lora": LoraConfig(rank=4, targets=("q_proj", "v_proj"))})
+    summary = finetune.function(config, *world.values(), context=LocalContext(tmp_path))
+    assert summary["answer_bits_per_byte"] < summary["base_answer_bits_per_byte"]
+    assert summary["trained_parameters"] < summary["parameters"] / 10
+    before, after = (load_file(path / WEIGHTS) for path in (world["base"]["model"].path, tmp_path / "model"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.endswith(("q_proj.weight", "v_proj.weight"))}
+    assert (tmp_path / "adapter" / CONFIG).exists() and (tmp_path / "adapter" / TENSORS).exists()
+    (_, phase) = json.loads((tmp_path / "model/training.json").read_text())
+    assert phase["adapter"]["rank"] == 4
 
 
 def test_no_pair_is_an_error_that_names_the_setting(world: World, tmp_path: Path) -> None:

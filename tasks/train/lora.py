@@ -1,0 +1,35 @@
+"""The settings of low-rank adapters, which train in place of all weights (model/lora.py)."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator
+
+from tasks.engine.config import StageConfig
+
+if TYPE_CHECKING:
+    from model.lora import LowRank
+
+Map = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LoraConfig(StageConfig):
+    """Small matrices that are trained beside frozen maps (LoRA)."""
+
+    rank: int = Field(8, ge=1, le=1024, description="Rows of an adapter: what it can express, and what it costs.")
+    alpha: float = Field(16.0, gt=0, le=1e6, description="Weight of the adapters: they count alpha / rank times.")
+    targets: tuple[Map, ...] = Field(
+        (), description="Maps of a block that are adapted, by their names in transformers; empty: all that it has."
+    )
+    rate: float = Field(0.002, gt=0, le=1, description="Peak learning rate of the adapters (AdamW).")
+
+    @field_validator("targets")
+    @classmethod
+    def _once_each(cls, targets: tuple[Map, ...]) -> tuple[Map, ...]:
+        return tuple(sorted(set(targets)))  # their order decides nothing
+
+    @property
+    def settings(self) -> "LowRank":
+        """What the trainer takes."""
+        from model.lora import LowRank
+
+        return LowRank(self.rank, self.alpha, self.targets)
