@@ -84,7 +84,7 @@ class Recipe(StageConfig):
     def releasing(self) -> ReleaseConfig:
         """The config of the release, which is asked in the form that fine-tuning has taught."""
         collect = self.collect
-        others = collect.pairs or collect.synthetic or self.finetune.pairs != "collected"
+        others = collect.conversations or collect.synthetic or self.finetune.pairs != "collected"
         taught = "docstrings" if collect.docstrings and not others else "chat"
         return self.release.model_copy(update={"prompt_form": self.release.prompt_form or taught})
 

@@ -15,6 +15,17 @@ A document set is a part whose files are `00000.parquet`, `00001.parquet`, ...; 
 | split | `train` or `heldout`, decided by the group alone |
 | metadata | canonical JSON object with what else the source knows |
 
+Supervised data are pairs (`PAIRS_SCHEMA`), in parts of their own: `pairs` (a prompt and the answer to learn),
+`preferences` (`answer` was chosen, `rejected` was not) and `labels` (`prompt` is a text, `answer` its label).
+
+| column | meaning |
+|---|---|
+| id, group, split, source | as a document's |
+| earlier | what stands before the last question: the system line, turns, calls of tools and what came back, as text |
+| prompt | the last question; empty where the result of a tool, the last of `earlier`, is what is answered |
+| answer | what is learned; answers of the assistant in `earlier` are, too |
+| rejected | the answer that was not chosen; empty but for preferences |
+
 Readers stream row batches; nothing here holds a data set in memory.
 """
 
@@ -24,7 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,9 +52,18 @@ SCHEMA = pa.schema(
     ]
 )
 
-# A question and its answer, for fine-tuning; `split` follows from `group` exactly as a document's does.
+PAIRS, PREFERENCES, LABELS = "pairs", "preferences", "labels"
+SUPERVISED = (PAIRS, PREFERENCES, LABELS)  # the parts that hold pairs
+SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"  # the roles of messages
+
+_MESSAGE = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("role", "content")])
 PAIRS_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), nullable=False) for name in ("id", "group", "split", "prompt", "answer", "source")]
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "group", "split", "prompt", "answer")),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("earlier", pa.list_(pa.field("element", _MESSAGE, nullable=False)), nullable=False),
+        pa.field("rejected", pa.string(), nullable=False),
+    ]
 )
 
 ROW_GROUP_CHARACTERS = 16 * 2**20  # a row group is written when it holds this much, however few its rows are
@@ -65,9 +85,16 @@ class Document:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+class Message(NamedTuple):
+    """What one side of a conversation says; the roles are SYSTEM, USER, ASSISTANT and TOOL."""
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A prompt, its answer, and where the two come from."""
+    """A prompt with what stands before it, its answer, perhaps one that was not chosen, and where they come from."""
 
     id: str
     group: str
@@ -75,12 +102,34 @@ class Pair:
     prompt: str
     answer: str
     source: str
+    earlier: tuple[Message, ...] = ()
+    rejected: str = ""
 
     @classmethod
-    def of(cls, prompt: str, answer: str, group: str, split: str, source: str) -> "Pair":
+    def of(
+        cls,
+        prompt: str,
+        answer: str,
+        group: str,
+        split: str,
+        source: str,
+        earlier: tuple[Message, ...] = (),
+        rejected: str = "",
+    ) -> "Pair":
         """A pair with the identity that follows from its contents and origin."""
-        identity = document_id(source, group, f"{prompt}\0{answer}")
-        return cls(identity, group, split, prompt, answer, source)
+        more = [*(text for message in earlier for text in message), rejected] if earlier or rejected else []
+        identity = document_id(source, group, "\0".join([prompt, answer, *more]))
+        return cls(identity, group, split, prompt, answer, source, earlier, rejected)
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """All messages that the answer follows."""
+        return (*self.earlier, Message(USER, self.prompt)) if self.prompt else self.earlier
+
+    @property
+    def opening(self) -> str:
+        """The first question: what a conversation is known by, so that no two that begin alike are split."""
+        return next((message.content for message in self.asked if message.role == USER), self.prompt)
 
 
 def document_id(source: str, group: str, text: str) -> str:
@@ -147,7 +196,7 @@ class RowWriter:
 
     def add(self, row: dict[str, Any]) -> None:
         """Append one row of the schema; written with its group."""
-        characters = sum(len(value) for value in row.values() if isinstance(value, str))
+        characters = sum(map(_characters, row.values()))
         self._batch.append(row)
         self._batch_characters += characters
         self.characters += characters
@@ -159,6 +208,13 @@ class RowWriter:
         if self._batch:
             self._writer.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
         self._batch, self._batch_characters = [], 0
+
+
+def _characters(value: Any) -> int:
+    """Characters of a text, or of all texts in a list of messages."""
+    if isinstance(value, str):
+        return len(value)
+    return sum(len(text) for one in value for text in one.values()) if isinstance(value, list) else 0
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema, rows_per_group: int = 1024) -> int:
@@ -209,12 +265,18 @@ def read_documents(path: Path) -> Iterator[Document]:
 
 def read_pairs(path: Path) -> Iterator[Pair]:
     """Stream the pairs of one file."""
-    return (Pair(**row) for row in read_rows(path, PAIRS_SCHEMA.names))
+    return map(row_pair, read_rows(path, PAIRS_SCHEMA.names))
+
+
+def row_pair(row: Mapping[str, Any]) -> Pair:
+    """The pair of a row of `PAIRS_SCHEMA`."""
+    return Pair(**{**row, "earlier": tuple(Message(**message) for message in row["earlier"])})
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:
     """A pair as a row of `PAIRS_SCHEMA`."""
-    return {name: getattr(pair, name) for name in PAIRS_SCHEMA.names}
+    row = {name: getattr(pair, name) for name in PAIRS_SCHEMA.names}
+    return row | {"earlier": [message._asdict() for message in pair.earlier]}
 
 
 def document_row(document: Document) -> dict[str, Any]:

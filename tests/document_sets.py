@@ -7,7 +7,17 @@ from typing import Any
 
 from pydantic import Field
 
-from storage.documents import PAIRS_SCHEMA, TRAIN, Document, document_id, read_rows, write_documents, write_rows
+from storage.documents import (
+    PAIRS_SCHEMA,
+    TRAIN,
+    Document,
+    Pair,
+    document_id,
+    pair_row,
+    read_rows,
+    write_documents,
+    write_rows,
+)
 from storage.store.artifacts import Artifact, StoredFile
 from tasks.engine.builder import builder
 from tasks.engine.config import StageConfig
@@ -22,16 +32,18 @@ class GivenConfig(StageConfig):
     pairs: tuple[tuple[str, str], ...] = Field((), description="Prompt and answer of each training pair.")
 
 
-@stage("given", parts=("documents", "pairs"))
+@stage("given", parts=("documents", "pairs", "preferences", "labels"))
 def given(config: GivenConfig, *, context: Context) -> Summary:
     for number, rows in enumerate(config.shards):
         documents = [_document(str(row), *values) for row, values in enumerate(rows)]
         write_documents(context.part("documents") / f"{number:05d}.parquet", documents)
     pairs = [
-        {"id": str(number), "group": "g", "split": TRAIN, "prompt": prompt, "answer": answer, "source": "test"}
+        pair_row(Pair(str(number), "g", TRAIN, prompt, answer, "test"))
         for number, (prompt, answer) in enumerate(config.pairs)
     ]
     write_rows(context.part("pairs") / "00000.parquet", pairs, PAIRS_SCHEMA)
+    for part in ("preferences", "labels"):
+        context.part(part)
     return {"documents": sum(map(len, config.shards))}
 
 

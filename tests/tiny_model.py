@@ -135,7 +135,9 @@ def write_pairs(folder: Path, train: int = 20, heldout: int = 12) -> Artifact:
         prompt = f"Tell me about the {adjective} {noun} {number}"
         row = {"group": "g", "split": "train" if number < train else "heldout", "source": "pairs"}
         answer = f"The {noun} is {adjective}."
-        rows.append({"id": digest_of(prompt)[:32], **row, "prompt": prompt, "answer": answer})
+        rows.append(
+            {"id": digest_of(prompt)[:32], **row, "prompt": prompt, "answer": answer, "earlier": [], "rejected": ""}
+        )
     write_rows(folder / "00000.parquet", rows, PAIRS_SCHEMA)
     return artifact("collect", pairs=folder)
 

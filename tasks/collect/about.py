@@ -5,13 +5,16 @@ from typing import Any
 
 from storage.lookup import place_of
 from tasks.collect.discover import unread_files
+from tasks.collect.foreseen import form_sentences
 from tasks.collect.report import report
 from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
 from tasks.wording import clipped
 
 
-def _unread_files(recipe: Any, will: str) -> list[str]:
-    return unread_files(recipe.collect)
+def _of_files(recipe: Any, will: str) -> list[str]:
+    """What of the files is not read and, unless that is known of a build, as which form the others are."""
+    forms = form_sentences(recipe.collect) if will != "reuse" else []
+    return [*forms, *unread_files(recipe.collect)]
 
 
 def _compared(config: Any) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def _compared(config: Any) -> dict[str, Any]:
 
 
 def _sources(config: Any) -> Iterator[str]:
-    for source in (*config.files, *config.wikipedia, *config.pairs):
+    for source in (*config.files, *config.wikipedia, *config.conversations):
         yield f"{source.name} ({source.path})"
     for archive in config.warc:
         yield f"{archive.name} ({archive.where})"
@@ -48,7 +51,7 @@ def _words(step: Step) -> list[str]:
 COLLECT = About(
     work=None,
     same_kinds=("files", "docstrings", "synthetic"),
-    notices=_unread_files,
+    notices=_of_files,
     data=(DOCUMENTS,),
     reads_sources=True,
     compared=_compared,

@@ -4,7 +4,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from tasks.collect.conversations import Kind
 from tasks.collect.encodings import AUTO, known_encoding
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
@@ -210,13 +209,13 @@ class HubSource(HuggingFaceSource):
         )
 
 
-class PairsSource(OwnFiles):
-    """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet with a prompt and an answer.
+class ConversationsSource(OwnFiles):
+    """Instruction data of your own: records of .jsonl, .json, .csv, .tsv or .parquet in any of the usual forms.
 
-    `auto` finds the usual forms: prompt or instruction (with input) and answer or output, messages, ShareGPT.
+    Told apart by their fields: Alpaca, prompt and completion, messages, ShareGPT, preferences, KTO, text and label.
     """
 
-    name: SourceName = Field("pairs", description="Name of this source in pairs, ledgers and figures.")
+    name: SourceName = Field("conversations", description="Name of this source in pairs, ledgers and figures.")
     path: Text = Field(description="A folder (with all below it), a glob, or one file.", json_schema_extra=LOCATION)
     prompt_field: Text = Field(AUTO, description="Field with the prompt; auto: prompt, instruction or question.")
     input_field: Text = Field(
@@ -224,14 +223,28 @@ class PairsSource(OwnFiles):
     )
     answer_field: Text = Field(AUTO, description="Field with the answer; auto: answer, output, completion, response.")
     conversation_field: Text = Field(
-        AUTO, description="Field with a whole conversation; auto: messages, conversations, or a dialogue in chosen."
+        AUTO, description="Field with a whole conversation; auto: messages, conversations or conversation."
     )
-    leave_out: tuple[Kind, ...] = Field(
-        (), description="Kinds of records to leave out: of several_turns the first is learned, others fail the stage."
+    text_field: Text = Field(AUTO, description="Field with a text that has a label; auto: text, sentence, tweet, ...")
+    label_field: Text = Field(AUTO, description="Field with the label of a text; auto: label, class, category, ...")
+    label_folders: bool = Field(
+        False, description="Read text files too (.txt, .md, .rst), each labelled by the name of its folder."
     )
     group_field: str | None = Field(
-        None, description="Field that names a record's group; without it equal prompts make a group."
+        None, description="Field that names a record's group; without it those with one first question make a group."
     )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        named = {
+            "pairs": (self.prompt_field, self.answer_field),
+            "a conversation": (self.conversation_field,),
+            "labels": (self.text_field, self.label_field),
+        }
+        stated = [form for form, fields in named.items() if any(field != AUTO for field in fields)]
+        if len(stated) > 1:
+            raise ValueError(f"fields of {' and of '.join(stated)} are named; a source that names some has one form")
+        return self
 
 
 class DocstringsSource(StageConfig):
@@ -270,7 +283,7 @@ class CollectConfig(StageConfig):
     huggingface: tuple[HubSource, ...] = Field((), description="Data sets of the Hugging Face hub.")
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
-    pairs: tuple[PairsSource, ...] = Field((), description="Instruction data of your own.")
+    conversations: tuple[ConversationsSource, ...] = Field((), description="Instruction data of your own.")
     heldout_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of the groups that is held out of training, by a hash of the name."
     )
@@ -310,10 +323,11 @@ class CollectConfig(StageConfig):
 
     @model_validator(mode="after")
     def _sources(self) -> Self:
-        names = [*self.document_sources, *(source.name for source in self.pairs)]
+        names = [*self.document_sources, *(source.name for source in self.conversations)]
         if not names:
             raise ValueError(
-                "no source: give at least one of files, wikipedia, warc, web, huggingface, docstrings, synthetic, pairs"
+                "no source: give at least one of files, wikipedia, warc, web, huggingface, docstrings, synthetic, "
+                "conversations"
             )
         for name in names:
             if names.count(name) > 1:

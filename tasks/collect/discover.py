@@ -10,15 +10,16 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from storage.errors import DataError
 from storage.files import is_utf8
 from storage.source_hashes import unreadable
-from tasks.collect.config import CollectConfig
+from tasks.collect.config import CollectConfig, ConversationsSource
 from tasks.fetch.address_forms import dataset_of
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
@@ -28,7 +29,7 @@ WARC_FORMATS = ("warc", "wet")
 DUMP_FORMATS = ("xml",)  # of MediaWiki
 ARCHIVES = ("tar", "zip")  # whose members are read as files
 ANY_FORMAT = TEXT_FORMATS + DOCUMENT_FORMATS + RECORD_FORMATS + ARCHIVES
-PAIR_FORMATS = RECORD_FORMATS + ARCHIVES
+CONVERSATION_FORMATS = RECORD_FORMATS + ARCHIVES
 PACKINGS = ("gz", "zst", "bz2", "xz")
 _OTHER_ENDINGS = {  # of the same formats and packings
     **{"text": "txt", "markdown": "md", "ndjson": "jsonl", "jsonlines": "jsonl"},
@@ -116,20 +117,26 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun} is" if number == 1 else f"{number:,} {noun}s are"
 
 
+def conversation_formats(source: ConversationsSource) -> tuple[str, ...]:
+    """What files of a source of instruction data may be."""
+    return CONVERSATION_FORMATS + (TEXT_FORMATS if source.label_folders else ())
+
+
 def unread_files(config: CollectConfig) -> list[str]:
     """What the paths of a recipe lead to and is not read: sentences for the plan and the stage's notices."""
+    formats: dict[str, Callable[[Any], tuple[str, ...]]] = {
+        "files": lambda source: ANY_FORMAT,
+        "wikipedia": lambda source: DUMP_FORMATS,
+        "warc": lambda source: WARC_FORMATS,
+        "conversations": conversation_formats,
+    }
     sentences = []
-    for section, formats in (
-        ("files", ANY_FORMAT),
-        ("wikipedia", DUMP_FORMATS),
-        ("warc", WARC_FORMATS),
-        ("pairs", PAIR_FORMATS),
-    ):
+    for section, formats_of in formats.items():
         for number, source in enumerate(getattr(config, section)):
             if source.path is None:  # its files are fetched
                 continue
             option = f"collect.{section}[{number}].path"
-            sentences += inspect_path(source.path, option, formats).sentences(source.name, option)
+            sentences += inspect_path(source.path, option, formats_of(source)).sentences(source.name, option)
     return sentences
 
 

@@ -1,22 +1,20 @@
-"""The `files` and `pairs` sources: records of the user's own files -> documents or pairs.
+"""The `files` source: records of the user's own files -> documents; how those of `conversations` are opened, too.
 
 Cost: about 50 MB of text a CPU-second from JSON lines of 2 kB, packed with gzip or not.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from storage.documents import Document, Pair, document_id
+from storage.documents import Document, document_id
 from tasks.collect.archives import read_members
-from tasks.collect.conversations import Refused
 from tasks.collect.discover import ARCHIVES, DOCUMENT_FORMATS, RECORD_FORMATS, TEXT_FORMATS, Kind, kind_of
-from tasks.collect.forms import Missing, PairForm, exchange_of, unread
+from tasks.collect.forms import StatedFields
 from tasks.collect.jobs import FileJob
 from tasks.collect.output import JobOutput, number_or_text
 from tasks.collect.pages.config import PageConfig
@@ -25,13 +23,11 @@ from tasks.collect.readers import field_of, read_records
 from tasks.collect.records import BadRecord, Reading, Record, excerpt
 from tasks.collect.repair import repair_unicode
 from tasks.collect.text_parts import marks_in
+from tasks.collect.texts import cleaned, encodes, group_of, without_field
 from tasks.collect.unpack import BrokenStream
 from tasks.engine.context import Summary
 
-# Figures of a job that reads pairs, for the stage's notices; the first two go on with a field or kind.
-UNREAD, LEFT_OUT, GOES_ON = "unread", "left out", "goes on"
 LISTS = ("manifest", "metadata")  # of a data set's files, which lie beside them
-MOST_FIGURES = 200  # a job with more kinds of figures has fields whose names are data
 
 
 class ReadJob(FileJob):
@@ -39,7 +35,7 @@ class ReadJob(FileJob):
 
     text_field: str = Field("", description="Field with the text (documents).")
     separator: str | None = Field(None, description="What is between the documents of a text file.")
-    form: PairForm | None = Field(None, description="Which fields make a pair (pairs).")
+    form: StatedFields | None = Field(None, description="Which fields its source names (conversations).")
     group_field: str | None = Field(description="Field that names the group.")
     encoding: str = Field(description="Encoding of the files, or auto.")
     delimiter: str = Field(description="What separates fields of .csv and .tsv, or auto.")
@@ -65,7 +61,7 @@ class ReadJob(FileJob):
 def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
     """Read one slice of a `files` source."""
     with JobOutput(out, job.source, job.documents_per_shard) as output:
-        for name, record in _records(job, inputs, output, out):
+        for name, record in records_of(job, inputs, output, out):
             output.counts["read"] += 1
             made = _document(job, name, record) if isinstance(record, Record) else record
             if isinstance(made, BadRecord) and made.fields and _is_list(name):
@@ -82,24 +78,7 @@ def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
     return output.summary()
 
 
-def read_pairs(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
-    """Read one slice of a `pairs` source."""
-    with JobOutput(out, job.source, job.documents_per_shard) as output:
-        for name, record in _records(job, inputs, output, out):
-            output.counts["read"] += 1
-            made = _pair(job, record, output) if isinstance(record, Record) else record
-            if isinstance(made, Pair):
-                output.pair(made)
-                output.counts["kept"] += 1
-            elif isinstance(made, Refused):
-                output.counts["dropped"] += 1
-                output.counts[f"{LEFT_OUT} {made.kind}"] += 1
-            else:
-                output.bad(name, made)
-    return output.summary()
-
-
-def _records(
+def records_of(
     job: ReadJob, inputs: Mapping[str, Path], output: JobOutput, scratch: Path
 ) -> Iterator[tuple[str, Record | BadRecord]]:
     with PageReader(job.pages or PageConfig()) as pages:
@@ -131,7 +110,7 @@ def _files_in(job: ReadJob, name: str, path: Path, output: JobOutput, scratch: P
     if kind.format not in ARCHIVES:
         yield _File(name, path, kind)
         return
-    formats = RECORD_FORMATS if job.form else (*TEXT_FORMATS, *DOCUMENT_FORMATS, *RECORD_FORMATS)
+    formats = job.form.formats if job.form else (*TEXT_FORMATS, *DOCUMENT_FORMATS, *RECORD_FORMATS)
     count, before = 0, output.left_out.total
     try:
         for member in read_members(name, path, scratch, formats, job.max_window_bytes, output.left_out):
@@ -157,14 +136,14 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
     if one_a_file:
         group: str | None = name
     elif job.group_field:
-        group = _group_of(record, job.group_field)
+        group = group_of(record, job.group_field)
     else:
         group = f"{name}#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     if group is None:
-        return _without_field(record, job.group_field or "")
+        return without_field(record, job.group_field or "")
     metadata = {"file": name, "line": record.line, **record.about}
     identity = number_or_text(record.fields.get("id"))
-    if identity is not None and _encodes(identity):
+    if identity is not None and encodes(identity):
         metadata["id"] = identity
     return Document(
         id=document_id(job.source, f"{name}\0{group}" if job.group_field else group, text),
@@ -207,74 +186,16 @@ def _repaired(job: ReadJob, document: Document, output: JobOutput) -> Document:
     return replace(document, id=identity, text=text, metadata=document.metadata | {"repaired": True})
 
 
-def _pair(job: ReadJob, record: Record, output: JobOutput) -> Pair | BadRecord | Refused:
-    """The pair of a record, or why there is none; Refused for what the source leaves out."""
-    assert job.form is not None, job.source
-    try:
-        found, read = exchange_of(record.fields, job.form)
-    except Missing as missing:
-        return _without_field(record, *missing.args)
-    if isinstance(found, Refused):
-        if found.kind in job.form.leave_out:
-            return found
-        advice = f" (leave_out: [{found.kind}] of this source leaves such records out)" if found.kind else ""
-        return BadRecord(record.line, found.reason + advice, excerpt(str(record.fields)[:500]))
-    prompt = _cleaned(job, record, "prompt", found.prompt)
-    if isinstance(prompt, BadRecord):
-        return prompt
-    answer = _cleaned(job, record, "answer", found.answer)
-    if isinstance(answer, BadRecord):
-        return answer
-    output.counts[GOES_ON] += found.goes_on
-    for name in unread(record.fields, (*read, job.group_field or "")):
-        figure = f"{UNREAD} {name}"
-        if _encodes(name) and (figure in output.counts or len(output.counts) < MOST_FIGURES):
-            output.counts[figure] += 1
-    if job.group_field:
-        group = _group_of(record, job.group_field)
-        if group is None:
-            return _without_field(record, job.group_field)
-    else:
-        group = f"{job.source}#{hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
-    return Pair.of(prompt, answer, group, job.splits.of(group), job.source)
-
-
 def _text_of(job: ReadJob, record: Record, field: str) -> str | BadRecord:
     """The text of a field, cleaned, or why it cannot be used."""
     try:
         text = field_of(record.fields, field)
     except KeyError:
-        return _without_field(record, field)
+        return without_field(record, field)
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
         return BadRecord(record.line, f"field {field!r} is not text but {kind}", excerpt(str(text)[:500]))
-    return _cleaned(job, record, field, text)
-
-
-def _cleaned(job: ReadJob, record: Record, field: str, text: str) -> str | BadRecord:
-    """A text with line ends as `\\n` and without a BOM, or why it cannot be used."""
-    text = text.removeprefix("\ufeff")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        foreign = "\udc80" <= text[error.start] <= "\udcff"
-        return BadRecord(
-            record.line,
-            "invalid UTF-8 (another encoding? set `encoding` of this source)"
-            if foreign
-            else "half a surrogate pair in the text",
-            excerpt(text),
-        )
-    if not text.strip():
-        return BadRecord(record.line, f"empty {field}")
-    if "\0" in text:
-        reason = "a NUL character: this is not text, or in another encoding (set `encoding` of this source)"
-        return BadRecord(record.line, reason, excerpt(text.replace("\0", " ")))
-    if size > job.max_document_bytes:
-        return BadRecord(record.line, f"{size} bytes, max_document_bytes is {job.max_document_bytes}", excerpt(text))
-    return text
+    return cleaned(record, field, text, job.max_document_bytes)
 
 
 def _is_blank(record: Record, field: str) -> bool:
@@ -286,50 +207,10 @@ def _is_blank(record: Record, field: str) -> bool:
     return text is None or (isinstance(text, str) and not text.strip("\ufeff \t\n\r\f\v\xa0"))
 
 
-def _without_field(record: Record, *names: str) -> BadRecord:
-    fields = tuple(sorted(name for name in _dotted(record.fields) if _encodes(name)))[:20]
-    reason = f"no field {' or '.join(map(repr, names))}"
-    lists = [name for name, value in record.fields.items() if isinstance(value, list) and _holds(value, names)]
-    if lists:
-        reason += (
-            f": the records are in the list {lists[0]!r} (jq -c '.{lists[0]}[]' OLD.json > NEW.jsonl takes them out)"
-        )
-    return BadRecord(record.line, reason, f"fields: {', '.join(fields)}"[:200], fields or ("(none)",))
-
-
-def _dotted(fields: Mapping[str, Any]) -> Iterator[str]:
-    """The names of the fields, of those that hold fields as `body.text`."""
-    for name, value in fields.items():
-        if isinstance(value, Mapping) and value:
-            yield from (f"{name}.{inner}" for inner in value if isinstance(inner, str))
-        elif isinstance(name, str):
-            yield name
-
-
-def _holds(values: list[Any], names: Collection[str]) -> bool:
-    return bool(values) and isinstance(values[0], Mapping) and any(name in values[0] for name in names)
-
-
-def _group_of(record: Record, field: str) -> str | None:
-    try:
-        group = number_or_text(field_of(record.fields, field))
-    except KeyError:
-        return None
-    return group if group and _encodes(group) else None
-
-
 def _said(record: Record, *names: str) -> str:
     """The first of some optional fields that the record fills with text."""
     for name in names:
         value = record.fields.get(name)
-        if isinstance(value, str) and value and _encodes(value):
+        if isinstance(value, str) and value and encodes(value):
             return value
     return ""
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -41,6 +41,13 @@ class Collected:
         """What messages call it."""
         return self.name + (f" ({self.path})" if self.path else "")
 
+    @property
+    def fields_to_state(self) -> str:
+        """The settings that name the fields of its records, for messages."""
+        if self.makes_documents:
+            return "text_field (or group_field)"
+        return "prompt_field, answer_field, conversation_field, or text_field and label_field (or group_field)"
+
     def total(self, figure: str) -> int:
         return sum(result.summary[figure] for result in self.results)
 
@@ -101,7 +108,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
         first = reasons[0] if reasons else "no record of its lists of files holds text"
         raise DataError(
             f"{where}: {first}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
-            "Set text_field (of pairs prompt_field, answer_field or conversation_field; group_field) to one of these."
+            f"Set {source.fields_to_state} to one of these."
         )
     left_out = source.left_out().sentences(source.name)
     if not read and source.place:
@@ -160,8 +167,8 @@ def write_quarantine(sources: Sequence[Collected], path: Path) -> None:
     write_rows(path, rows_in(files_of(sources, "quarantine.")), QUARANTINE_SCHEMA)
 
 
-def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) -> Summary:
-    """The figures of the stage: documents first, then pairs, then each source."""
+def summarize(sources: Sequence[Collected], shards: int, supervised: dict[str, int]) -> Summary:
+    """The figures of the stage: documents first, then supervised data, then each source."""
     documents = [source for source in sources if source.makes_documents]
     summary: Summary = {name: sum(source.total(name) for source in documents) for name in _COUNTS}
     for name, figure in (("bytes", "bytes"), ("documents_train", "train"), ("documents_heldout", "heldout")):
@@ -169,7 +176,7 @@ def summarize(sources: Sequence[Collected], shards: int, pairs: dict[str, int]) 
     for name in ("empty", "repaired"):
         count = sum(source.total(name) for source in documents)
         summary |= {name: count} if count else {}
-    summary |= {"shards": shards, **pairs}
+    summary |= {"shards": shards, **supervised}
     summary["pairs_quarantined"] = sum(source.total("quarantined") for source in sources if not source.makes_documents)
     for source in sources:
         summary |= {f"{source.name}.{name}": source.total(name) for name in _COUNTS}

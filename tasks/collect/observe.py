@@ -2,7 +2,7 @@
 
 from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
-from tasks.collect.discover import DUMP_FORMATS, PAIR_FORMATS, WARC_FORMATS, discover
+from tasks.collect.discover import DUMP_FORMATS, WARC_FORMATS, conversation_formats, discover
 from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.packages import observe_package
 
@@ -20,9 +20,9 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
         observed |= {f"{source.name}/{file.name}": file.digest for file in files}
         used = libraries_of(source, [file.name for file in files])
         observed |= {f"library/{name}": version for name, version in used.items()}
-    for number, pairs in enumerate(config.pairs):
-        for file in hash_files(discover(pairs.path, f"collect.pairs[{number}].path", PAIR_FORMATS)):
-            observed[f"{pairs.name}/{file.name}"] = file.digest
+    for number, own in enumerate(config.conversations):
+        for file in hash_files(discover(own.path, f"collect.conversations[{number}].path", conversation_formats(own))):
+            observed[f"{own.name}/{file.name}"] = file.digest
     for number, wikipedia in enumerate(config.wikipedia):
         for file in hash_files(discover(wikipedia.path, f"collect.wikipedia[{number}].path", DUMP_FORMATS)):
             observed[f"{wikipedia.name}/{file.name}"] = file.digest

@@ -2,7 +2,7 @@
 
 ```
 documents-00000.parquet ...   at most `documents_per_shard` documents each, none if there is none
-pairs.parquet                 PAIRS_SCHEMA
+pairs.parquet ...             PAIRS_SCHEMA: pairs, preferences, labels and answers that were not liked, where there are
 quarantine.parquet            QUARANTINE_SCHEMA: file, line, reason and beginning of each record that was set aside
 ```
 """
@@ -71,7 +71,7 @@ class JobOutput:
         self._out, self._source, self._documents_per_shard = out, source, documents_per_shard
         self._shards = 0
         self._documents: RowWriter | None = None
-        self._pairs = RowWriter(out / "pairs.parquet", PAIRS_SCHEMA)
+        self._pairs: dict[str, RowWriter] = {}
         self._quarantine = RowWriter(out / "quarantine.parquet", QUARANTINE_SCHEMA)
         self._bad: list[str] = []
         self._ids: set[bytes] = set()
@@ -87,7 +87,8 @@ class JobOutput:
 
     def __exit__(self, *error: object) -> None:
         self._close_shard(*error)
-        self._pairs.__exit__(*error)
+        for writer in self._pairs.values():
+            writer.__exit__(*error)
         self._quarantine.__exit__(*error)
 
     def document(self, document: Document) -> None:
@@ -105,10 +106,12 @@ class JobOutput:
         self.counts["bytes"] += len(document.text.encode())
         self.counts["train" if document.split == TRAIN else "heldout"] += 1
 
-    def pair(self, pair: Pair) -> None:
-        """Write a pair; repeats are found later (pairs.py)."""
-        self._pairs.add(pair_row(pair))
-        self.counts["pairs"] += 1
+    def pair(self, pair: Pair, part: str = "pairs") -> None:
+        """Write a pair to the file of a part; repeats are found later (pairs.py)."""
+        if part not in self._pairs:
+            self._pairs[part] = RowWriter(self._out / f"{part}.parquet", PAIRS_SCHEMA)
+        self._pairs[part].add(pair_row(pair))
+        self.counts[part] += 1
 
     def empty(self) -> None:
         """Count a record without text, such as a blank row."""

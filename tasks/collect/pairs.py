@@ -1,20 +1,36 @@
-"""From the pairs of all sources to the part `pairs`, and what is said of them.
+"""From the pairs of all sources to the parts `pairs`, `preferences` and `labels`, and what is said of them.
 
-No pair occurs twice within a split, and none of the held-out ones in training. Prompts that have several answers stay
-as they are, since a question may have several, but are reported: often a field is missing that tells them apart.
+In each part no row occurs twice within a split, and none of the held-out ones in training. Prompts that have several
+answers stay as they are, since a question may have several, but are reported: often a field is missing that tells them
+apart. An answer that was not liked (kto) becomes the rejected side of a preference where one of its source with the
+same prompt was liked; another teaches nothing by itself and is left out, counted.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import chain, islice
 from typing import Any
 
-from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, write_rows
+from storage.documents import (
+    HELDOUT,
+    PAIRS,
+    PAIRS_SCHEMA,
+    PREFERENCES,
+    SUPERVISED,
+    TRAIN,
+    Pair,
+    pair_row,
+    row_pair,
+    write_rows,
+)
 from storage.listing import first_few
-from tasks.collect.files import GOES_ON, LEFT_OUT, UNREAD
+from storage.store.artifacts import StoredFile
+from tasks.collect.forms import DISLIKED
 from tasks.collect.gather import Collected, files_of, rows_in
+from tasks.collect.supervised import FILES_OF, ROWS_OF, UNANSWERED, UNREAD
+from tasks.engine.context import Context
 from tasks.wording import clipped
 
 PAIRS_PER_SHARD = 16_384
@@ -30,69 +46,118 @@ class Contradictions:
     example: str = ""
 
 
-def write_pairs(sources: Sequence[Collected], folder: Path) -> tuple[dict[str, int], dict[str, Contradictions]]:
-    """Write the pairs except exact repeats; a training pair that is also held out goes. Returns counts, and by
-    source the prompts with several answers.
+@dataclass(slots=True)
+class Supervised:
+    """What was counted of all parts; by source the prompts with several answers, and the answers that were not liked
+    and stand alone."""
 
-    Memory: 16 bytes and a set entry a distinct pair, and as much again a distinct prompt.
+    counts: dict[str, int] = field(default_factory=dict)
+    contradictions: dict[str, Contradictions] = field(default_factory=lambda: defaultdict(Contradictions))
+    alone: Counter[str] = field(default_factory=Counter)
+
+
+def write_supervised(sources: Sequence[Collected], context: Context) -> Supervised:
+    """Write the three parts, each without exact repeats; a training row that is also held out goes.
+
+    Memory: 16 bytes and a set entry a distinct row of a part, and as much again a distinct prompt; of answers that were
+    not liked, the liked ones that have their prompts.
     """
-    files = list(files_of(sources, "pairs."))
-    heldout = {_digest(row["prompt"], row["answer"]) for row in rows_in(files) if row["split"] == HELDOUT}
-    counts = {"pairs_read": 0, "pairs_train": 0, "pairs_heldout": 0, "pairs_repeated": 0, "pairs_leaking": 0}
+    made = Supervised()
+    for part in SUPERVISED:
+        files = list(files_of(sources, f"{part}."))
+        judged = [pair_row(pair) for pair in _judged(sources, made)] if part == PREFERENCES else []
+        if files or judged or part == PAIRS:
+            _write_part(part, files, judged, context, made)
+        context.part(part)  # there, even where it has no row
+    if made.alone:
+        made.counts["preferences_alone"] = made.alone.total()
+    return made
+
+
+def _write_part(
+    part: str, files: Sequence[StoredFile], judged: Sequence[dict[str, Any]], context: Context, made: Supervised
+) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        return chain(rows_in(files), judged)
+
+    heldout = {_key(row) for row in rows() if row["split"] == HELDOUT}
+    counts = {f"{part}_{name}": 0 for name in ("read", "train", "heldout", "repeated", "leaking")}
     seen: set[bytes] = set()
     prompts: set[bytes] = set()
-    contradictions: dict[str, Contradictions] = defaultdict(Contradictions)
 
     def kept() -> Iterator[dict[str, Any]]:
-        for row in rows_in(files):
-            counts["pairs_read"] += 1
-            digest = _digest(row["prompt"], row["answer"])
-            if row["split"] == TRAIN and digest in heldout:
-                counts["pairs_leaking"] += 1
-            elif digest in seen:
-                counts["pairs_repeated"] += 1
+        for row in rows():
+            counts[f"{part}_read"] += 1
+            key = _key(row)
+            if row["split"] == TRAIN and key in heldout:
+                counts[f"{part}_leaking"] += 1
+            elif key in seen:
+                counts[f"{part}_repeated"] += 1
             else:
-                seen.add(digest)
-                counts[f"pairs_{row['split']}"] += 1
-                prompt = _digest(row["source"], row["prompt"])
-                if prompt in prompts:
-                    found = contradictions[row["source"]]
+                seen.add(key)
+                counts[f"{part}_{row['split']}"] += 1
+                prompt = _digest(row["source"], *_asked(row))
+                if prompt in prompts and part != PREFERENCES:
+                    found = made.contradictions[row["source"]]
                     found.prompts.add(prompt)
                     found.example = found.example or row["prompt"]
                 prompts.add(prompt)
                 yield row
 
-    rows = kept()
+    left = kept()
     shard = 0
-    while write_rows(folder / f"{shard:05d}.parquet", _take(rows, PAIRS_PER_SHARD), PAIRS_SCHEMA) == PAIRS_PER_SHARD:
+    path = context.part(part)
+    while write_rows(path / f"{shard:05d}.parquet", islice(left, PAIRS_PER_SHARD), PAIRS_SCHEMA) == PAIRS_PER_SHARD:
         shard += 1
-    assert counts["pairs_read"] == sum(counts.values()) - counts["pairs_read"]
-    return counts, contradictions
+    assert counts[f"{part}_read"] == sum(counts.values()) - counts[f"{part}_read"]
+    made.counts |= counts
 
 
-def pair_notices(sources: Sequence[Collected], contradictions: dict[str, Contradictions]) -> Iterator[str]:
-    """What the user should know of the pairs of his own: what of the records was not learned, and what cannot be."""
+def _judged(sources: Sequence[Collected], made: Supervised) -> Iterator[Pair]:
+    """Preferences of answers that were not liked and the first that was, of the same source and prompt."""
+    for source in sources:
+        disliked = list(files_of([source], f"{DISLIKED}."))
+        wanted = {_digest(*_asked(row)) for row in rows_in(disliked)}
+        liked: dict[bytes, str] = {}
+        for row in rows_in(files_of([source], f"{PAIRS}.")) if wanted else ():
+            digest = _digest(*_asked(row))
+            if digest in wanted:
+                liked.setdefault(digest, row["answer"])
+        for row in rows_in(disliked):
+            pair, chosen = row_pair(row), liked.get(_digest(*_asked(row)))
+            if chosen is None or chosen == pair.answer:
+                made.alone[source.name] += 1
+            else:
+                yield Pair.of(pair.prompt, chosen, pair.group, pair.split, pair.source, pair.earlier, pair.answer)
+
+
+def supervised_notices(sources: Sequence[Collected], made: Supervised) -> Iterator[str]:
+    """What the user should know of instruction data of his own: its forms, and what of it is not learned."""
     for source in sources:
         if source.makes_documents:
             continue
-        figures: Counter[str] = Counter()
-        for result in source.results:
-            figures.update({name: count for name, count in result.summary.items() if isinstance(count, int)})
-        if figures[GOES_ON]:
+        figures = figures_of(source)
+        for form, count in named(figures, ROWS_OF):
+            files = figures[f"{FILES_OF} {form}"]
+            yield f"source {source.name}: {count:,} records of {files:,} file{'s' * (files != 1)} read as {form}"
+        if figures[UNANSWERED]:
             yield (
-                f"source {source.name}: {figures[GOES_ON]:,} conversations have several turns, of which the first "
-                f"question and its answer are learned ({source.place}.leave_out=[several_turns] leaves them out)"
+                f"source {source.name}: {figures[UNANSWERED]:,} conversations end with a question, which is left out, "
+                "as nothing answers it"
             )
-        for name, count in _named(figures, LEFT_OUT):
-            yield f"source {source.name}: {count:,} records left out ({source.place}.leave_out): {name}"
-        fields = [f"{name} ({count:,})" for name, count in _named(figures, UNREAD)]
+        if made.alone[source.name]:
+            yield (
+                f"source {source.name}: {made.alone[source.name]:,} answers were not liked, and none with the same "
+                "prompt was: left out, as they show no preference"
+            )
+        fields = [f"{name} ({count:,})" for name, count in named(figures, UNREAD)]
         if fields:
             yield (
                 f"source {source.name}: fields that records fill and that are not learned: "
                 f"{', '.join(first_few(fields, FIELDS_SHOWN))} (what belongs to the prompt: {source.place}.input_field)"
             )
-        if source.name in contradictions:
-            found = contradictions[source.name]
+        if source.name in made.contradictions:
+            found = made.contradictions[source.name]
             example = clipped(found.example, EXAMPLE_COLUMNS)
             plural = "prompts have" if len(found.prompts) > 1 else "prompt has"
             yield (
@@ -101,17 +166,31 @@ def pair_notices(sources: Sequence[Collected], contradictions: dict[str, Contrad
             )
 
 
-def _named(figures: Counter[str], prefix: str) -> list[tuple[str, int]]:
+def figures_of(source: Collected) -> Counter[str]:
+    """The counts of all jobs of a source."""
+    figures: Counter[str] = Counter()
+    for result in source.results:
+        figures.update({name: count for name, count in result.summary.items() if isinstance(count, int)})
+    return figures
+
+
+def named(figures: Mapping[str, int], prefix: str) -> list[tuple[str, int]]:
     """The figures with a prefix, without it: the largest first."""
-    named = [
+    found = [
         (name.removeprefix(f"{prefix} "), count) for name, count in figures.items() if name.startswith(f"{prefix} ")
     ]
-    return sorted(named, key=lambda one: (-one[1], one[0]))
+    return sorted(found, key=lambda one: (-one[1], one[0]))
 
 
-def _take(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    for _, row in zip(range(count), rows, strict=False):
-        yield row
+def _asked(row: Mapping[str, Any]) -> list[str]:
+    """The texts that an answer follows, with their roles."""
+    return [*(text for message in row["earlier"] for text in (message["role"], message["content"])), row["prompt"]]
+
+
+def _key(row: Mapping[str, Any]) -> bytes:
+    """What tells rows apart."""
+    more = [row["rejected"]] if row["rejected"] else []
+    return _digest(*_asked(row), row["answer"], *more)
 
 
 def _digest(*texts: str) -> bytes:

@@ -1,12 +1,12 @@
 """What the report shows of collect: modules without prose by source, bad records, languages, the fate of pairs."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from storage.documents import read_rows
+from storage.documents import LABELS, PREFERENCES, read_rows
 from storage.listing import and_more
 from tasks.collect.output import DROPPED
-from tasks.engine.about import DOCUMENTS, MadeRun
+from tasks.engine.about import DOCUMENTS, Figures, MadeRun
 from tasks.engine.reported import Count, Example, Reason, Section
 from tasks.shards.examples import EXAMPLES, beginning, counts_of
 
@@ -14,21 +14,32 @@ LANGUAGES = "Languages that the sources state"
 MOST_LANGUAGES = 20  # a row each
 PAIRS = "Pairs for fine-tuning"  # a heading that fine-tuning shares
 MOST_REASONS = 200  # counted one by one; a reader may word its reasons freely
-_PAIRS_SAID = {
-    "pairs_read": "read",
-    "pairs_repeated": "repeated, dropped",
-    "pairs_leaking": "in training and held out, dropped from training",
+_SAID = {
+    "read": "read",
+    "repeated": "repeated, dropped",
+    "leaking": "in training and held out, dropped from training",
+    "alone": "not liked and without a liked one, left out",
+    "train": "for training",
+    "heldout": "held out",
 }
+_HEADINGS = {PREFERENCES: "Preferences", LABELS: "Texts with labels"}  # of pairs fine-tuning says what became of them
 
 
 def report(run: MadeRun, stage: str) -> Section:
     """Reasons add up to what was dropped and quarantined."""
     summary = run.summary(stage)
-    pairs = tuple(Count(what=what, count=summary[name]) for name, what in _PAIRS_SAID.items() if summary.get(name))
+    pairs = _counts(summary, "pairs", ("read", "repeated", "leaking"))
     reasons = (*_dropped(run, stage), *_bad_records(run, stage))
     languages = _languages(counts_of(run.part(stage, DOCUMENTS), "lang"))
-    tables = {PAIRS: pairs, LANGUAGES: languages}
+    tables = {PAIRS: pairs} | {heading: _counts(summary, part, _SAID) for part, heading in _HEADINGS.items()}
+    tables[LANGUAGES] = languages
     return Section(reasons=reasons, counts={heading: rows for heading, rows in tables.items() if rows})
+
+
+def _counts(summary: Figures, part: str, names: Iterable[str]) -> tuple[Count, ...]:
+    """What was counted of a part of supervised data."""
+    found = ((_SAID[name], summary.get(f"{part}_{name}")) for name in names)
+    return tuple(Count(what=what, count=count) for what, count in found if count)
 
 
 def _languages(documents: Counter[str]) -> tuple[Count, ...]:

@@ -4,7 +4,8 @@ Nothing comes in but the config and what `observe_sources` names. Out come the p
 
 - documents: shards of `storage.documents.SCHEMA`, cut at slices of the sources, in order of the recipe (files,
   docstrings, synthetic), so that new documents make new shards and leave the others as they are;
-- pairs: prompts and answers for fine-tuning; none twice within a split, none of the held-out ones in training;
+- pairs, preferences, labels: supervised data, each apart, so that new preferences change no fine-tuning; none twice
+  within a split, none of the held-out ones in training;
 - quarantine: source, file, line, reason and beginning of every record that could not be read.
 
 Of each source, read = kept + dropped + quarantined. Records without text, such as blank rows, are dropped and counted
@@ -18,24 +19,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from storage.documents import SUPERVISED
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
 from tasks.collect.config import (
     ArchivedPages,
     CollectConfig,
+    ConversationsSource,
     DocstringsSource,
     FilesSource,
     HubSource,
-    PairsSource,
     WarcSource,
     WebSource,
     WikipediaSource,
 )
-from tasks.collect.discover import DUMP_FORMATS, PAIR_FORMATS, WARC_FORMATS, discover, may_hold_documents, unread_files
+from tasks.collect.discover import (
+    DUMP_FORMATS,
+    WARC_FORMATS,
+    conversation_formats,
+    discover,
+    may_hold_documents,
+    unread_files,
+)
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
-from tasks.collect.files import ReadJob, read_documents, read_pairs
-from tasks.collect.forms import PairForm
+from tasks.collect.files import ReadJob, read_documents
+from tasks.collect.forms import StatedFields
 from tasks.collect.gather import (
     Collected,
     check_source,
@@ -50,8 +59,9 @@ from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
-from tasks.collect.pairs import pair_notices, write_pairs
+from tasks.collect.pairs import supervised_notices, write_supervised
 from tasks.collect.slices import cut_slices
+from tasks.collect.supervised import read_supervised
 from tasks.collect.synthetic import SOURCE as SYNTHETIC
 from tasks.collect.synthetic import SyntheticJob, make_synthetic
 from tasks.collect.warc import WarcJob, read_warc
@@ -65,7 +75,7 @@ _SOURCE_OF = re.compile(r"-\d{5}\.warc\.gz$")  # what the stage fetch puts behin
 
 @stage(
     "collect",
-    parts=("documents", "pairs", "quarantine"),
+    parts=("documents", *SUPERVISED, "quarantine"),
     reads={"fetched": ("files",)},
     optional=("fetched",),
     observe=observe_sources,
@@ -96,19 +106,22 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
         settings = config.synthetic.model_dump()
         job = SyntheticJob(**settings, splits=splits, documents_per_shard=config.documents_per_shard)
         sources.append(Collected(SYNTHETIC, context.map(make_synthetic, [Job(SYNTHETIC, job)], unit="sources")))
-    sources += [_collect_pairs(config, source, number, splits, context) for number, source in enumerate(config.pairs)]
+    sources += [
+        _collect_conversations(config, source, number, splits, context)
+        for number, source in enumerate(config.conversations)
+    ]
 
     for source in sources:
         check_source(source, config.max_bad_fraction)
     shards = link_documents(sources, context)
-    pairs, contradictions = write_pairs(sources, context.part("pairs"))
+    supervised = write_supervised(sources, context)
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
-    summary = summarize(sources, shards, pairs)
+    summary = summarize(sources, shards, supervised.counts)
     separators = separator_notices(sources)
     check_whole(config, sources, summary, separators)
     notices = [*unread_files(config), *separators]
     notices += [sentence for source in sources for sentence in (*source.without_document(), *source.notices())]
-    notices += pair_notices(sources, contradictions)
+    notices += supervised_notices(sources, supervised)
     return summary | ({NOTICES: notices} if notices else {})
 
 
@@ -212,21 +225,21 @@ def _shared_fields(config: CollectConfig, source: str, splits: Splits) -> dict[s
     return shared | {"source": source, "splits": splits}
 
 
-def _collect_pairs(
-    config: CollectConfig, source: PairsSource, number: int, splits: Splits, context: Context
+def _collect_conversations(
+    config: CollectConfig, source: ConversationsSource, number: int, splits: Splits, context: Context
 ) -> Collected:
-    """Pairs of the user's own files."""
-    files = hash_files(discover(source.path, f"collect.pairs[{number}].path", PAIR_FORMATS))
-    form = PairForm.model_validate(source.model_dump(include=set(PairForm.model_fields)))
+    """Pairs, preferences and labels of the user's own files."""
+    place = f"collect.conversations.{number}"
+    files = hash_files(discover(source.path, f"collect.conversations[{number}].path", conversation_formats(source)))
+    form = StatedFields.model_validate(source.model_dump(include=set(StatedFields.model_fields)))
     jobs = _read_jobs(config, source, files, splits, {"form": form})
-    results = _map_largest_first(context, read_pairs, jobs, "file groups")
-    place = f"collect.pairs.{number}"
+    results = _map_largest_first(context, read_supervised, jobs, "file groups")
     return Collected(source.name, results, source.path, place, source.allow_truncated, makes_documents=False)
 
 
 def _read_jobs(
     config: CollectConfig,
-    source: FilesSource | PairsSource,
+    source: FilesSource | ConversationsSource,
     files: Sequence[StoredFile],
     splits: Splits,
     fields: dict[str, Any],
@@ -251,7 +264,7 @@ def _read_jobs(
     ]
 
 
-def _pages_fields(source: FilesSource | PairsSource, files: Sequence[StoredFile]) -> dict[str, Any]:
+def _pages_fields(source: FilesSource | ConversationsSource, files: Sequence[StoredFile]) -> dict[str, Any]:
     """How the pages of a slice are read, and what decides their text; nothing for a slice without any."""
     if not isinstance(source, FilesSource):
         return {}

@@ -160,7 +160,7 @@ def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: i
     present = {measure.name for measure in measures}
     heldout = f"{documents:,} held-out documents"
     said = {
-        "answers": "held-out pairs fit the model beside another of their source: give more in collect.pairs",
+        "answers": "held-out pairs fit the model beside another of their source: give more in collect.conversations",
         "cloze": f"could be made of {heldout}: it takes sentences of {LEAST_CONTEXT_WORDS} words and more that "
         "end with a word; hold out more text (collect.heldout_fraction)",
         "choice": f"could be made of {heldout}: it takes sentences that follow each other in {CHOICES} documents "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from storage.documents import SUPERVISED
 from storage.lookup import rows_where
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
 from tasks.filter.presets import PRESETS
@@ -54,7 +55,7 @@ def _words(step: Step) -> list[str]:
 FILTER = About(
     dial="preset",
     presets=PRESETS,
-    data=(DOCUMENTS, "pairs"),
+    data=(DOCUMENTS, *SUPERVISED),
     compared=settings("preset", "languages"),
     headline={"documents": "kept"},
     report=report,

@@ -1,7 +1,7 @@
-"""Pairs go through the redaction that documents go through: what is learned from is redacted, on every road.
+"""Pairs of all parts go through the redaction that documents go through: all that is learned from is redacted.
 
-The rules that drop documents do not judge pairs: an answer of two words is a good answer. So the stage's setting
-`redact` governs pairs, and nothing else of it does. A shard in which nothing is found is not copied but linked.
+The rules that drop documents do not judge them: an answer of two words is a good answer. So the stage's setting
+`redact` governs them, and nothing else of it does. A shard in which nothing is found is not copied but linked.
 """
 
 from collections import Counter
@@ -10,44 +10,55 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from storage.documents import PAIRS_SCHEMA, RowWriter, pair_row, read_pairs
-from storage.store.artifacts import Part
+from storage.documents import PAIRS, PAIRS_SCHEMA, SUPERVISED, Message, RowWriter, pair_row, read_pairs
+from storage.store.artifacts import Artifact, Part
 from tasks.engine.context import Context, Job, Summary
 from tasks.filter.redact import redact
 
 FILE = "pairs.parquet"
 
 
-def redact_pairs(settings: Mapping[str, Any], pairs: Part, context: Context) -> dict[str, int]:
-    """Write the part `pairs`; returns the counts `pairs`, `pairs_redacted` and, by kind, of replacements in pairs."""
-    jobs = [Job(f"pairs/{file.name}", dict(settings), {"pairs": file}) for file in pairs.files]
+def redact_supervised(settings: Mapping[str, Any], collected: Artifact, context: Context) -> dict[str, int]:
+    """Write the parts of supervised data; returns of each the counts `pairs_redacted` and, by kind, of replacements."""
+    counts: dict[str, int] = {}
+    for name in SUPERVISED:
+        counts |= _redact_part(settings, collected[name], context)
+    return counts
+
+
+def _redact_part(settings: Mapping[str, Any], part: Part, context: Context) -> dict[str, int]:
+    jobs = [Job(f"{part.name}/{file.name}", dict(settings), {"pairs": file}) for file in part.files]
     results = context.map(redact_pair_shard, jobs) if settings["redact"] else []
-    context.part("pairs")  # there, even where collect has no shard of pairs
+    context.part(part.name)  # there, even where collect has no shard of it
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.summary)
-    for number, file in enumerate(pairs.files):
+    for number, file in enumerate(part.files):
         redacted = results[number].files.get(FILE, file) if results else file
-        context.link("pairs", file.name, redacted)
-    return {
-        name: counts[name] for name in ("pairs_redacted", *(f"pairs_{kind}s_redacted" for kind in settings["redact"]))
-    }
+        context.link(part.name, file.name, redacted)
+    if not part.files and part.name != PAIRS:
+        return {}
+    kinds = (f"{kind}s_" for kind in settings["redact"])
+    return {f"{part.name}_{kind}redacted": counts[f"{kind}redacted"] for kind in ("", *kinds)}
 
 
 def redact_pair_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> Summary:
-    """Write a shard's pairs with prompts and answers redacted; no file where nothing was found."""
+    """Write a shard's pairs with all their texts redacted; no file where nothing was found."""
     kinds, regions = tuple(config["redact"]), tuple(config["phone_regions"])
     counts: Counter[str] = Counter()
+
+    def clean(text: str) -> str:
+        redacted, found = redact(text, kinds, regions)
+        counts.update({f"{kind}s_redacted": count for kind, count in found.items()})
+        return redacted
+
     with RowWriter(out / FILE, PAIRS_SCHEMA) as writer:
         for pair in read_pairs(inputs["pairs"]):
-            (prompt, in_prompt), (answer, in_answer) = (
-                redact(text, kinds, regions) for text in (pair.prompt, pair.answer)
-            )
-            for found in (in_prompt, in_answer):
-                counts.update({f"pairs_{kind}s_redacted": count for kind, count in found.items()})
-            redacted = replace(pair, prompt=prompt, answer=answer)
-            counts["pairs_redacted"] += redacted != pair
+            earlier = tuple(Message(message.role, clean(message.content)) for message in pair.earlier)
+            texts = {name: clean(getattr(pair, name)) for name in ("prompt", "answer", "rejected")}
+            redacted = replace(pair, earlier=earlier, **texts)
+            counts["redacted"] += redacted != pair
             writer.add(pair_row(redacted))
-    if not counts["pairs_redacted"]:
+    if not counts["redacted"]:
         (out / FILE).unlink()
     return dict(counts)

@@ -5,7 +5,7 @@
 2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
 3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
-4. Pairs are redacted (pairs.py), since everything that is learned from is redacted.
+4. Pairs, preferences and labels are redacted (pairs.py), since everything that is learned from is redacted.
 
 What a source or a language lost is counted, and said where it is much (`tasks/notices.py`), as is what a rule could
 not judge for want of knowledge of a language (unjudged.py).
@@ -21,14 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.documents import UNDETERMINED, read_rows, write_table
+from storage.documents import SUPERVISED, UNDETERMINED, read_rows, write_table
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
-from tasks.filter.pairs import redact_pairs
+from tasks.filter.pairs import redact_supervised
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
 from tasks.filter.unjudged import Unjudged
@@ -53,8 +53,8 @@ LEDGER_SCHEMA = pa.schema(
 
 @stage(
     "filter",
-    parts=("documents", "ledger", "signals", "pairs"),
-    reads={"unique": ("documents",), "collected": ("pairs",)},
+    parts=("documents", "ledger", "signals", *SUPERVISED),
+    reads={"unique": ("documents",), "collected": SUPERVISED},
     libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
     about="tasks.filter.about.FILTER",
 )
@@ -105,7 +105,7 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         "kept_bytes": kept_bytes,
         **{f"dropped_{rule}": count for rule, count in sorted(rules.items())},
         **edits,
-        **redact_pairs(settings, collected["pairs"], context),
+        **redact_supervised(settings, collected, context),
         NOTICES: [*loss_notices("filter", groups, FIELDS), *unjudged.notices()],
     }
 

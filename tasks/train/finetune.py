@@ -218,6 +218,6 @@ def _no_pairs(config: FinetuneConfig, which: str) -> DataError:
         )
     return DataError(
         f"finetune: there is no {which} pair: finetune.pairs=collected takes what collect has found. Name a source of "
-        "pairs in collect.pairs or collect.docstrings, hold out another share of them (collect.heldout_fraction), or "
-        "set finetune.pairs=continuations to make pairs from the documents"
+        "pairs in collect.conversations or collect.docstrings, hold out another share of them "
+        "(collect.heldout_fraction), or set finetune.pairs=continuations to make pairs from the documents"
     )

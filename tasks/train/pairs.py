@@ -38,7 +38,7 @@ PAIRS_AT_ONCE = 1024  # encoded together
 
 LEAKING, UNRELATED, TOO_LONG = "leaking", "unrelated", "too_long"
 FIELDS = {  # what loosens each rule, for the sentences about losses
-    LEAKING: "held-out pairs have their prompts: collect.pairs.group_field, collect.heldout_fraction",
+    LEAKING: "held-out pairs have their prompts: collect.conversations.group_field, collect.heldout_fraction",
     UNRELATED: "finetune.shared_words",
     TOO_LONG: "pretrain.context_length",
 }

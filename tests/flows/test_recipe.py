@@ -31,7 +31,7 @@ def test_set_overrides_any_depth_and_is_read_as_yaml() -> None:
     [
         ("quick", (), "docstrings"),
         ("quick", ("collect.files=[{path: texts}]",), "docstrings"),  # texts make no pairs
-        ("quick", ("collect.pairs=[{path: pairs.jsonl}]",), "chat"),
+        ("quick", ("collect.conversations=[{path: pairs.jsonl}]",), "chat"),
         ("quick", ("collect.synthetic={}",), "chat"),
         ("quick", ("finetune.pairs=continuations",), "chat"),
         ("quick", ("release.prompt_form=plain",), "plain"),

@@ -286,7 +286,13 @@ ADDRESSES = (
         "is an address",
         "`urls`",
     ),
-    _address("address for pairs", "pairs", "https://huggingface.co/datasets/org/set", "is an address", "hf download"),
+    _address(
+        "address for conversations",
+        "conversations",
+        "https://huggingface.co/datasets/org/set",
+        "is an address",
+        "hf download",
+    ),
 )
 
 

@@ -277,7 +277,7 @@ PAIRS = BadInput(
     COLLECT,
     ("qa.jsonl", "no field 'prompt'", "a, q", "prompt_field"),
     {
-        "recipe.yaml": "collect: {synthetic: {}, pairs: [{path: qa.jsonl}]}\n",
+        "recipe.yaml": "collect: {synthetic: {}, conversations: [{path: qa.jsonl}]}\n",
         "qa.jsonl": '{"q": "Why?", "a": "Because."}\n',
     },
 )

@@ -1,4 +1,4 @@
-"""The `files` and `pairs` sources, run as the stage: what comes out, what is set aside, what one more file costs."""
+"""The source `files`, run as the stage, and pairs: what comes out, what is set aside, what one more file costs."""
 
 import gzip
 import json
@@ -221,13 +221,13 @@ def test_instruction_data_become_pairs_without_repeats_and_leaks(home: Path, tmp
     source = {"path": str(tmp_path / "a.json"), "prompt_field": "q", "answer_field": "a", "group_field": "book"}
     artifact, summary = run_collect(
         home,
-        pairs=[source],
+        conversations=[source],
         synthetic={"documents": 20},
         heldout_groups=["b1", "synthetic-0001"],
         max_bad_fraction=0.1,
         heldout_fraction=0,
     )
-    pairs = [row for row in rows_of(artifact, "pairs") if row["source"] == "pairs"]
+    pairs = [row for row in rows_of(artifact, "pairs") if row["source"] == "conversations"]
     assert len({(row["prompt"], row["answer"], row["split"]) for row in pairs}) == len(pairs)
     train = {(row["prompt"], row["answer"]) for row in pairs if row["split"] == "train"}
     heldout = {(row["prompt"], row["answer"]) for row in pairs if row["split"] == "heldout"}
@@ -251,6 +251,6 @@ def test_real_corpora_are_read_whole(home: Path) -> None:
 def test_real_instruction_data_are_read_whole(home: Path) -> None:
     path = shared_data("instruct", "gsm8k_train.jsonl")
     source = {"path": str(path), "prompt_field": "question", "answer_field": "answer"}
-    _, summary = run_collect(home, pairs=[source])
+    _, summary = run_collect(home, conversations=[source])
     assert summary["pairs_train"] + summary["pairs_heldout"] == 7473
     assert 600 < summary["pairs_heldout"] < 900

@@ -55,7 +55,7 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def build(folder: Path, config: FilterConfig) -> dict[str, Artifact]:
     collected = CollectConfig(
         files=({"path": str(folder / "documents.jsonl")},),
-        pairs=({"path": str(folder / "pairs.jsonl")},),
+        conversations=({"path": str(folder / "pairs.jsonl")},),
         heldout_fraction=0.3,
     )
     with Builder(Store(folder / "home"), Execution(workers=1)) as builder, engine_in_force(builder):

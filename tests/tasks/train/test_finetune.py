@@ -79,7 +79,10 @@ def pairs_of(folder: Path, rows: list[tuple[str, ...]]) -> Artifact:
     """Pairs given as source, split, prompt and answer."""
     folder.mkdir()
     names = ("source", "split", "prompt", "answer")
-    full = [{"id": f"{n:032x}", "group": str(n), **dict(zip(names, row, strict=True))} for n, row in enumerate(rows)]
+    full = [
+        {"id": f"{n:032x}", "group": str(n), **dict(zip(names, row, strict=True)), "earlier": [], "rejected": ""}
+        for n, row in enumerate(rows)
+    ]
     write_rows(folder / "00000.parquet", full, PAIRS_SCHEMA)
     return artifact("collect", pairs=folder)
 
@@ -120,7 +123,7 @@ def test_a_source_that_loses_over_half_is_said_and_one_that_loses_all_fails(worl
 
 
 WRONG = {
-    "no pair at all": ([], r"there is no training pair.*collect\.pairs"),
+    "no pair at all": ([], r"there is no training pair.*collect\.conversations"),
     "none held out": ([("a", "train", "Question?", "Answer.")], r"there is no held-out pair.*heldout_fraction"),
     "too long": (
         [*labels(30), *[("books", "train", f"long {n} " * 60, "Answer.") for n in range(5)]],
