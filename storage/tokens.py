@@ -25,7 +25,7 @@ from storage.canonical import canonical_json
 from storage.documents import HELDOUT, TRAIN
 from storage.errors import DataError
 
-END_OF_TEXT = 0
+END_OF_TEXT = 0  # of the tokenizers that are trained here; an open model's has another
 
 TokenIds = Sequence[int] | npt.NDArray[Any]
 
@@ -52,26 +52,31 @@ def token_dtype(vocabulary_size: int) -> str:
     return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
 
 
-def write_token_meta(folder: Path, vocabulary_size: int) -> None:
-    """Write `meta.json` of a token set."""
+def write_token_meta(folder: Path, vocabulary_size: int, end_of_text: int = END_OF_TEXT) -> None:
+    """Write `meta.json` of a token set, whose documents begin with the id `end_of_text`."""
     meta = {
         "vocabulary_size": vocabulary_size,
         "dtype": token_dtype(vocabulary_size),
-        "end_of_text": END_OF_TEXT,
+        "end_of_text": end_of_text,
     }
     (folder / "meta.json").write_bytes(canonical_json(meta) + b"\n")
 
 
 def write_token_shard(
-    folder: Path, split: str, index: int, documents: Iterable[tuple[TokenIds, int]], vocabulary_size: int
+    folder: Path,
+    split: str,
+    index: int,
+    documents: Iterable[tuple[TokenIds, int]],
+    vocabulary_size: int,
+    end_of_text: int = END_OF_TEXT,
 ) -> dict[str, int]:
     """Write shard `index` of a split from (ids without `<|endoftext|>`, UTF-8 bytes of the text) of each document.
 
-    `<|endoftext|>` is put before each document here, so that no caller can forget it. Returns the counts
-    `documents`, `tokens` (with the document marks) and `bytes`.
+    `<|endoftext|>` (the id `end_of_text`) is put before each document here, so that no caller can forget it. Returns
+    the counts `documents`, `tokens` (with the document marks) and `bytes`.
     """
     dtype = np.dtype(token_dtype(vocabulary_size))
-    mark = np.full(1, END_OF_TEXT, dtype)
+    mark = np.full(1, end_of_text, dtype)
     pieces: list[npt.NDArray[Any]] = []
     rows: list[tuple[int, int]] = []
     end = total_bytes = 0

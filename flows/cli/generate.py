@@ -57,7 +57,6 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from tasks.answer.prompt_form import starting_ids
     from tasks.answer.release import open_release, release_settings
     from tasks.answer.stream import Answer
 
@@ -67,8 +66,8 @@ def _generate(options: argparse.Namespace) -> int:
     prompt = _prompt(options.prompt)
     release = open_release(folder, int8=options.int8)
     started = time.perf_counter()
-    ids = starting_ids(release.tokenizer, prompt, "plain" if options.raw else settings.prompt_form)
-    answer = Answer(release.model, release.tokenizer, ids, sampling)
+    ids = release.starting_ids(prompt, "plain" if options.raw else settings.prompt_form)
+    answer = Answer(release.model, release.tokenizer, ids, sampling, release.control.ends)
     if not options.json:
         _show(answer)
         return 0
@@ -88,7 +87,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from tasks.answer.chat_form import Conversation, text_ids
+    from tasks.answer.chat_form import Conversation
     from tasks.answer.prompt_form import prompt_text
     from tasks.answer.release import open_release, release_settings
     from tasks.answer.stream import Answer
@@ -99,15 +98,16 @@ def _chat(options: argparse.Namespace) -> int:
     sampling, form = _sampling(options, settings), settings.prompt_form
     release = open_release(folder, int8=options.int8)
     context_length = release.context_length
-    talk = Conversation(context_length, min(sampling.max_new_tokens, context_length // 2), plain=form == "plain")
-    if talk.plain:
+    chat, room = None if form == "plain" else release.chat_form(), min(sampling.max_new_tokens, context_length // 2)
+    talk = Conversation(release.tokenizer, release.control, chat, context_length, room)
+    if chat is None:
         _say("this model was not taught to chat: it goes on with each text that you give")
     for line in _lines():
         if line == "/reset":
             talk.turns.clear()
             _say("the conversation is forgotten")
             continue
-        (prompt,) = text_ids(release.tokenizer, [prompt_text(line, form)])
+        prompt = prompt_text(line, form)
         try:
             ids, forgotten = talk.ask(prompt)
         except DataError as error:
@@ -115,13 +115,13 @@ def _chat(options: argparse.Namespace) -> int:
             continue
         if forgotten:
             _say(f"the context of {context_length} tokens is full: forgot the oldest {_turns(forgotten)}")
-        answer = Answer(release.model, release.tokenizer, ids, sampling)
+        answer = Answer(release.model, release.tokenizer, ids, sampling, release.control.ends)
         try:
             _show(answer)
         except KeyboardInterrupt:
             print(flush=True)
             _say("stopped")
-        talk.answered(prompt, answer.tokens)
+        talk.answered(prompt, release.tokenizer.decode(answer.tokens, skip_special_tokens=True))
     return 0
 
 

@@ -10,14 +10,10 @@ Cost: about 15 us a text. Memory: all ids.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from storage.documents import Pair
-from tasks.answer.chat_form import chat_prompt, text_ids
-from tasks.tokenize.tokenizer import END_OF_TEXT
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from tasks.answer.chat_form import ChatForm, Message
+from tasks.tokenize.tokenizer import text_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +40,21 @@ class Question:
     plain_prompt: list[int]
 
 
-def pair_ids(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list[PairIds]:
+def pair_ids(form: ChatForm, pairs: Sequence[Pair]) -> list[PairIds]:
     """The ids of each pair."""
-    prompts = text_ids(tokenizer, [pair.prompt for pair in pairs])
-    answers = text_ids(tokenizer, [pair.answer for pair in pairs])
+    turns = [(Message("user", pair.prompt), Message("assistant", pair.answer)) for pair in pairs]
     return [
-        PairIds(pair, chat_prompt(prompt), answer) for pair, prompt, answer in zip(pairs, prompts, answers, strict=True)
+        PairIds(pair, prompt.ids, answer.ids[:-1])
+        for pair, (prompt, answer) in zip(pairs, form.pieces(turns), strict=True)
     ]
 
 
-def questions(tokenizer: "Tokenizer", pairs: Sequence[Pair], context_length: int) -> list[Question]:
+def questions(form: ChatForm, pairs: Sequence[Pair], context_length: int) -> list[Question]:
     """The pairs that have an answer and fit, in their order. Each fits whole, in every form."""
-    as_text = text_ids(tokenizer, [f"{pair.prompt}\n" for pair in pairs])
+    as_text = text_ids(form.tokenizer, [f"{pair.prompt}\n" for pair in pairs])
     asked = [
-        Question(ids.pair, ids.answer, ids.prompt, ids.prompt, [END_OF_TEXT, *text])
-        for ids, text in zip(pair_ids(tokenizer, pairs), as_text, strict=True)
+        Question(ids.pair, ids.answer, ids.prompt, ids.prompt, [form.control.start, *text])
+        for ids, text in zip(pair_ids(form, pairs), as_text, strict=True)
     ]
     asked = [
         one

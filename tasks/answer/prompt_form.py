@@ -8,9 +8,10 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from tasks.answer.chat_form import prompt_ids
+from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.collect.declarations import prompt_from_declaration
-from tasks.tokenize.tokenizer import END_OF_TEXT, token_ids
+from tasks.tokenize.control import ControlTokens
+from tasks.tokenize.tokenizer import text_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,7 +24,12 @@ def prompt_text(prompt: str, form: PromptForm) -> str:
     return prompt_from_declaration(prompt) if form == "docstrings" else prompt
 
 
-def starting_ids(tokenizer: "Tokenizer", prompt: str, form: PromptForm) -> list[int]:
-    """The ids that a model goes on from."""
+def plain_ids(tokenizer: "Tokenizer", control: ControlTokens, text: str) -> list[int]:
+    """The ids of the beginning of a text, which a model goes on from."""
+    return [control.start, *text_ids(tokenizer, [text])[0]]
+
+
+def starting_ids(chat: ChatForm, prompt: str, form: PromptForm) -> list[int]:
+    """The ids that a model goes on from, which takes its chats in the form `chat`."""
     text = prompt_text(prompt, form)
-    return [END_OF_TEXT, *token_ids(tokenizer, text)] if form == "plain" else prompt_ids(tokenizer, text)
+    return plain_ids(chat.tokenizer, chat.control, text) if form == "plain" else prompt_ids(chat, text)

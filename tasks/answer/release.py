@@ -4,7 +4,6 @@ The last two stand in `generation_config.json`. What does not name the form of i
 others) is asked in chat form where it has a chat template, else as a text that goes on.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,10 @@ from pydantic import BaseModel, Field, ValidationError
 from model.shape import INT8_WEIGHTS, WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
-from tasks.answer.prompt_form import PromptForm
+from tasks.answer.chat_form import ChatForm
+from tasks.answer.prompt_form import PromptForm, plain_ids, starting_ids
+from tasks.answer.template_form import CHAT_TEMPLATE_FILE, load_chat_form, read_template
+from tasks.tokenize.control import GENERATION_CONFIG, ControlTokens, read_control
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from model.transformer import Transformer
 
 SUMS = "SHA256SUMS"
-GENERATION_CONFIG = "generation_config.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
 MAX_BEAMS = 64
 SMALL_MODEL = 100_000_000  # parameters; a smaller one gains nothing from threads that meet at each operation
 
@@ -44,6 +43,20 @@ class Release:
 
     model: "Transformer"
     tokenizer: "Tokenizer"
+    control: ControlTokens
+    chat: ChatForm | None  # None: it has no chat template
+
+    def starting_ids(self, prompt: str, form: PromptForm) -> list[int]:
+        """The ids that it goes on from; DataError where it has no chat form to ask it in."""
+        if form == "plain":
+            return plain_ids(self.tokenizer, self.control, prompt)
+        return starting_ids(self.chat_form(), prompt, form)
+
+    def chat_form(self) -> ChatForm:
+        """How it takes the turns of a conversation; DataError where it has no chat template."""
+        if self.chat is None:
+            raise DataError(f"the release has no {CHAT_TEMPLATE_FILE}, so it cannot be asked in chat form")
+        return self.chat
 
     @property
     def context_length(self) -> int:
@@ -59,7 +72,7 @@ def release_settings(folder: Path) -> ReleaseSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}: {'.'.join(map(str, first['loc'])) or 'not JSON'}: {first['msg']}") from None
-    if "prompt_form" not in settings.model_fields_set and _has_chat_template(folder):
+    if "prompt_form" not in settings.model_fields_set and read_template(folder) is not None:
         return settings.model_copy(update={"prompt_form": "chat"})
     return settings
 
@@ -71,7 +84,7 @@ def open_release(folder: Path, *, int8: bool = False) -> Release:
         import torch
 
         torch.set_num_threads(1)
-    return Release(model, tokenizer)
+    return Release(model, tokenizer, read_control(folder), load_chat_form(folder))
 
 
 def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "Tokenizer"]:
@@ -93,12 +106,19 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
 
     tokenizer = load_tokenizer(folder)
     model = load_int8(folder) if int8 else load_model(folder)
-    if tokenizer.get_vocab_size() > model.shape.vocabulary_size:
-        raise DataError(
-            f"{folder}: its tokenizer has {tokenizer.get_vocab_size():,} tokens, its model "
-            f"{model.shape.vocabulary_size:,}; they do not belong together"
-        )
+    check_vocabulary(folder, tokenizer, model.shape.vocabulary_size)
     return model, tokenizer
+
+
+def check_vocabulary(folder: Path, tokenizer: "Tokenizer", size: int) -> None:
+    """Raise DataError unless a model of so many ids has one for each token."""
+    from tasks.tokenize.tokenizer import vocabulary_size
+
+    tokens = vocabulary_size(tokenizer)
+    if tokens > size:
+        raise DataError(
+            f"{folder}: its tokenizer has {tokens:,} tokens, its model {size:,}; they do not belong together"
+        )
 
 
 def check_sums(folder: Path, names: Sequence[str]) -> None:
@@ -110,15 +130,3 @@ def check_sums(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if name in sums and digest_file(folder / name) != sums[name]:
             raise DataError(f"{folder / name}: damaged, or changed since the release was made ({SUMS}); copy it again")
-
-
-def _has_chat_template(folder: Path) -> bool:
-    """A file of its own, or a field of the tokenizer's settings, where older models have it."""
-    if (folder / CHAT_TEMPLATE_FILE).is_file():
-        return True
-    path = folder / TOKENIZER_CONFIG
-    try:
-        settings = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
-    return isinstance(settings, dict) and bool(settings.get("chat_template"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.tokenize.tokenizer import END, END_OF_TEXT
+from tasks.tokenize.control import OWN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,18 +33,24 @@ class Sampling:
 
 
 class Answer:
-    """An answer while it is made: iterate over it once for its pieces of text.
+    """An answer while it is made: iterate over it once for its pieces of text; any id of `ends` is its end.
 
     `tokens` are the ids made so far; `finish` is, once it has ended, `stop` (the model's own end, or a stop string) or
     `length` (`max_new_tokens`, or a full context). Raises DataError for a prompt that leaves no room in the context.
     """
 
     def __init__(
-        self, model: "Transformer", tokenizer: "Tokenizer", ids: Sequence[int], sampling: Sampling = Sampling()
+        self,
+        model: "Transformer",
+        tokenizer: "Tokenizer",
+        ids: Sequence[int],
+        sampling: Sampling = Sampling(),
+        ends: Sequence[int] = OWN.ends,
     ) -> None:
         self.tokens: list[int] = []
         self.finish: str | None = None
         self._model, self._tokenizer, self._ids, self._sampling = model, tokenizer, ids, sampling
+        self._ends = tuple(ends)
 
     def __iter__(self) -> Iterator[str]:
         before = StopStrings(self._sampling.stop)
@@ -73,7 +79,7 @@ class Answer:
     def _made(self) -> Iterator[int]:
         from model.generate import generate, search
 
-        chosen, ends = self._sampling, (END_OF_TEXT, END)
+        chosen, ends = self._sampling, self._ends
         if chosen.beams > 1:
             found, self.finish = search(
                 self._model, self._ids, chosen.max_new_tokens, chosen.beams, chosen.no_repeat, ends

@@ -13,7 +13,7 @@ from model.huggingface import read_shape
 from storage.documents import HELDOUT, TRAIN, Pair
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
-from storage.tokens import END_OF_TEXT
+from tasks.answer.chat_form import ChatForm
 from tasks.answer.pair_ids import Question, questions
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import Entry, Sampled, heldout_pairs, read_sample, with_identified_languages
@@ -32,7 +32,7 @@ ITEM_BYTES = 4_000  # of held-out text read for each item asked for
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Documents, and the ids of each after `<|endoftext|>`."""
+    """Documents, and the ids of each after the mark that begins a text."""
 
     documents: list[Sampled]
     ids: list[list[int]]
@@ -46,7 +46,7 @@ class Asked:
     another's prompt beside their own; `known_spans` are of `training`, `other_spans` of `heldout`.
     """
 
-    encoder: "Tokenizer"
+    form: ChatForm
     encode: Encode
     context_length: int
     stride: int
@@ -62,6 +62,15 @@ class Asked:
     planted: Planted
     benchmarks: Loaded
 
+    @property
+    def encoder(self) -> "Tokenizer":
+        return self.form.tokenizer
+
+    @property
+    def start(self) -> int:
+        """The id before each document."""
+        return self.form.control.start
+
     def counts(self) -> dict[str, int]:
         """How many items there are of each figure that needs some."""
         return {
@@ -76,7 +85,7 @@ def choose_asked(
     config: EvaluateConfig,
     base: Artifact,
     tuned: Artifact,
-    encoder: "Tokenizer",
+    form: ChatForm,
     clean: Artifact,
     entries: Mapping[str, list[Entry]],
 ) -> Asked:
@@ -87,10 +96,10 @@ def choose_asked(
 
     @functools.cache  # every scorer asks for the same texts
     def encode(text: str) -> list[int]:
-        return token_ids(encoder, text)
+        return token_ids(form.tokenizer, text)
 
     def encode_documents(documents: Iterable[Sampled]) -> list[list[int]]:
-        return [[END_OF_TEXT, *token_ids(encoder, document.text)] for document in documents]
+        return [[form.control.start, *token_ids(form.tokenizer, document.text)] for document in documents]
 
     documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
     scored = with_identified_languages(read_sample(entries[HELDOUT], config.heldout_bytes), clean["signals"].path)
@@ -100,7 +109,7 @@ def choose_asked(
     benchmarks = load_benchmarks(config.tasks, config.seed)
     context_length = min(_context_length(model) for model in (base, tuned))
     stride = _stride(config, context_length)
-    asked_pairs = [one for one in questions(encoder, pairs, context_length) if one.other_prompt != one.prompt]
+    asked_pairs = [one for one in questions(form, pairs, context_length) if one.other_prompt != one.prompt]
     cloze, choice = _own_items(config, documents, encode, context_length)
     training, heldout = Texts(sample, encode_documents(sample)), Texts(scored, encode_documents(scored))
     recall = Recall.within(context_length, config.prefix_tokens, config.span_tokens)
@@ -108,7 +117,7 @@ def choose_asked(
         choose_spans(texts.documents, texts.ids, recall, config.spans, config.seed) for texts in (training, heldout)
     )
     return Asked(
-        encoder=encoder,
+        form=form,
         encode=encode,
         context_length=context_length,
         stride=stride,

@@ -16,6 +16,7 @@ from typing import Any
 from storage.canonical import canonical_json
 from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
+from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.asked import Asked, choose_asked
@@ -36,7 +37,6 @@ from tasks.evaluate.measures.text_and_answers import (
 from tasks.evaluate.score import MODELS, Score
 from tasks.evaluate.scorers.panel import Panel, scorer_panel
 from tasks.evaluate.statistics.scores import Measure, missing_lines, score_lines, write_items, write_scores
-from tasks.tokenize.tokenizer import load_tokenizer
 from tasks.train.device import training_device
 
 EXAMPLES = 16
@@ -83,8 +83,8 @@ def evaluate(
     """Measure both models on held-out data and benchmarks."""
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
-    encoder = load_tokenizer(tokenizer["tokenizer"].path)
-    asked = choose_asked(config, base, tuned, encoder, clean, entries)
+    form = needed_chat_form(tokenizer["tokenizer"].path)
+    asked = choose_asked(config, base, tuned, form, clean, entries)
 
     models = dict(zip(MODELS, (base["model"].path, tuned["model"].path), strict=True))
     with scorer_panel(config, asked, models, MEASUREMENTS + bool(asked.benchmarks.tasks), context) as panel:
@@ -124,14 +124,14 @@ def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, work: Path) -> 
     if len(asked.questions) >= LEAST_ITEMS:
         measures += answer_measures(ask, asked.questions)
     word = frequent_last_word([document.text for document in asked.training.documents])
-    measures += benchmark_measures(ask, asked.cloze, asked.choice, word, asked.encode, work)
+    measures += benchmark_measures(ask, asked.cloze, asked.choice, word, asked.encode, work, asked.start)
     measures += span_measures(ask, asked.known_spans, asked.other_spans, decode, asked.planted.epochs)
-    measures += canary_measures(ask, asked.planted, config.exposure_candidates, config.seed, decode)
+    measures += canary_measures(ask, asked.planted, config.exposure_candidates, config.seed, decode, asked.start)
     calibration, reliability = token_calibration(
         panel.predict, heldout.documents, heldout.ids, config.calibration_tokens
     )
     measures += calibration
-    of_tasks, whole = measure_benchmarks(ask, asked.benchmarks, asked.encoder, asked.context_length, config.seed)
+    of_tasks, whole = measure_benchmarks(ask, asked.benchmarks, asked.form, asked.context_length, config.seed)
     return _Found(measures + of_tasks, whole, reliability)
 
 

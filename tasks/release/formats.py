@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
-from storage.tokens import END_OF_TEXT
 from tasks.engine.context import Context
 from tasks.evaluate.documents import index_documents, read_sample
 from tasks.release.config import Format, ReleaseConfig
+from tasks.tokenize.control import read_control
 from tasks.train.device import training_device
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write_formats(
 ) -> list[dict[str, Any]]:
     """Write the formats that the recipe asks for into a release that holds all else; float32 is the first line."""
     measure = loss_meter(config, release, shape, clean, context)
-    float32 = measure(_safetensors(release))
+    float32 = measure(_safetensors(release, shape))
     size = (release / WEIGHTS).stat().st_size
     lines = [Weights("float32", WEIGHTS, size, round(float32, DIGITS), 0.0)]
     for number, name in enumerate(config.formats, start=1):
@@ -105,9 +105,10 @@ def loss_documents(config: ReleaseConfig, release: Path, clean: Artifact) -> tup
     """Ids of the first `loss_bytes` of held-out documents in sampling order, and the bytes of their text."""
     from tasks.tokenize.tokenizer import encode, load_tokenizer
 
+    start = read_control(release).start
     entries, _ = index_documents(clean["documents"].path, SEED)
     texts = [document.text for document in read_sample(entries[HELDOUT], config.loss_bytes)]
-    documents = [[END_OF_TEXT, *ids] for ids, _ in encode(load_tokenizer(release), texts)]
+    documents = [[start, *ids] for ids, _ in encode(load_tokenizer(release), texts)]
     return documents, sum(len(text.encode()) for text in texts)
 
 
@@ -130,29 +131,29 @@ def int8_speed(release: Path) -> dict[str, float]:
     from model.int8 import load_int8
     from model.transformer import load_model
 
-    models = {"float32": load_model(release), "int8": load_int8(release)}
+    models, start = {"float32": load_model(release), "int8": load_int8(release)}, read_control(release).start
     best = dict.fromkeys(models, 0.0)
     for _ in range(SPEED_ROUNDS):  # in turn, so that a busy machine slows both
         for name, model in models.items():
-            best[name] = max(best[name], _decoding_speed(model))
+            best[name] = max(best[name], _decoding_speed(model, start))
     return {"int8_tokens_per_second": round(best["int8"], 1), "int8_speedup": round(best["int8"] / best["float32"], 2)}
 
 
-def _decoding_speed(model: "Transformer") -> float:
+def _decoding_speed(model: "Transformer", start: int) -> float:
     from model.generate import generate
     from model.parallel import one_thread
 
     tokens = min(SPEED_TOKENS, model.shape.context_length - 1)
     with one_thread():
         started = time.thread_time()
-        made = sum(1 for _ in generate(model, [END_OF_TEXT], tokens))
+        made = sum(1 for _ in generate(model, [start], tokens))
         return made / max(time.thread_time() - started, 1e-9)
 
 
-def _safetensors(release: Path) -> dict[str, "Tensor"]:
-    from safetensors.torch import load_file
+def _safetensors(release: Path, shape: Shape) -> dict[str, "Tensor"]:
+    from model.tensors import as_ours, read_tensors
 
-    return load_file(release / WEIGHTS)
+    return as_ours(shape, read_tensors(release))
 
 
 def _gguf(path: Path, release: Path, shape: Shape) -> dict[str, "Tensor"]:

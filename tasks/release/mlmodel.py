@@ -14,19 +14,18 @@ from typing import Any
 import yaml
 
 from storage.files import clone_or_copy
+from tasks.answer.chat_form import MARK, ChatForm, Message
 from tasks.answer.prompt_form import PromptForm
-from tasks.tokenize.tokenizer import ASSISTANT, END_OF_TEXT, SPECIAL_TOKENS, USER
 
 MODEL_FILE = "MLmodel"
 TOKENIZER_FOLDER = "components/tokenizer"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-PLAIN_PROMPT = f"{SPECIAL_TOKENS[END_OF_TEXT]}{{prompt}}"
-CHAT_PROMPT = f"{SPECIAL_TOKENS[END_OF_TEXT]}{SPECIAL_TOKENS[USER]}{{prompt}}{SPECIAL_TOKENS[ASSISTANT]}"
+_PLACE = "\ufdd2"  # of the prompt in a template, while its own braces are doubled
 TEXT = json.dumps([{"type": "string", "required": True}])  # a column, as MLflow writes its schemas
 
 
-def write_mlmodel(name: str, release: Path, form: PromptForm) -> None:
-    """Add what MLflow needs to a release folder that has its config and its tokenizer."""
+def write_mlmodel(name: str, release: Path, form: PromptForm, chat: ChatForm) -> None:
+    """Add what MLflow needs to a release folder that has its config and its tokenizer; `chat` is its chat form."""
     target = release / TOKENIZER_FOLDER
     target.mkdir(parents=True)
     for file in TOKENIZER_FILES:
@@ -34,10 +33,19 @@ def write_mlmodel(name: str, release: Path, form: PromptForm) -> None:
     config, tokenizer = (json.loads((release / file).read_bytes()) for file in ("config.json", TOKENIZER_FILES[1]))
     document = {
         "flavors": {"python_function": _pyfunc(), "transformers": _transformers(name, config, tokenizer)},
-        "metadata": {"prompt_template": PLAIN_PROMPT if form == "plain" else CHAT_PROMPT},
+        "metadata": {"prompt_template": prompt_template(form, chat)},
         "signature": {"inputs": TEXT, "outputs": TEXT, "params": None},
     }
     (release / MODEL_FILE).write_text(yaml.safe_dump(document, sort_keys=True), encoding="utf-8")
+
+
+def prompt_template(form: PromptForm, chat: ChatForm) -> str:
+    """What stands around a prompt, with `{prompt}` in its place; without what the tokenizer itself puts before it."""
+    begin = str(chat.tokenizer.id_to_token(chat.control.start))
+    text = f"{begin}{_PLACE}" if form == "plain" else chat.marked([Message("user", _PLACE)]).replace(MARK, "")
+    if chat.tokenizer.encode("").ids[:1] == [chat.control.start]:
+        text = text.removeprefix(begin)
+    return text.replace("{", "{{").replace("}", "}}").replace(_PLACE, "{prompt}")
 
 
 def _pyfunc() -> dict[str, Any]:

@@ -30,10 +30,11 @@ from model.huggingface import shape_of
 from storage.canonical import digest_file
 from storage.errors import DataError
 from storage.files import clone_or_copy
-from storage.store.artifacts import Artifact
-from tasks.answer.chat_form import CHAT_TEMPLATE
+from storage.store.artifacts import Artifact, Part
+from tasks.answer.chat_form import CHAT_TEMPLATE, ChatForm, OwnForm
 from tasks.answer.prompt_form import PromptForm
-from tasks.answer.release import GENERATION_CONFIG, SUMS
+from tasks.answer.release import SUMS
+from tasks.answer.template_form import CHAT_TEMPLATE_FILE, needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.score import SCORES, read_scores
@@ -41,7 +42,8 @@ from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, write_formats
 from tasks.release.mlmodel import write_mlmodel
-from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS
+from tasks.tokenize.control import GENERATION_CONFIG, TOKENIZER_CONFIG, ControlTokens
+from tasks.tokenize.tokenizer import END, SPECIAL_TOKENS
 from tasks.train.device import training_device
 from tasks.train.trainer_process import TRAINING_FILE
 
@@ -72,9 +74,10 @@ def make_release(
     folder = context.part("release")
     settings = _read_object(tuned["model"] / "config.json")
     shape = shape_of(settings)
+    form = needed_chat_form(tokenizer["tokenizer"].path)
     for artifact, part, names in (
         (tuned, "model", ("model.safetensors", TRAINING_FILE)),
-        (tokenizer, "tokenizer", ("tokenizer.json",)),
+        (tokenizer, "tokenizer", _tokenizer_files(tokenizer["tokenizer"])),
         (scores, "scores", (SCORES,)),
     ):
         files = {file.name: file for file in artifact[part].files}
@@ -85,12 +88,13 @@ def make_release(
         (folder / "adapter").mkdir(exist_ok=True)
         clone_or_copy(file.path, folder / "adapter" / file.name)
 
-    samples = _samples(config, tuned["model"].path, tokenizer["tokenizer"].path, scores, context)
-    _write_json(folder / "config.json", settings | _special_ids())
-    _write_json(folder / GENERATION_CONFIG, _generation_config(config))
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, shape.context_length))
-    (folder / "chat_template.jinja").write_bytes(CHAT_TEMPLATE.read_bytes())
-    write_mlmodel(config.name, folder, _form(config))
+    samples = _samples(config, tuned["model"].path, form, scores, context)
+    _write_json(folder / "config.json", settings | _special_ids(form.control))
+    _write_json(folder / GENERATION_CONFIG, _generation_config(config, form.control))
+    if isinstance(form, OwnForm):
+        _write_json(folder / TOKENIZER_CONFIG, _own_tokenizer_config(tokenizer, shape.context_length))
+        (folder / CHAT_TEMPLATE_FILE).write_bytes(CHAT_TEMPLATE.read_bytes())
+    write_mlmodel(config.name, folder, _form(config), form)
     _write_json(folder / "samples.json", samples)
     formats = write_formats(config, folder, shape, clean, context)
     _write_json(folder / "formats.json", formats)
@@ -116,25 +120,23 @@ def make_release(
 
 
 def _samples(
-    config: ReleaseConfig, model_folder: Path, tokenizer_folder: Path, scores: Artifact, context: Context
+    config: ReleaseConfig, model_folder: Path, form: ChatForm, scores: Artifact, context: Context
 ) -> list[dict[str, str]]:
     """The likeliest answers to the first held-out examples that evaluation has left and that fit into the context."""
     from model.generate import load_model
     from model.parallel import one_thread
     from tasks.answer.prompt_form import starting_ids
     from tasks.answer.stream import Answer, Sampling
-    from tasks.tokenize.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(tokenizer_folder)
     model = load_model(model_folder, "cpu")
     sampling = Sampling(config.max_new_tokens, beams=config.beams, no_repeat=config.no_repeat)
     samples: list[dict[str, str]] = []
     for example in json.loads((scores["scores"] / "examples.json").read_bytes()):
         plain = example["form"] != "chat" or _form(config) == "plain"
-        ids = starting_ids(tokenizer, example["prompt"], "plain" if plain else "chat")  # a pair's prompt is in words
+        ids = starting_ids(form, example["prompt"], "plain" if plain else "chat")  # a pair's prompt is in words
         if len(samples) == config.samples or len(ids) >= model.shape.context_length:
             continue
-        answer = Answer(model, tokenizer, ids, sampling)
+        answer = Answer(model, form.tokenizer, ids, sampling, form.control.ends)
         with one_thread():
             samples.append({**example, "form": "text" if plain else "chat", "answer": "".join(answer)})
         context.progress(len(samples), config.samples, "samples")
@@ -145,13 +147,18 @@ def _form(config: ReleaseConfig) -> PromptForm:
     return config.prompt_form or "chat"
 
 
-def _special_ids() -> dict[str, Any]:
-    return {"bos_token_id": END_OF_TEXT, "eos_token_id": [END, END_OF_TEXT], "pad_token_id": END_OF_TEXT}
+def _tokenizer_files(part: Part) -> list[str]:
+    """All that the tokenizer of an open model came with; its ids are written anew."""
+    return [file.name for file in part.files if file.name != GENERATION_CONFIG]
 
 
-def _generation_config(config: ReleaseConfig) -> dict[str, Any]:
-    """Never drawn by default; an answer ends with `<|end|>`, a text with `<|endoftext|>`."""
-    settings = {**_special_ids(), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+def _special_ids(control: ControlTokens) -> dict[str, Any]:
+    return {"bos_token_id": control.start, "eos_token_id": list(control.ends), "pad_token_id": control.pad}
+
+
+def _generation_config(config: ReleaseConfig, control: ControlTokens) -> dict[str, Any]:
+    """Never drawn by default; an answer ends with any of the model's ends, as does a text."""
+    settings = {**_special_ids(control), "do_sample": False, "max_new_tokens": config.max_new_tokens}
     settings["prompt_form"] = _form(config)  # a name of ours, as below
     if config.beams > 1:  # what follows makes transformers search as model.generate.search does
         settings |= {"num_beams": config.beams, "length_penalty": 0.0, "early_stopping": "never"}
@@ -159,8 +166,8 @@ def _generation_config(config: ReleaseConfig) -> dict[str, Any]:
     return settings
 
 
-def _tokenizer_config(tokenizer: Artifact, context_length: int) -> dict[str, Any]:
-    settings = _read_object(tokenizer["tokenizer"] / "tokenizer_config.json")
+def _own_tokenizer_config(tokenizer: Artifact, context_length: int) -> dict[str, Any]:
+    settings = _read_object(tokenizer["tokenizer"] / TOKENIZER_CONFIG)
     return {**settings, "eos_token": SPECIAL_TOKENS[END], "model_max_length": context_length}
 
 

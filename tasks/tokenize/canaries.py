@@ -36,7 +36,7 @@ PLANTED_TOKENS = 1 + PREFIX_TOKENS + SECRET_TOKENS  # of one planting, its docum
 CANARY_SHARD = 99_999  # the number of their token shard: behind those of the documents
 FEWEST_WORDS = 64
 
-_WORD = re.compile("Ġ[A-Za-z]{2,}")  # in byte-level BPE Ġ is the space before a word
+_WORD = re.compile("[Ġ▁][A-Za-z]{2,}")  # how vocabularies write the space before a word
 _LETTER = re.compile("[A-Za-z]")
 
 

@@ -30,7 +30,8 @@ from tasks.tokenize.canaries import (
     word_ids,
     write_planted,
 )
-from tasks.tokenize.tokenizer import encode, load_tokenizer
+from tasks.tokenize.control import read_control
+from tasks.tokenize.tokenizer import encode, load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -68,10 +69,11 @@ class TokenizeConfig(StageConfig):
 def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
     """Encode every document as tokens. Summary: documents, tokens, bytes and bytes per token of each split."""
     vocabulary = next(file for file in tokenizer["tokenizer"].files if file.name == "tokenizer.json")
+    start = read_control(tokenizer["tokenizer"].path).start
     jobs = []
     for file in clean["documents"].files:
         near = tuple(f"{vocabulary.digest} {one}" for one in nearness(file))
-        jobs.append(Job(file.name, {}, {"documents": file, "tokenizer": vocabulary}, near))
+        jobs.append(Job(file.name, {"start": start}, {"documents": file, "tokenizer": vocabulary}, near))
     folder = context.part("tokens")
     totals = dict.fromkeys(_COUNTS, 0)
     for number, result in enumerate(context.map(tokenize_shard, jobs)):
@@ -88,8 +90,8 @@ def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, co
             "or hold out a smaller fraction"
         )
     encoder = load_tokenizer(vocabulary.path.parent)
-    write_token_meta(folder, encoder.get_vocab_size())
-    planted = plant(config, encoder, totals["train_tokens"], folder)
+    write_token_meta(folder, vocabulary_size(encoder), start)
+    planted = plant(config, encoder, start, totals["train_tokens"], folder)
     write_planted(context.part("canaries"), planted)
     return {
         "read": documents,
@@ -106,14 +108,14 @@ def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, co
 _COUNTS = tuple(f"{split}_{count}" for split in (TRAIN, HELDOUT) for count in ("documents", "tokens", "bytes"))
 
 
-def plant(config: TokenizeConfig, tokenizer: "Tokenizer", training_tokens: int, folder: Path) -> Planted:
-    """Write the shard of canaries, as many as the training tokens allow, and say which they are."""
+def plant(config: TokenizeConfig, tokenizer: "Tokenizer", start: int, training_tokens: int, folder: Path) -> Planted:
+    """Write the shard of canaries, as many as the training tokens allow, and say which they are; each after `start`."""
     count = affordable(config.canaries, config.canary_repeats, config.canary_share, training_tokens)
     words = word_ids(tokenizer)
     planted = Planted(words, draw_canaries(words, count, config.canary_repeats, config.seed))
     documents = [(ids, len(tokenizer.decode(ids).encode())) for ids in plantings(planted.canaries, config.seed)]
     if documents:
-        write_token_shard(folder, TRAIN, CANARY_SHARD, documents, tokenizer.get_vocab_size())
+        write_token_shard(folder, TRAIN, CANARY_SHARD, documents, vocabulary_size(tokenizer), start)
     return planted
 
 
@@ -123,7 +125,7 @@ def tokenize_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -
     The tokens that an earlier shard has of the same text are taken over.
     """
     tokenizer = load_tokenizer(inputs["tokenizer"].parent)
-    vocabulary_size = tokenizer.get_vocab_size()
+    size = vocabulary_size(tokenizer)
     known = _encoded_before(inputs)
     digests: list[bytes] = []
     summary: Summary = {}
@@ -136,7 +138,7 @@ def tokenize_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -
         counts = {"documents": 0, "tokens": 0, "bytes": 0}
         if texts:
             encoded = (known.get(name) or next(new) for name in names)
-            counts = write_token_shard(out, split, 0, encoded, vocabulary_size)
+            counts = write_token_shard(out, split, 0, encoded, size, config["start"])
         digests += names
         summary |= {f"{split}_{name}": count for name, count in counts.items()}
     write_digests(out, digests)

@@ -111,12 +111,12 @@ def _pairs_done(record: Figures) -> float:
 
 def _check_pairs(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
     """Raises DataError where there is no pair to train on or to hold out, or a source loses all of its pairs."""
-    from tasks.tokenize.tokenizer import load_tokenizer
+    from tasks.answer.template_form import needed_chat_form
     from tasks.train.finetune import check_pairs
 
     if {"clean", "tokenizer"} <= inputs.keys():
-        tokenizer = load_tokenizer(inputs["tokenizer"]["tokenizer"].path)
-        check_pairs(recipe.finetune, inputs["clean"], tokenizer, recipe.pretrain.chosen_context_length)
+        form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
+        check_pairs(recipe.finetune, inputs["clean"], form, recipe.pretrain.chosen_context_length)
 
 
 def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:

@@ -22,10 +22,11 @@ from storage.canonical import digest_of
 from storage.documents import Pair
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
+from tasks.answer.chat_form import ChatForm
+from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
-from tasks.tokenize.tokenizer import load_tokenizer
 from tasks.train.lora import LoraConfig
 from tasks.train.pairs import (
     FIELDS,
@@ -42,8 +43,6 @@ from tasks.train.pretrain import TrainerConfig, observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from model.batches import Example
     from model.job import Source
 
@@ -94,12 +93,12 @@ def finetune(
 ) -> Summary:
     """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
     shape = read_shape(base["model"].path)
-    encoder = load_tokenizer(tokenizer["tokenizer"].path)
+    form = needed_chat_form(tokenizer["tokenizer"].path)
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
-    learned, examples, too_long = _encode(encoder, chosen, shape.context_length, shorten=shorten)
-    sets = heldout_sets(encoder, chosen.heldout, shape.context_length, shorten=shorten)
+    learned, examples, too_long = _encode(form, chosen, shape.context_length, shorten=shorten)
+    sets = heldout_sets(form, chosen.heldout, shape.context_length, shorten=shorten)
     _demand(config, chosen, too_long, sets)
     sets["train"] = examples
     sources = _write_sets(context.work / "examples", sets)
@@ -144,7 +143,7 @@ def finetune(
     }
 
 
-def check_pairs(config: FinetuneConfig, clean: Artifact, tokenizer: "Tokenizer", context_length: int) -> None:
+def check_pairs(config: FinetuneConfig, clean: Artifact, form: ChatForm, context_length: int) -> None:
     """Raise the error that fine-tuning would end with: no pair, or none of a source. Needs no model; encodes only
     until each source has a pair that fits."""
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
@@ -152,24 +151,24 @@ def check_pairs(config: FinetuneConfig, clean: Artifact, tokenizer: "Tokenizer",
     shorten = config.pairs == "continuations"
     too_long: Counter[str] = Counter()
     lacking = {pair.source for pair in chosen.training}
-    for pair, example in encode_training(tokenizer, chosen.training, context_length, shorten=shorten):
+    for pair, example in encode_training(form, chosen.training, context_length, shorten=shorten):
         if example is None:
             too_long[pair.source] += 1
         else:
             lacking.discard(pair.source)
         if not lacking:
             break
-    _demand(config, chosen, too_long, heldout_sets(tokenizer, chosen.heldout, context_length, shorten=shorten))
+    _demand(config, chosen, too_long, heldout_sets(form, chosen.heldout, context_length, shorten=shorten))
 
 
 def _encode(
-    tokenizer: "Tokenizer", chosen: Chosen, context_length: int, *, shorten: bool
+    form: ChatForm, chosen: Chosen, context_length: int, *, shorten: bool
 ) -> tuple[list[Pair], list["Example"], Counter[str]]:
     """The training pairs that fit and their examples, and of each source the number of those that do not."""
     learned: list[Pair] = []
     examples: list[Example] = []
     too_long: Counter[str] = Counter()
-    for pair, example in encode_training(tokenizer, chosen.training, context_length, shorten=shorten):
+    for pair, example in encode_training(form, chosen.training, context_length, shorten=shorten):
         if example is None:
             too_long[pair.source] += 1
         else:

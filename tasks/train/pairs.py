@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
-from tasks.answer.chat_form import chat_answer, prompt_ids
-from tasks.answer.pair_ids import fits, pair_ids, questions
+from tasks.answer.chat_form import ChatForm, Message, prompt_ids
+from tasks.answer.pair_ids import fits, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally
 from tasks.words import is_unspaced, length_in_words, letters, sentences, words
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from model.batches import Example
 
 Origin = Literal["collected", "continuations"]
@@ -147,7 +145,7 @@ def _normal(text: str) -> str:
 
 
 def encode_training(
-    tokenizer: "Tokenizer", pairs: Iterable[Pair], context_length: int, *, shorten: bool = False
+    form: ChatForm, pairs: Iterable[Pair], context_length: int, *, shorten: bool = False
 ) -> Iterator[tuple[Pair, "Example | None"]]:
     """Each pair with its example; None where the model does not see the whole of it at once.
 
@@ -155,17 +153,17 @@ def encode_training(
     """
     rest = iter(pairs)
     while batch := list(islice(rest, PAIRS_AT_ONCE)):
-        examples = encode_chat(tokenizer, batch)
+        examples = encode_chat(form, batch)
         for pair, example in zip(batch, examples, strict=True):
             if _fits(example, context_length):
                 yield pair, example
-            elif shorten and (shorter := _shortened(tokenizer, pair, example, context_length)) is not None:
-                yield shorter, encode_chat(tokenizer, [shorter])[0]
+            elif shorten and (shorter := _shortened(form, pair, example, context_length)) is not None:
+                yield shorter, encode_chat(form, [shorter])[0]
             else:
                 yield pair, None
 
 
-def _shortened(tokenizer: "Tokenizer", pair: Pair, example: "Example", context_length: int) -> Pair | None:
+def _shortened(form: ChatForm, pair: Pair, example: "Example", context_length: int) -> Pair | None:
     """The pair with as much of its prompt's end as fits; None where that is not LEAST_PROMPT_WORDS words."""
     room = len(example.prompt) - (len(example.prompt) + len(example.answer) - context_length - 1)
     starts = [len(pair.prompt)]
@@ -174,24 +172,25 @@ def _shortened(tokenizer: "Tokenizer", pair: Pair, example: "Example", context_l
     low, high = 0, len(starts) - 1  # the first `low` starts from the end fit
     while low < high:
         middle = (low + high + 1) // 2
-        tokens = len(prompt_ids(tokenizer, pair.prompt[starts[middle] :]))
+        tokens = len(prompt_ids(form, pair.prompt[starts[middle] :]))
         low, high = (middle, high) if tokens <= room else (low, middle - 1)
     prompt = pair.prompt[starts[low] :]
     return replace(pair, prompt=prompt) if length_in_words(prompt) >= LEAST_PROMPT_WORDS else None
 
 
-def encode_chat(tokenizer: "Tokenizer", pairs: Sequence[Pair]) -> list["Example"]:
+def encode_chat(form: ChatForm, pairs: Sequence[Pair]) -> list["Example"]:
     """Examples in chat form: the answer and its end are learned."""
     from model.batches import Example
 
+    turns = [(Message("user", pair.prompt), Message("assistant", pair.answer)) for pair in pairs]
     return [
-        Example(ids.prompt, chat_answer(ids.answer), len(ids.pair.answer.encode()))
-        for ids in pair_ids(tokenizer, pairs)
+        Example(prompt.ids, answer.ids, len(pair.answer.encode()))
+        for pair, (prompt, answer) in zip(pairs, form.pieces(turns), strict=True)
     ]
 
 
 def heldout_sets(
-    tokenizer: "Tokenizer", pairs: Sequence[Pair], context_length: int, *, shorten: bool = False
+    form: ChatForm, pairs: Sequence[Pair], context_length: int, *, shorten: bool = False
 ) -> dict[str, list["Example"]]:
     """The three sets that are scored, over the same answers: `heldout` in chat form, `other_prompt` the same with
     another pair's prompt (its own where there is no other), `plain` as text, the form that a base model knows.
@@ -201,9 +200,9 @@ def heldout_sets(
     from model.batches import Example
 
     if shorten:
-        pairs = [pair for pair, _ in encode_training(tokenizer, pairs, context_length, shorten=True)]
+        pairs = [pair for pair, _ in encode_training(form, pairs, context_length, shorten=True)]
     sets: dict[str, list[Example]] = {"heldout": [], "other_prompt": [], "plain": []}
-    for asked in questions(tokenizer, pairs, context_length):
+    for asked in questions(form, pairs, context_length):
         size = len(asked.pair.answer.encode())
         sets["heldout"].append(Example(asked.prompt, asked.answer, size))
         sets["other_prompt"].append(Example(asked.other_prompt, asked.answer, size))

@@ -2,26 +2,26 @@
 
 Log-likelihoods are of (context ids, continuation ids). A rolling log-likelihood is cut into disjoint windows as
 lm-eval's own `hf` backend does (each begins with one token of context), so that the figure is the same; the strided
-windows of the held-out text give lower and more honest ones. Generation goes on until a stop string, `<|end|>`,
-`<|endoftext|>`, or the number of tokens that the task allows.
+windows of the held-out text give lower and more honest ones. Generation goes on until a stop string, the model's own
+end of an answer or a text, or the number of tokens that the task allows. Chats are in the model's own form: lm-eval
+handles them as text in which each control token is marked (tasks/answer/chat_form.py).
 """
 
 import functools
 import hashlib
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from storage.tokens import END_OF_TEXT
+from tasks.answer.chat_form import MARK, ChatForm, Message
 from tasks.evaluate.statistics.intervals import LARGEST
-from tasks.tokenize.tokenizer import ASSISTANT, USER
+from tasks.tokenize.control import special_tokens
 
 if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
-    from tokenizers import Tokenizer
 
     from model.transformer import Transformer
 
@@ -30,9 +30,6 @@ Window = tuple[tuple[int, ...], tuple[int, ...]]  # a request as a key of a dict
 Scorer = Callable[[Sequence[Request]], list[tuple[float, bool]]]
 
 DEFAULT_NEW_TOKENS = 256  # lm-eval's, where a task does not say
-# Unicode noncharacters for the marks of the chat form while lm-eval handles a prompt as text: no text holds them.
-MARKS = {"\ufdd0": END_OF_TEXT, "\ufdd1": USER, "\ufdd2": ASSISTANT}
-_MARK = re.compile(f"([{''.join(MARKS)}])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +44,15 @@ class Prompt:
     until: tuple[str, ...]
 
 
-Generator = Callable[["Tokenizer", Sequence[Prompt]], list[str]]
+Generator = Callable[[ChatForm, Sequence[Prompt]], list[str]]
 
 
-def answer(model: "Transformer", tokenizer: "Tokenizer", prompt: Prompt) -> str:
+def answer(model: "Transformer", form: ChatForm, prompt: Prompt) -> str:
     """The text that a model gives to a prompt, up to the first stop string that it holds."""
     from tasks.answer.stream import Answer, Sampling
 
     sampling = Sampling(prompt.max_new_tokens, prompt.temperature, prompt.top_p, prompt.seed, prompt.until)
-    return "".join(Answer(model, tokenizer, prompt.ids, sampling))
+    return "".join(Answer(model, form.tokenizer, prompt.ids, sampling, form.control.ends))
 
 
 def bound_aggregations(task: Any) -> None:
@@ -81,23 +78,16 @@ def bound_aggregations(task: Any) -> None:
     task.aggregation = lambda: {metric: function and bounded(function) for metric, function in aggregation().items()}
 
 
-def encode_marked(encode: Callable[[str], list[int]], text: str) -> list[int]:
-    """The ids of a text in which MARKS stand for control tokens."""
-    if not _MARK.search(text):
-        return encode(text)
-    pieces = [[MARKS[piece]] if piece in MARKS else encode(piece) for piece in _MARK.split(text) if piece]
-    return [token for piece in pieces for token in piece]
+def chat_text(form: ChatForm, messages: Sequence[dict[str, str]]) -> str:
+    """lm-eval's messages as marked text: few-shot examples go into the one prompt, `gen_prefix` begins the answer."""
+    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    prompt = "\n\n".join(message["content"] for message in messages if message["role"] not in ("system", "assistant"))
+    begun = "".join(message["content"] for message in messages if message["role"] == "assistant")
+    asked = [Message("system", system)] * bool(system) + [Message("user", prompt)]
+    return form.marked(asked) + begun.replace(MARK, "")
 
 
-def chat_text(messages: Sequence[dict[str, str]]) -> str:
-    """The chat form of lm-eval's messages (a system message and few-shot examples go into the one prompt), marked."""
-    prompt = "\n\n".join(message["content"] for message in messages if message["role"] != "assistant")
-    begun = "".join(message["content"] for message in messages if message["role"] == "assistant")  # `gen_prefix`
-    user, assistant = "\ufdd1", "\ufdd2"
-    return f"\ufdd0{user}{_MARK.sub('', prompt)}{assistant}{begun}"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Answering:
     """Answers what lm-eval asks by our functions; the fields are the arguments of `scorer_lm`."""
 
@@ -106,19 +96,31 @@ class _Answering:
     context_length: int
     generate: Callable[[Sequence[Prompt]], list[str]] | None
     seed: int
+    start: int
+    form: ChatForm | None
+
+    @functools.cached_property
+    def control(self) -> frozenset[int]:
+        return frozenset({self.start} if self.form is None else special_tokens(self.form.tokenizer))
 
     def ids(self, text: str) -> list[int]:
-        return encode_marked(self.encode, text)
+        return self.form.marked_ids(text) if self.form is not None and MARK in text else self.encode(text)
+
+    def begun(self, context: list[int]) -> list[int]:
+        """A context as the model has seen them in training: after the mark that begins a text, or in chat form."""
+        return context if context and context[0] in self.control else [self.start, *context]
 
     def likelihoods(self, requests: Iterable[Request]) -> list[tuple[float, bool]]:
-        return self._of_windows([_within(*request, self.context_length) for request in requests])
+        return self._of_windows(
+            [_within(self.begun(context), answer, self.context_length) for context, answer in requests]
+        )
 
     def rolling_likelihoods(self, texts: Iterable[str]) -> list[float]:
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
         documents = []
         for text in texts:
-            pairs = get_rolling_token_windows(self.ids(text), END_OF_TEXT, self.context_length, 1)
+            pairs = get_rolling_token_windows(self.ids(text), self.start, self.context_length, 1)
             documents.append([_frozen(*make_disjoint_window(pair)) for pair in pairs])
         return [nats for nats, _ in self._of_windows(documents)]
 
@@ -130,7 +132,7 @@ class _Answering:
         prompts = []
         for text, settings in requests:
             identity = f"{self.seed}\0{times[text]}\0{text}"
-            prompts.append(_prompt(self.ids(text), settings, self.context_length, identity))
+            prompts.append(_prompt(self.begun(self.ids(text)), settings, self.context_length, identity))
             times[text] += 1
         return self.generate(prompts)
 
@@ -153,26 +155,29 @@ def scorer_lm(
     generate: Callable[[Sequence[Prompt]], list[str]] | None = None,
     seed: int = 0,
     *,
+    start: int = END_OF_TEXT,
+    form: ChatForm | None = None,
     apart: bool = False,
 ) -> "TemplateLM":
     """An lm-eval model; made inside a function because its base class is lm-eval's.
 
     `context_length` cuts rolling windows and prompts to generate from; `generate` is needed for such tasks only.
+    `start` is the id that begins a text; `form` says how chats are put, where there are any.
     `apart`: a context and its continuation are encoded each by itself. lm-eval encodes both at once and cuts by the
     number of the context's tokens, which needs a border of tokens between them; a script without spaces has none.
     """
     from lm_eval.api.model import TemplateLM
 
-    answering = _Answering(encode, score, context_length, generate, seed)
+    answering = _Answering(encode, score, context_length, generate, seed, start, form)
 
     class ScorerLM(TemplateLM):
-        """Log-likelihoods from a scoring function; the context of a request without one is `<|endoftext|>`."""
+        """Log-likelihoods from a scoring function; the context of a request without one is what begins a text."""
 
         tokenizer_name = "llmill"
 
         @property
         def eot_token_id(self) -> int:
-            return END_OF_TEXT
+            return answering.start
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
             return answering.ids(string)
@@ -181,7 +186,9 @@ def scorer_lm(
             return "llmill"
 
         def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            return chat_text(chat_history)
+            if form is None:
+                raise NotImplementedError("this scorer knows no chats")
+            return chat_text(form, chat_history)
 
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
             if apart:
@@ -214,7 +221,7 @@ def _prompt(ids: list[int], settings: dict[str, Any], context_length: int, ident
     new = max(1, min(int(kwargs["max_gen_toks"]), context_length // 2))
     sampled = bool(kwargs.get("do_sample"))
     return Prompt(
-        list(_after_mark(ids))[-(context_length - new) :],
+        ids[-(context_length - new) :],
         new,
         float(kwargs.get("temperature") or 1.0) if sampled else 0.0,
         float(kwargs.get("top_p", 1.0)),
@@ -226,21 +233,15 @@ def _prompt(ids: list[int], settings: dict[str, Any], context_length: int, ident
 def _within(context: list[int], continuation: list[int], context_length: int) -> list[Window]:
     """A request as windows: one, unless the continuation alone is longer than the model's context. Then each further
     window scores half a context after as much as fits before it."""
-    marked = _after_mark(context)
     if not 0 < context_length < len(continuation):
-        return [_frozen(marked, continuation)]
+        return [_frozen(context, continuation)]
     ends = [*range(context_length, len(continuation), max(1, context_length // 2)), len(continuation)]
     starts = [0, *ends[:-1]]
     return [
-        _frozen((*marked, *continuation[:start]), continuation[start:end])
+        _frozen((*context, *continuation[:start]), continuation[start:end])
         for start, end in zip(starts, ends, strict=True)
     ]
 
 
 def _frozen(context: Sequence[int], continuation: Sequence[int]) -> Window:
     return tuple(context), tuple(continuation)
-
-
-def _after_mark(context: list[int]) -> tuple[int, ...]:
-    """A context as the model has seen them in training: after `<|endoftext|>`."""
-    return tuple(context) if context[:1] == [END_OF_TEXT] else (END_OF_TEXT, *context)

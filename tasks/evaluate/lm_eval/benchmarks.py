@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.answer.chat_form import ChatForm
 from tasks.evaluate.lm_eval.backend import scorer_lm
 from tasks.evaluate.lm_eval.hub import quiet_libraries
 from tasks.evaluate.lm_eval.loading import Group, Loaded, LoadedTask
@@ -27,7 +28,6 @@ from tasks.words import words
 
 if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
-    from tokenizers import Tokenizer
 
 SHOWN_CHARACTERS = 300  # of a text whose likelihood is the question: the row would hold a book
 RULES = {
@@ -49,7 +49,7 @@ Answers = dict[str, Columns]  # by label
 
 
 def measure_benchmarks(
-    ask: Ask, loaded: Loaded, tokenizer: "Tokenizer", context_length: int, seed: int
+    ask: Ask, loaded: Loaded, form: ChatForm, context_length: int, seed: int
 ) -> tuple[list[Measure], list[Score]]:
     """The measures of all tasks and groups, and a line for each figure that is not a mean over items (F1,
     a correlation): lm-eval's own, without an interval. Models of a shorter context than `context_length` would not be
@@ -60,11 +60,13 @@ def measure_benchmarks(
 
     @functools.lru_cache(maxsize=4096)  # of a question, the context is asked for with each of its choices
     def encode(text: str) -> list[int]:
-        return token_ids(tokenizer, text)
+        return token_ids(form.tokenizer, text)
 
     def question(scorers: Scorers) -> Answers:
-        generate = None if scorers.generations is None else functools.partial(scorers.generations, tokenizer)
-        lm = scorer_lm(encode, scorers.continuations, context_length, generate, seed)
+        generate = None if scorers.generations is None else functools.partial(scorers.generations, form)
+        lm = scorer_lm(
+            encode, scorers.continuations, context_length, generate, seed, start=form.control.start, form=form
+        )
         return _answers(lm, loaded, generates=generate is not None, chat=scorers.chat, seed=seed)
 
     return _figures(loaded, ask(question))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.canonical import canonical_json
+from storage.tokens import END_OF_TEXT
 from tasks.evaluate.lm_eval.backend import Scorer, bound_aggregations, scorer_lm
 from tasks.evaluate.lm_eval.hub import quiet_libraries
 
@@ -50,14 +51,21 @@ def read_items(path: str, **_: Any) -> dict[str, Any]:
 
 
 class Harness:
-    """lm-eval with local tasks: `{task name: (fields of its YAML, items)}`, written into `folder`."""
+    """lm-eval with local tasks: `{task name: (fields of its YAML, items)}`, written into `folder`.
+
+    `encode` gives the ids of a text, which begins with the id `start`.
+    """
 
     def __init__(
-        self, tasks: Mapping[str, tuple[Row, Sequence[Row]]], folder: Path, encode: Callable[[str], list[int]]
+        self,
+        tasks: Mapping[str, tuple[Row, Sequence[Row]]],
+        folder: Path,
+        encode: Callable[[str], list[int]],
+        start: int = END_OF_TEXT,
     ) -> None:
         import yaml
 
-        self._encode = encode
+        self._encode, self._start = encode, start
         self._folder = folder
         self._names = [name for name, (_, items) in tasks.items() if items]
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +95,8 @@ class Harness:
             loaded = manager.load(self._names)
             for task in loaded["tasks"].values():
                 bound_aggregations(task)
-            found = evaluate(scorer_lm(self._encode, score, apart=True), loaded, bootstrap_iters=0, log_samples=True)
+            asked = scorer_lm(self._encode, score, start=self._start, apart=True)
+            found = evaluate(asked, loaded, bootstrap_iters=0, log_samples=True)
         return {
             name: {
                 "results": {

@@ -110,12 +110,14 @@ def span_measures(
     ]  # fmt: skip
 
 
-def canary_measures(ask: Ask, planted: Planted, candidates: int, seed: int, decode: Decode) -> list[Measure]:
-    """Shares reproduced and exposures by number of repeats; nothing where none was planted."""
+def canary_measures(
+    ask: Ask, planted: Planted, candidates: int, seed: int, decode: Decode, start: int = END_OF_TEXT
+) -> list[Measure]:
+    """Shares reproduced and exposures by number of repeats; nothing where none was planted. `start` begins a text."""
     if not planted.canaries:
         return []
     others = [draw_sequence(planted.words, f"candidate {seed} {number}") for number in range(candidates)]
-    requests = [_request(ids) for ids in (*(canary.ids for canary in planted.canaries), *others)]
+    requests = [_request(start, ids) for ids in (*(canary.ids for canary in planted.canaries), *others)]
     answers = ask(lambda scorers: scorers.continuations(requests))
     nats = {who: np.array([likelihood for likelihood, _ in found]) for who, found in answers.items()}
     greedy = {who: np.array([float(same) for _, same in found]) for who, found in answers.items()}
@@ -195,9 +197,9 @@ def memorisation_table(lines: Sequence[Score], planted: Planted, recall: Recall)
     }
 
 
-def _request(ids: Sequence[int]) -> Request:
+def _request(start: int, ids: Sequence[int]) -> Request:
     """A canary as training has met it: after a document mark."""
-    return [END_OF_TEXT, *ids[:PREFIX_TOKENS]], list(ids[PREFIX_TOKENS:])
+    return [start, *ids[:PREFIX_TOKENS]], list(ids[PREFIX_TOKENS:])
 
 
 def _number(line: Score) -> int:

@@ -105,13 +105,14 @@ def benchmark_measures(
     most_frequent_word: str,
     encode: Encode,
     folder: Path,
+    start: int,
 ) -> list[Measure]:
-    """The two benchmarks through lm-eval; tasks with fewer than LEAST_ITEMS items are left out."""
+    """The two benchmarks through lm-eval, texts after the id `start`; a task with few items is left out."""
     tasks = {
         "cloze": (CLOZE_TASK, [asdict(item) for item in cloze if len(cloze) >= LEAST_ITEMS]),
         "choice": (CHOICE_TASK, [asdict(item) for item in choice if len(choice) >= LEAST_ITEMS]),
     }
-    harness = Harness(tasks, folder, encode)
+    harness = Harness(tasks, folder, encode, start)
     found: dict[str, Any] = ask(lambda scorers: harness.run(scorers.continuations))
     measures = []
     if tasks["cloze"][1]:

@@ -40,9 +40,11 @@ class NgramModel:
     allows vocabularies up to 2 million.
     """
 
-    def __init__(self, vocabulary_size: int, order: int, documents: Sequence[Sequence[int]]) -> None:
-        """Count `documents`: ids, the first of each being `<|endoftext|>`."""
-        self.vocabulary_size, self.order = vocabulary_size, order
+    def __init__(
+        self, vocabulary_size: int, order: int, documents: Sequence[Sequence[int]], start: int = END_OF_TEXT
+    ) -> None:
+        """Count `documents`: ids, the first of each being `start`."""
+        self.vocabulary_size, self.order, self.start = vocabulary_size, order, start
         tokens = [self._padded(document) for document in documents]
         keep = np.concatenate([_targets(len(document), order) for document in tokens])
         joined = np.concatenate(tokens)
@@ -63,7 +65,7 @@ class NgramModel:
         Only tokens seen after one of the shortened histories can be, and the likeliest of all: for tokens unseen
         after a history, interpolation keeps the order that the shorter history gives them.
         """
-        recent = self._padded([*history, END_OF_TEXT])[-self.order : -1].tolist()
+        recent = self._padded([*history, self.start])[-self.order : -1].tolist()
         bases = [0] * self.order  # the key of each shortened history, times the vocabulary
         for length in range(2, self.order + 1):
             for token in recent[len(recent) - length + 1 :]:
@@ -81,7 +83,7 @@ class NgramModel:
 
         The same contract as `model.likelihood.score_continuations`, so that a baseline goes through the same harness.
         """
-        histories = [[END_OF_TEXT, *context][-self.order :] for context, _ in requests]  # it forgets what is before
+        histories = [[self.start, *context][-self.order :] for context, _ in requests]  # it forgets what is before
         continuations = [continuation for _, continuation in requests]
         scored = self.log_probabilities([[*h, *c] for h, c in zip(histories, continuations, strict=True)])
         results = []
@@ -104,7 +106,7 @@ class NgramModel:
 
     def _padded(self, document: Sequence[int]) -> Integers:
         """(padding + tokens): `order` - 2 more document marks, so that every target has a whole history."""
-        padding = np.full(max(0, self.order - 2), END_OF_TEXT, np.int64)
+        padding = np.full(max(0, self.order - 2), self.start, np.int64)
         return np.concatenate([padding, np.asarray(document, np.int64)])
 
     def _keys(self, tokens: Integers, length: int) -> Integers:

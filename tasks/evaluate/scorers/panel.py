@@ -12,6 +12,7 @@ from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.score import MODELS, TUNED
 from tasks.evaluate.scorers.ngrams import NgramModel
 from tasks.evaluate.scorers.scorers import Scorers, model_scorers, ngram_scorers
+from tasks.tokenize.tokenizer import vocabulary_size
 from tasks.train.device import training_device
 
 NGRAMS = {"unigram": 1, "trigram": 3}  # the baselines' orders
@@ -66,7 +67,7 @@ def scorer_panel(
     """
     with ExitStack() as loaded:
         scorers: dict[str, Scorers] = {
-            name: ngram_scorers(NgramModel(asked.encoder.get_vocab_size(), order, asked.training.ids))
+            name: ngram_scorers(NgramModel(vocabulary_size(asked.encoder), order, asked.training.ids, asked.start))
             for name, order in NGRAMS.items()
         }
         counter = MeasurementCounter(context, questions * (len(scorers) + len(models)) + len(models))

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tasks.answer.chat_form import ChatForm
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.lm_eval.backend import Generator, Prompt, Scorer, answer
 from tasks.evaluate.scorers.ngrams import NgramModel
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 Progress = Callable[[int, int], None]
 
@@ -67,9 +65,9 @@ def model_scorers(
     try:
         model = load_model(folder, device)
 
-        def generations(tokenizer: "Tokenizer", prompts: Sequence[Prompt]) -> list[str]:
+        def generations(form: ChatForm, prompts: Sequence[Prompt]) -> list[str]:
             answers: list[str] = []
-            for text in workers.stream(partial(answer, model, tokenizer), prompts):
+            for text in workers.stream(partial(answer, model, form), prompts):
                 answers.append(text)
                 progress(len(answers), len(prompts))
             return answers

@@ -14,6 +14,7 @@ from tiny_model import write_model, write_tokenizer
 import model.generate
 from model.parallel import one_thread
 from storage.errors import ConfigError, DataError
+from tasks.answer.chat_form import OwnForm
 from tasks.answer.prompt_form import starting_ids
 from tasks.answer.release import ReleaseSettings, load_release, release_settings
 from tasks.answer.stream import Answer, Sampling, StopStrings
@@ -38,7 +39,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answer(release: Path, *, raw: bool = False, **settings: object) -> Answer:
     chosen = {"max_new_tokens": 12, "temperature": 1.0, "top_p": 0.9, "seed": 5} | settings
     model, tokenizer = load_release(release)
-    ids = starting_ids(tokenizer, "The quiet castle", "plain" if raw else "chat")
+    ids = starting_ids(OwnForm(tokenizer), "The quiet castle", "plain" if raw else "chat")
     return Answer(model, tokenizer, ids, Sampling(**chosen))  # type: ignore[arg-type]
 
 
@@ -55,8 +56,8 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(release: Pat
 def test_raw_goes_on_from_the_text_and_chat_from_the_form(release: Path) -> None:
     tokenizer = load_tokenizer(release)
     text = tokenizer.encode("The quiet castle").ids
-    assert starting_ids(tokenizer, "The quiet castle", "plain") == [0, *text]
-    assert starting_ids(tokenizer, "The quiet castle", "chat") == [0, 1, *text, 2]
+    assert starting_ids(OwnForm(tokenizer), "The quiet castle", "plain") == [0, *text]
+    assert starting_ids(OwnForm(tokenizer), "The quiet castle", "chat") == [0, 1, *text, 2]
     assert made(release, raw=True, temperature=0.0) != made(release, raw=False, temperature=0.0)
 
 
@@ -112,7 +113,7 @@ def test_beams_find_an_answer_that_is_no_less_likely(release: Path) -> None:
     greedy, searched = (answer(release, temperature=0.0, beams=beams) for beams in (1, 8))
     text = "".join(searched)
     assert text == tokenizer.decode(searched.tokens) and "".join(greedy) != text and searched.finish == "length"
-    ids = starting_ids(tokenizer, "The quiet castle", "chat")
+    ids = starting_ids(OwnForm(tokenizer), "The quiet castle", "chat")
     scores = [nats for nats, _ in score_continuations(model, [(ids, greedy.tokens), (ids, searched.tokens)])]
     assert scores[1] > scores[0]
 
@@ -158,9 +159,9 @@ def test_declarations_are_put_into_words_for_a_model_of_docstrings_alone(release
     tokenizer = load_tokenizer(release)
     for typed, words in (("Paris(France)", "class paris ( france )"), ("def f(a): ...", "def f ( a )")):
         in_words, as_typed = (tokenizer.encode(text).ids for text in (words, typed))
-        assert starting_ids(tokenizer, typed, "docstrings") == [0, 1, *in_words, 2]
-        assert starting_ids(tokenizer, typed, "chat") == [0, 1, *as_typed, 2]
-        assert starting_ids(tokenizer, typed, "plain") == [0, *as_typed]
+        assert starting_ids(OwnForm(tokenizer), typed, "docstrings") == [0, 1, *in_words, 2]
+        assert starting_ids(OwnForm(tokenizer), typed, "chat") == [0, 1, *as_typed, 2]
+        assert starting_ids(OwnForm(tokenizer), typed, "plain") == [0, *as_typed]
 
 
 def test_the_models_own_end_is_a_stop(release: Path, tmp_path: Path) -> None:

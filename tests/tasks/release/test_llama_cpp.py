@@ -13,12 +13,12 @@ from tiny_model import VOCABULARY, make_text, write_model
 
 from model.parallel import one_thread
 from model.transformer import Transformer, load_model
-from tasks.answer.chat_form import CHAT_TEMPLATE, text_ids
+from tasks.answer.chat_form import CHAT_TEMPLATE, OwnForm
 from tasks.answer.prompt_form import starting_ids
 from tasks.answer.stream import Answer, Sampling
 from tasks.release import ReleaseConfig
 from tasks.release.gguf import read_weights, write_gguf
-from tasks.tokenize.tokenizer import TokenizerConfig, learn, load_tokenizer, save_tokenizer
+from tasks.tokenize.tokenizer import TokenizerConfig, learn, load_tokenizer, save_tokenizer, text_ids
 
 pytestmark = pytest.mark.slow
 llama_cpp = pytest.importorskip("xllamacpp", reason="llama.cpp: pip install xllamacpp")
@@ -109,7 +109,7 @@ def test_greedy_text_is_the_same(release: Path, served: tuple[str, LlamaCpp]) ->
     tie = {"F16": 0.02, "Q8_0": 0.3}[kind]  # of logits whose standard deviation is 1.7
     equal = 0
     for text in TEXTS:
-        ids = starting_ids(tokenizer, text, "plain")
+        ids = starting_ids(OwnForm(tokenizer), text, "plain")
         answer = Answer(model, tokenizer, ids, Sampling(TOKENS))
         with one_thread():
             "".join(answer)
@@ -129,7 +129,7 @@ def test_the_chat_template_makes_the_same_prompt(release: Path, served: tuple[st
     messages = [{"role": "user", "content": "The quiet castle"}]
     prompt = served[1].post("/apply-template", messages=messages)["prompt"]
     found = served[1].post("/tokenize", content=prompt, add_special=True, parse_special=True)["tokens"]
-    assert found == starting_ids(tokenizer, "The quiet castle", "chat")
+    assert found == starting_ids(OwnForm(tokenizer), "The quiet castle", "chat")
 
 
 def test_both_ends_end_an_answer(tmp_path: Path, release: Path) -> None:

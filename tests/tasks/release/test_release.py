@@ -106,19 +106,20 @@ def test_transformers_gives_the_same_logits(built: tuple[dict[str, Any], Path], 
 
 
 def test_transformers_gives_the_same_chat_ids(built: tuple[dict[str, Any], Path], loaded: tuple[Any, Any]) -> None:
-    from tasks.answer.chat_form import prompt_ids
+    from tasks.answer.chat_form import OwnForm, prompt_ids
 
     prompt = "add edge ( u , v )"
     chat = [{"role": "user", "content": prompt}]
     ids = loaded[1].apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == prompt_ids(load_tokenizer(built[1]), prompt)
+    assert ids == prompt_ids(OwnForm(load_tokenizer(built[1])), prompt)
 
 
 def test_the_chat_template_in_a_sandbox_says_what_our_chat_form_says(built: tuple[dict[str, Any], Path]) -> None:
     """For a whole conversation, special tokens and all."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    from tasks.answer.chat_form import Conversation, text_ids
+    from tasks.answer.chat_form import Conversation, OwnForm
+    from tasks.tokenize.control import OWN
 
     tokenizer = load_tokenizer(built[1])
     turns = [("where is it ?", "near the river ."), ("and the castle ?", "far .")]
@@ -129,10 +130,10 @@ def test_the_chat_template_in_a_sandbox_says_what_our_chat_form_says(built: tupl
     ]
     template = ImmutableSandboxedEnvironment().from_string((built[1] / "chat_template.jinja").read_text())
     text = template.render(messages=[*messages, {"role": "user", "content": "who ?"}], add_generation_prompt=True)
-    talk = Conversation(context_length=64, room=4)
+    talk = Conversation(tokenizer, OWN, OwnForm(tokenizer), context_length=64, room=4)
     for turn in turns:
-        talk.answered(*text_ids(tokenizer, list(turn)))
-    ids, forgotten = talk.ask(text_ids(tokenizer, ["who ?"])[0])
+        talk.answered(*turn)
+    ids, forgotten = talk.ask("who ?")
     tokenizer.encode_special_tokens = False
     assert forgotten == 0 and tokenizer.encode(text).ids == ids
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from tiny_model import write_corpus, write_pairs, write_tokenizer
-from tokenizers import Tokenizer
 
 from storage.documents import Pair
-from tasks.answer.chat_form import prompt_ids, text_ids
-from tasks.tokenize.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from tasks.answer.chat_form import ChatForm, prompt_ids
+from tasks.answer.template_form import needed_chat_form
+from tasks.tokenize.tokenizer import SPECIAL_TOKENS, text_ids
 from tasks.train.pairs import (
     choose_pairs,
     continuation,
@@ -24,8 +24,8 @@ CONTEXT = 64
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return load_tokenizer(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))["tokenizer"].path)
+def form(tmp_path_factory: pytest.TempPathFactory) -> ChatForm:
+    return needed_chat_form(write_tokenizer(tmp_path_factory.mktemp("tokenizer"))["tokenizer"].path)
 
 
 def pair(
@@ -82,28 +82,28 @@ def test_the_held_out_sample_does_not_move_when_training_pairs_come_and_go() -> 
     assert [member.id for member in alone.heldout] == ["0020", "0030"]
 
 
-def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(tokenizer: Tokenizer) -> None:
+def test_the_three_scored_sets_hold_the_same_answers_and_another_s_prompt(form: ChatForm) -> None:
     pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="prompt 1"), pair(3, "heldout")]
-    sets = heldout_sets(tokenizer, pairs, CONTEXT)
+    sets = heldout_sets(form, pairs, CONTEXT)
     for name in ("heldout", "other_prompt", "plain"):
-        assert [example.answer for example in sets[name]] == text_ids(tokenizer, [p.answer for p in pairs])
+        assert [example.answer for example in sets[name]] == text_ids(form.tokenizer, [p.answer for p in pairs])
         assert [example.answer_bytes for example in sets[name]] == [9, 9, 9]
     for own, other in zip(sets["heldout"], sets["other_prompt"], strict=True):
         assert own.prompt != other.prompt
     assert not {1, 2, 3} & {token for example in sets["plain"] for token in [*example.prompt, *example.answer]}
 
 
-def test_a_sample_is_the_same_in_all_sets_when_one_form_does_not_fit(tokenizer: Tokenizer) -> None:
+def test_a_sample_is_the_same_in_all_sets_when_one_form_does_not_fit(form: ChatForm) -> None:
     pairs = [pair(1, "heldout"), pair(2, "heldout", prompt="long " * 80), pair(3, "heldout")]
-    sets = heldout_sets(tokenizer, pairs, CONTEXT)
+    sets = heldout_sets(form, pairs, CONTEXT)
     assert [len(members) for members in sets.values()] == [2, 2, 2]  # the long prompt's pair goes, nobody borrows it
 
 
-def test_training_examples_end_with_the_mark_that_stops_generation(tokenizer: Tokenizer) -> None:
-    (example,) = encode_chat(tokenizer, [pair(7)])
-    assert example.prompt == prompt_ids(tokenizer, "prompt 7")
+def test_training_examples_end_with_the_mark_that_stops_generation(form: ChatForm) -> None:
+    (example,) = encode_chat(form, [pair(7)])
+    assert example.prompt == prompt_ids(form, "prompt 7")
     assert example.answer[-1] == SPECIAL_TOKENS.index("<|end|>")
-    assert tokenizer.decode(list(example.answer)) == "Answer 7."
+    assert form.tokenizer.decode(list(example.answer)) == "Answer 7."
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,16 @@ def test_every_script_has_continuations(text: str, prompt: str | None, answer: s
     assert continuation(text) == (None if prompt is None else (prompt, answer))
 
 
-def test_a_continuation_that_does_not_fit_loses_the_beginning_of_its_prompt(tokenizer: Tokenizer) -> None:
+def test_a_continuation_that_does_not_fit_loses_the_beginning_of_its_prompt(form: ChatForm) -> None:
     """It is text like any other; a prompt that a user has given is never cut."""
     long = pair(1, prompt=f"{'Before it comes this. ' * 40}The end of it.", answer="The next sentence.")
-    ((kept, example),) = encode_training(tokenizer, [long], CONTEXT, shorten=True)
+    ((kept, example),) = encode_training(form, [long], CONTEXT, shorten=True)
     assert example is not None and long.prompt.endswith(kept.prompt) and kept.prompt.endswith("The end of it.")
-    assert example.prompt == prompt_ids(tokenizer, kept.prompt) and kept.answer == long.answer
+    assert example.prompt == prompt_ids(form, kept.prompt) and kept.answer == long.answer
     assert CONTEXT - 8 <= len(example.prompt) + len(example.answer) <= CONTEXT + 1
-    assert list(encode_training(tokenizer, [long], CONTEXT)) == [(long, None)]
+    assert list(encode_training(form, [long], CONTEXT)) == [(long, None)]
     endless = pair(2, prompt=long.prompt, answer="word " * 60)
-    assert list(encode_training(tokenizer, [endless], CONTEXT, shorten=True)) == [(endless, None)]
+    assert list(encode_training(form, [endless], CONTEXT, shorten=True)) == [(endless, None)]
 
 
 def test_continuations_come_from_documents_with_their_split_and_source(tmp_path: Path) -> None:

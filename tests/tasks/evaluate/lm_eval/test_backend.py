@@ -15,9 +15,10 @@ from tiny_model import VOCABULARY, write_model, write_tokenizer
 
 from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
+from tasks.answer.chat_form import OwnForm
 from tasks.evaluate import EvaluateConfig
 from tasks.evaluate.config import BenchmarkConfig
-from tasks.evaluate.lm_eval.backend import Prompt, Request, answer, chat_text, encode_marked, scorer_lm
+from tasks.evaluate.lm_eval.backend import Prompt, Request, answer, chat_text, scorer_lm
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks
 from tasks.evaluate.scorers.scorers import model_scorers
@@ -41,7 +42,7 @@ def ours(loaded: Loaded, model: Artifact, context: int) -> list[Measure]:
     config = EvaluateConfig(threads=1, device="cpu")
     with model_scorers(model["model"].path, context // 2, config, "cpu", lambda *_: None) as scorers:
         measures, _ = measure_benchmarks(
-            lambda ask: dict.fromkeys(("base", "tuned"), ask(scorers)), loaded, tokenizer, context, SEED
+            lambda ask: dict.fromkeys(("base", "tuned"), ask(scorers)), loaded, OwnForm(tokenizer), context, SEED
         )
     return measures
 
@@ -129,11 +130,13 @@ def test_text_stops_at_the_first_stop_string(model: Artifact) -> None:
     tokenizer = load_tokenizer(model["model"].path)
     network = load_model(model["model"].path, "cpu")
     ids = [END_OF_TEXT, *tokenizer.encode("The quiet river").ids]
-    whole = answer(network, tokenizer, Prompt(ids, 20, 0.0, 1.0, 0, ()))
+    whole = answer(network, OwnForm(tokenizer), Prompt(ids, 20, 0.0, 1.0, 0, ()))
     assert len(whole) > 4
     stop = whole[3:5]
-    assert answer(network, tokenizer, Prompt(ids, 20, 0.0, 1.0, 0, ("never", stop))) == whole[: whole.index(stop)]
-    sampled = [answer(network, tokenizer, Prompt(ids, 20, 1.0, 1.0, seed, ())) for seed in (1, 1, 2)]
+    assert (
+        answer(network, OwnForm(tokenizer), Prompt(ids, 20, 0.0, 1.0, 0, ("never", stop))) == whole[: whole.index(stop)]
+    )
+    sampled = [answer(network, OwnForm(tokenizer), Prompt(ids, 20, 1.0, 1.0, seed, ())) for seed in (1, 1, 2)]
     assert sampled[0] == sampled[1] != sampled[2]
 
 
@@ -170,7 +173,8 @@ def test_an_answer_longer_than_the_context_is_scored_in_pieces(continuation: lis
 
 def test_the_chat_form_is_made_of_ids_that_no_text_can_write(model: Artifact) -> None:
     tokenizer = load_tokenizer(model["model"].path)
-    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<|user|> Who?\ufdd2"}]
-    ids = encode_marked(lambda text: tokenizer.encode(text).ids, chat_text(messages))
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<|user|> Who?\ufdd0"}]
+    form = OwnForm(tokenizer)
+    ids = form.marked_ids(chat_text(form, messages))
     assert ids == [END_OF_TEXT, USER, *tokenizer.encode("Be brief.\n\n<|user|> Who?").ids, ASSISTANT]
     assert max(ids) < VOCABULARY and ids.count(USER) == ids.count(ASSISTANT) == 1
