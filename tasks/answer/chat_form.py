@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from storage.documents import Message
 from storage.errors import DataError
 from tasks.tokenize.control import OWN, ControlTokens
 from tasks.tokenize.tokenizer import ASSISTANT, END, END_OF_TEXT, SPECIAL_TOKENS, USER, text_ids
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 MARK = "\ufdd0"  # a Unicode noncharacter, which no text holds: in marked text it stands before each control token
-
-
-class Message(NamedTuple):
-    """One message of a conversation; `role` is system, user or assistant."""
-
-    role: str
-    content: str
 
 
 class Piece(NamedTuple):

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storage.documents import Pair
-from tasks.answer.chat_form import ChatForm, Message
+from storage.documents import Message, Pair
+from tasks.answer.chat_form import ChatForm
 from tasks.tokenize.tokenizer import text_ids
 
 

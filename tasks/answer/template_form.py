@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.documents import Message
 from storage.errors import DataError
-from tasks.answer.chat_form import MARK, ChatForm, Message, OwnForm, Piece, without_system
+from tasks.answer.chat_form import MARK, ChatForm, OwnForm, Piece, without_system
 from tasks.tokenize.control import TOKENIZER_CONFIG, is_own, read_control, read_object, special_tokens, token_text
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 

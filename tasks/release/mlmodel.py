@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
+from storage.documents import Message
 from storage.files import clone_or_copy
-from tasks.answer.chat_form import MARK, ChatForm, Message
+from tasks.answer.chat_form import MARK, ChatForm
 from tasks.answer.prompt_form import PromptForm
 
 MODEL_FILE = "MLmodel"

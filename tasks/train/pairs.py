@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
+from storage.documents import HELDOUT, TRAIN, Message, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
-from tasks.answer.chat_form import ChatForm, Message, prompt_ids
+from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import fits, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from storage.documents import Message
 from storage.tokens import END_OF_TEXT
-from tasks.answer.chat_form import MARK, ChatForm, Message
+from tasks.answer.chat_form import MARK, ChatForm
 from tasks.evaluate.statistics.intervals import LARGEST
 from tasks.tokenize.control import special_tokens
 

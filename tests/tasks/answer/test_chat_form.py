@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from tiny_model import write_tokenizer
 from tokenizers import Tokenizer
 
+from storage.documents import Message
 from storage.errors import DataError
-from tasks.answer.chat_form import Conversation, Message, OwnForm, prompt_ids
+from tasks.answer.chat_form import Conversation, OwnForm, prompt_ids
 from tasks.tokenize.control import OWN
 from tasks.tokenize.tokenizer import ASSISTANT, END, END_OF_TEXT, SPECIAL_TOKENS, USER, load_tokenizer, text_ids
 

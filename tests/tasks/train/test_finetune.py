@@ -11,10 +11,10 @@ from tokenizers import Tokenizer
 
 from model.lora import CONFIG, TENSORS
 from model.shape import WEIGHTS
-from storage.documents import PAIRS_SCHEMA, write_rows
+from storage.documents import PAIRS_SCHEMA, Message, write_rows
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
-from tasks.answer.chat_form import CHAT_TEMPLATE, Message, OwnForm, prompt_ids
+from tasks.answer.chat_form import CHAT_TEMPLATE, OwnForm, prompt_ids
 from tasks.tokenize.tokenizer import SPECIAL_TOKENS, load_tokenizer
 from tasks.train.finetune import FinetuneConfig, check_pairs, finetune
 from tasks.train.lora import LoraConfig
