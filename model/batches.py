@@ -30,15 +30,25 @@ POOL_BATCHES = 32  # examples are sorted by length within so many batches: paddi
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs and targets (rows, time), int64; a target of IGNORED is not scored."""
+    """inputs and targets (rows, time), int64; a target of IGNORED is not scored.
+
+    `together` rows in a row make one loss and are never parted; `reference` (rows,) is what a loss compares them with.
+    """
 
     inputs: IntArray
     targets: IntArray
+    together: int = 1
+    reference: npt.NDArray[np.float64] | None = None
 
     @property
     def valid(self) -> int:
         """Number of targets that are scored."""
         return int((self.targets != IGNORED).sum())
+
+    @property
+    def losses(self) -> int:
+        """By what a summed loss is divided: the targets that are scored, or the losses that rows make together."""
+        return self.valid if self.together == 1 else len(self.inputs) // self.together
 
     def split(self, tokens: int) -> list["Batch"]:
         """Parts of whole rows of at most `tokens` inputs (one row at least)."""
@@ -49,8 +59,13 @@ class Batch:
         return self._cut(-(-len(self.inputs) // workers))
 
     def _cut(self, rows: int) -> list["Batch"]:
-        starts = range(0, len(self.inputs), rows)
-        return [Batch(self.inputs[start : start + rows], self.targets[start : start + rows]) for start in starts]
+        rows = -(-rows // self.together) * self.together
+        spans = [slice(start, start + rows) for start in range(0, len(self.inputs), rows)]
+        return [self._rows(span) for span in spans]
+
+    def _rows(self, span: slice) -> "Batch":
+        reference = None if self.reference is None else self.reference[span]
+        return Batch(self.inputs[span], self.targets[span], self.together, reference)
 
 
 class Batches(Protocol):
@@ -198,6 +213,11 @@ class ExampleSet:
         np.save(folder / "tokens.npy", np.asarray(tokens, np.uint32), allow_pickle=False)
         np.save(folder / "index.npy", np.asarray(rows, np.int64).reshape(-1, 4), allow_pickle=False)
 
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each example."""
+        return self.index[:, 2] - self.index[:, 0]
+
     def requests(self) -> list[tuple[list[int], list[int]]]:
         """(prompt, answer) of each example, as `score_continuations` takes them."""
         return [
@@ -218,15 +238,13 @@ class ExampleSet:
 
 
 class ExampleBatches:
-    """`rows` examples a step; an epoch is shuffled, sorted by length within pools, cut, and the batches shuffled."""
+    """`rows` examples a step, those of like length together."""
 
     def __init__(self, examples: ExampleSet, rows: int, seed: int) -> None:
         if not len(examples):
             raise DataError("no example to train on")
-        self.examples, self.rows, self.seed = examples, rows, seed
-        self.steps_per_epoch = -(-len(examples) // rows)
-        self._order = _Order(len(examples), seed)
-        self._epoch, self._batches = -1, [np.empty(0, np.int64)]
+        self.examples = examples
+        self._pools = LengthPools(examples.lengths, rows, seed)
 
     @property
     def bytes_per_token(self) -> float:
@@ -234,18 +252,31 @@ class ExampleBatches:
         return int(index[:, 3].sum()) / max(1, int((index[:, 2] - index[:, 1]).sum()))
 
     def batch(self, step: int) -> Batch:
+        return self.examples.batch(self._pools.batch(step))
+
+
+class LengthPools:
+    """Which items a step takes: an epoch is shuffled, sorted by length within pools, cut, and the batches shuffled."""
+
+    def __init__(self, lengths: IntArray, rows: int, seed: int) -> None:
+        self.lengths, self.rows, self.seed = lengths, rows, seed
+        self.steps_per_epoch = -(-len(lengths) // rows)
+        self._order = _Order(len(lengths), seed)
+        self._epoch, self._batches = -1, [np.empty(0, np.int64)]
+
+    def batch(self, step: int) -> IntArray:
+        """The numbers of the items."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._cut(epoch)
-        return self.examples.batch(self._batches[position])
+        return self._batches[position]
 
     def _cut(self, epoch: int) -> list[IntArray]:
-        lengths = self.examples.index[:, 2] - self.examples.index[:, 0]
         shuffled = self._order.epoch(epoch)
         pool = self.rows * POOL_BATCHES
         batches: list[IntArray] = []
         for start in range(0, len(shuffled), pool):
             members = shuffled[start : start + pool]
-            members = members[np.argsort(lengths[members], kind="stable")]
+            members = members[np.argsort(self.lengths[members], kind="stable")]
             batches += [members[at : at + self.rows] for at in range(0, len(members), self.rows)]
         return [batches[index] for index in permutation(len(batches), self.seed + 1, epoch)]

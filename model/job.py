@@ -8,22 +8,24 @@ from typing import Any, Literal, get_args
 
 from model.lora import LowRank, settings_of
 from model.optimizer import OptimizerSettings
+from model.preferences import Preference
 from model.schedule import Schedule
 from model.shape import Shape
 from storage.canonical import canonical_json, digest_of
 from storage.errors import ConfigError
 
-Objective = Literal["next_token", "answers"]  # what is learned; model/loss.py says how
+Objective = Literal["next_token", "answers", "preferences"]  # what is learned; model/loss.py says how
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`).
+    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`,
+    `preferences`).
 
     `order` is a folder that says which documents of a token set are trained on, and when; empty: all, as they lie.
     """
 
-    kind: Literal["packed", "examples"]
+    kind: Literal["packed", "examples", "preferences"]
     folder: str
     order: str = ""
 
@@ -54,6 +56,7 @@ class TrainingJob:
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     adapter: LowRank | None = None  # trained beside the initial weights, which stay; merged into the output
+    preference: Preference | None = None  # how preferences are learned
     adapter_output: str = ""  # folder of the adapter alone
     validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
     parent_pid: int | None = None
@@ -97,6 +100,7 @@ class TrainingJob:
                 "schedule": Schedule(**fields["schedule"]),
                 "data": Source(**fields["data"]),
                 "adapter": settings_of(fields["adapter"]),
+                "preference": Preference(**fields["preference"]) if fields["preference"] else None,
                 "validation": _sources(fields["validation"]),
                 "validation_before": _sources(fields["validation_before"]),
             }

@@ -8,9 +8,10 @@ kept. The loss is a sum in nats; the caller divides by the valid targets of the 
 What a training run learns, its objective, says how batches are made of the data, and what is to become small:
 
 - `next_token`: every token of a text is predicted from those before it, in packed rows;
-- `answers`: the tokens of answers alone, a row a pair of prompt and answer.
+- `answers`: the tokens of answers alone, a row a pair of prompt and answer;
+- `preferences`: of two answers the one that was chosen is to become likelier than the other (model/preferences.py).
 
-Both lose the nats of the targets that a batch names. Another objective is another entry of `LEARNING`.
+The first two lose the nats of the targets that a batch names. Another objective is another entry of `LEARNING`.
 """
 
 import functools
@@ -22,8 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.batches import IGNORED, Batches, ExampleBatches, ExampleSet, packed_phases
+from model.batches import IGNORED, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
 from model.job import Objective, TrainingJob
+from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
 from storage.errors import ConfigError
 
@@ -35,8 +37,18 @@ class SummedCrossEntropy(torch.autograd.Function):
     """Sum over rows of -log softmax(hidden @ head.T)[target]."""
 
     @staticmethod
-    def forward(context: Any, hidden: Tensor, head: Tensor, targets: Tensor, compiled: bool = False) -> Tensor:
-        """hidden (N, D), head (V, D) float32, targets (N,) all valid; returns a float32 scalar."""
+    def forward(
+        context: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        compiled: bool = False,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """hidden (N, D), head (V, D) float32, targets (N,) all valid; returns a float32 scalar.
+
+        `weights` (N,): how much each row counts in the gradient; the sum is always that of all alike.
+        """
         differentiate = compiled_cross_entropy() if compiled else cross_entropy
         weight = head.to(hidden.dtype)
         chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS
@@ -47,6 +59,8 @@ class SummedCrossEntropy(torch.autograd.Function):
             rows = hidden[start:stop]
             nats, gradient = differentiate(rows @ weight.T, targets[start:stop, None])
             total += nats
+            if weights is not None:
+                gradient *= weights[start:stop, None].to(gradient.dtype)
             torch.mm(gradient, weight, out=hidden_gradient[start:stop])
             if head_gradient is None:
                 continue
@@ -58,10 +72,10 @@ class SummedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         hidden_gradient, head_gradient = context.saved_tensors
         by_head = None if head_gradient is None else head_gradient * gradients[0]
-        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), by_head, None, None
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), by_head, None, None, None
 
 
 def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,22 +114,41 @@ def spans(length: int, largest: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def summed_nats(hidden: Tensor, head: Tensor, targets: Tensor, compiled: bool = False) -> Tensor:
+def summed_nats(
+    hidden: Tensor, head: Tensor, targets: Tensor, compiled: bool = False, weights: Tensor | None = None
+) -> Tensor:
     """Sum of the loss in nats over the targets that are not IGNORED; the head is applied only there.
 
     hidden (B, T, D), head (V, D), targets (B, T) int64. A differentiable scalar, 0 where no target is valid.
-    `compiled` runs compiled kernels over the scores, which pays on a GPU.
+    `compiled` runs compiled kernels over the scores, which pays on a GPU. `weights` (B,) are those of a row's targets
+    in the gradient, and not in the sum.
     """
     rows, chosen = hidden.flatten(0, 1), targets.flatten()
     valid = chosen != IGNORED
+    counts = None if weights is None else weights[:, None].expand_as(targets).flatten()
     if not bool(valid.all()):
         rows, chosen = rows[valid], chosen[valid]
-    return SummedCrossEntropy.apply(rows, head, chosen, compiled)
+        counts = None if counts is None else counts[valid]
+    return SummedCrossEntropy.apply(rows, head, chosen, compiled, counts)
+
+
+@torch.no_grad()
+def nats_of_rows(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """The loss in nats of each row (B,), over its targets that are not IGNORED; without a gradient."""
+    valid = targets != IGNORED
+    rows, chosen = hidden[valid], targets[valid]
+    weight = head.to(hidden.dtype)
+    nats = torch.empty(len(chosen), device=hidden.device)
+    for start, stop in spans(len(chosen), CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS):
+        scores = torch.log_softmax((rows[start:stop] @ weight.T).float(), dim=-1)
+        nats[start:stop] = -scores.gather(1, chosen[start:stop, None])[:, 0]
+    owners = valid.nonzero()[:, 0]
+    return torch.zeros(len(targets), device=hidden.device).index_add_(0, owners, nats)
 
 
 # What a run learns ----------------------------------------------------------------------------------------------
 
-Loss = Callable[[Transformer, Tensor, Tensor], Tensor]  # of inputs and targets (rows, time): a sum over the targets
+Loss = Callable[[Transformer, Batch], Tensor]  # a sum over the losses of the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +157,29 @@ class Learning:
 
     data: str
     batches: Callable[[TrainingJob], Batches]
-    loss: Loss
+    loss: Callable[[TrainingJob], Loss]
 
 
-def target_nats(model: Transformer, inputs: Tensor, targets: Tensor) -> Tensor:
+def on_device(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of a batch where the model is."""
+    return torch.from_numpy(batch.inputs).to(model.device), torch.from_numpy(batch.targets).to(model.device)
+
+
+def target_nats(model: Transformer, batch: Batch) -> Tensor:
     """The summed loss in nats over the targets that are scored."""
+    inputs, targets = on_device(model, batch)
     return summed_nats(model(inputs), model.head, targets, model.compiled)
+
+
+def preferred_nats(settings: Preference, model: Transformer, batch: Batch) -> Tensor:
+    """The summed loss of preferences (model/preferences.py)."""
+    inputs, targets = on_device(model, batch)
+    hidden = model(inputs)
+    nats = nats_of_rows(hidden, model.head, targets)
+    reference = torch.zeros_like(nats) if batch.reference is None else torch.from_numpy(batch.reference).to(nats)
+    loss, weights = token_weights(settings, nats, (targets != IGNORED).sum(dim=1), reference)
+    surrogate = summed_nats(hidden, model.head, targets, model.compiled, weights)
+    return surrogate + (loss - surrogate.detach())  # the value is the loss, and so is the gradient
 
 
 def _packed(job: TrainingJob) -> Batches:
@@ -140,9 +190,22 @@ def _examples(job: TrainingJob) -> Batches:
     return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed)
 
 
+def _preferences(job: TrainingJob) -> Batches:
+    return PreferenceBatches(PreferenceSet(Path(job.data.folder)), job.rows_per_step, job.seed)
+
+
+def _of_targets(job: TrainingJob) -> Loss:
+    return target_nats
+
+
+def _of_preferences(job: TrainingJob) -> Loss:
+    return functools.partial(preferred_nats, needed(job.preference))
+
+
 LEARNING: dict[Objective, Learning] = {
-    "next_token": Learning("packed", _packed, target_nats),
-    "answers": Learning("examples", _examples, target_nats),
+    "next_token": Learning("packed", _packed, _of_targets),
+    "answers": Learning("examples", _examples, _of_targets),
+    "preferences": Learning("preferences", _preferences, _of_preferences),
 }
 
 

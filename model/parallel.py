@@ -10,13 +10,15 @@ meet twice a step.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from model.batches import Batch
-from model.loss import Loss
 from model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from model.loss import Loss
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,23 +56,22 @@ def one_thread() -> Iterator[None]:
 
 
 def add_gradients(
-    model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers, loss: Loss
+    model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers, loss: "Loss"
 ) -> torch.Tensor:
     """Set the gradient of every parameter that is trained to that of the batch's mean loss; returns the summed loss.
 
-    Divided by the valid targets of the whole batch: neither a split into parts nor a part that is wholly masked
-    changes or breaks the gradient.
+    Divided by the losses of the whole batch, which are its valid targets or its preferences: neither a split into
+    parts nor a part that is wholly masked changes or breaks the gradient.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    valid = max(1, batch.valid)
+    losses = max(1, batch.losses)
 
     def differentiate(share: Batch) -> tuple[torch.Tensor, list[Any]]:
         lost = torch.zeros((), device=model.device)
         sums: list[Any] = []
         for part in share.split(micro_batch_tokens):
-            inputs, targets = (torch.from_numpy(array).to(model.device) for array in (part.inputs, part.targets))
-            summed = loss(model, inputs, targets)
-            gradients = torch.autograd.grad(summed / valid, parameters)
+            summed = loss(model, part)
+            gradients = torch.autograd.grad(summed / losses, parameters)
             sums = _added(sums, gradients)
             lost += summed.detach()
         return lost, sums

@@ -26,7 +26,7 @@ from model.loss import learning_of
 from model.optimizer import Optimizer
 from model.parallel import Workers, add_gradients
 from model.transformer import Transformer, initialise, load_model, save_model
-from model.validation import Validation, open_validation
+from model.validation import BITS_PER_BYTE, Validation, open_validation
 from storage.errors import ConfigError, DataError, LlmillError, refused_number
 from storage.files import fsync_path, write_json
 from storage.processes import REFUSED, watch_parent
@@ -62,7 +62,7 @@ class Trainer:
         self.parameters = list(trained(self.model).values())
         self.optimizer = Optimizer(self.model, job.optimizer)
         learning = learning_of(job)
-        self.batches, self.loss = learning.batches(job), learning.loss
+        self.batches, self.loss = learning.batches(job), learning.loss(job)
         self.bits_per_byte = 1 / math.log(2) / self.batches.bytes_per_token  # of a loss in nats per token
         self.validation = open_validations(job, job.validation)
         self.step = 0
@@ -81,7 +81,7 @@ class Trainer:
                 row = self._advance()
                 seconds = time.perf_counter() - started
                 if self.step % self.job.validation_interval == 0 and self.step < self.job.schedule.steps:
-                    row["validation_bits_per_byte"] = self._headline()
+                    row |= self._headline()
                 # The one figure that varies from run to run: what reads this file for an artifact leaves it out.
                 row["tokens_per_second"] = row["step_tokens"] / seconds
                 metrics.write(json.dumps(row) + "\n")
@@ -98,7 +98,7 @@ class Trainer:
         batch = self.batches.batch(self.step)
         lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers, self.loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.job.optimizer.clip_norm))
-        loss = float(lost) / max(1, batch.valid)
+        loss = float(lost) / max(1, batch.losses)
         factor = self.job.schedule.factor(self.step)
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step(factor, self.workers.map)
@@ -130,16 +130,19 @@ class Trainer:
             )
 
     def _validate(self, chosen: dict[str, Validation]) -> dict[str, float | None]:
-        """Bits per byte of each sample; None where the weights give no finite number."""
+        """The figures of each sample, bits per byte under its name alone; None where one is no finite number."""
+        figures: dict[str, float | None] = {}
         self.model.eval()
         with torch.compiler.set_stance("force_eager") if self.job.compiled else nullcontext():  # rows of all lengths
-            figures = {name: _finite(one.bits_per_byte(self.model, self.workers)) for name, one in chosen.items()}
+            for name, one in chosen.items():
+                for figure, value in one.figures(self.model, self.workers).items():
+                    figures[name if figure == BITS_PER_BYTE else f"{name}_{figure}"] = _finite(value)
         self.model.train()
         return figures
 
-    def _headline(self) -> float | None:
+    def _headline(self) -> dict[str, float | None]:
         name, validation = next(iter(self.validation.items()))
-        return self._validate({name: validation})[name]
+        return {f"validation_{validation.headline}": next(iter(self._validate({name: validation}).values()))}
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
         self.terminated = True
@@ -193,8 +196,8 @@ def configure_torch(job: TrainingJob) -> None:
 
 
 def open_validations(job: TrainingJob, sources: dict[str, Source]) -> dict[str, Validation]:
-    """The held-out samples by name, of at most `job.validation_tokens` tokens where they are documents."""
-    return {name: open_validation(source, job.validation_tokens) for name, source in sources.items()}
+    """The held-out samples by name."""
+    return {name: open_validation(source, job.validation_tokens, job.preference) for name, source in sources.items()}
 
 
 def cut_metrics(path: Path, step: int) -> None:

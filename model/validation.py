@@ -1,4 +1,4 @@
-"""Bits per byte on data that is not trained on: the one figure that no tokenizer can flatter."""
+"""What a model is worth on data that it is not trained on: bits per byte, which no tokenizer can flatter, or more."""
 
 import math
 from pathlib import Path
@@ -8,20 +8,28 @@ from model.batches import ExampleSet
 from model.job import Source
 from model.likelihood import score_continuations, score_documents
 from model.parallel import Workers
+from model.preferences import Preference, PreferenceSet, PreferenceValidation, needed
 from model.transformer import Transformer
 from storage.documents import HELDOUT
 from storage.errors import DataError
 from storage.tokens import TokenSet
 
+BITS_PER_BYTE = "bits_per_byte"
+
 
 class Validation(Protocol):
-    """A fixed sample that a model can be scored on."""
+    """A fixed sample that a model can be scored on; `headline` is the figure that its curve shows."""
 
-    def bits_per_byte(self, model: Transformer, workers: Workers) -> float: ...
+    @property
+    def headline(self) -> str: ...
+
+    def figures(self, model: Transformer, workers: Workers) -> dict[str, float]: ...
 
 
 class DocumentValidation:
     """Whole held-out documents, evenly spaced over the set, up to a number of tokens."""
+
+    headline = BITS_PER_BYTE
 
     def __init__(self, tokens: TokenSet, limit_tokens: int) -> None:
         every = max(1, -(-tokens.tokens // limit_tokens))
@@ -34,13 +42,16 @@ class DocumentValidation:
                 "or give documents of more groups"
             )
 
-    def bits_per_byte(self, model: Transformer, workers: Workers) -> float:
+    def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
         """Of the text alone: each document is preceded by `<|endoftext|>`, whose prediction is not counted."""
-        return sum(score_documents(model, self.documents, workers=workers)) / math.log(2) / self.bytes
+        lost = sum(score_documents(model, self.documents, workers=workers))
+        return {BITS_PER_BYTE: lost / math.log(2) / self.bytes}
 
 
 class ExampleValidation:
     """Bits per UTF-8 byte of the held-out answers, given their prompts; DataError where there is none."""
+
+    headline = BITS_PER_BYTE
 
     def __init__(self, examples: ExampleSet) -> None:
         self.requests = examples.requests()
@@ -48,13 +59,16 @@ class ExampleValidation:
         if not self.bytes:
             raise DataError("no held-out pair to measure the model on: raise collect.heldout_fraction")
 
-    def bits_per_byte(self, model: Transformer, workers: Workers) -> float:
+    def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
         lost = -sum(nats for nats, _ in score_continuations(model, self.requests, workers=workers))
-        return lost / math.log(2) / self.bytes
+        return {BITS_PER_BYTE: lost / math.log(2) / self.bytes}
 
 
-def open_validation(source: Source, limit_tokens: int) -> Validation:
-    """The sample that a job names; examples are taken whole, a token set's held-out documents up to a limit."""
+def open_validation(source: Source, limit_tokens: int, preference: Preference | None = None) -> Validation:
+    """The sample that a source names: of a token set held-out documents up to a limit, all else whole."""
+    folder = Path(source.folder)
     if source.kind == "examples":
-        return ExampleValidation(ExampleSet(Path(source.folder)))
-    return DocumentValidation(TokenSet(Path(source.folder), HELDOUT), limit_tokens)
+        return ExampleValidation(ExampleSet(folder))
+    if source.kind == "preferences":
+        return PreferenceValidation(PreferenceSet(folder), needed(preference))
+    return DocumentValidation(TokenSet(folder, HELDOUT), limit_tokens)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,15 +87,15 @@ class MetricsTail:
         if not rows:
             return
         interval = self.context.execution.log_interval
-        chosen = [row for row in rows if row["step"] % interval == 0 or "validation_bits_per_byte" in row]
+        chosen = [row for row in rows if row["step"] % interval == 0 or validated(row)]
         if chosen:
             self.context.metrics([{k: v for k, v in row.items() if v is not None} for row in chosen])
         for row in rows:
-            if "validation_bits_per_byte" in row:
-                self._validation = {"validation_bits_per_byte": row["validation_bits_per_byte"]}
+            self._validation = validated(row) or self._validation
         newest = rows[-1]
         speed = sum(row["tokens_per_second"] for row in rows) / len(rows)
-        shown = {"loss": newest["loss"], "bits_per_byte": newest["bits_per_byte"], "tokens_per_second": speed}
+        bits = {"bits_per_byte": newest["bits_per_byte"]} if newest["bits_per_byte"] is not None else {}
+        shown = {"loss": newest["loss"], **bits, "tokens_per_second": speed}
         self.context.progress(newest["step"], self.steps, "steps", **shown, **self._validation)
 
     def _new_rows(self) -> list[dict[str, Any]]:
@@ -115,13 +115,18 @@ class MetricsTail:
         return rows
 
 
+def validated(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of metrics says of held-out data."""
+    return {name: value for name, value in row.items() if name.startswith("validation_")}
+
+
 def write_curve(metrics: Path, target: Path) -> dict[str, Any]:
     """Write the training curve without what varies, thinned to a thousand points; returns the last row."""
     rows = _parse(metrics.read_bytes().splitlines())
     every = -(-len(rows) // CURVE_POINTS)
     with target.open("w", encoding="utf-8") as file:
         for index, row in enumerate(rows):
-            if index % every == 0 or index == len(rows) - 1 or "validation_bits_per_byte" in row:
+            if index % every == 0 or index == len(rows) - 1 or validated(row):
                 kept = {name: value for name, value in row.items() if name not in VARYING}
                 file.write(json.dumps(kept, sort_keys=True) + "\n")
     return rows[-1]

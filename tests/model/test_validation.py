@@ -63,7 +63,7 @@ def test_bits_per_byte_of_documents_by_hand(table: Transformer, tmp_path: Path) 
     documents = [([1, 1, 2], 7), ([3, 2, 0, 0], 5), ([], 1000), ([1, 3] * 15, 61)]
     validation = DocumentValidation(write_tokens(tmp_path / "t", heldout=documents), limit_tokens=1000)
     expected = ((2 + 1 + 2) + (3 + 3 + 3 + 1) + (2 + 3 * 29)) / (7 + 5 + 61)
-    assert validation.bits_per_byte(table, Workers(1)) == pytest.approx(expected, rel=1e-6)
+    assert validation.figures(table, Workers(1))["bits_per_byte"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(40, 1), (39, 2), (20, 2), (14, 3), (13, 4), (4, 10), (1, 40)])
@@ -75,23 +75,25 @@ def test_the_sample_is_evenly_spaced_over_all_documents(
     validation = DocumentValidation(write_tokens(tmp_path / "t", heldout=documents), limit)
     chosen = documents[::taken]
     expected = sum(bits([0, *ids]) for ids, _ in chosen) / sum(size for _, size in chosen)
-    assert validation.bits_per_byte(table, Workers(1)) == pytest.approx(expected, rel=1e-6)
+    assert validation.figures(table, Workers(1))["bits_per_byte"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_bits_per_byte_of_answers_by_hand(table: Transformer, tmp_path: Path) -> None:
     """A prompt costs nothing, the first token of its answer is predicted from the prompt's last."""
     ExampleSet.write(tmp_path / "e", [Example([0, 3, 1], [1, 2], 3), Example([0], [2, 2, 0], 8)])
     validation = ExampleValidation(ExampleSet(tmp_path / "e"))
-    assert validation.bits_per_byte(table, Workers(1)) == pytest.approx(((1 + 2) + (3 + 1 + 3)) / (3 + 8), rel=1e-6)
+    assert validation.figures(table, Workers(1))["bits_per_byte"] == pytest.approx(
+        ((1 + 2) + (3 + 1 + 3)) / (3 + 8), rel=1e-6
+    )
 
 
 def test_a_source_is_opened_by_its_kind(table: Transformer, tmp_path: Path) -> None:
     write_tokens(tmp_path / "t", train=[([1], 1)], heldout=[([2, 3], 1), ([1], 100), ([1], 100)])
     ExampleSet.write(tmp_path / "e", [Example([0], [1], 1)])
     found = open_validation(Source("packed", str(tmp_path / "t")), limit_tokens=3)  # every third document
-    assert found.bits_per_byte(table, Workers(1)) == pytest.approx(5)
+    assert found.figures(table, Workers(1))["bits_per_byte"] == pytest.approx(5)
     found = open_validation(Source("examples", str(tmp_path / "e")), limit_tokens=1)
-    assert found.bits_per_byte(table, Workers(1)) == pytest.approx(2)
+    assert found.figures(table, Workers(1))["bits_per_byte"] == pytest.approx(2)
 
 
 def test_nothing_held_out_is_said_with_the_field_to_change(tmp_path: Path) -> None:
