@@ -108,11 +108,15 @@ def _add_explain(commands: Any) -> None:
         "explain",
         help="a document's way through all stages, and why",
         description="What every stage of a run has done with one document, and why: where it was collected, its twin, "
-        "each rule with its value and threshold, redactions, its tokens, its scores.",
+        "each rule with its value and threshold, redactions, its tokens, its scores. Of a pair, preference or labelled "
+        "text too.",
     )
     explain.add_argument("run", metavar="REF", help="RUN or latest; with /STAGE: no further than this stage")
     explain.add_argument(
-        "document", metavar="DOC", help="a document's id or the start of it, the id of its record, its title or URL"
+        "document",
+        metavar="DOC",
+        help="a document's id or the start of it, the id of its record, its title or URL; a pair's id or words of a "
+        "question in it",
     )
     add_json_option(explain)
     explain.set_defaults(command=_explain)

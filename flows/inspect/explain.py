@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.build import BUILD
+from flows.inspect.explain_pair import find_pair
 from flows.inspect.references import build_of, stage_row, transfer_line
 from storage.canonical import canonical_json
 from storage.documents import label
@@ -65,9 +66,9 @@ class _Run:
 
 
 def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
-    """The `--json` object: the document, a step a stage, and how it ended.
+    """The `--json` object: the document (or `pair`), a step a stage, and how it ended.
 
-    Raises DataError where the run's documents are gone, or DOC means no document of the run or several.
+    Raises DataError where the run's documents are gone, or DOC means nothing of the run or several.
     """
     name, _, stage = reference.partition("/")
     first, *later = dropwhile(lambda one: DOCUMENTS not in one.parts, BUILD.stages)
@@ -81,7 +82,8 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
         raise DataError(f"{reference}: the documents of this run are gone; run its recipe again")
     found = _find(collected, document)
     if found is None:
-        return _set_aside(run, first.name, document)
+        pair = find_pair(lambda part: run.part(first.name, part), document)
+        return _pair_s_way(run, pair) if pair else _set_aside(run, first.name, document)
     place = place_of(collected, found)
     assert place is not None
     row = document_at(collected, place, found)
@@ -95,6 +97,12 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
             if step["verdict"] == "dropped":
                 break
     return {"run": run.name, "document": about, "steps": steps, "gone": run.gone}
+
+
+def _pair_s_way(run: _Run, pair: dict[str, Any]) -> dict[str, Any]:
+    steps = [(stage.name, stage.about.explain_pair(run, stage.name, pair)) for stage in BUILD.stages]
+    made = [{"stage": name, **step} for name, step in steps if step is not None]
+    return {"run": run.name, "pair": pair, "steps": made, "gone": run.gone}
 
 
 # Finding it -----------------------------------------------------------------------------------------------------
@@ -144,6 +152,9 @@ def _set_aside(run: _Run, stage: str, wanted: str) -> dict[str, Any]:
     for table in tables_of(part, None) if part else ():
         rows += table.filter(pc.match_substring(table["file"], wanted)).to_pylist() if wanted else []
     if not rows:
-        raise DataError(f"no document of run {run.name} has the id, title or URL {wanted!r}, nor was one set aside")
+        raise DataError(
+            f"no document of run {run.name} has the id, title or URL {wanted!r}, nor was one set aside, "
+            "and no pair has these words in a question"
+        )
     steps = [{"stage": stage, "verdict": "quarantined", **row} for row in rows[:SHOWN]]
     return {"run": run.name, "document": {"title": wanted, "records": len(rows)}, "steps": steps, "gone": run.gone}

@@ -42,10 +42,17 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
     return {"verdict": "collected", "shard": place.shard, "row": place.row} if place else None
 
 
+def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    rows = run.part(stage, pair["part"])
+    place = place_of(rows, pair["id"]) if rows else None
+    return {"verdict": "collected", "part": pair["part"], "shard": place.shard, "row": place.row} if place else None
+
+
 def _words(step: Step) -> list[str]:
     if step["verdict"] == "quarantined":
         return [f"{step['file']}, line {step['line']}: {step['reason']}", clipped(step["excerpt"], 54)]
-    return [f"shard {step['shard']}, row {step['row']}"]
+    part = f"{step['part']}, " if "part" in step else ""
+    return [f"{part}shard {step['shard']}, row {step['row']}"]
 
 
 COLLECT = About(
@@ -57,5 +64,6 @@ COLLECT = About(
     compared=_compared,
     report=report,
     explain=_explain,
+    explain_pair=_explain_pair,
     words=_words,
 )

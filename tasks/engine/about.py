@@ -121,6 +121,11 @@ def no_lines(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
     return []
 
 
+def not_about_pairs(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    """Of a stage that treats no single pair."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What others need to know of a stage.
@@ -141,6 +146,7 @@ class About:
     | report | `(run, stage)` -> its section of the report |
     | at_end | `(artifact, summary)` -> names and texts of lines at the end of a run |
     | explain | `(run, stage, document)` -> its step in the way of a document, or None |
+    | explain_pair | the same of a row of supervised data (storage/documents.py), whose `part` stands with it |
     | words | a step -> its lines, of which the first is beside the verdict |
     """
 
@@ -160,6 +166,7 @@ class About:
     report: Callable[[MadeRun, str], Section] = what_it_dropped
     at_end: Callable[[Artifact, Figures], list[tuple[str, str]]] = no_lines
     explain: Callable[[MadeRun, str, Mapping[str, Any]], Step | None] = kept_or_dropped
+    explain_pair: Callable[[MadeRun, str, Mapping[str, Any]], Step | None] = not_about_pairs
     words: Callable[[Step], list[str]] = figures_of_step
 
 

@@ -64,5 +64,6 @@ EVALUATE = About(
     ),
     checks=(_check_heldout, _check_benchmarks),
     explain=_explain,
+    explain_pair=_explain,
     words=_words,
 )

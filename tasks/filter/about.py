@@ -39,7 +39,16 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
     return step
 
 
+def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    """Whether something in the pair was redacted: nothing else happens to it here."""
+    part = run.part(stage, pair["part"])
+    rows = rows_where(part, "id", pair["id"]) if part is not None else []
+    return {"verdict": "kept", "redacted": rows[0] != {name: pair[name] for name in rows[0]}} if rows else None
+
+
 def _words(step: Step) -> list[str]:
+    if "redacted" in step:
+        return ["redacted" if step["redacted"] else "nothing redacted"]
     edits = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in step["edits"].items())
     passed = sum(rule["passed"] for rule in step["rules"])
     first = f"{passed} of {len(step['rules'])} rules passed" + (f"; {edits}" if edits else "; nothing edited")
@@ -60,5 +69,6 @@ FILTER = About(
     headline={"documents": "kept"},
     report=report,
     explain=_explain,
+    explain_pair=_explain_pair,
     words=_words,
 )

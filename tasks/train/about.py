@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.shape import SIZES
-from storage.documents import TRAIN
+from storage.documents import PAIRS, PAIRS_SCHEMA, TRAIN, row_pair
 from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, settings
@@ -130,7 +130,22 @@ def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> 
     return {"verdict": verdict if count else "no pairs", "pairs_of_its_group": count}
 
 
+def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    """Whether a pair was learned from. Those that are too long, or share no word, are counted in the summary alone."""
+    from tasks.train.pairs import leaks
+
+    read = run.read(stage, PAIRS)
+    if pair["part"] != PAIRS or read is None or run.config(stage).get("pairs") != "collected":
+        return None
+    if pair["split"] != TRAIN:
+        return {"verdict": "held out"}
+    leaking = leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), read)
+    return {"verdict": "left out", "rule": "leaking"} if leaking else {"verdict": "for training"}
+
+
 def _words_of_pairs(step: Step) -> list[str]:
+    if "pairs_of_its_group" not in step:
+        return ["a held-out pair has its question" if "rule" in step else ""]
     return [f"{figure(step['pairs_of_its_group'])} pairs of its group"]
 
 
@@ -142,5 +157,6 @@ FINETUNE = About(
     headline={"pairs": "training_pairs"},
     report=report_finetuning,
     explain=_explain_finetune,
+    explain_pair=_explain_pair,
     words=_words_of_pairs,
 )

@@ -1,8 +1,9 @@
 """Prompts and answers for fine-tuning: where they come from, which are learned from, and their form as token ids.
 
-A training pair leaks where a held-out pair has its prompt, with any answer: the model would be asked a question
-that it has learned. An answer alone is not a leak: labels, yes and no, and refusals are in both splits by their nature,
-and a model that says them without reading is found out by its figure with another pair's prompt.
+A training pair leaks where a held-out pair has its question, with any answer: the model would be asked what it has
+learned. Of a conversation the first question counts. An answer alone is not a leak: labels, yes and no, and refusals
+are in both splits by their nature, and a model that says them without reading is found out by its figure with another
+pair's prompt.
 
 What is dropped is counted by source and rule (`Chosen.dropped`). Cost: about 15 us a pair and rule, and as much again
 for its ids. Memory: all pairs.
@@ -107,7 +108,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
     """
     everything = list(pairs)
     heldout = [pair for pair in everything if pair.split == HELDOUT]
-    prompts = {_normal(pair.prompt) for pair in heldout}
+    prompts = {_normal(pair.opening) for pair in heldout}
     training: list[Pair] = []
     read: Counter[str] = Counter()
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
@@ -115,7 +116,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
         if pair.split != TRAIN:
             continue
         read[pair.source] += 1
-        if _normal(pair.prompt) in prompts:
+        if _normal(pair.opening) in prompts:
             dropped[pair.source][LEAKING] += 1
         elif least_shared and shared_words(pair) < least_shared:
             dropped[pair.source][UNRELATED] += 1
@@ -125,9 +126,20 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
     return Chosen(training, chosen, len(everything), len(heldout), dict(sorted(read.items())), dropped)
 
 
+def leaks(pair: Pair, pairs: Part) -> bool:
+    """Whether a held-out pair among all has the question that a training pair begins with."""
+    wanted = _normal(pair.opening)
+    return any(
+        other.split == HELDOUT and _normal(other.opening) == wanted
+        for file in pairs.files
+        for other in read_pairs(file.path)
+    )
+
+
 def shared_words(pair: Pair) -> int:
     """Words of the answer that its prompt holds too, as far as their beginnings show: `removes` meets `remove`."""
-    return len(_beginnings(pair.prompt) & _beginnings(pair.answer))
+    asked = " ".join(message.content for message in pair.asked)
+    return len(_beginnings(asked) & _beginnings(pair.answer))
 
 
 def _beginnings(text: str) -> set[str]:
