@@ -51,7 +51,7 @@ def read_supervised(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary
 
 def _is_empty(record: Record) -> bool:
     """Whether no field holds anything: a blank row, or one of nulls alone."""
-    return not any(value.strip() if isinstance(value, str) else value for value in record.fields.values())
+    return all(value is None or (isinstance(value, str) and not value.strip()) for value in record.fields.values())
 
 
 def _pairs(

@@ -272,16 +272,6 @@ ARCHIVES = (
     _source("bad record in an archive", "a.zip", packed({"b.jsonl": LINES + b"{"}), "a.zip/b.jsonl, line 401"),
 )
 
-PAIRS = BadInput(
-    "pairs without the prompt field",
-    COLLECT,
-    ("qa.jsonl", "no field 'prompt'", "a, q", "prompt_field"),
-    {
-        "recipe.yaml": "collect: {synthetic: {}, conversations: [{path: qa.jsonl}]}\n",
-        "qa.jsonl": '{"q": "Why?", "a": "Because."}\n',
-    },
-)
-
 
 def _few(name: str, command: str, *holds: str, more: str = "", slow: bool = False) -> BadInput:
     """A row about four hundred short texts, which are too few for something."""
@@ -332,4 +322,4 @@ AMOUNTS = (
     ),
 )
 
-ROWS = (*PATHS, *CONTENTS, *PACKED, *DOCUMENTS, *ARCHIVES, PAIRS, *AMOUNTS)
+ROWS = (*PATHS, *CONTENTS, *PACKED, *DOCUMENTS, *ARCHIVES, *AMOUNTS)
