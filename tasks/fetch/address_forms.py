@@ -4,6 +4,7 @@ Some write the address of a data set's page where its name belongs, or leave htt
 """
 
 import re
+from urllib.parse import urlsplit
 
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 _ADDRESS = re.compile(r"https?://[^\s/]+\S*", re.IGNORECASE)
@@ -27,6 +28,17 @@ def fetched_address(value: object) -> object:
     raise ValueError(
         f"{value} is not fetched: only http and https are; download it, and give its path in collect.files"
     )
+
+
+def named_host(value: object) -> object:
+    """The name of a host in lower case; ValueError that says which to write for an address, or one with a port."""
+    if not isinstance(value, str):
+        return value
+    host = urlsplit(value if "//" in value else f"//{value}").hostname if value.count(":") < 2 else value
+    if not host or value.lower() != host:
+        hint = f": write {host}" if host else ""
+        raise ValueError(f"{value!r} is not the name of a host{hint}")
+    return host
 
 
 def dataset_of(address: str) -> str:

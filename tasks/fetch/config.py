@@ -8,12 +8,13 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from storage.addresses import LOOPBACK
 from tasks.engine.config import StageConfig
-from tasks.fetch.address_forms import COMMON_CRAWL, fetched_address, named_dataset
+from tasks.fetch.address_forms import COMMON_CRAWL, fetched_address, named_dataset, named_host
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Address = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000), BeforeValidator(fetched_address)
 ]
+Host = Annotated[str, BeforeValidator(named_host)]
 PathRule = Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)]
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
@@ -32,7 +33,7 @@ class CrawlSource(StageConfig):
     name: SourceName = Field("web", description="Name of this source in documents, ledgers and figures.")
     urls: tuple[Address, ...] = Field((), description="Addresses where the crawl starts; it stays on their hosts.")
     sitemaps: tuple[Address, ...] = Field((), description="Addresses of sitemaps whose pages are fetched.")
-    hosts: tuple[str, ...] = Field((), description="Further hosts whose pages are fetched where a link leads to them.")
+    hosts: tuple[Host, ...] = Field((), description="Further hosts whose pages are fetched where a link leads to them.")
     include: tuple[PathRule, ...] = Field(
         (), description="Paths that are fetched, such as /docs/* (* is any text); empty: all. Starts always are."
     )

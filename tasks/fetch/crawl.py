@@ -58,7 +58,7 @@ def crawl_site(
         for visit in store.visits():
             outcomes[visit.outcome] += 1
             visited(visit)
-            if visit.outcome not in (FETCHED, UNCHANGED, "sitemap"):
+            if visit.outcome not in (FETCHED, UNCHANGED) and visit.reason:
                 problems.append(visit)
         if not outcomes[FETCHED] + outcomes[UNCHANGED]:
             raise _no_page(source, problems)

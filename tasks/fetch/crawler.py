@@ -24,11 +24,12 @@ from scrapy.utils.sitemap import Sitemap
 from tasks.fetch.agent import AGENT, user_agent
 from tasks.fetch.config import CrawlSource
 from tasks.fetch.page_store import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
-from tasks.fetch.politeness import SiteRules, reason_of
+from tasks.fetch.politeness import MOST_QUERIES, SiteRules, reason_of
 
 PAGES = ("text/html", "application/xhtml+xml", "text/plain")
 SITEMAPS = ("application/xml", "text/xml", "application/gzip", "application/x-gzip")
 GONE = (404, 410)
+NOT_NOW = (408, 425, 429, *range(500, 600))  # a server in trouble: they say nothing of the page
 HANDLED = tuple(code for code in range(200, 600) if code not in (301, 302, 303, 307, 308))  # without redirects
 REPORT_SECONDS = 0.5
 SHORTEST_DELAY_SECONDS = 0.001  # without any, Scrapy sends all that waits for a host at once
@@ -92,6 +93,7 @@ class PageSpider(SitemapSpider):
     def from_crawler(cls, crawler: Any, *arguments: Any, **named: Any) -> "PageSpider":
         spider = super().from_crawler(crawler, *arguments, **named)
         crawler.signals.connect(spider.headers_received, signals.headers_received)
+        crawler.signals.connect(spider.broke, signals.spider_error)
         return spider
 
     async def start(self) -> AsyncIterator[Request]:
@@ -109,6 +111,9 @@ class PageSpider(SitemapSpider):
     def parse_page(self, response: Any) -> Iterator[Request]:
         url, depth = response.meta["asked"], response.meta["depth_of_page"]
         problem = self._problem(response)
+        if problem and response.status in NOT_NOW:
+            self._without_answer(url, response.url, problem[1], depth)
+            return
         if problem:
             self._note(url, *problem, depth)
             return
@@ -128,23 +133,40 @@ class PageSpider(SitemapSpider):
 
     def parse_sitemap(self, response: Any) -> Iterator[Request]:
         """Pages of a sitemap (sitemaps.org), and of the sitemaps that an index names."""
+        asked = response.meta["asked"]
         if response.status != 200:
-            self._note(response.meta["asked"], "failed", f"HTTP {response.status}", 0)
+            self._note(asked, "failed", f"HTTP {response.status}", 0)
             return
         body = self._get_sitemap_body(response)
-        if body is None:
-            self._note(response.meta["asked"], "failed", "not a sitemap", 0)
+        entries = Sitemap(body) if body else None
+        if entries is None or entries.type not in ("urlset", "sitemapindex"):
+            self._note(asked, "failed", "not a sitemap", 0)
             return
-        self._note(response.meta["asked"], "sitemap", "", 0)
-        entries = Sitemap(body)
+        self._note(asked, "sitemap", "it names no page", 0)
+        named = left_out = 0
         for entry in entries:
             url = str(entry["loc"])
+            named += 1
             if entries.type == "sitemapindex":
-                self._sitemaps += 1
-                if self._sitemaps <= MOST_SITEMAPS:
-                    yield self._request(url, 0, self.parse_sitemap)
+                yield from self._further_sitemap(url)
             elif self._wants(url):
                 yield self._request(url, 0, self.parse_page)
+            else:
+                left_out += 1
+        if named:
+            reason = f"{left_out:,} of its {named:,} pages are left out by hosts, include or exclude"
+            self._note(asked, "sitemap", reason if left_out else "", 0)
+
+    def _further_sitemap(self, url: str) -> Iterator[Request]:
+        self._sitemaps += 1
+        if self._sitemaps <= MOST_SITEMAPS:
+            yield self._request(url, 0, self.parse_sitemap)
+        else:
+            self._note(url, "left out", f"more than {MOST_SITEMAPS:,} sitemaps", 0)
+
+    def broke(self, failure: Any, response: Any, spider: Any) -> None:
+        """What we could not read is said, and not lost unseen."""
+        self.store.broke(response.meta["asked"], f"it could not be read ({reason_of(failure.value)})")
 
     def failed(self, failure: Any) -> None:
         """An address that gave no answer; the page that it gave in the crawl before is kept, unless it is refused."""
@@ -153,21 +175,32 @@ class PageSpider(SitemapSpider):
         reason = reason_of(failure.value)
         if isinstance(failure.value, IgnoreRequest):
             self._note(url, "refused", reason, depth)
-            return
-        if self.store.page(request.url) is not None:
+        else:
+            self._without_answer(url, request.url, reason, depth)
+
+    def _without_answer(self, url: str, final: str, reason: str, depth: int) -> None:
+        if self.store.page(final) is not None:
             self.pages += 1
-            self._note(url, UNCHANGED, f"kept from before: {reason}", depth, request.url)
+            self._note(url, UNCHANGED, f"kept from before: {reason}", depth, final)
         else:
             self._note(url, "failed", reason, depth)
 
     def _followed(self, response: HtmlResponse, depth: int) -> Iterator[Request]:
         for link in self._links.extract_links(response):
-            if not link.nofollow and self._wants(link.url):
+            if link.nofollow or not self._wants(link.url):
+                continue
+            if self._rules.is_one_too_many(link.url):
+                why = f"more than {MOST_QUERIES} addresses differ from it in their query alone"
+                self.store.visit_once(Visit(urldefrag(link.url).url, "left out", why, depth + 1))
+            else:
                 yield self._request(link.url, depth + 1, self.parse_page)
 
+    @property
+    def _rules(self) -> SiteRules:
+        return next(one for one in self.crawler.engine.downloader.middleware.middlewares if isinstance(one, SiteRules))
+
     def _wants(self, url: str) -> bool:
-        rules = next(one for one in self.crawler.engine.downloader.middleware.middlewares if isinstance(one, SiteRules))
-        return rules.wants(url)
+        return self._rules.wants(url)
 
     def _request(self, url: str, depth: int, callback: Any) -> Request:
         plain = urldefrag(url).url

@@ -111,13 +111,20 @@ class PageStore:
 
     def begin_visit(self, url: str, depth: int) -> None:
         """Note that an address is asked; what becomes of it takes the place of this."""
-        values = (url, "asked", "it led to an address that was asked already, or the crawl ended", depth, url)
-        self._database.execute("insert or ignore into visits values (?, ?, ?, ?, ?)", values)
+        self.visit_once(Visit(url, "asked", "it led to an address that was asked already, or the crawl ended", depth))
+
+    def visit_once(self, visit: Visit) -> None:
+        """Note what became of one that nothing is known of."""
+        self._database.execute("insert or ignore into visits values (?, ?, ?, ?, ?)", _visit_row(visit))
+
+    def broke(self, url: str, reason: str) -> None:
+        """Note that the answer of an address could not be read to its end; a page that was kept is kept."""
+        outcome = "case outcome when 'asked' then 'failed' when 'sitemap' then 'failed' else outcome end"
+        self._database.execute(f"update visits set outcome={outcome}, reason=? where url=?", (reason, url))
 
     def visit(self, visit: Visit) -> None:
         """Note what became of an address in this crawl."""
-        values = (visit.url, visit.outcome, visit.reason, visit.depth, visit.final or visit.url)
-        self._database.execute("insert or replace into visits values (?, ?, ?, ?, ?)", values)
+        self._database.execute("insert or replace into visits values (?, ?, ?, ?, ?)", _visit_row(visit))
 
     def visits(self) -> Iterator[Visit]:
         """All addresses of this crawl, in order of the address."""
@@ -143,6 +150,10 @@ class PageStore:
     def _row(self, query: str, *values: object) -> tuple | None:
         row: tuple | None = self._database.execute(query, values).fetchone()
         return row
+
+
+def _visit_row(visit: Visit) -> tuple[str, str, str, int, str]:
+    return visit.url, visit.outcome, visit.reason, visit.depth, visit.final or visit.url
 
 
 def header(headers: Sequence[tuple[str, str]] | Mapping[str, str], name: str) -> str:

@@ -41,7 +41,7 @@ class SiteRules:
 
     def __init__(self, hosts: frozenset[str], settings: Any) -> None:
         self.hosts, self.settings = hosts, settings
-        self._queries: dict[str, int] = {}
+        self._queries: dict[str, set[str]] = {}
 
     @classmethod
     def from_crawler(cls, crawler: Any) -> "SiteRules":
@@ -52,29 +52,38 @@ class SiteRules:
         host = url.hostname or ""
         if url.scheme not in ("http", "https"):
             raise Refused(f"{url.scheme}: is not fetched")
-        if host not in self.hosts:
-            raise Refused(f"leads to another host, {host}")
+        of_robots = request.meta.get("dont_obey_robotstxt", False)  # led to other hosts, too (RFC 9309, 2.3.1.2)
+        if host not in self.hosts and not of_robots:
+            raise Refused(f"leads to another host, {host}: `hosts` of the source allows it")
         if len(request.url) > MOST_ADDRESS_CHARACTERS:
             raise Refused(f"its address has more than {MOST_ADDRESS_CHARACTERS:,} characters")
         if not self.settings["LLMILL_PRIVATE"]:
             await check_public(host, proxied=url.scheme in proxies())
 
     def wants(self, url: str) -> bool:
-        """Whether a link is followed at all: what is left out here is not even noted."""
-        parts = urlsplit(url)
+        """Whether a link is followed by the rules of the source: what is left out here is not even noted."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # an address that is none
+            return False
         path = parts.path or "/"
         include, exclude = self.settings["LLMILL_INCLUDE"], self.settings["LLMILL_EXCLUDE"]
         if parts.scheme not in ("http", "https") or parts.hostname not in self.hosts:
             return False
         if include and not any(fnmatch.fnmatchcase(path, rule) for rule in include):
             return False
-        if any(fnmatch.fnmatchcase(path, rule) for rule in exclude):
+        return not any(fnmatch.fnmatchcase(path, rule) for rule in exclude)
+
+    def is_one_too_many(self, url: str) -> bool:
+        """Whether a link is of a trap, and was not followed before."""
+        parts = urlsplit(url)
+        followed = self._queries.setdefault(f"{parts.netloc}{parts.path}", set()) if parts.query else set()
+        if not parts.query or parts.query in followed:
             return False
-        if parts.query:
-            place = f"{parts.netloc}{path}"
-            self._queries[place] = self._queries.get(place, 0) + 1
-            return self._queries[place] <= MOST_QUERIES
-        return True
+        if len(followed) >= MOST_QUERIES:
+            return True
+        followed.add(parts.query)
+        return False
 
 
 async def check_public(host: str, *, proxied: bool) -> None:

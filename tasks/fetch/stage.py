@@ -134,7 +134,8 @@ def _notices(source: CrawlSource, crawled: Crawled) -> Iterator[str]:
         value = getattr(source, crawled.limit)
         yield f"{where}: the crawl ended at {crawled.limit} ({figure(value)}); more pages are there"
     if crawled.forgotten:
-        yield f"{where}: {figure(len(crawled.forgotten))} pages of the crawl before are gone and were dropped"
+        what = "are gone, or were not reached before its limit," if crawled.limit else "are gone"
+        yield f"{where}: {figure(len(crawled.forgotten))} pages of the crawl before {what} and were dropped"
     none = {outcome: count for outcome, count in sorted(crawled.outcomes.items()) if outcome not in WITH_A_PAGE}
     if none:
         counts = ", ".join(f"{figure(count)} {outcome}" for outcome, count in none.items())

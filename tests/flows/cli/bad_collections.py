@@ -306,6 +306,8 @@ FORMS = (
     _section("site on s3", "web", "{urls: ['s3://bucket/a']}", "s3://bucket/a", "http"),
     _section("site with a password", "web", "{urls: ['https://me:secret@example.org/']}", "no passwords"),
     _section("site on this machine", "web", "{urls: ['http://localhost/']}", "allow_private"),
+    _section("host by its address", "web", "{urls: ['https://a.org/'], hosts: ['https://B.org/']}", "write b.org"),
+    _section("host with a port", "web", "{urls: ['https://a.org/'], hosts: ['b.org:8080']}", "write b.org"),
     _section("site without a start", "web", "{max_pages: 3}", "give urls or sitemaps"),
     _section(
         "web archive on s3",

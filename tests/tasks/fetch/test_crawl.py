@@ -133,6 +133,22 @@ def test_a_page_that_gives_no_answer_this_time_is_kept(home: Path, site: Site) -
     assert bodies(again)["c"] == SITE["/c"].body
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_page_of_a_server_in_trouble_is_kept(status: int, home: Path, site: Site) -> None:
+    crawled(home, source(site))
+    site.pages["/c"] = site.pages["/d"] = Answer(b"oh", status)
+    again, summary = crawled(home, source(site), force=True)
+    assert outcomes(again)["c"] == outcomes(again)["moved"] == ("unchanged", f"kept from before: HTTP {status}")
+    assert bodies(again)["c"] == SITE["/c"].body and bodies(again)["d"] == SITE["/d"].body
+    assert "are gone" not in str(summary["notices"])
+
+
+def test_pages_that_a_limit_leaves_out_are_not_called_gone(home: Path, site: Site) -> None:
+    crawled(home, source(site))
+    _, summary = crawled(home, source(site, max_pages=2), force=True)
+    assert "3 pages of the crawl before are gone, or were not reached before its limit," in str(summary["notices"])
+
+
 def test_limits_and_rules_of_the_source_hold(home: Path, site: Site) -> None:
     near, _ = crawled(home, source(site, max_depth=1, exclude=("/m*", "/p*")))
     assert sorted(outcomes(near)) == ["", "a", "ours", "secret/x"]
@@ -153,6 +169,48 @@ def test_sitemaps_name_pages_that_no_link_leads_to(home: Path) -> None:
         site.pages["/sitemap.xml"] = Answer(index.encode(), 200, xml)
         artifact, _ = crawled(home, source(site, urls=(), sitemaps=(site.url("/sitemap.xml"),)))
         assert sorted(bodies(artifact)) == ["x", "y"]
+
+
+URLSET = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{}</urlset>'
+
+
+def test_what_a_sitemap_names_is_fetched_or_counted(home: Path) -> None:
+    with serving({"/x": page("x")}) as site:
+        places = ("http://[bad/", "http://elsewhere.example/y", "", site.url("/x"))
+        names = "".join(f"<url><loc>{place}</loc></url>" for place in places)
+        site.pages["/sitemap.xml"] = Answer(URLSET.format(names).encode(), 200, {"Content-Type": "application/xml"})
+        artifact, _ = crawled(home, source(site, urls=(), sitemaps=(site.url("/sitemap.xml"),)))
+        assert sorted(bodies(artifact)) == ["x"]
+        assert outcomes(artifact)["sitemap.xml"] == (
+            "sitemap",
+            "3 of its 4 pages are left out by hosts, include or exclude",
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        ("s.xml", URLSET.format("<url><loc>http://elsewhere.example/</loc></url>").encode(), "1 of its 1 pages"),
+        ("s.xml", URLSET.format("").encode(), "it names no page"),
+        ("s.xml", b"<html>hello", "not a sitemap"),
+        ("s.xml", b"no markup", "could not be read"),
+        ("s.xml.gz", gzip.compress(bytes(range(256)) * 20)[:40], "could not be read"),
+    ],
+    ids=["other host", "empty", "page", "text", "damaged"],
+)
+def test_a_sitemap_that_gives_no_page_is_named(name: str, body: bytes, said: str, home: Path) -> None:
+    kind = "application/gzip" if name.endswith("gz") else "application/xml"
+    answer = Answer(body, 200, {"Content-Type": kind})
+    with serving({f"/{name}": answer}) as site, pytest.raises(DataError, match=said):
+        crawled(home, source(site, urls=(), sitemaps=(site.url(f"/{name}"),)))
+
+
+def test_a_robots_txt_on_another_host_is_obeyed(home: Path, site: Site) -> None:
+    site.pages["/robots.txt"] = Answer(b"", 301, {"Location": f"http://localhost:{site.port}/rules"})
+    site.pages["/rules"] = Answer(ROBOTS.body, 200, PLAIN)
+    artifact, _ = crawled(home, source(site))
+    assert outcomes(artifact)["a"] == ("fetched", "")
+    assert outcomes(artifact)["secret/x"] == ("refused", "Forbidden by robots.txt")
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
@@ -300,6 +358,20 @@ def test_a_calendar_without_end_ends(home: Path) -> None:
         site.pages |= {f"/day?n={number}": calendar for number in range(1000)}
         artifact, _ = crawled(home, source(site, max_depth=900))
         assert 50 < len(bodies(artifact)) <= 101
+        left = [reason for outcome, reason in outcomes(artifact).values() if outcome == "left out"]
+        assert left and all("differ from it in their query alone" in reason for reason in left)
+
+
+def test_links_that_all_pages_have_are_no_calendar(home: Path) -> None:
+    links = [f"/read?id={number}" for number in range(30)]
+    with serving({"/": page("home", *links)}) as site:
+        site.pages |= {link: page(link, *links) for link in links}
+        artifact, _ = crawled(home, source(site))
+        assert len(bodies(artifact)) == 31
+        site.pages["/read?id=9"] = page("9", *links, "/read?id=new")
+        site.pages["/read?id=new"] = page("new")
+        artifact, _ = crawled(home, source(site), force=True)
+        assert "read?id=new" in bodies(artifact)
 
 
 # Addresses ------------------------------------------------------------------------------------------------------
