@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
+from unicodedata import category
 
 from flows.cli import generate, inspect, maintain, operate, retrain, run
 from flows.cli.options import Parser, print_json
@@ -94,8 +95,13 @@ def _print_error(error: LlmillError, options: argparse.Namespace) -> None:
     """Print a message, with `--json` as an object too; the control characters of a file's name reach no terminal."""
     if getattr(options, "json", False) and not error.reported and not isinstance(error, OutputError):
         print_json({"error": str(error)})
-    shown = (letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in str(error))
-    print(for_stderr(f"llmill: {''.join(shown)}"), file=sys.stderr)
+    print(for_stderr(f"llmill: {''.join(map(_shown, str(error)))}"), file=sys.stderr)
+
+
+def _shown(letter: str) -> str:
+    """A letter as it is, a space of any width too, and what would move the cursor or the text by its number."""
+    harmless = letter.isprintable() or letter in "\n\t" or category(letter) == "Zs"
+    return letter if harmless else ascii(letter)[1:-1]
 
 
 def _check_current_folder() -> None:

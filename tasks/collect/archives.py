@@ -22,7 +22,7 @@ from typing import IO
 from storage.files import is_utf8
 from storage.listing import and_more
 from storage.source_hashes import unreadable
-from tasks.collect.discover import ARCHIVES, ENDINGS_SHOWN, Kind, counted, ending_of, kind_of
+from tasks.collect.discover import ARCHIVES, ENDINGS_SHOWN, Kind, counted, ending_of, kind_of, whose
 from tasks.collect.unpack import BLOCK_BYTES, FREE_BYTES, MAX_GROWTH, BrokenStream, is_packed, read_blocks
 from tasks.engine.context import Summary
 
@@ -67,8 +67,8 @@ class LeftOut:
         if self.endings:
             kinds = ", ".join(f"{count} {ending}" for ending, count in Counter(self.endings).most_common(ENDINGS_SHOWN))
             said.append(
-                f"source {source}: in archives {counted(sum(self.endings.values()), 'member')} not read, as their "
-                f"ending is not known: {kinds}"
+                f"source {source}: in archives {counted(sum(self.endings.values()), 'member')} not read, as "
+                f"{whose(sum(self.endings.values()))} ending is not known: {kinds}"
             )
         if self.hidden:
             said.append(f"source {source}: in archives {counted(self.hidden, 'hidden member')} not read")

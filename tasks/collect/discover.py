@@ -101,7 +101,8 @@ class Found:
             if len(self.endings) > ENDINGS_SHOWN:
                 kinds.append(f"{len(self.endings) - ENDINGS_SHOWN} other endings")
             said.append(
-                f"source {source}: {counted(self.endings.total(), 'file')} not read, as their ending is not known: "
+                f"source {source}: {counted(self.endings.total(), 'file')} not read, as "
+                f"{whose(self.endings.total())} ending is not known: "
                 f"{', '.join(kinds)}. Convert or rename them, or name the wanted files with a glob ({option})."
             )
         if self.hidden:
@@ -120,6 +121,11 @@ def counted(number: int, noun: str) -> str:
 def conversation_formats(source: ConversationsSource) -> tuple[str, ...]:
     """What files of a source of instruction data may be."""
     return CONVERSATION_FORMATS + (TEXT_FORMATS if source.label_folders else ())
+
+
+def whose(number: int) -> str:
+    """`its` of one, `their` of more."""
+    return "its" if number == 1 else "their"
 
 
 def unread_files(config: CollectConfig) -> list[str]:

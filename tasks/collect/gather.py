@@ -12,7 +12,7 @@ from storage.listing import and_more
 from storage.store.artifacts import StoredFile
 from tasks.collect.archives import LeftOut
 from tasks.collect.config import CollectConfig
-from tasks.collect.discover import counted
+from tasks.collect.discover import counted, unread_files
 from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
 from tasks.engine.context import Context, JobResult, Summary
 from tasks.wording import as_per_cent
@@ -197,25 +197,28 @@ def check_whole(config: CollectConfig, sources: Sequence[Collected], summary: Su
                 + "\nLook at the sources' paths, and at what their sections read (docs/sources.md)."
             )
         wanted = config.heldout_fraction or config.heldout_groups
+        left_out = [line for source in sources for line in source.left_out().sentences(source.name)]
+        unread = "".join(f"\n{line}" for line in (*unread_files(config), *left_out))
         if summary["kept"] == 1 and not (summary["documents_train"] and not wanted):
-            advice = "; ".join(marked) or (
+            parts = (
                 "where one file has many documents, set collect.files[0].separator to what is between them "
                 "(a mark, or '\\n\\n' to take its paragraphs for documents)"
             )
+            advice = "; ".join(marked) or (parts if config.files else "")
             raise DataError(
-                f"collect: there is 1 document, and one document cannot be both trained on and held out. {advice}; "
-                "or give more files"
+                f"collect: 1 document was kept of {summary['read']:,} read, and one document cannot be both trained on "
+                f"and held out. {f'{advice}; or give' if advice else 'Give'} more text{unread}"
             )
         if not summary["documents_train"]:
             raise DataError(
                 "collect: every document is held out. Lower collect.heldout_fraction, shorten "
-                "collect.heldout_groups, or set group_field if all records share one group."
+                f"collect.heldout_groups, or set group_field if all records share one group.{unread}"
             )
         if not summary["documents_heldout"] and wanted:
             raise DataError(
                 f"collect: none of {summary['kept']} documents is held out, so nothing could be measured. Name groups "
                 "in collect.heldout_groups (a text file's group is its name within the source, such as "
-                "book-3.txt), or raise collect.heldout_fraction; both at zero mean that none is wanted."
+                f"book-3.txt), or raise collect.heldout_fraction; both at zero mean that none is wanted.{unread}"
             )
 
 

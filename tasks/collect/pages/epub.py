@@ -68,9 +68,11 @@ def _chapters(book: zipfile.ZipFile, package: str, keep: list[str]) -> Iterator[
         if identity not in items:
             continue
         name = posixpath.normpath(posixpath.join(posixpath.dirname(package), unquote(items[identity].get("href"))))
-        chapter = html.document_fromstring(
-            page_text(book.read(name)).encode(), parser=html.HTMLParser(encoding="utf-8", huge_tree=True)
-        )
+        parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
+        try:
+            chapter = html.document_fromstring(page_text(book.read(name)).encode(), parser=parser)
+        except etree.ParserError:  # an empty one, such as the back of a title
+            continue
         for tag in chapter.xpath("//head | //script | //style"):
             tag.drop_tree()
         yield to_markdown(chapter, keep)

@@ -80,8 +80,17 @@ def _paragraph(paragraph: Any, keep: Collection[str]) -> tuple[str, bool]:
 def _rows(table: Any, keep: Collection[str]) -> Iterator[str]:
     if "tables" not in keep:
         return
+    seen: set[Any] = set()
     for index, row in enumerate(table.rows):
-        cells = [" ".join(cell.text.split()).replace("|", "\\|") for cell in row.cells]
+        cells = [_cell(cell, seen) for cell in row.cells]
         yield f"| {' | '.join(cells)} |"
         if index == 0:
             yield f"|{'---|' * len(cells)}"
+
+
+def _cell(cell: Any, seen: set[Any]) -> str:
+    """The text of a cell; one that goes over several rows or columns has it in the first, and is there for each."""
+    if cell._tc in seen:
+        return ""
+    seen.add(cell._tc)
+    return " ".join(cell.text.split()).replace("|", "\\|")

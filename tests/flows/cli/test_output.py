@@ -28,6 +28,12 @@ def test_one_mistake_is_one_error(home: Path, command: Any) -> None:
     )  # the option, and what is wrong
 
 
+def test_spaces_of_every_width_are_shown_and_what_turns_the_text_is_not(home: Path, command: Any) -> None:
+    path = "/no\u00a0where\u3000at all\u202e.txt"
+    _, _, err = command("plan", "smoke", "--set", f"collect.files=[{{name: a, path: '{path}'}}]", home=home)
+    assert "no\u00a0where\u3000at all\\u202e.txt" in err
+
+
 def test_a_failing_run_prints_one_object(home: Path, command: Any) -> None:
     missing = "collect.files=[{name: a, path: /nowhere.txt}]"
     status, out, _ = command("run", "smoke", "--plain", "--json", "--set", missing, home=home)

@@ -128,7 +128,7 @@ def test_members_that_are_odd_are_refused_by_name_and_counted(home: Path, tmp_pa
     assert f"in archives {refused} members are refused: x.{form}//etc/a.txt: its name leads out of the archive" in said
     assert f"x.{form}/../b.txt: its name leads out of the archive" in said
     assert f"x.{form}/e.zip: an archive in an archive" in said
-    assert "1 member is not read, as their ending is not known: 1 .png" in said
+    assert "1 member is not read, as its ending is not known: 1 .png" in said
     assert "2 hidden members are not read" in said
     assert not (tmp_path.parent / "b.txt").exists()
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,15 @@ def test_a_path_that_cannot_be_used_is_named_with_the_fix(home: Path, tmp_path: 
     with pytest.raises(DataError, match=message) as caught:
         run_collect(home, files=[{"path": str(tmp_path / path)}])
     assert path in str(caught.value)
+
+
+def test_too_few_documents_are_told_with_what_was_not_read(home: Path, tmp_path: Path) -> None:
+    books(tmp_path / "in", 1)
+    (tmp_path / "in" / "a.doc").write_bytes(b"an old one")
+    with zipfile.ZipFile(tmp_path / "in" / "b.zip", "w") as archive:
+        archive.writestr("c.odt", "another")
+    with pytest.raises(DataError, match=r"1 file is not read.*1 \.doc(.|\n)*1 member is not read.*1 \.odt"):
+        run_collect(home, files=[{"path": str(tmp_path / "in")}])
 
 
 def test_a_corpus_with_nothing_held_out_is_refused_with_the_fix(home: Path, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def dump(path: Path, pages: str, encoding: str = "utf-8") -> dict[str, str]:
     return {"path": str(path)}
 
 
+def test_a_dump_of_one_article_is_not_told_to_be_parted(home: Path, tmp_path: Path) -> None:
+    source = dump(tmp_path / "one.xml", page("A", "The text of it.") + page("B", "", more="<redirect />"))
+    with pytest.raises(DataError, match=r"1 document was kept of 2 read.*Give more text") as refused:
+        run_collect(home, wikipedia=[source])
+    assert "separator" not in str(refused.value)
+
+
 def test_articles_become_documents_with_all_that_the_dump_says(home: Path, tmp_path: Path) -> None:
     pages = (
         page(

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,28 @@ def test_a_word_file_keeps_headings_lists_and_tables(home: Path, tmp_path: Path)
     assert whole.title == "A file"
     plain = collected(home, tmp_path / "a", {}, pages={"keep": []})["a.docx"]
     assert plain.text == "Towns\n\nOxford\nReading"
+
+
+def test_a_cell_that_goes_over_others_has_its_text_once(home: Path, tmp_path: Path) -> None:
+    made = docx.Document()
+    table = made.add_table(rows=3, cols=2)
+    for row, texts in zip(table.rows, (("Towns", ""), ("Oxford", "10"), ("", "20")), strict=True):
+        for cell, text in zip(row.cells, texts, strict=True):
+            cell.text = text
+    table.cell(0, 0).merge(table.cell(0, 1))
+    table.cell(1, 0).merge(table.cell(2, 0))
+    made.save(word := io.BytesIO())
+    found = collected(home, tmp_path / "a", {"a.docx": word.getvalue()})["a.docx"]
+    assert found.text == "| Towns |  |\n|---|---|\n| Oxford | 10 |\n|  | 20 |"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "<!-- the back of the title -->"])
+def test_an_empty_chapter_costs_a_book_nothing(home: Path, tmp_path: Path, empty: str) -> None:
+    book = epub({"one": f"<p>{SENTENCE}</p>", "two": "", "three": "<p>It ends there.</p>"}, ["one", "two", "three"])
+    with zipfile.ZipFile(io.BytesIO(book)) as packed_book:
+        members = {name: packed_book.read(name) for name in packed_book.namelist()}
+    data = packed(members | {"OEBPS/text/two.xhtml": empty})
+    assert collected(home, tmp_path / "a", {"a.epub": data})["a.epub"].text == f"{SENTENCE}\n\nIt ends there."
 
 
 BOMB = packed({"word/document.xml": b"\0" * 300 * 2**20})
