@@ -20,7 +20,7 @@ from storage.errors import DataError
 from storage.files import is_utf8
 from storage.source_hashes import unreadable
 from tasks.collect.config import CollectConfig, ConversationsSource
-from tasks.fetch.address_forms import dataset_of
+from tasks.fetch.address_forms import COMMON_CRAWL, dataset_of
 
 TEXT_FORMATS = ("txt", "md", "rst")  # one document a file
 DOCUMENT_FORMATS = ("html", "xhtml", "xml", "eml", "pdf", "epub", "docx")  # the same, read by tasks.collect.pages
@@ -92,6 +92,7 @@ class Found:
     endings: Counter[str]
     hidden: int = 0
     links: tuple[str, ...] = ()
+    elsewhere: str = ""  # which section reads some of what is left out
 
     def sentences(self, source: str, option: str) -> list[str]:
         """What is left out, for the user."""
@@ -104,6 +105,7 @@ class Found:
                 f"source {source}: {counted(self.endings.total(), 'file')} not read, as "
                 f"{whose(self.endings.total())} ending is not known: "
                 f"{', '.join(kinds)}. Convert or rename them, or name the wanted files with a glob ({option})."
+                + self.elsewhere
             )
         if self.hidden:
             said.append(
@@ -176,12 +178,13 @@ def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) 
         raise DataError(f"{option}: {path}: {what}. Give a folder, a glob such as texts/**/*.txt, or a file.")
     readable = sorted((file.relative_to(base).as_posix(), file) for file in found if kind_of(file.name, formats))
     endings = Counter(ending_of(file.name) for file in found if not kind_of(file.name, formats))
+    elsewhere = _elsewhere([file.name for file in found if not kind_of(file.name, formats)])
     if not readable:
         raise DataError(
             f"{option}: {path}: none of the {len(found)} files can be read "
             f"(found {', '.join(ending for ending, _ in endings.most_common(3))}). "
             f"Readable: {', '.join('.' + name for name in formats)}, "
-            f"each plain or with .{', .'.join(packings_of(formats))}."
+            f"each plain or with .{', .'.join(packings_of(formats))}.{elsewhere}"
         )
     for name, file in readable:
         if not is_utf8(name):
@@ -190,7 +193,16 @@ def inspect_path(path: str, option: str, formats: tuple[str, ...] = ANY_FORMAT) 
             broken = file.is_symlink() and not file.exists()
             what = "is a link that leads nowhere" if broken else "is not an ordinary file"
             raise DataError(f"{option}: {file}: {what}. Remove it, or name the files with a glob.")
-    return Found(readable, endings, hidden, tuple(links))
+    return Found(readable, endings, hidden, tuple(links), elsewhere)
+
+
+def _elsewhere(names: Iterable[str]) -> str:
+    """Which section reads some of the files that this one leaves out, as a sentence."""
+    names = list(names)
+    for section, formats, what in (("warc", WARC_FORMATS, "web archives"), ("files", ANY_FORMAT, "texts and records")):
+        if any(kind_of(name, formats) for name in names):
+            return f" Files of {what} are read by collect.{section}."
+    return ""
 
 
 def _refuse_addresses(path: str, option: str) -> None:
@@ -215,6 +227,8 @@ def _advice(scheme: str, written: str, section: str) -> str:
     if dataset:
         command = f"hf download --repo-type dataset {dataset} --local-dir FOLDER"
     download = f"Download it first ({command}) and give the folder or the file."
+    if written.startswith("s3://commoncrawl/"):
+        return f"Name it in collect.warc (urls: [{COMMON_CRAWL}{written.removeprefix('s3://commoncrawl/')}])."
     if scheme not in ("http", "https") or dataset:
         return download
     if section == "warc":

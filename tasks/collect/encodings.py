@@ -71,7 +71,8 @@ _UNDECODABLE = "llmill-undecodable"
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The encoding that bytes are read in; `hint` says what to set where their own is not known.
+    """The encoding that bytes are read in; `hint` says what to set where their own is not known, and `likely` is the
+    first that it names.
 
     `sure` is false where another encoding is likely too.
     """
@@ -79,6 +80,7 @@ class Guess:
     encoding: str
     hint: str = ""
     sure: bool = True
+    likely: str = ""
 
 
 def known_encoding(name: str) -> str:
@@ -221,14 +223,14 @@ def _legacy(data: bytes, foreign: int) -> Guess:
     if likely.encoding not in _LATIN_KIN:
         if foreign >= MIN_FOREIGN_BYTES:
             return Guess(likely.encoding)
-        return Guess(UTF8, _looks_like([likely.encoding]))
+        return _unsure([likely.encoding])
     # Central European text without a byte of 80 to 9F is ISO 8859-2, where Windows has some of its letters there.
     spare = "iso8859_2" if _C1.search(data) else "cp1250"
     kin = [name for name in _LATIN if name != spare and _decodes(data, name)]
     readings = {codecs.getincrementaldecoder(name)().decode(data) for name in kin}
     if len(readings) == 1 and foreign >= MIN_LATIN_BYTES:
         return Guess(kin[0])
-    return Guess(UTF8, _looks_like(kin or [likely.encoding]))
+    return _unsure(kin or [likely.encoding])
 
 
 def _guessed(data: bytes, foreign: int) -> Guess | None:
@@ -251,5 +253,6 @@ def _guessed(data: bytes, foreign: int) -> Guess | None:
     return Guess(said, sure=False)
 
 
-def _looks_like(names: list[str]) -> str:
-    return f"it looks like {' or '.join(names[:4])}: set `encoding` of this source"
+def _unsure(names: list[str]) -> Guess:
+    hint = f"it looks like {' or '.join(names[:4])}: set `encoding` of this source"
+    return Guess(UTF8, hint, likely=names[0])

@@ -129,6 +129,8 @@ def _read_document(
         return Record(1, {reading.fields[0]: ""})
     if not isinstance(page, Page):
         return BadRecord(1, page, excerpt(body) if not contents else "")
+    if page.about.get("encoding_guessed"):
+        found[f"read as {page.about['encoding']} by a guess"] += 1
     said = {name: getattr(page, name) for name in ("title", "lang", "license", "url")}
     about = {**page.about, **({"date": page.date} if page.date else {})}
     return Record(1, {**said, reading.fields[0]: page.text}, about)

@@ -25,7 +25,7 @@ from tasks.collect.discover import WARC_FORMATS, kind_of
 from tasks.collect.http_answers import BadAnswer, content_type, parse_answer
 from tasks.collect.jobs import FileJob
 from tasks.collect.output import SITE_LINES, JobOutput
-from tasks.collect.pages.charset import page_text
+from tasks.collect.pages.charset import decoded_page, guessed
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.pages.reader import Page, PageReader
 from tasks.collect.pages.reasons import NOT_HTML, WITHOUT_TEXT
@@ -70,7 +70,7 @@ class _Text:
     title: str
     lang: str
     license: str
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
 
 
 def read_warc(job: WarcJob, inputs: dict[str, Path], out: Path) -> Summary:
@@ -156,8 +156,9 @@ def _read_body(
     if html:
         page = reader.read(body, url=url, charset=charset)
     else:
-        text = page_text(body, charset).replace("\r\n", "\n").replace("\r", "\n").strip("\n")
-        page = Page(text, lang=_stated_language(frame))
+        text, encoding = decoded_page(body, charset)
+        text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+        page = Page(text, lang=_stated_language(frame), about=guessed(encoding))
     if isinstance(page, str):
         if page in WITHOUT_TEXT:
             return "no_text"
@@ -169,7 +170,7 @@ def _read_body(
     if html and is_soft_404(page.title, page.text):
         return "not_found"
     metadata = {"date": page.date, "fetched": frame.headers.get("warc-date", ""), "canonical": page.url}
-    known = {key: value for key, value in metadata.items() if value and value != url}
+    known = {key: value for key, value in metadata.items() if value and value != url} | dict(page.about)
     return _Text(frame.number, url, host_of(url), page.text, page.title, page.lang, page.license, known)
 
 

@@ -12,6 +12,8 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _HUB = re.compile(
     r"(?:hf:/{0,2}|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)datasets/([^/?#@\s]+)(?:/([^/?#@\s]+))?"
 )
+DATASET = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
+PATH_RULE = r"^/\S*$"
 _PARTS_OF_A_PAGE = ("tree", "blob", "resolve", "viewer", "discussions", "raw")  # behind a name without an owner
 
 
@@ -54,4 +56,15 @@ def named_dataset(value: object) -> object:
     """The name of a data set, as it is; ValueError that says which to write for the address of one."""
     if isinstance(value, str) and (name := dataset_of(value)):
         raise ValueError(f"{value} is an address: write dataset: {name}")
+    if isinstance(value, str) and not re.search(DATASET, value):
+        raise ValueError(f"{value!r} is not the name of a data set, OWNER/NAME as its page has it")
     return value
+
+
+def path_rule(value: object) -> object:
+    """A pattern of paths, as it is; ValueError that says what to write for one of anything else."""
+    if not isinstance(value, str) or re.search(PATH_RULE, value):
+        return value
+    path = urlsplit(value).path if _ADDRESS.fullmatch(value) else ""
+    hint = f"write {path or '/'}" if path or "//" in value else "it begins with /, such as /docs/*"
+    raise ValueError(f"{value!r} is not a path: {hint}")

@@ -8,14 +8,22 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from storage.addresses import LOOPBACK
 from tasks.engine.config import StageConfig
-from tasks.fetch.address_forms import COMMON_CRAWL, fetched_address, named_dataset, named_host
+from tasks.fetch.address_forms import (
+    COMMON_CRAWL,
+    DATASET,
+    PATH_RULE,
+    fetched_address,
+    named_dataset,
+    named_host,
+    path_rule,
+)
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Address = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$", max_length=2000), BeforeValidator(fetched_address)
 ]
 Host = Annotated[str, BeforeValidator(named_host)]
-PathRule = Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)]
+PathRule = Annotated[str, StringConstraints(pattern=PATH_RULE, max_length=500), BeforeValidator(path_rule)]
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
@@ -75,7 +83,7 @@ class HuggingFaceSource(StageConfig):
 
     name: SourceName = Field("huggingface", description="Name of this source in documents, ledgers and figures.")
     dataset: Annotated[str, BeforeValidator(named_dataset)] = Field(
-        pattern=r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$",
+        pattern=DATASET,
         description="Data set as its page names it: OWNER/NAME.",
     )
     config: str = Field(

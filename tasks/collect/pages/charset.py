@@ -1,11 +1,13 @@
 """The bytes of a page -> text, in the order that browsers ask: byte order mark, what the server said, what the page
-says, and last what the bytes look like.
+says, and last what the bytes look like. Where that is not sure either, they are read as browsers read them, as
+Windows-1252 or what is likelier, and count as guessed.
 
 Bytes that are valid UTF-8 with more than ASCII are taken for it, whatever is declared: text of another encoding is
 not valid UTF-8 by chance, and declarations are often out of date.
 """
 
 import re
+from typing import Any
 
 from tasks.collect.encodings import ASK, AUTO, MARKS, SAMPLE_BYTES, UTF8, WIDER, guess, known_encoding
 
@@ -43,8 +45,14 @@ def decoded_page(body: bytes, charset: str = "") -> tuple[str, str]:
             continue
     if declared:
         return body.decode(declared[0], "replace"), ""
-    name = guess(body[:SAMPLE_BYTES], len(body) <= SAMPLE_BYTES).encoding
+    found = guess(body[:SAMPLE_BYTES], len(body) <= SAMPLE_BYTES)
+    name = (found.likely or "cp1252") if found.hint else found.encoding
     return body.decode(name, "replace"), name if name != UTF8 else ""
+
+
+def guessed(encoding: str) -> dict[str, Any]:
+    """What a document's metadata say of an encoding that `decoded_page` had to find out; nothing of a stated one."""
+    return {"encoding": encoding, "encoding_guessed": True} if encoding else {}
 
 
 def _declared(body: bytes) -> str:

@@ -10,7 +10,7 @@ from email.message import EmailMessage, Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tasks.collect.pages.charset import page_text
+from tasks.collect.pages.charset import decoded_page, guessed
 from tasks.collect.pages.main_text import read_page
 
 _MIME = ("From", "Date", "Subject", "Received", "Message-ID", "MIME-Version", "To")
@@ -24,13 +24,15 @@ def read_eml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     plain: list[str] = []
     pages: list[bytes] = []
     attachments = 0
-    charset = ""
+    charset = encoding = ""
     for part in _parts(message):
         kind, data = part.get_content_type(), _data(part)
         if _is_attached(part) or kind not in ("text/plain", "text/html"):
             attachments += 1
         elif kind == "text/plain":
-            plain.append(page_text(data, _charset(part)))
+            decoded, unstated = decoded_page(data, _charset(part))
+            plain.append(decoded)
+            encoding = encoding or unstated
         else:
             pages.append(data)
             charset = charset or _charset(part)
@@ -38,11 +40,11 @@ def read_eml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     for page in pages if not text else ():
         found = read_page({**request, "charset": charset}, page)
         if isinstance(found, dict):
-            text = found["text"]
+            text, encoding = found["text"], found["about"].get("encoding", "")
             break
     if not text:
         return "no text"
-    about: dict[str, Any] = {"from": _header(message, "From")}
+    about: dict[str, Any] = {"from": _header(message, "From"), **guessed(encoding)}
     return {
         "text": text,
         "title": _header(message, "Subject"),

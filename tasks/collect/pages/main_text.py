@@ -11,7 +11,7 @@ from lxml import etree, html
 from trafilatura import bare_extraction
 from trafilatura.utils import repair_faulty_html
 
-from tasks.collect.pages.charset import decoded_page
+from tasks.collect.pages.charset import decoded_page, guessed
 from tasks.collect.pages.markdown import BREAK, to_markdown
 from tasks.collect.pages.page_facts import facts_of
 from tasks.collect.pages.reasons import EMPTY, NO_TEXT, NOT_HTML
@@ -45,7 +45,7 @@ def read_page(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
         "license": facts.license,
         "date": facts.date,
         "url": facts.url,
-        "about": {"encoding": encoding, "encoding_guessed": True} if encoding else {},
+        "about": guessed(encoding),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lxml import etree
 
-from tasks.collect.pages.charset import page_text
+from tasks.collect.pages.charset import decoded_page, guessed
 
 _PAGE = re.compile(r"<(?:!doctype )?html\b", re.IGNORECASE)  # that is named as XML and is none
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
@@ -22,7 +22,7 @@ _XHTML = "{http://www.w3.org/1999/xhtml}html"
 
 def read_xml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     """The fields of a Page, or why there is none."""
-    text = page_text(body, request["charset"])
+    text, encoding = decoded_page(body, request["charset"])
     parser = etree.XMLParser(
         resolve_entities="internal", no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
@@ -46,7 +46,7 @@ def read_xml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     blocks = list(_blocks(text if header is not None and text is not None else root))
     if not blocks:
         return "no text"
-    return {"text": "\n\n".join(blocks), **_said(root, header)}
+    return {"text": "\n\n".join(blocks), **_said(root, header), "about": guessed(encoding)}
 
 
 def _declared_nowhere(text: str) -> bytes:

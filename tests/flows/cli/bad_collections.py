@@ -308,6 +308,8 @@ FORMS = (
     _section("site on this machine", "web", "{urls: ['http://localhost/']}", "allow_private"),
     _section("host by its address", "web", "{urls: ['https://a.org/'], hosts: ['https://B.org/']}", "write b.org"),
     _section("host with a port", "web", "{urls: ['https://a.org/'], hosts: ['b.org:8080']}", "write b.org"),
+    _section("rule without a slash", "web", "{urls: ['https://a.org/'], include: ['docs/*']}", "it begins with /"),
+    _section("rule by its address", "web", "{urls: ['https://a.org/'], exclude: ['https://a.org/x/*']}", "write /x/*"),
     _section("site without a start", "web", "{max_pages: 3}", "give urls or sitemaps"),
     _section(
         "web archive on s3",
@@ -323,6 +325,7 @@ FORMS = (
         "{dataset: 'https://huggingface.co/datasets/org/set'}",
         "dataset: org/set",
     ),
+    _section("data set with a space", "huggingface", "{dataset: 'my set'}", "not the name of a data set", "OWNER/NAME"),
     _section("data set by hf", "huggingface", "{dataset: 'hf://datasets/org/set'}", "dataset: org/set"),
     _section(
         "data set with a token", "huggingface", "{dataset: org/set, token: hf_abcdefghijklmnopqrst}", "holds no token"

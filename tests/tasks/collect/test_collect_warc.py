@@ -35,6 +35,20 @@ def test_pages_become_documents_with_all_that_is_known_of_them(home: Path, tmp_p
     assert (summary["read"], summary["kept"]) == (1, 1)
 
 
+def test_a_text_whose_encoding_nobody_states_is_not_spoiled(home: Path, tmp_path: Path) -> None:
+    short = "Grüße aus München, wo die Straßen breit sind und die Bäume im Mai blühen."
+    page = web_page("Brief", short).encode("cp1252")
+    source = write_archive(
+        tmp_path / "a.warc.gz",
+        record(answer(page, media_type="text/html"), "https://a.example/1"),
+        record(answer(short.encode("cp1252"), media_type="text/plain"), "https://a.example/2"),
+    )
+    artifact, _ = run_collect(home, warc=[source], **TRAINS)
+    found = documents_of(artifact)
+    assert len(found) == 2 and all(short in document.text for document in found)
+    assert {(one.metadata["encoding"], one.metadata["encoding_guessed"]) for one in found} == {("cp1252", True)}
+
+
 @pytest.mark.parametrize("packs_dictionary", [False, True])
 def test_records_that_are_packed_with_a_dictionary_are_read(home: Path, tmp_path: Path, packs_dictionary: bool) -> None:
     """As IIPC's rules for .warc.zst have it: the dictionary in a skippable frame before all records."""

@@ -154,9 +154,23 @@ def test_nested_fields_and_semicolons_are_found(home: Path, tmp_path: Path) -> N
         ("https://example.org/a.jsonl", "download"),
         ("hf://datasets/a/b", "collect.huggingface (dataset: a/b)"),
         ("s3://bucket/a.jsonl", "download"),
+        ("s3://commoncrawl/a.warc.gz", "collect.warc (urls: [https://data.commoncrawl.org/a.warc.gz])"),
     ],
 )
 def test_an_address_is_refused_as_one(address: str, advice: str, home: Path) -> None:
     with pytest.raises(LlmillError) as refused:
         run_collect(home, files=[{"path": address}])
     assert address in str(refused.value) and advice in str(refused.value).lower()
+
+
+def test_files_of_another_section_are_left_out_with_its_name(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.warc.gz").write_bytes(b"x")
+    with pytest.raises(LlmillError, match=r"none of the 1 files can be read.*are read by collect\.warc"):
+        run_collect(home, files=[{"path": str(folder)}])
+    (folder / "a.txt").write_text("A text.")
+    _, summary = run_collect(home, files=[{"path": str(folder)}], **EVERYTHING_TRAINS)
+    assert "1 .warc.gz" in summary["notices"][0] and "read by collect.warc" in summary["notices"][0]
+    with pytest.raises(LlmillError, match=r"are read by collect\.files"):
+        run_collect(home, warc=[{"path": str(folder / "a.txt")}])

@@ -108,6 +108,25 @@ def test_a_mail_is_its_text_then_its_page_and_attachments_are_counted(home: Path
     assert (found["c.eml"].text, "attachments" in found["c.eml"].metadata) == ("Odd but readable.", False)
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a.html", "<html><body><p>{}</p></body></html>"),
+        ("a.xml", "<book><p>{}</p></book>"),
+        ("a.eml", f"{MAIL}\r\n{{}}"),
+        ("b.eml", f"{MAIL}Content-Type: text/html\r\n\r\n<html><body><p>{{}}</p></body></html>"),
+    ],
+)
+def test_a_file_whose_encoding_nobody_states_is_not_spoiled(home: Path, tmp_path: Path, name: str, form: str) -> None:
+    text = "Grüße aus München, wo die Straßen breit sind und die Bäume im Mai blühen."
+    folder = tmp_path / "in"
+    document = collected(home, folder, {name: form.format(text).encode("cp1252")})[name]
+    assert document.text == text
+    _, summary = run_collect(home, files=[{"path": str(folder), "name": "again"}], heldout_fraction=0.0)
+    assert "1 file is read as cp1252 by a guess" in summary["notices"][0]
+    assert (document.metadata["encoding"], document.metadata["encoding_guessed"]) == ("cp1252", True)
+
+
 def test_words_and_sentences_of_a_pdf_that_lines_part_are_put_together(home: Path, tmp_path: Path) -> None:
     lines = [
         "An exam-",
