@@ -12,7 +12,9 @@ from pydantic_core import CoreSchema
 
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
+from storage.documents import PREFERENCES
 from storage.errors import did_you_mean
+from tasks.collect.foreseen import foreseen_parts
 from tasks.collect.stage import collect
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.stage import deduplicate
@@ -33,7 +35,9 @@ from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
 from tasks.tokenize.stage import TokenizeConfig, tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
+from tasks.train.preferences import ReferenceConfig, reference
 from tasks.train.pretrain import PretrainConfig, pretrain
 
 
@@ -52,6 +56,11 @@ class Recipe(StageConfig):
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
     pretrain: PretrainConfig = Field(PretrainConfig(), title="Pretrain", description="The base model.")
     finetune: FinetuneConfig = Field(FinetuneConfig(), title="Fine-tune", description="Supervised on pairs.")
+    align: AlignConfig | None = Field(
+        None,
+        title="Align",
+        description="Learning from preferences; empty: by the settings that ship, where the sources hold preferences.",
+    )
     evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="Scores on held-out data.")
     release: ReleaseConfig = Field(ReleaseConfig(), title="Release", description="The folder that is served.")
     retrain: RetrainConfig = Field(
@@ -79,6 +88,20 @@ class Recipe(StageConfig):
     def continuing(self) -> ContinueConfig:
         """The config of pretraining that goes on from a champion."""
         return self.retrain.continuing(self.pretrain)
+
+    @property
+    def aligning(self) -> AlignConfig | None:
+        """The config of the alignment, if there is one: where it is asked for, or the sources hold preferences."""
+        foreseen = self.align is None and PREFERENCES in foreseen_parts(self.collect.collecting)
+        return AlignConfig() if foreseen else self.align
+
+    @property
+    def referring(self) -> ReferenceConfig | None:
+        """The config of the likelihoods that alignment compares with, if it does."""
+        align = self.aligning
+        if align is None or align.method != "dpo":
+            return None
+        return ReferenceConfig(threads=align.threads, device=align.device)
 
     @property
     def releasing(self) -> ReleaseConfig:
@@ -139,6 +162,9 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
     base = start.base(recipe, tokens, order)
     tuned = finetune(recipe.finetune, base, tokenizer, clean)
+    if recipe.aligning:
+        before = reference(recipe.referring, tuned, tokenizer, clean) if recipe.referring else None
+        tuned = align(recipe.aligning, tuned, tokenizer, clean, before)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
     start.judge(recipe, tuned, clean, scores)
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
@@ -148,5 +174,5 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix` where there is none."""
+    """The pipeline of one recipe: without `fetch` where nothing is remote, without `mix` or `align` where none is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

@@ -31,6 +31,7 @@ from model.transformer import Transformer
 from storage.errors import ConfigError, DataError
 
 REFERENCE = "reference.npy"
+TIE = 1e-4  # rewards that differ by less are equal: last digits follow from how rows are put together
 
 Likelihoods = npt.NDArray[np.float64]
 
@@ -133,6 +134,6 @@ class PreferenceValidation:
         gaps = reward_gaps(self._settings, torch.tensor(scored, dtype=torch.float64), tokens, self._reference)
         return {
             "loss": float(preference_losses(self._settings, gaps).mean()),
-            "win_rate": float(((gaps > 0).double() + (gaps == 0).double() / 2).mean()),
+            "win_rate": float(((gaps > TIE).double() + (gaps.abs() <= TIE).double() / 2).mean()),
             "margin": float(gaps.mean()),
         }

@@ -22,7 +22,11 @@ _SAID = {
     "train": "for training",
     "heldout": "held out",
 }
-_HEADINGS = {PREFERENCES: "Preferences", LABELS: "Texts with labels"}  # of pairs fine-tuning says what became of them
+PREFERENCES_HEADING = "Preferences"  # a heading that alignment shares
+_HEADINGS = {
+    PREFERENCES: PREFERENCES_HEADING,
+    LABELS: "Texts with labels",
+}  # of pairs fine-tuning says what became of them
 
 
 def report(run: MadeRun, stage: str) -> Section:

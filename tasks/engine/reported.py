@@ -49,10 +49,11 @@ class Histogram(Fact):
 
 
 class Curve(Fact):
-    """One training. Points are (step, value); bits per byte, except the rate and the norm of the gradient."""
+    """One training. Points are (step, value); in `unit`, except the rate and the norm of the gradient."""
 
     heldout: str  # what the model is measured on meanwhile
     note: str = ""
+    unit: str = "bits per byte"
     training: tuple[tuple[float, float], ...]
     validation: tuple[tuple[float, float], ...]  # on held-out data; the last one at the end
     rate: tuple[tuple[float, float], ...]

@@ -1,15 +1,14 @@
-"""What the stages pretrain and finetune say about themselves. The time of a training grows with tokens (pairs) times
-parameters."""
+"""What the stages that train say about themselves. Their time grows with tokens (pairs) times parameters."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from model.shape import SIZES
-from storage.documents import PAIRS, PAIRS_SCHEMA, TRAIN, row_pair
+from storage.documents import PAIRS, PAIRS_SCHEMA, PREFERENCES, TRAIN, row_pair
 from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
-from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, settings
-from tasks.train.report import report_finetuning, report_pretraining
+from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, not_about_documents, settings
+from tasks.train.report import report_alignment, report_finetuning, report_nothing, report_pretraining
 from tasks.wording import figure
 
 
@@ -158,5 +157,70 @@ FINETUNE = About(
     report=report_finetuning,
     explain=_explain_finetune,
     explain_pair=_explain_pair,
+    words=_words_of_pairs,
+)
+
+
+def _preferences_ahead(build: Upcoming) -> float | None:
+    config = build.config
+    collected = build.summaries.get("collect", {}).get("preferences_train", 0)
+    pairs = (config["steps"] or 0) * config["preferences_per_step"] or config["epochs"] * collected
+    return pairs * build.before("model").get("parameters", 0) or None
+
+
+def _preferences_done(record: Figures) -> float:
+    summary, config = record["summary"], record["identity"]["config"]
+    return float(summary["steps"] * config["preferences_per_step"] * summary["parameters"])
+
+
+def _scored_ahead(build: Upcoming) -> float | None:
+    collected = build.summaries.get("collect", {})
+    pairs = collected.get("preferences_train", 0) + collected.get("preferences_heldout", 0)
+    return pairs * build.before("model").get("parameters", 0) or None
+
+
+def _scored(record: Figures) -> float:
+    return float(record["summary"]["preferences"] * record["summary"]["parameters"])
+
+
+def _check_preferences(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises DataError where there is no preference to train on or to hold out, or a source loses all of its own."""
+    from tasks.answer.template_form import needed_chat_form
+    from tasks.train.align import AlignConfig, check_preferences
+
+    if {"clean", "tokenizer"} <= inputs.keys():
+        form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
+        config = recipe.align or AlignConfig()
+        check_preferences(config, inputs["clean"], form, recipe.pretrain.chosen_context_length)
+
+
+def _explain_preference(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    """Whether a preference was learned from; those that are too long are counted in the summary alone."""
+    from tasks.train.pairs import leaks
+
+    read = run.read(stage, PREFERENCES)
+    if pair["part"] != PREFERENCES or read is None:
+        return None
+    if pair["split"] != TRAIN:
+        return {"verdict": "held out"}
+    leaking = leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), read)
+    return {"verdict": "left out", "rule": "leaking"} if leaking else {"verdict": "for training"}
+
+
+REFERENCE = About(
+    title="Likelihoods before alignment",
+    work=Work("preferences times parameters", _scored_ahead, _scored),
+    report=report_nothing,
+    explain=not_about_documents,
+)
+ALIGN = About(
+    title="Alignment",
+    work=Work("preferences times parameters", _preferences_ahead, _preferences_done),
+    checks=(_check_preferences,),
+    compared=settings("method", "beta", "epochs", "steps", "matrix_rate", "seed"),
+    headline={"preferences": "training_preferences"},
+    report=report_alignment,
+    explain=not_about_documents,
+    explain_pair=_explain_preference,
     words=_words_of_pairs,
 )

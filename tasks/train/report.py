@@ -1,4 +1,4 @@
-"""What the report shows of a training: its curve, and what became of the pairs.
+"""What the report shows of a training: its curve, and what became of the pairs or preferences.
 
 The part `curve` has a row for each step, thinned to about a thousand.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.collect.report import PAIRS
+from tasks.collect.report import PAIRS, PREFERENCES_HEADING
 from tasks.engine.about import Figures, MadeRun
 from tasks.engine.reported import Count, Curve, Section
 from tasks.wording import figure
@@ -19,6 +19,12 @@ _PAIRS_SAID = {
     "training_pairs": "trained on",
     "heldout_pairs": "held out",
 }
+_PREFERENCES_SAID = (
+    ("dropped_leaking", "with the prompt of a held-out one, not learned from"),
+    ("dropped_too_long", "too long for the context, not learned from"),
+    ("training_preferences", "trained on"),
+    ("heldout_preferences", "held out"),
+)
 
 Points = tuple[tuple[float, float], ...]
 
@@ -36,6 +42,26 @@ def report_finetuning(run: MadeRun, stage: str) -> Section:
     return Section(curve=curve, counts={PAIRS: counts} if counts else {})
 
 
+def report_alignment(run: MadeRun, stage: str) -> Section:
+    """The curve of the loss, and the rewards of held-out answers before and after."""
+    summary = run.summary(stage)
+    counts = tuple(Count(what=what, count=summary[name]) for name, what in _PREFERENCES_SAID if summary.get(name))
+    note = ""
+    if "win_rate" in summary:
+        wins, gaps = (
+            f"{figure(summary[f'{name}_before'])} before, {figure(summary[name])} after"
+            for name in ("win_rate", "margin")
+        )
+        note = f"Held-out preferences whose chosen answer is rewarded more: {wins}; by how much on average: {gaps}"
+    curve = _curve(run, stage, "held-out preferences", "loss", note, unit="loss")
+    return Section(curve=curve, counts={PREFERENCES_HEADING: counts} if counts else {})
+
+
+def report_nothing(run: MadeRun, stage: str) -> Section:
+    """Nothing: the stage that reads its result says what comes of it."""
+    return Section()
+
+
 def _before_and_after(summary: Figures) -> str:
     names = ("base_answer_bits_per_byte", "answer_bits_per_byte", "other_prompt_bits_per_byte")
     if not all(name in summary for name in names):
@@ -44,8 +70,10 @@ def _before_and_after(summary: Figures) -> str:
     return f"Before: {before}; after: {after}; after, with another pair's prompt: {other}"
 
 
-def _curve(run: MadeRun, stage: str, heldout: str, final: str, note: str = "") -> Curve | None:
-    """The curve of a training; `final` is the figure of its summary for the held-out data at its end."""
+def _curve(
+    run: MadeRun, stage: str, heldout: str, final: str, note: str = "", unit: str = "bits_per_byte"
+) -> Curve | None:
+    """The curve of a training in a unit; `final` is the figure of its summary for the held-out data at its end."""
     part = run.part(stage, "curve")
     if part is None:
         return None
@@ -53,14 +81,15 @@ def _curve(run: MadeRun, stage: str, heldout: str, final: str, note: str = "") -
         rows = [json.loads(line) for line in file]
     if not rows:
         return None
-    validation = dict(_points(rows, "validation_bits_per_byte"))
+    validation = dict(_points(rows, f"validation_{unit}"))
     at_end = run.summary(stage).get(final)
     if at_end is not None:
         validation[float(rows[-1]["step"])] = float(at_end)
     return Curve(
         heldout=heldout,
         note=note,
-        training=_thinned(_points(rows, "bits_per_byte")),
+        unit=unit.replace("_", " "),
+        training=_thinned(_points(rows, unit)),
         validation=tuple(sorted(validation.items())),
         rate=_thinned(_points(rows, "learning_rate")),
         gradient=_thinned(_points(rows, "gradient_norm")),

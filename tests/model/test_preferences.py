@@ -135,6 +135,7 @@ def test_figures_of_held_out_preferences(tmp_path: Path) -> None:
     model = a_model().eval()
     same = PreferenceValidation(write(tmp_path / "same", 9, model), DPO).figures(model, Workers(1))
     assert same["loss"] == pytest.approx(np.log(2), rel=1e-5) and same["margin"] == pytest.approx(0, abs=1e-5)
+    assert same["win_rate"] == 0.5
     data = write(tmp_path / "other", 9)
     figures = PreferenceValidation(data, DPO).figures(model, Workers(1))
     likelihoods = torch.tensor([nats for nats, _ in score_continuations(model, data.examples.requests())])
