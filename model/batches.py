@@ -1,8 +1,9 @@
 """Batches as a function of (data, seed, step): the step number alone resumes a run exactly.
 
 Two kinds. *Packed*: documents one after another, cut into rows of context + 1 tokens, each row seen once an epoch.
-*Examples*: a prompt and its answer a row, padded, where only the answer is scored; rows of similar length are put
-together. Orders come from a hash of (seed, epoch, index), not from a library's random stream, which may change.
+*Examples*: a prompt and its answer a row, padded, where only answers are scored; rows of similar length are put
+together. The examples of a step can share rows, each seeing itself alone: `segments` says which are whose.
+Orders come from a hash of (seed, epoch, index), not from a library's random stream, which may change.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 IntArray = npt.NDArray[np.int64]
 
+PADDING = -1  # in place of an example's number
 IGNORED = -100  # a target that is not scored: a prompt token, padding
 PADDED_TO = 8  # tokens; few different shapes, since oneDNN compiles and keeps a product for each that it meets
 POOL_BATCHES = 32  # examples are sorted by length within so many batches: padding falls to a few percent
@@ -32,11 +34,14 @@ POOL_BATCHES = 32  # examples are sorted by length within so many batches: paddi
 class Batch:
     """inputs and targets (rows, time), int64; a target of IGNORED is not scored.
 
-    `together` rows in a row make one loss and are never parted; `reference` (rows,) is what a loss compares them with.
+    `segments` (rows, time), where rows hold several examples: the number of each input's example within its row, and
+    PADDING for none. `together` rows in a row make one loss and are never parted; `reference` (rows,) is what a loss
+    compares them with.
     """
 
     inputs: IntArray
     targets: IntArray
+    segments: IntArray | None = None
     together: int = 1
     reference: npt.NDArray[np.float64] | None = None
 
@@ -60,12 +65,12 @@ class Batch:
 
     def _cut(self, rows: int) -> list["Batch"]:
         rows = -(-rows // self.together) * self.together
-        spans = [slice(start, start + rows) for start in range(0, len(self.inputs), rows)]
-        return [self._rows(span) for span in spans]
+        return [self._rows(slice(start, start + rows)) for start in range(0, len(self.inputs), rows)]
 
     def _rows(self, span: slice) -> "Batch":
+        segments = None if self.segments is None else self.segments[span]
         reference = None if self.reference is None else self.reference[span]
-        return Batch(self.inputs[span], self.targets[span], self.together, reference)
+        return Batch(self.inputs[span], self.targets[span], segments, self.together, reference)
 
 
 class Batches(Protocol):
@@ -177,20 +182,26 @@ def packed_phases(source: "Source", context_length: int, rows: int, seed: int, s
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of a prompt and of its answer in full form (marks included), and the answer's UTF-8 bytes."""
+    """Token ids of a prompt and of its answer in full form (marks included), and the UTF-8 bytes of what is learned.
+
+    Beside the answer, `learned` stretches of the prompt, as (start, end), are learned: earlier answers of a
+    conversation.
+    """
 
     prompt: Sequence[int]
     answer: Sequence[int]
     answer_bytes: int
+    learned: Sequence[tuple[int, int]] = ()
 
 
 class ExampleSet:
-    """Examples in two files of a folder: `tokens.npy` and `index.npy` (examples, 4) of
-    [start, answer start, end, UTF-8 bytes of the answer]."""
+    """Examples in three files of a folder: `tokens.npy`, `learned.npy` (whether a token is one to learn) and
+    `index.npy` (examples, 4) of [start, start of the last answer, end, UTF-8 bytes of what is learned]."""
 
     def __init__(self, folder: Path) -> None:
         try:
             self.tokens: IntArray = np.load(folder / "tokens.npy", allow_pickle=False).astype(np.int64)
+            self.learned: npt.NDArray[np.bool_] = np.load(folder / "learned.npy", allow_pickle=False)
             self.index: IntArray = np.load(folder / "index.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{folder}: not a set of examples ({error})") from error
@@ -204,12 +215,18 @@ class ExampleSet:
         folder.mkdir(parents=True, exist_ok=True)
         tokens: list[int] = []
         rows = []
+        spans: list[tuple[int, int]] = []
         for example in examples:
             start = len(tokens)
             tokens += example.prompt
             middle = len(tokens)
             tokens += example.answer
             rows.append((start, middle, len(tokens), example.answer_bytes))
+            spans += [*((start + first, start + end) for first, end in example.learned), (middle, len(tokens))]
+        learned = np.zeros(len(tokens), np.bool_)
+        for first, end in spans:
+            learned[first:end] = True
+        np.save(folder / "learned.npy", learned, allow_pickle=False)
         np.save(folder / "tokens.npy", np.asarray(tokens, np.uint32), allow_pickle=False)
         np.save(folder / "index.npy", np.asarray(rows, np.int64).reshape(-1, 4), allow_pickle=False)
 
@@ -226,33 +243,63 @@ class ExampleSet:
         ]
 
     def batch(self, chosen: IntArray) -> Batch:
-        """The chosen examples as rows, padded on the right; only answers are scored."""
-        starts, middles, ends = self.index[chosen, 0], self.index[chosen, 1], self.index[chosen, 2]
-        time = -(-(int((ends - starts).max()) - 1) // PADDED_TO) * PADDED_TO
-        inputs = np.zeros((len(chosen), time), np.int64)
-        targets = np.full((len(chosen), time), IGNORED, np.int64)
-        for row, (start, middle, end) in enumerate(zip(starts, middles, ends, strict=True)):
-            inputs[row, : end - start - 1] = self.tokens[start : end - 1]
-            targets[row, middle - start - 1 : end - start - 1] = self.tokens[middle:end]
-        return Batch(inputs, targets)
+        """The chosen examples as rows, padded on the right; only what is learned is scored."""
+        return self._rows([[int(number)] for number in chosen])
+
+    def packed(self, chosen: IntArray, context_length: int) -> Batch:
+        """The chosen examples in as few rows of at most `context_length` inputs as first fit, longest first, finds."""
+        rows: list[list[int]] = []
+        room: list[int] = []
+        sizes = self.index[chosen, 2] - self.index[chosen, 0] - 1
+        for place in np.argsort(-sizes, kind="stable").tolist():
+            size = int(sizes[place])
+            row = next((number for number, left in enumerate(room) if left >= size), len(rows))
+            if row == len(rows):
+                rows.append([])
+                room.append(max(context_length, size))
+            rows[row].append(int(chosen[place]))
+            room[row] -= size
+        return self._rows(rows, segmented=True)
+
+    def _rows(self, rows: Sequence[Sequence[int]], segmented: bool = False) -> Batch:
+        """A batch with these examples in its rows, one behind the other."""
+        longest = max(sum(int(self.index[one, 2] - self.index[one, 0]) - 1 for one in row) for row in rows)
+        time = -(-longest // PADDED_TO) * PADDED_TO
+        inputs = np.zeros((len(rows), time), np.int64)
+        targets = np.full((len(rows), time), IGNORED, np.int64)
+        segments = np.full((len(rows), time), PADDING, np.int64)
+        for row, members in enumerate(rows):
+            place = 0
+            for number, one in enumerate(members):
+                start, end = int(self.index[one, 0]), int(self.index[one, 2])
+                here = slice(place, place + end - start - 1)
+                inputs[row, here] = self.tokens[start : end - 1]
+                targets[row, here] = np.where(self.learned[start + 1 : end], self.tokens[start + 1 : end], IGNORED)
+                segments[row, here] = number
+                place = here.stop
+        return Batch(inputs, targets, segments if segmented else None)
 
 
 class ExampleBatches:
-    """`rows` examples a step, those of like length together."""
+    """`rows` examples a step, those of like length together.
 
-    def __init__(self, examples: ExampleSet, rows: int, seed: int) -> None:
+
+    With `pack_to` the examples of a step share rows of at most so many inputs: the same steps, in fewer rows.
+    """
+
+    def __init__(self, examples: ExampleSet, rows: int, seed: int, pack_to: int | None = None) -> None:
         if not len(examples):
             raise DataError("no example to train on")
-        self.examples = examples
+        self.examples, self.pack_to = examples, pack_to
         self._pools = LengthPools(examples.lengths, rows, seed)
 
     @property
     def bytes_per_token(self) -> float:
-        index = self.examples.index
-        return int(index[:, 3].sum()) / max(1, int((index[:, 2] - index[:, 1]).sum()))
+        return int(self.examples.index[:, 3].sum()) / max(1, int(self.examples.learned.sum()))
 
     def batch(self, step: int) -> Batch:
-        return self.examples.batch(self._pools.batch(step))
+        chosen = self._pools.batch(step)
+        return self.examples.batch(chosen) if self.pack_to is None else self.examples.packed(chosen, self.pack_to)
 
 
 class LengthPools:

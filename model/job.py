@@ -53,6 +53,7 @@ class TrainingJob:
     output: str
     checkpoint_interval: int
     processes: int = 1  # that train together; more than one is not carried out yet
+    packing: bool = False  # examples of a step share rows
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     adapter: LowRank | None = None  # trained beside the initial weights, which stay; merged into the output

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.batches import IGNORED, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
+from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
 from model.job import Objective, TrainingJob
 from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
@@ -160,21 +161,35 @@ class Learning:
     loss: Callable[[TrainingJob], Loss]
 
 
-def on_device(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of a batch where the model is."""
-    return torch.from_numpy(batch.inputs).to(model.device), torch.from_numpy(batch.targets).to(model.device)
+def on_device(model: Transformer, array: npt.NDArray[Any]) -> Tensor:
+    """An array of a batch where the model is."""
+    return torch.from_numpy(array).to(model.device)
 
 
 def target_nats(model: Transformer, batch: Batch) -> Tensor:
-    """The summed loss in nats over the targets that are scored."""
-    inputs, targets = on_device(model, batch)
-    return summed_nats(model(inputs), model.head, targets, model.compiled)
+    """The summed loss in nats over the targets that are scored; inputs of different segments do not see each other."""
+    positions, mask = (None, None) if batch.segments is None else apart(on_device(model, batch.segments))
+    hidden = model(on_device(model, batch.inputs), positions=positions, mask=mask)
+    return summed_nats(hidden, model.head, on_device(model, batch.targets), model.compiled)
+
+
+def apart(segments: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions (rows, time) that begin anew with each segment, and a mask (rows, 1, time, time) of what each input
+    sees: itself and what is before it in its segment."""
+    time = segments.shape[1]
+    places = torch.arange(time, device=segments.device)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    starts = torch.where(begins, places, 0).cummax(dim=1).values
+    positions = torch.where(segments == PADDING, 0, places - starts)
+    mask = (segments[:, :, None] == segments[:, None, :]) & (places[:, None] >= places[None, :])
+    return positions, mask[:, None]
 
 
 def preferred_nats(settings: Preference, model: Transformer, batch: Batch) -> Tensor:
     """The summed loss of preferences (model/preferences.py)."""
-    inputs, targets = on_device(model, batch)
-    hidden = model(inputs)
+    targets = on_device(model, batch.targets)
+    hidden = model(on_device(model, batch.inputs))
     nats = nats_of_rows(hidden, model.head, targets)
     reference = torch.zeros_like(nats) if batch.reference is None else torch.from_numpy(batch.reference).to(nats)
     loss, weights = token_weights(settings, nats, (targets != IGNORED).sum(dim=1), reference)
@@ -187,7 +202,8 @@ def _packed(job: TrainingJob) -> Batches:
 
 
 def _examples(job: TrainingJob) -> Batches:
-    return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed)
+    pack_to = job.shape.context_length if job.packing else None
+    return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed, pack_to)
 
 
 def _preferences(job: TrainingJob) -> Batches:

@@ -124,7 +124,7 @@ class Pair:
     @property
     def asked(self) -> tuple[Message, ...]:
         """All messages that the answer follows."""
-        return (*self.earlier, Message(USER, self.prompt)) if self.prompt else self.earlier
+        return self.earlier if self.earlier and not self.prompt else (*self.earlier, Message(USER, self.prompt))
 
     @property
     def opening(self) -> str:

@@ -1,5 +1,9 @@
 """Pairs as token ids: the one place where a prompt and its answer take chat form.
 
+A conversation is one row: `<|endoftext|>`, then each question and its answer as a pair has them, so that each answer
+sees all before it. The system line stands before the first question, with a blank line between; what a tool gave back
+is asked as a question is. One that is longer than the context loses its oldest exchanges, never the system line.
+
 Fine-tuning learns from `pair_ids`. Held-out pairs are scored as `questions`, in fine-tuning and in evaluation alike:
 the same answer after its own prompt, after another pair's, and after its own as plain text, the form that a base model
 knows. A model that does not read its prompt shows no gap between the first two.
@@ -11,18 +15,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storage.documents import Message, Pair
-from tasks.answer.chat_form import ChatForm
+from storage.documents import ASSISTANT, SYSTEM, TOOL, USER, Message, Pair
+from tasks.answer.chat_form import ChatForm, Piece
 from tasks.tokenize.tokenizer import text_ids
 
 
 @dataclass(frozen=True, slots=True)
 class PairIds:
-    """A pair in chat form: `prompt` up to where the answer begins, `answer` without the mark that ends it."""
+    """A pair in chat form: `prompt` up to where the answer begins, `answer`, and the mark that ends it.
+
+    `learned` are the stretches of the prompt that are answers too, each with the mark that ends it, and
+    `learned_bytes` the UTF-8 bytes of their texts. `pair` is without the exchanges that were cut off.
+    """
 
     pair: Pair
     prompt: list[int]
     answer: list[int]
+    end: int
+    learned: tuple[tuple[int, int], ...] = ()
+    learned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +51,55 @@ class Question:
     plain_prompt: list[int]
 
 
-def pair_ids(form: ChatForm, pairs: Sequence[Pair]) -> list[PairIds]:
-    """The ids of each pair."""
-    turns = [(Message("user", pair.prompt), Message("assistant", pair.answer)) for pair in pairs]
-    return [
-        PairIds(pair, prompt.ids, answer.ids[:-1])
-        for pair, (prompt, answer) in zip(pairs, form.pieces(turns), strict=True)
-    ]
+def pair_ids(form: ChatForm, pairs: Sequence[Pair], context_length: int | None = None) -> list[PairIds]:
+    """The ids of each pair; conversations cut to a context, where one is given and that is enough to make them fit."""
+    pieces = form.pieces([_said(pair) for pair in pairs])
+    made = [_joined(pair, one) for pair, one in zip(pairs, pieces, strict=True)]
+    return made if context_length is None else [_cut(form, ids, context_length) for ids in made]
+
+
+def _said(pair: Pair) -> list[Message]:
+    """All messages with the answer; what a tool says is said by the user, since few chat forms know tools."""
+    asked = [Message(USER if role == TOOL else role, content) for role, content in pair.asked]
+    return [*asked, Message(ASSISTANT, pair.answer)]
+
+
+def _joined(pair: Pair, pieces: Sequence[Piece]) -> PairIds:
+    *before, last = pieces
+    prompt: list[int] = []
+    learned = []
+    for piece in before:
+        start = len(prompt)
+        prompt += piece.ids
+        if piece.learned:
+            learned.append((start, len(prompt)))
+    size = sum(len(message.content.encode()) for message in pair.earlier if message.role == ASSISTANT)
+    return PairIds(pair, prompt, last.ids[:-1], last.ids[-1], tuple(learned), size)
+
+
+def _cut(form: ChatForm, ids: PairIds, context_length: int) -> PairIds:
+    """Without the oldest exchanges, as many as must go; the system line stays."""
+    while (over := len(ids.prompt) + len(ids.answer) - context_length) > 0 and ids.learned:
+        ends = [end for _, end in ids.learned]  # what goes with each exchange is no more than what is before its end
+        number = next((n for n, end in enumerate(ends, 1) if end >= over), len(ends))
+        (ids,) = pair_ids(form, [_without_oldest(ids.pair, number)])
+    return ids
+
+
+def _without_oldest(pair: Pair, exchanges: int) -> Pair:
+    system = pair.earlier[: pair.earlier[0].role == SYSTEM]
+    answers = [place for place, message in enumerate(pair.earlier) if message.role == ASSISTANT]
+    return replace(pair, earlier=(*system, *pair.earlier[answers[exchanges - 1] + 1 :]))
 
 
 def questions(form: ChatForm, pairs: Sequence[Pair], context_length: int) -> list[Question]:
-    """The pairs that have an answer and fit, in their order. Each fits whole, in every form."""
-    as_text = text_ids(form.tokenizer, [f"{pair.prompt}\n" for pair in pairs])
+    """The pairs that have an answer and fit, in their order. Each fits whole, in every form; of conversations the last
+    answer is scored, after as much as fits."""
+    ids_of = pair_ids(form, pairs, context_length)
+    texts = ["".join(f"{message.content}\n" for message in ids.pair.asked) for ids in ids_of]
     asked = [
         Question(ids.pair, ids.answer, ids.prompt, ids.prompt, [form.control.start, *text])
-        for ids, text in zip(pair_ids(form, pairs), as_text, strict=True)
+        for ids, text in zip(ids_of, text_ids(form.tokenizer, texts), strict=True)
     ]
     asked = [
         one

@@ -1,9 +1,11 @@
-"""Fine-tune a pretrained model on prompt and answer pairs, in chat form, the prompt masked.
+"""Fine-tune a pretrained model on pairs and conversations in chat form: answers are learned, the rest is masked.
 
 In: base model, tokenizer, and of the filter the redacted pairs, or clean documents to make pairs from. Out: `model`,
 `curve`, and `adapter`, which is empty unless adapters were trained: then `model` has them merged. Each pair is a row of
 its own, so that an answer sees its prompt and nothing else, as it will when the model is used; rows of like length go
-together, which leaves a few percent of padding.
+together, which leaves a few percent of padding. With `packing` those of a step share rows of the context's length, each
+seeing itself alone: the same steps, for machines that like few long rows. A conversation longer than the context loses
+its oldest exchanges, which is counted.
 
 Three figures on one fixed sample of held-out pairs show what was learned, in bits per byte of the answers' text: the
 base model's (prompt and answer as plain text), the tuned model's, and the tuned model's with another pair's prompt.
@@ -12,6 +14,7 @@ Only where the last is clearly worse does the model read its prompt.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +59,9 @@ class FinetuneConfig(TrainerConfig):
     epochs: float = Field(1.0, gt=0, le=100, description="Passes over the training pairs.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
     pairs_per_step: int = Field(64, ge=1, le=65_536, description="Pairs of one optimizer step.")
+    packing: bool = Field(
+        False, description="Whether the pairs of a step share rows of the context's length, each seeing itself alone."
+    )
     shared_words: int = Field(
         0, ge=0, le=100, description="Least words that a training answer shares with its prompt; others are left out."
     )
@@ -97,10 +103,11 @@ def finetune(
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
-    learned, examples, too_long = _encode(form, chosen, shape.context_length, shorten=shorten)
+    encoded = _encode(form, chosen, shape.context_length, shorten=shorten)
+    too_long = encoded.too_long
     sets = heldout_sets(form, chosen.heldout, shape.context_length, shorten=shorten)
     _demand(config, chosen, too_long, sets)
-    sets["train"] = examples
+    sets["train"] = examples = encoded.examples
     sources = _write_sets(context.work / "examples", sets)
     job = training_job(
         config,
@@ -110,8 +117,9 @@ def finetune(
         steps=config.steps or max(1, round(config.epochs * len(examples) / config.pairs_per_step)),
         rates=config.rates,
         data=sources["train"],
-        data_digest=digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(learned)]),
+        data_digest=digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(encoded.learned)]),
         rows_per_step=config.pairs_per_step,
+        packing=config.packing,
         validation={name: sources[name] for name in ("heldout", "other_prompt")},
         validation_before={"plain": sources["plain"]},
         initial=str(base["model"].path),
@@ -122,6 +130,7 @@ def finetune(
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("finetune", job, result, last, before=base["model"])
     notices = loss_notices("finetune", {"source": chosen.tallies(too_long)}, FIELDS, "pairs")
+    notices += encoded.notices(shape.context_length)
     return {
         "pairs": chosen.read,
         "training_pairs": len(examples),
@@ -129,6 +138,7 @@ def finetune(
         "dropped_leaking": chosen.total(LEAKING),
         "dropped_unrelated": chosen.total(UNRELATED),
         "dropped_too_long": too_long.total(),
+        **({"cut_conversations": encoded.cut.total()} if encoded.cut else {}),
         "scored_pairs": len(sets["heldout"]),
         "parameters": result["parameters"],
         **({"trained_parameters": result["trained_parameters"]} if config.lora else {}),
@@ -161,20 +171,36 @@ def check_pairs(config: FinetuneConfig, clean: Artifact, form: ChatForm, context
     _demand(config, chosen, too_long, heldout_sets(form, chosen.heldout, context_length, shorten=shorten))
 
 
-def _encode(
-    form: ChatForm, chosen: Chosen, context_length: int, *, shorten: bool
-) -> tuple[list[Pair], list["Example"], Counter[str]]:
-    """The training pairs that fit and their examples, and of each source the number of those that do not."""
-    learned: list[Pair] = []
-    examples: list[Example] = []
-    too_long: Counter[str] = Counter()
-    for pair, example in encode_training(form, chosen.training, context_length, shorten=shorten):
+@dataclass(slots=True)
+class _Encoded:
+    """The training pairs that fit and their examples, and of each source the number of those that do not, and of the
+    conversations that were cut to fit."""
+
+    learned: list[Pair] = field(default_factory=list)
+    examples: list["Example"] = field(default_factory=list)
+    too_long: Counter[str] = field(default_factory=Counter)
+    cut: Counter[str] = field(default_factory=Counter)
+
+    def notices(self, context_length: int) -> list[str]:
+        """A sentence of each source whose conversations were cut."""
+        return [
+            f"finetune cut {count:,} conversations of source {source}, which are longer than the context of "
+            f"{context_length:,} tokens: their oldest exchanges are not learned (pretrain.context_length)"
+            for source, count in sorted(self.cut.items())
+        ]
+
+
+def _encode(form: ChatForm, chosen: Chosen, context_length: int, *, shorten: bool) -> _Encoded:
+    encoded = _Encoded()
+    made = encode_training(form, chosen.training, context_length, shorten=shorten)
+    for pair, (used, example) in zip(chosen.training, made, strict=True):
         if example is None:
-            too_long[pair.source] += 1
-        else:
-            learned.append(pair)
-            examples.append(example)
-    return learned, examples, too_long
+            encoded.too_long[pair.source] += 1
+            continue
+        encoded.cut.update([pair.source] if used.earlier != pair.earlier else [])
+        encoded.learned.append(used)
+        encoded.examples.append(example)
+    return encoded
 
 
 def _write_sets(folder: Path, sets: Mapping[str, Sequence["Example"]]) -> dict[str, "Source"]:
@@ -206,7 +232,7 @@ def _demand(
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
-    return digest_of([[pair.prompt, pair.answer] for pair in pairs])
+    return digest_of([[pair.prompt, pair.answer, *map(list, pair.earlier)] for pair in pairs])
 
 
 def _no_pairs(config: FinetuneConfig, which: str) -> DataError:

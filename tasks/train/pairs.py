@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from storage.documents import HELDOUT, TRAIN, Message, Pair, read_documents, read_pairs
+from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
 from tasks.answer.chat_form import ChatForm, prompt_ids
-from tasks.answer.pair_ids import fits, questions
+from tasks.answer.pair_ids import PairIds, fits, pair_ids, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally
 from tasks.words import is_unspaced, length_in_words, letters, sentences, words
@@ -159,14 +159,15 @@ def _normal(text: str) -> str:
 def encode_training(
     form: ChatForm, pairs: Iterable[Pair], context_length: int, *, shorten: bool = False
 ) -> Iterator[tuple[Pair, "Example | None"]]:
-    """Each pair with its example; None where the model does not see the whole of it at once.
+    """Each pair with its example; None where the model does not see the whole of it at once, and of a conversation
+    not even its last exchange. One that had to be cut comes without its oldest exchanges.
 
     `shorten`: a prompt that does not fit loses its beginning, as a continuation's may: it is text like any other.
     """
     rest = iter(pairs)
     while batch := list(islice(rest, PAIRS_AT_ONCE)):
-        examples = encode_chat(form, batch)
-        for pair, example in zip(batch, examples, strict=True):
+        for ids in pair_ids(form, batch, context_length):
+            pair, example = ids.pair, _example(ids)
             if _fits(example, context_length):
                 yield pair, example
             elif shorten and (shorter := _shortened(form, pair, example, context_length)) is not None:
@@ -191,14 +192,15 @@ def _shortened(form: ChatForm, pair: Pair, example: "Example", context_length: i
 
 
 def encode_chat(form: ChatForm, pairs: Sequence[Pair]) -> list["Example"]:
-    """Examples in chat form: the answer and its end are learned."""
+    """Examples in chat form: every answer and its end are learned."""
+    return [_example(ids) for ids in pair_ids(form, pairs)]
+
+
+def _example(ids: PairIds) -> "Example":
     from model.batches import Example
 
-    turns = [(Message("user", pair.prompt), Message("assistant", pair.answer)) for pair in pairs]
-    return [
-        Example(prompt.ids, answer.ids, len(pair.answer.encode()))
-        for pair, (prompt, answer) in zip(pairs, form.pieces(turns), strict=True)
-    ]
+    size = ids.learned_bytes + len(ids.pair.answer.encode())
+    return Example(ids.prompt, [*ids.answer, ids.end], size, ids.learned)
 
 
 def heldout_sets(

@@ -4,16 +4,17 @@ The stage `reference` works the likelihoods out once for all settings of the ali
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from storage.documents import ASSISTANT, Message, Pair, read_pairs, read_rows, write_rows
+from storage.documents import Pair, read_pairs, read_rows, write_rows
 from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import ChatForm
-from tasks.answer.pair_ids import fits
+from tasks.answer.pair_ids import fits, pair_ids
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
@@ -101,12 +102,10 @@ def encode_preferences(form: ChatForm, pairs: Sequence[Pair], context_length: in
     """The two examples of each preference, of which the last answer alone is learned; None where one does not fit."""
     from model.batches import Example
 
-    conversations = [
-        (*pair.asked, Message(ASSISTANT, answer)) for pair in pairs for answer in (pair.answer, pair.rejected)
-    ]
+    both_answers = [each for pair in pairs for each in (pair, replace(pair, answer=pair.rejected))]
     examples = [
-        Example([token for piece in before for token in piece.ids], last.ids, len(conversation[-1].content.encode()))
-        for conversation, (*before, last) in zip(conversations, form.pieces(conversations), strict=True)
+        Example(ids.prompt, [*ids.answer, ids.end], len(ids.pair.answer.encode()))
+        for ids in pair_ids(form, both_answers)
     ]
     couples = zip(examples[0::2], examples[1::2], strict=True)
     return [both if all(fits(one.prompt, one.answer, context_length) for one in both) else None for both in couples]

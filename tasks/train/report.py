@@ -16,6 +16,7 @@ MOST_POINTS = 150  # of a drawn line
 _PAIRS_SAID = {
     "dropped_leaking": "with an answer that is in held-out text, dropped",
     "dropped_too_long": "too long for the context, dropped",
+    "cut_conversations": "conversations cut to the context, without their oldest exchanges",
     "training_pairs": "trained on",
     "heldout_pairs": "held out",
 }

@@ -146,6 +146,7 @@ def write_training(
         "tokens": result["tokens"],
         "steps": result["steps"],
         "rows_per_step": job.rows_per_step,
+        **({"packing": True} if job.packing else {}),
         "context_length": job.shape.context_length,
         "optimizer": dataclasses.asdict(job.optimizer),
         "schedule": dataclasses.asdict(job.schedule),

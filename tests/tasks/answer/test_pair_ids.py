@@ -3,7 +3,7 @@
 import pytest
 from tiny_model import write_tokenizer
 
-from storage.documents import Pair
+from storage.documents import ASSISTANT, SYSTEM, TOOL, USER, Message, Pair
 from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import pair_ids, questions
 from tasks.answer.template_form import needed_chat_form
@@ -51,3 +51,62 @@ def test_what_does_not_fit_is_neither_asked_nor_borrowed(form: ChatForm) -> None
     for one in asked:
         for prompt in (one.prompt, one.other_prompt, one.plain_prompt):
             assert len(prompt) + len(one.answer) <= CONTEXT + 1
+
+
+def talk(*texts: str, system: str = "", answer: str = "Last.") -> Pair:
+    """A conversation: questions and answers in turn, the last question among them."""
+    roles = (USER, ASSISTANT)
+    messages = [Message(roles[number % 2], text) for number, text in enumerate(texts)]
+    earlier = (*([Message(SYSTEM, system)] if system else []), *messages[:-1])
+    return Pair.of(texts[-1], answer, "g", "train", "own", earlier)
+
+
+def decoded(form: ChatForm, ids: list[int]) -> str:
+    return str(form.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def test_a_conversation_is_one_row_with_every_answer_and_its_end_learned(form: ChatForm) -> None:
+    (ids,) = pair_ids(form, [talk("one", "two", "three", system="Be kind.")])
+    assert decoded(form, ids.prompt) == (
+        "<|endoftext|><|user|>Be kind.\n\none<|assistant|>two<|end|><|user|>three<|assistant|>"
+    )
+    assert [decoded(form, ids.prompt[start:end]) for start, end in ids.learned] == ["two<|end|>"]
+    assert ids.learned_bytes == 3 and decoded(form, ids.answer) == "Last."
+
+
+def test_a_system_line_stands_before_a_single_question_too(form: ChatForm) -> None:
+    (ids,) = pair_ids(form, [talk("one", system="Be kind.")])
+    assert decoded(form, ids.prompt) == "<|endoftext|><|user|>Be kind.\n\none<|assistant|>"
+
+
+def test_what_a_tool_gave_back_is_asked_as_a_question_is(form: ChatForm) -> None:
+    called = (Message(USER, "one"), Message(ASSISTANT, "call"), Message(TOOL, "4"))
+    (ids,) = pair_ids(form, [Pair.of("", "Four.", "g", "train", "own", called)])
+    assert decoded(form, ids.prompt) == ("<|endoftext|><|user|>one<|assistant|>call<|end|><|user|>4<|assistant|>")
+
+
+def test_a_conversation_longer_than_the_context_is_cut_at_a_turn_and_keeps_its_system_line(
+    form: ChatForm,
+) -> None:
+    whole = talk("old " * 20, "older", "one", "two", "three", system="S.")
+    (ids,) = pair_ids(form, [whole], CONTEXT)
+    assert decoded(form, ids.prompt) == (
+        "<|endoftext|><|user|>S.\n\none<|assistant|>two<|end|><|user|>three<|assistant|>"
+    )
+    assert [message.content for message in ids.pair.asked] == ["S.", "one", "two", "three"]
+    assert len(ids.prompt) + len(ids.answer) + 1 <= CONTEXT + 1
+    (same,) = pair_ids(form, [whole])
+    assert same.pair == whole and len(same.prompt) > CONTEXT
+    (question,) = questions(form, [whole], CONTEXT)
+    assert question.prompt == ids.prompt
+    assert decoded(form, question.plain_prompt) == "<|endoftext|>S.\none\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("spare", [-1, 0, 1])
+def test_it_loses_no_exchange_that_fits(form: ChatForm, spare: int) -> None:
+    whole = talk("one", "two", "three")
+    (ids,) = pair_ids(form, [whole])
+    needed = len(ids.prompt) + len(ids.answer) + 1  # with the mark that ends the answer
+    (cut,) = pair_ids(form, [whole], needed - 1 + spare)
+    assert len(cut.pair.earlier) == (2 if spare >= 0 else 0)
+    assert questions(form, [talk("long " * 80)], CONTEXT) == []

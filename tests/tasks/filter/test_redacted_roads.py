@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from storage.documents import SUPERVISED, read_rows
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from storage.tokens import TokenSet
@@ -44,7 +45,22 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         else {"prompt": f"What is the address of person {number}?", "answer": f"It is {planted(number)}."}
         for number in range(ROWS)
     ]
-    for name, rows in (("documents", [{"text": text} for text in documents]), ("pairs", pairs)):
+    talks = [
+        {
+            "messages": [
+                {"role": "system", "content": f"You write for {planted(number)}."},
+                {"role": "user", "content": f"Call {number}: write to {planted(number)}."},
+                {"role": "assistant", "content": f"I wrote to {planted(number)}."},
+                {"role": "user", "content": "And?"},
+                {"role": "assistant", "content": "Nothing."},
+            ]
+        }
+        for number in range(3)
+    ]
+    judged = [{"prompt": f"Who {n}?", "chosen": "I cannot say.", "rejected": f"It is {planted(n)}."} for n in range(3)]
+    labels = [{"text": f"Write to {planted(number)}", "label": "request"} for number in range(3)]
+    rows_by_name: dict[str, list[Any]] = {"documents": [{"text": text} for text in documents], "pairs": pairs}
+    for name, rows in {**rows_by_name, "talks": talks, "judged": judged, "labels": labels}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {
         name: build(folder, FilterConfig(preset="none", redact=kinds))
@@ -55,7 +71,9 @@ def roads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def build(folder: Path, config: FilterConfig) -> dict[str, Artifact]:
     collected = CollectConfig(
         files=({"path": str(folder / "documents.jsonl")},),
-        conversations=({"path": str(folder / "pairs.jsonl")},),
+        conversations=tuple(
+            {"name": name, "path": str(folder / f"{name}.jsonl")} for name in ("pairs", "talks", "judged", "labels")
+        ),
         heldout_fraction=0.3,
     )
     with Builder(Store(folder / "home"), Execution(workers=1)) as builder, engine_in_force(builder):
@@ -75,13 +93,15 @@ def learned(built: dict[str, Artifact], road: str) -> str:
             shard for split in ("train", "heldout") for shard in TokenSet(built["tokens"]["tokens"].path, split).shards
         ]
         return "\n".join(encoder.decode(shard.tokens.tolist()) for shard in shards)
+    if road in SUPERVISED:
+        return json.dumps([row for file in clean[road].files for row in read_rows(file.path)])
     if road == "evaluate":
         return "\n".join(f"{pair.prompt} {pair.answer}" for pair in heldout_pairs(clean["pairs"].path, ROWS, 0))
     pairs = pairs_of(road, clean["pairs"], clean["documents"])  # type: ignore[arg-type]
     return "\n".join(f"{pair.prompt} {pair.answer}" for pair in pairs)
 
 
-@pytest.mark.parametrize("road", ["tokens", "collected", "continuations", "evaluate"])
+@pytest.mark.parametrize("road", ["tokens", "collected", "continuations", "evaluate", *SUPERVISED])
 def test_no_planted_address_reaches_a_model(roads: dict[str, Any], road: str) -> None:
     assert PLANTED in learned(roads["as found"], road), "else this test could not fail"
     text = learned(roads["redacted"], road)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from model.lora import CONFIG, TENSORS
 from model.shape import WEIGHTS
-from storage.documents import PAIRS_SCHEMA, Message, write_rows
+from storage.documents import ASSISTANT, PAIRS_SCHEMA, SYSTEM, USER, Message, Pair, pair_row, write_rows
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.answer.chat_form import CHAT_TEMPLATE, OwnForm, prompt_ids
@@ -120,6 +120,36 @@ def test_a_source_that_loses_over_half_is_said_and_one_that_loses_all_fails(worl
     run = {**world, "clean": with_pairs(world["clean"], pairs_of(tmp_path / "none", [*labels(40), *leaking]))}
     with pytest.raises(DataError, match="kept none of 6 pairs of source twice: 6 dropped by leaking"):
         finetune.function(QUICK, *run.values(), context=LocalContext(tmp_path / "two"))
+
+
+def talks(folder: Path, count: int = 40) -> Artifact:
+    """Conversations of one to three exchanges, every third too long for a context of 64; a tenth held out."""
+    pairs = []
+    for n in range(count):
+        said = [Message(USER, f"What is {n}? " + "and " * 20 * (n % 3)), Message(ASSISTANT, f"It is {n}.")] * (n % 3)
+        split = "train" if n % 10 else "heldout"
+        earlier = (Message(SYSTEM, "Be brief."), *said)
+        pairs.append(Pair.of(f"Is it {n}?", f"Yes, {n}.", str(n), split, "talks", earlier))
+    folder.mkdir()
+    write_rows(folder / "00000.parquet", map(pair_row, pairs), PAIRS_SCHEMA)
+    return artifact("collect", pairs=folder)
+
+
+def test_conversations_are_learned_whole_and_cut_at_a_turn_where_they_do_not_fit(world: World, tmp_path: Path) -> None:
+    run = {**world, "clean": with_pairs(world["clean"], talks(tmp_path / "pairs"))}
+    losses = {}
+    for packing in (False, True):
+        config = QUICK.model_copy(update={"steps": 3, "packing": packing})
+        context = LocalContext(tmp_path / str(packing))
+        summary = finetune.function(config, *run.values(), context=context)
+        assert summary["training_pairs"] == 36 and summary["dropped_too_long"] == 0
+        assert summary["cut_conversations"] == 24
+        (notice,) = summary["notices"]
+        assert "finetune cut 24 conversations of source talks" in notice and "context of 64 tokens" in notice
+        losses[packing] = summary["training_loss"]
+        (_, record) = json.loads((context.root / "model/training.json").read_text())
+        assert ("packing" in record) is packing
+    assert losses[True] == pytest.approx(losses[False], rel=1e-3), "the same steps, in fewer rows"
 
 
 WRONG = {
