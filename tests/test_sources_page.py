@@ -1,6 +1,7 @@
 """The recipes of docs/sources.md run as they stand."""
 
 import bz2
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from collecting import documents_of
+from collecting import documents_of, rows_of
 from document_files import epub
 from hub_files import Hub, commit_id, serve_hub
 from sites import page, serving
@@ -82,7 +83,26 @@ def collected(home: Path, config: CollectConfig) -> Artifact:
 
 def test_every_source_has_a_recipe_that_is_run_here() -> None:
     page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web", "mix"}
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web", "conversations", "mix"}
+
+
+def test_the_recipe_of_conversations_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "chat/alpaca.json": json.dumps([{"instruction": f"Question {n}?", "output": "So."} for n in range(20)]),
+        "chat/judged.json": json.dumps([{"prompt": "Why?", "chosen": "So.", "rejected": "No."}]),
+        "sms.tsv": "label\tmsg\nham\tOk lar\nspam\tWin it\n",
+        "reviews/pos/1.txt": "A fine film.",
+        "reviews/neg/2.txt": "A long film.",
+        "faq.csv": "asked,told\nWhere?,There.\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    artifact = collected(home, CollectConfig(**recipe_of("conversations")))
+    rows = {part: rows_of(artifact, part) for part in ("pairs", "preferences", "labels")}
+    assert {part: len(found) for part, found in rows.items()} == {"pairs": 21, "preferences": 1, "labels": 4}
+    assert {row["answer"] for row in rows["labels"]} == {"ham", "spam", "pos", "neg"}
 
 
 @pytest.mark.slow

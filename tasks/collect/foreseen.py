@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from storage.documents import LABELS, PAIRS
-from storage.listing import and_more
+from storage.listing import first_few
 from tasks.collect.config import CollectConfig, ConversationsSource
 from tasks.collect.conversations import Unfit
 from tasks.collect.discover import ARCHIVES, TEXT_FORMATS, conversation_formats, discover, kind_of
@@ -37,16 +37,18 @@ class Seen:
 
 
 def form_sentences(config: CollectConfig) -> list[str]:
-    """Which form the files of each source of instruction data have, a sentence a form."""
+    """Which form the files of each source of instruction data have, a sentence a source."""
     sentences = []
     for number, source in enumerate(config.conversations):
         by_form: dict[str, list[Seen]] = {}
         for seen in _seen(number, source):
             by_form.setdefault(seen.form, []).append(seen)
-        for form, files in by_form.items():
-            shown = [_counted(seen) for seen in files[:FILES_SHOWN]]
-            more = [and_more(len(files) - FILES_SHOWN)] if len(files) > FILES_SHOWN else []
-            sentences.append(f"source {source.name}: read as {form}: {', '.join([*shown, *more])}")
+        forms = [
+            f"{form} ({', '.join(first_few([_counted(seen) for seen in files], FILES_SHOWN))})"
+            for form, files in by_form.items()
+        ]
+        if forms:
+            sentences.append(f"source {source.name}: read as {', '.join(forms)}")
     return sentences
 
 
@@ -60,7 +62,7 @@ def foreseen_parts(config: CollectConfig) -> frozenset[str]:
 
 
 def _counted(seen: Seen) -> str:
-    return seen.file if seen.records is None else f"{seen.file} ({seen.records:,})"
+    return seen.file if seen.records is None else f"{seen.file}: {seen.records:,} records"
 
 
 def _seen(number: int, source: ConversationsSource) -> Iterator[Seen]:

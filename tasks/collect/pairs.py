@@ -137,9 +137,12 @@ def supervised_notices(sources: Sequence[Collected], made: Supervised) -> Iterat
         if source.makes_documents:
             continue
         figures = figures_of(source)
-        for form, count in named(figures, ROWS_OF):
-            files = figures[f"{FILES_OF} {form}"]
-            yield f"source {source.name}: {count:,} records of {files:,} file{'s' * (files != 1)} read as {form}"
+        forms = [
+            f"{form} ({count:,} records of {(files := figures[f'{FILES_OF} {form}']):,} file{'s' * (files != 1)})"
+            for form, count in named(figures, ROWS_OF)
+        ]
+        if forms:
+            yield f"source {source.name}: read as {', '.join(forms)}"
         if figures[UNANSWERED]:
             yield (
                 f"source {source.name}: {figures[UNANSWERED]:,} conversations end with a question, which is left out, "

@@ -4,7 +4,7 @@ A file has one form, that of its first record that has any; a record of another 
 they are mixed is most often one that was put together wrongly. A conversation is known by its first question: those
 that begin alike, in whatever source, are in one group and so in one split.
 
-Cost: about 40 MB of text a CPU-second from JSON lines. Memory: one record.
+Cost: about 15 MB of text a CPU-second from JSON lines of 2 kB. Memory: one record.
 """
 
 import hashlib

@@ -248,12 +248,9 @@ def test_conversations_that_begin_alike_are_in_one_split_whatever_their_form(hom
     splits = {(row["group"], row["split"]) for part in rows.values() for row in part}
     assert len(splits) == len(questions) and {split for _, split in splits} == {"train", "heldout"}
     assert [len(rows[part]) for part in ("pairs", "preferences")] == [120, 60]
-    forms = [notice for notice in summary["notices"] if " read as " in notice]
-    assert forms == [
-        "source own: 60 records of 1 file read as alpaca",
-        "source own: 60 records of 1 file read as messages",
-        "source own: 60 records of 1 file read as preference",
-    ]
+    (forms,) = [notice for notice in summary["notices"] if " read as " in notice]
+    shown = [f"{form} (60 records of 1 file)" for form in ("alpaca", "messages", "preference")]
+    assert forms == f"source own: read as {', '.join(shown)}"
 
 
 def test_equal_conversations_are_kept_once_and_those_with_another_beginning_are_not_equal(
@@ -356,7 +353,7 @@ def test_real_instruction_data_load_by_their_path_alone(home: Path) -> None:
     kept = {part: Counter(row["source"] for row in rows_of(artifact, part)) for part in ("pairs", "preferences")}
     repeated = summary["pairs_repeated"] + summary["pairs_leaking"]
     for number, (form, counts) in enumerate(REAL.values()):
-        assert any(f"source s{number}: " in n and n.endswith(f"read as {form}") for n in summary["notices"])
+        assert any(n.startswith(f"source s{number}: read as {form} (") for n in summary["notices"])
         for part, count in counts.items():
             lost = count - kept[part][f"s{number}"]
             assert 0 <= lost <= repeated and summary[f"s{number}.quarantined"] <= 13
