@@ -98,12 +98,12 @@ def form_of(fields: Mapping[str, Any], stated: StatedFields) -> str:
     present = {name for name, value in fields.items() if value is not None}
     if stated.label_folders or stated.text_field != AUTO or stated.label_field != AUTO:
         return LABELS
+    if {_CHOSEN, _REJECTED} <= present and stated.answer_field == AUTO:
+        return PREFERENCE
     if stated.conversation_field != AUTO:
         return MESSAGES
     if stated.prompt_field != AUTO or stated.answer_field != AUTO:
         return PROMPT
-    if {_CHOSEN, _REJECTED} <= present:
-        return PREFERENCE
     conversation = next((name for name in CONVERSATIONS if name in present), None)
     prompt = next((name for name in PROMPTS if name in present), None)
     answered = "instances" in present or any(name in present for name in ANSWERS)
@@ -236,18 +236,21 @@ def _conversation(fields: Mapping[str, Any], stated: StatedFields, read: Read) -
 def _with_system(fields: Mapping[str, Any], messages: list[Message], read: Read) -> list[Message]:
     """The messages behind what the record says beside them: a system line, and the tools that may be called."""
     tools = fields.get("tools")
-    texts = [_optional(fields, "system"), as_text(tools) if tools else ""]
     read.fields += ["system", "tools"]
-    return [*(Message(SYSTEM, text) for text in texts if text.strip()), *messages]
+    own = next((number for number, message in enumerate(messages) if message.role != SYSTEM), len(messages))
+    system, described = _optional(fields, "system"), as_text(tools) if tools else ""
+    lines = [system, *(message.content for message in messages[:own]), described]
+    return [*(Message(SYSTEM, line) for line in lines if line.strip()), *messages[own:]]
 
 
 def _preference(fields: Mapping[str, Any], stated: StatedFields) -> Read:
     """A prompt with two answers; where there is none, the beginning that both conversations have in common."""
     read = Read(fields=[_CHOSEN, _REJECTED])
     before: list[Message] = []
-    if any(fields.get(name) is not None for name in CONVERSATIONS):
+    talks = any(fields.get(name) is not None for name in CONVERSATIONS)
+    if stated.conversation_field != AUTO or (talks and stated.prompt_field == AUTO):
         before = _conversation(fields, stated, read)[0]
-    elif any(fields.get(name) is not None for name in PROMPTS):
+    elif stated.prompt_field != AUTO or any(fields.get(name) is not None for name in PROMPTS):
         before = _asked(fields, stated, read) or []
         read.fields += ANSWERS  # of data for both: the answer to learn is the chosen one
     (chosen_before, chosen), (rejected_before, rejected) = (_side(fields[name], name) for name in (_CHOSEN, _REJECTED))

@@ -14,7 +14,7 @@ from tasks.wording import figure
 
 MOST_POINTS = 150  # of a drawn line
 _PAIRS_SAID = {
-    "dropped_leaking": "with an answer that is in held-out text, dropped",
+    "dropped_leaking": "with a question that a held-out pair has, dropped",
     "dropped_too_long": "too long for the context, dropped",
     "cut_conversations": "conversations cut to the context, without their oldest exchanges",
     "training_pairs": "trained on",

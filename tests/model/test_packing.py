@@ -99,3 +99,13 @@ def test_the_gradient_of_a_step_is_that_of_the_same_examples_unpacked(
         gradients.append(torch.cat([torch.as_tensor(p.grad).flatten() for p in model.parameters()]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert torch.allclose(gradients[0], gradients[1], atol=1e-4)
+
+
+def test_a_pack_depends_on_the_step_alone(tmp_path: Path) -> None:
+    found = examples(tmp_path)
+    forward = ExampleBatches(found, 5, 1, CONTEXT)
+    batches = [forward.batch(step) for step in range(12)]
+    jumped = ExampleBatches(found, 5, 1, CONTEXT)
+    for step in (11, 2, 7):
+        for one, other in zip(jumped.batch(step).arrays, batches[step].arrays, strict=True):
+            assert (one == other).all()

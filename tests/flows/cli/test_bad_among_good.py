@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bad_collections
+import bad_conversations
 import bad_sources
 import pytest
 from bad_input import BadInput
@@ -79,6 +80,30 @@ def test_among_files(home: Path, command: Command, tmp_path: Path) -> None:
     said = " ".join(summary["notices"])
     assert "1 .gz.gz" in said and "1 .png" in said and "1 hidden member" in said
     assert "8 members are refused: " in said and "-a.zip/b.zip: an archive in an archive" in said
+
+
+def test_among_conversations(home: Path, command: Command, tmp_path: Path) -> None:
+    """A folder of all forms and of every fault: what is good of a file is kept, whatever stands beside it."""
+    rows = [row for row in bad_conversations.ROWS if len(row.files) == 2]
+    good = {
+        "good-1.jsonl": "".join(
+            json.dumps({"messages": [{"role": "user", "content": f"Q{n}"}, {"role": "assistant", "content": text}]})
+            + "\n"
+            for n, text in enumerate(map(SENTENCE.format, range(GOOD)))
+        ),
+        "good-2.json": json.dumps([{"prompt": f"P{n}", "chosen": "Yes.", "rejected": "No."} for n in range(GOOD)]),
+        "good-3.csv": "text,label\n" + "".join(f"Text {n},a\n" for n in range(GOOD)),
+    }
+    names = lay_out(tmp_path / "in", rows, good)
+    summary = collected(command, home, tmp_path / "in", "conversations")
+    pairs = {row["answer"] for row in rows_of(command, home, "pairs")}
+    assert pairs >= {SENTENCE.format(number) for number in range(GOOD)} | {"So."}
+    assert len(rows_of(command, home, "preferences")) == len(rows_of(command, home, "labels")) == GOOD
+    (name,) = [name for name in summary if name.endswith(".read")]
+    source = name.removesuffix("read")
+    assert summary[name] == sum(summary[source + fate] for fate in ("kept", "dropped", "quarantined"))
+    listed = {row["file"] for row in rows_of(command, home, "quarantine")}
+    assert [name for name in names if name not in listed] == [] and len(listed) >= 17
 
 
 @pytest.mark.slow

@@ -58,3 +58,23 @@ def test_cat_shows_the_parts_of_supervised_data(command: Command, talks: Path) -
     assert pair["answer"] == "Ask email@example.com."
     assert len(command.json("cat", "latest/filter/preferences", home=talks)) == 2
     assert command.json("cat", "latest/collect/labels", home=talks)[0]["answer"] == "good"
+
+
+def test_explain_says_whether_a_pair_was_for_training_and_how_it_was_answered(command: Command, two_runs: Path) -> None:
+    pairs = command.json("cat", "latest/filter/pairs", home=two_runs)
+    asked = {" ".join(row["prompt"].casefold().split()) for row in pairs if row["split"] == "heldout"}
+    training = [row for row in pairs if row["split"] == "train"]
+    leaking = next(row for row in training if " ".join(row["prompt"].casefold().split()) in asked)
+    learned = next(row for row in training if " ".join(row["prompt"].casefold().split()) not in asked)
+    items = command.json("cat", "latest/evaluate/items", home=two_runs)
+    measured = next(row["document"] for row in items if row["name"] == "answers")
+    verdicts = {}
+    for identity in (leaking["id"], learned["id"], measured):
+        found = command.json("explain", "latest", identity, home=two_runs)
+        assert found["pair"]["id"] == identity
+        verdicts[identity] = {step["stage"]: step["verdict"] for step in found["steps"]}
+    assert verdicts[leaking["id"]]["finetune"] == "left out"
+    assert verdicts[learned["id"]]["finetune"] == "for training"
+    assert verdicts[measured]["finetune"] == "held out" and verdicts[measured]["evaluate"] == "measured"
+    status, out, _ = command("explain", "latest", leaking["id"], home=two_runs)
+    assert status == 0 and "a held-out pair has its question" in out

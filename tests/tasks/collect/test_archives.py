@@ -87,7 +87,7 @@ def test_members_are_read_as_files(home: Path, tmp_path: Path, name: str, data: 
 def test_pairs_are_read_from_archives(home: Path, tmp_path: Path) -> None:
     rows = b"".join(json.dumps({"prompt": f"Ask {n}", "answer": f"Answer {n}"}).encode() + b"\n" for n in range(30))
     (tmp_path / "x.zip").write_bytes(zipped({"README.md": b"Not a pair.", "p.jsonl": rows}))
-    _, summary = run_collect(home, pairs=[{"path": str(tmp_path / "x.zip")}])
+    _, summary = run_collect(home, conversations=[{"path": str(tmp_path / "x.zip")}])
     assert summary["pairs_read"] == 30
     assert any("1 member is not read" in notice and ".md" in notice for notice in summary["notices"])
 

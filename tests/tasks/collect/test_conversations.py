@@ -222,6 +222,19 @@ def test_fields_of_any_name_can_be_stated(home: Path, tmp_path: Path) -> None:
     assert said(rows["pairs"][0]) == (FIRST, "And?", "Well.")
 
 
+def test_the_prompt_of_a_preference_can_be_stated(home: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, {"asked": "Why?", "prompt": "a number", "chosen": "So.", "rejected": "No."})
+    rows, _ = read(home, path, prompt_field="asked")
+    assert said(rows["preferences"][0]) == ([], "Why?", "So.")
+
+
+def test_the_tools_stand_behind_the_system_line(home: Path, tmp_path: Path) -> None:
+    rows, _ = read(
+        home, written(tmp_path, {"messages": [{"role": "system", "content": "S."}, *HELLO[:2]], "tools": [1]})
+    )
+    assert said(rows["pairs"][0]) == ([("system", "S.\n\n[1]")], "Hello", "Hi!")
+
+
 def test_a_last_question_that_nothing_answers_is_left_out_and_said(home: Path, tmp_path: Path) -> None:
     rows, summary = read(home, written(tmp_path, {"messages": HELLO[:3]}))
     assert [said(one) for one in rows["pairs"]] == [([], "Hello", "Hi!")]
