@@ -27,6 +27,8 @@ from tasks.fetch.config import FetchConfig
 from tasks.fetch.stage import fetch
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
+from tasks.initial.config import ImportConfig, InitialConfig
+from tasks.initial.stage import take_over
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
@@ -39,6 +41,7 @@ from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
 from tasks.train.preferences import ReferenceConfig, reference
 from tasks.train.pretrain import PretrainConfig, pretrain
+from tasks.train.sections import FinetuneSection, PretrainSection
 
 
 class Recipe(StageConfig):
@@ -54,8 +57,8 @@ class Recipe(StageConfig):
     filter: FilterConfig = Field(FilterConfig(), title="Filter", description="Quality rules and redaction.")
     tokenizer: TokenizerConfig = Field(TokenizerConfig(), title="Tokenizer", description="The BPE vocabulary.")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
-    pretrain: PretrainConfig = Field(PretrainConfig(), title="Pretrain", description="The base model.")
-    finetune: FinetuneConfig = Field(FinetuneConfig(), title="Fine-tune", description="Supervised on pairs.")
+    pretrain: PretrainSection = Field(PretrainSection(), title="Pretrain", description="The base model.")
+    finetune: FinetuneSection = Field(FinetuneSection(), title="Fine-tune", description="Supervised on pairs.")
     align: AlignConfig | None = Field(
         None,
         title="Align",
@@ -76,18 +79,63 @@ class Recipe(StageConfig):
         return self.collect.fetching
 
     @property
+    def filtering(self) -> FilterConfig:
+        """The config of the filter; its rules are for texts, and pairs alone are no texts: these are redacted only."""
+        if self.collect.document_sources:
+            return self.filter
+        return FilterConfig(preset="none", redact=self.filter.redact, phone_regions=self.filter.phone_regions)
+
+    @property
+    def initial(self) -> InitialConfig | None:
+        """The open model that the recipe starts from, if it names one."""
+        return self.finetune.initial or self.pretrain.initial
+
+    @property
+    def importing(self) -> ImportConfig | None:
+        """The config of the stage initial: the model with a context as long as the recipe asks for, or all it has."""
+        if self.initial is None:
+            return None
+        own = {name: getattr(self.initial, name) for name in InitialConfig.model_fields}
+        return ImportConfig(**own, context_length=self.pretrain.context_length)
+
+    @property
+    def size_name(self) -> str:
+        """What runs of different sizes are told apart by."""
+        return self.pretrain.size if self.initial is None else "initial"
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether there is any pretraining."""
+        return self.finetune.initial is None
+
+    @property
+    def learns_tokenizer(self) -> bool:
+        """Whether a tokenizer is learned from the text; an open model brings its own."""
+        return self.initial is None
+
+    @property
+    def pretraining(self) -> PretrainConfig:
+        """The config of the stage pretrain."""
+        return self.pretrain.training
+
+    @property
+    def tuning(self) -> FinetuneConfig:
+        """The config of the stage finetune."""
+        return self.finetune.training
+
+    @property
     def mixing(self) -> MixingConfig | None:
         """The config of the mix, if there is one: as long as pretraining."""
         mix = self.collect.mix
         if mix is None:
             return None
-        tokens = self.pretrain.tokens_trained_on(self.pretrain.chosen_context_length)
+        tokens = self.pretrain.most_tokens if self.initial else self.pretrain.own_tokens
         return MixingConfig(**{name: getattr(mix, name) for name in MixConfig.model_fields}, training_tokens=tokens)
 
     @property
     def continuing(self) -> ContinueConfig:
         """The config of pretraining that goes on from a champion."""
-        return self.retrain.continuing(self.pretrain)
+        return self.retrain.continuing(self.pretrain, any_shape=self.pretrain.initial is not None)
 
     @property
     def aligning(self) -> AlignConfig | None:
@@ -121,8 +169,15 @@ class Recipe(StageConfig):
         for guard in self.retrain.gate.guards:
             if not is_own_figure(guard) and not self.evaluate.tasks:
                 raise ValueError(f"retrain.gate.guards: {guard}: no such figure, and evaluate.tasks is empty")
+        if self.finetune.initial and self.pretrain.initial:
+            raise ValueError(
+                "pretrain.initial and finetune.initial: give one of them: the first goes on pretraining a model, the "
+                "second leaves pretraining out"
+            )
+        if self.finetune.initial and self.collect.mix:
+            raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
-        if stride is not None and stride > context:
+        if stride is not None and stride > context and self.initial is None:  # an open model has a context of its own
             raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")
         for name in self.execution.stages:
             if name not in BUILD.stage_names:
@@ -136,13 +191,20 @@ class Start:
     """Where a model starts, and what it is compared with: from nothing, with nothing. Retraining has a `Start` of its
     own (flows/retrain.py)."""
 
-    def tokenizer(self, recipe: Recipe, clean: Output) -> Output:
-        """A tokenizer learned from the text."""
-        return train_tokenizer(recipe.tokenizer, clean)
+    def initial(self, recipe: Recipe) -> Output | None:
+        """The open model that the recipe names, if it does."""
+        return take_over(recipe.importing) if recipe.importing else None
 
-    def base(self, recipe: Recipe, tokens: Output, order: Output | None) -> Output:
-        """A base model from random weights."""
-        return pretrain(recipe.pretrain, tokens, order)
+    def tokenizer(self, recipe: Recipe, clean: Output, initial: Output | None) -> Output:
+        """A tokenizer learned from the text, or the initial model's."""
+        return train_tokenizer(recipe.tokenizer, clean) if recipe.learns_tokenizer or initial is None else initial
+
+    def base(self, recipe: Recipe, tokens: Output | None, order: Output | None, initial: Output | None) -> Output:
+        """A base model from random weights or from the initial ones; without pretraining the initial model itself."""
+        if initial is not None and not recipe.pretrains:
+            return initial
+        assert tokens is not None  # of a recipe that pretrains
+        return pretrain(recipe.pretraining, tokens, order, initial)
 
     def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
         """No verdict: a build is not compared."""
@@ -156,12 +218,13 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     fetched = fetch(recipe.fetching) if recipe.fetching.sources else None
     documents = collect(recipe.collect.collecting, fetched)
     unique = deduplicate(recipe.deduplicate, documents)
-    clean = filter_documents(recipe.filter, unique, documents)
-    tokenizer = start.tokenizer(recipe, clean)
-    tokens = tokenize(recipe.tokenize, clean, tokenizer)
+    clean = filter_documents(recipe.filtering, unique, documents)
+    initial = start.initial(recipe)
+    tokenizer = start.tokenizer(recipe, clean, initial)
+    tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
-    base = start.base(recipe, tokens, order)
-    tuned = finetune(recipe.finetune, base, tokenizer, clean)
+    base = start.base(recipe, tokens, order, initial)
+    tuned = finetune(recipe.tuning, base, tokenizer, clean)
     if recipe.aligning:
         before = reference(recipe.referring, tuned, tokenizer, clean) if recipe.referring else None
         tuned = align(recipe.aligning, tuned, tokenizer, clean, before)
@@ -174,5 +237,6 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: without `fetch` where nothing is remote, without `mix` or `align` where none is."""
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix`, `initial` and `align` where there
+    is none, `tokenizer` where an open model brings its own, all of pretraining where it is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

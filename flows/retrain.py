@@ -25,14 +25,17 @@ class FromChampion(Start):
 
     champion: Champion | None
 
-    def tokenizer(self, recipe: Recipe, clean: Output) -> Output:
-        old = self._goes_on_from(recipe)
-        return old.tokenizer if old else super().tokenizer(recipe, clean)
+    def initial(self, recipe: Recipe) -> Output | None:
+        return None if self._goes_on_from(recipe) else super().initial(recipe)
 
-    def base(self, recipe: Recipe, tokens: Output, order: Output | None) -> Output:
+    def tokenizer(self, recipe: Recipe, clean: Output, initial: Output | None) -> Output:
         old = self._goes_on_from(recipe)
-        if old is None:
-            return super().base(recipe, tokens, order)
+        return old.tokenizer if old else super().tokenizer(recipe, clean, initial)
+
+    def base(self, recipe: Recipe, tokens: Output | None, order: Output | None, initial: Output | None) -> Output:
+        old = self._goes_on_from(recipe)
+        if old is None or old.tokens is None or tokens is None:
+            return super().base(recipe, tokens, order, initial)
         if is_same(tokens, old.tokens):
             return old.base
         return continue_pretraining(recipe.continuing, tokens, old.base, old.tokens, order)
@@ -46,7 +49,13 @@ class FromChampion(Start):
             judge(recipe.retrain.gate, scores, of_champion)
 
     def _goes_on_from(self, recipe: Recipe) -> Champion | None:
-        return None if recipe.retrain.start == "scratch" else self.champion
+        return self.champion if self.champion and goes_on_from(recipe, self.champion) else None
+
+
+def goes_on_from(recipe: Recipe, champion: Champion) -> bool:
+    """Whether a champion's pretraining goes on. Where the recipe leaves pretraining out, fine-tuning begins with the
+    initial model each time, on all pairs; and so it is with a champion that was never pretrained here."""
+    return champion.tokens is not None and recipe.pretrains and recipe.retrain.start == "champion"
 
 
 def about(stage: str) -> About:

@@ -91,7 +91,7 @@ def execute(
 
 def _begin(home: Path, recipe: Recipe, options: Options, pipeline: Pipeline, plan: Sequence[PlannedStage]) -> Run:
     """The run's file, with what is to be done."""
-    run = Run(home, recipe.name, recipe.pretrain.size, recipe.model_dump(mode="json"))
+    run = Run(home, recipe.name, recipe.size_name, recipe.model_dump(mode="json"))
     run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
     run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
     run.save()

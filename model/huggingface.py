@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.shape import FAMILIES, Shape
+from model.shape import FAMILIES, WEIGHTS, Shape
 from storage.errors import ConfigError, DataError
 
+INDEX = "model.safetensors.index.json"
+SIZES = ("vocabulary_size", "layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
+LARGEST = 1 << 40
 ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
 
 
@@ -31,6 +34,45 @@ def read_shape(folder: Path) -> Shape:
         raise DataError(f"{folder}: config.json does not say {error}") from error
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{folder}: not a model folder that can be read ({error})") from error
+
+
+def weight_files(folder: Path) -> list[str]:
+    """The files of a model's weights: one, or those that an index names; DataError where any of them is not there.
+
+    Pickled ones are refused, since reading them runs code.
+    """
+    if (folder / WEIGHTS).exists():
+        return [WEIGHTS]
+    if not (folder / INDEX).exists():
+        raise DataError(_nothing_to_read(folder))
+    names = shard_names((folder / INDEX).read_bytes(), f"{folder / INDEX}")
+    for name in names:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / INDEX}: names {name}, which is not there: put all files of the weights there")
+    return names
+
+
+def shard_names(index: bytes, where: str) -> list[str]:
+    """The files that an index of weights names; DataError, which begins with `where`, for an index that is none."""
+    try:
+        names = sorted(set(json.loads(index)["weight_map"].values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{where}: not an index of weights that can be read ({error!r})") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise DataError(f"{where}: {name!r} is not a file of this folder with safetensors")
+    if not names:
+        raise DataError(f"{where}: names no file")
+    return names
+
+
+def _nothing_to_read(folder: Path) -> str:
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled:
+        return (
+            f"{folder}: {pickled[0]} is pickled, and reading it runs code: take the model's safetensors, or convert it"
+        )
+    return f"{folder}: not a model folder that can be read (no {WEIGHTS} and no {INDEX})"
 
 
 def config_of(shape: Shape, end_of_text: int = 0) -> dict[str, Any]:
@@ -54,7 +96,14 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ConfigError(f"config.json: models of the type {kind!r} are not known. Known: {', '.join(FAMILIES)}")
-    return _gpt2_shape(config) if kind == "gpt2" else _rotary_shape(config)
+    shape = _gpt2_shape(config) if kind == "gpt2" else _rotary_shape(config)
+    for name in SIZES:
+        value = getattr(shape, name)
+        if type(value) is not int or not 1 <= value <= LARGEST:
+            raise ConfigError(
+                f"config.json: the {name.replace('_', ' ')} is {value!r}, not a whole number of 1 or more"
+            )
+    return shape
 
 
 # Qwen3 and Llama ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ code. The tensors of Qwen3 and Llama have their own names here. GPT-2's have oth
 those of queries, keys and values in one.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,10 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model.huggingface import weight_files
 from model.shape import WEIGHTS, Shape
 from storage.errors import DataError
-
-INDEX = "model.safetensors.index.json"
 
 _BUFFERS = re.compile(r"(\.attn\.(bias|masked_bias)|\.rotary_emb\.inv_freq)$")  # worked out again, in old files
 _LAYER = re.compile(r"(?:transformer\.)?h\.(\d+)\.(.+)")
@@ -41,26 +39,10 @@ _JOINED, _PARTS = "attn.c_attn", ("self_attn.q_proj", "self_attn.k_proj", "self_
 def read_tensors(folder: Path, weights: str = WEIGHTS) -> dict[str, Tensor]:
     """The tensors of a folder as they are named there; DataError where they cannot be read."""
     try:
-        if weights != WEIGHTS or (folder / weights).exists():
-            return load_file(folder / weights)
-        if not (folder / INDEX).exists():
-            raise DataError(_nothing_to_read(folder))
-        files = sorted(set(json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
-        for name in files:
-            if Path(name).name != name:
-                raise DataError(f"{folder / INDEX}: {name!r} is not a file of this folder")
+        files = [weights] if weights != WEIGHTS else weight_files(folder)
         return {name: tensor for file in files for name, tensor in load_file(folder / file).items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
         raise DataError(f"{folder}: not a model folder that can be read ({error})") from error
-
-
-def _nothing_to_read(folder: Path) -> str:
-    pickled = sorted(path.name for path in folder.glob("*.bin"))
-    if pickled:
-        return (
-            f"{folder}: {pickled[0]} is pickled, and reading it runs code: take the model's safetensors, or convert it"
-        )
-    return f"{folder}: not a model folder that can be read (no {WEIGHTS} and no {INDEX})"
 
 
 def as_ours(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

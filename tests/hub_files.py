@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine for downloads: commits and branches of a data set, ranges, faults on demand."""
+"""A hub on this machine for downloads: commits and branches of a data set or a model, ranges, faults on demand."""
 
 import hashlib
 import json
@@ -22,6 +22,7 @@ class Hub:
     commits: dict[str, dict[str, bytes]]
     branches: dict[str, str]
     card: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "dataset"  # or model
     url: str = ""
     asked: list[str] = field(default_factory=list)  # method, path and range of each request
     tokens: list[str] = field(default_factory=list)  # "path token" of each request
@@ -64,10 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.tokens.append(f"{path} {self.headers.get('Authorization', '')}".strip())
         if self.hub.refuse:
             return self.answer(b"", status=self.hub.refuse)
-        if path.startswith(f"/api/datasets/{self.hub.dataset}/"):
-            return self.describe(path.removeprefix(f"/api/datasets/{self.hub.dataset}/"))
-        if path.startswith(f"/datasets/{self.hub.dataset}/resolve/"):
-            return self.resolve(path.removeprefix(f"/datasets/{self.hub.dataset}/resolve/"))
+        api, files = f"/api/{self.hub.kind}s/{self.hub.dataset}/", f"/{self.hub.dataset}/resolve/"
+        files = f"/datasets{files}" if self.hub.kind == "dataset" else files
+        if path.startswith(api):
+            return self.describe(path.removeprefix(api))
+        if path.startswith(files):
+            return self.resolve(path.removeprefix(files))
         if path.startswith("/lfs/"):
             return self.send_file(path.removeprefix("/lfs/"))
         self.answer(b"", {"X-Error-Code": "RepoNotFound"}, 404)

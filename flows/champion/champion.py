@@ -20,7 +20,8 @@ from tasks.engine.provenance import timestamp
 CHAMPION, PREVIOUS = "champion", "previous"
 ALIASES = (CHAMPION, PREVIOUS)
 NEEDED = ("pretrain", "finetune", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
-KEPT = (*NEEDED, "evaluate", "release")
+INITIAL = "initial"  # stands for those of them that an open model brings: its tokenizer, its weights
+KEPT = (INITIAL, *NEEDED, "evaluate", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,14 @@ class Champion:
     base: Artifact
     tuned: Artifact
     tokenizer: Artifact
-    tokens: Artifact
+    tokens: Artifact | None  # None: it was fine-tuned from an open model, without pretraining
     note: Mapping[str, Any]
 
 
 def champion_ref(store: Store) -> Ref | None:
     """The name `champion`, or None where there is none yet."""
     ref = read_refs(store).get(CHAMPION)
-    if ref is not None and not set(KEPT) <= set(ref.note.get("stages", ())):
+    if ref is not None and _missing(ref.note.get("stages", {})):
         raise StoreError(f"the champion {ref.artifact[:8]} does not say what it was made from: `llmill promote RUN`")
     return ref
 
@@ -46,7 +47,7 @@ def champion_ref(store: Store) -> Ref | None:
 def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "release")) -> list[str]:
     """What is missing or damaged of a champion, in words."""
     wrong, stages = [], ref.note.get("stages", {})
-    for kind in kinds:
+    for kind in _in_place_of(kinds, stages):
         artifact = store.artifact(stages[kind]) if kind in stages else None
         damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
         wrong += [f"{kind}: {line}" for line in damage]
@@ -55,9 +56,25 @@ def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "re
 
 def load_champion(store: Store, ref: Ref) -> Champion:
     """The artifacts of an intact champion."""
-    found = [store.artifact(ref.note["stages"][kind]) for kind in NEEDED]
-    base, tuned, tokenizer, tokens = (artifact for artifact in found if artifact is not None)
-    return Champion(ref.artifact, base, tuned, tokenizer, tokens, ref.note)
+    stages = ref.note["stages"]
+    found = {kind: store.artifact(stages[kind]) for kind in _in_place_of(NEEDED, stages)}
+    there = {kind: artifact for kind, artifact in found.items() if artifact is not None}
+    base, tokenizer = (there.get(kind) or there[INITIAL] for kind in ("pretrain", "tokenizer"))
+    return Champion(ref.artifact, base, there["finetune"], tokenizer, there.get("tokenize"), ref.note)
+
+
+def _in_place_of(kinds: Sequence[str], stages: Mapping[str, str]) -> list[str]:
+    """The kinds, with `initial` in the place of those of training that an open model's recipe does not have."""
+    if INITIAL not in stages:
+        return list(kinds)
+    own = [kind for kind in kinds if kind in stages or kind not in NEEDED]
+    return [INITIAL, *own] if set(kinds) & set(NEEDED) else own
+
+
+def _missing(stages: Mapping[str, str]) -> list[str]:
+    """The kinds that a champion must name and does not."""
+    spared = {INITIAL, *(("pretrain", "tokenizer", "tokenize") if INITIAL in stages else ())}
+    return [kind for kind in KEPT if kind not in stages and kind not in spared]
 
 
 # Changing it ----------------------------------------------------------------------------------------------------
@@ -139,13 +156,12 @@ def _lineage(store: Store, release: Artifact) -> dict[str, str]:
             artifact = store.artifact(parent)
             if artifact is not None and stages.setdefault(artifact.stage, parent) == parent:  # the nearest of a kind
                 waiting.append(artifact)
-    missing = [kind for kind in KEPT if kind not in stages]
-    if missing:
+    if missing := _missing(stages):
         raise DataError(
             f"release {release.digest[:8]}: its {', '.join(missing)} are gone from the store, and a retraining could "
             "not go on from it; run its recipe again to rebuild them"
         )
-    return {kind: stages[kind] for kind in KEPT}
+    return {kind: stages[kind] for kind in KEPT if kind in stages}
 
 
 def _record(store: Store, digest: str, kind: str) -> dict[str, Any]:

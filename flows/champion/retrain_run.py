@@ -17,7 +17,7 @@ from flows.champion.verdict import PROMOTING, Decision, decision_of, is_retraini
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import validated_recipe
-from flows.retrain import retraining
+from flows.retrain import goes_on_from, retraining
 from flows.run import Result, execute
 from storage.errors import LlmillError, StoreError
 from storage.files import locked
@@ -92,7 +92,7 @@ def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[Plan
 
 def check_shape(recipe: Recipe, champion: Champion | None) -> None:
     """Raise ConfigError before anything runs where the weights cannot go on in the recipe's shape."""
-    if champion is not None and recipe.retrain.start == "champion":
+    if champion is not None and goes_on_from(recipe, champion):
         champion_shape(recipe.continuing, champion.base)
 
 

@@ -94,10 +94,10 @@ def _token_documents(store: Store, artifact: Artifact, part: Part, *, ids: bool)
 def _tokenizer_of(store: Store, artifact: Artifact) -> Any | None:
     """The tokenizer that an artifact was built with, found by its build record."""
     for record in reversed(store.builds_that_made(artifact.stage, artifact.digest)):
-        digest = record["identity"]["inputs"].get("tokenizer/tokenizer")
-        if digest:
-            folder = store.part_path("tokenizer", "tokenizer", digest)
-            if folder.is_dir():
+        for kind in ("tokenizer", "initial"):
+            digest = record["identity"]["inputs"].get(f"{kind}/tokenizer")
+            folder = store.part_path(kind, "tokenizer", digest) if digest else None
+            if folder is not None and folder.is_dir():
                 from tasks.tokenize.tokenizer import load_tokenizer
 
                 return load_tokenizer(folder)

@@ -1,6 +1,5 @@
 """The corpus by source (documents, bytes, tokens, licences) and the vocabulary. Streams; no text is read."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -111,7 +110,7 @@ def vocabulary_of(data: RunData) -> Vocabulary | None:
         from tasks.tokenize.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(part.path)
-        vocabulary = json.loads((part / "tokenizer.json").read_bytes())["model"]["vocab"]
+        vocabulary = tokenizer.get_vocab()
         ranked = sorted(vocabulary, key=lambda token: (-len(token), token))[: 4 * LONGEST_TOKENS]
         texts = (tokenizer.decode([vocabulary[token]]) for token in ranked)
         shown = dict.fromkeys(_visible(text) for text in texts if text)  # special tokens have none

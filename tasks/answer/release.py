@@ -16,7 +16,7 @@ from storage.canonical import digest_file
 from storage.errors import DataError
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.prompt_form import PromptForm, plain_ids, starting_ids
-from tasks.answer.template_form import CHAT_TEMPLATE_FILE, load_chat_form, read_template
+from tasks.answer.template_form import CHAT_TEMPLATE_FILE, find_template, load_chat_form
 from tasks.tokenize.control import GENERATION_CONFIG, ControlTokens, read_control
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def release_settings(folder: Path) -> ReleaseSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"{path}: {'.'.join(map(str, first['loc'])) or 'not JSON'}: {first['msg']}") from None
-    if "prompt_form" not in settings.model_fields_set and read_template(folder) is not None:
+    if "prompt_form" not in settings.model_fields_set and find_template(folder) is not None:
         return settings.model_copy(update={"prompt_form": "chat"})
     return settings
 

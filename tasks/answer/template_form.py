@@ -11,6 +11,7 @@ import functools
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +34,21 @@ class TemplateError(Exception):
     """What a template itself raises."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChatTemplate:
+    """A chat template, and the file that it stands in."""
+
+    text: str
+    place: Path
+
+
 def load_chat_form(folder: Path) -> ChatForm | None:
     """The chat form of a folder with a tokenizer; None where it has no chat template. DataError for a template that
     cannot be used."""
     tokenizer = load_tokenizer(folder)
     if is_own(tokenizer):
         return OwnForm(tokenizer)
-    template = read_template(folder)
+    template = find_template(folder)
     return None if template is None else TemplateForm(folder, template)
 
 
@@ -51,37 +60,39 @@ def needed_chat_form(folder: Path) -> ChatForm:
     return form
 
 
-def read_template(folder: Path) -> str | None:
-    """The text of a folder's chat template: a file, or a field of the tokenizer's settings, as older models have it."""
+def find_template(folder: Path) -> ChatTemplate | None:
+    """A folder's chat template: a file, or a field of the tokenizer's settings, as older models have it."""
     path = folder / CHAT_TEMPLATE_FILE
-    try:
-        found = path.read_text(encoding="utf-8") if path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not text that can be read ({error})") from error
-    if found is None:
+    if path.is_file():
+        try:
+            text: Any = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: not text that can be read ({error})") from error
+    else:
         path = folder / TOKENIZER_CONFIG
-        found = read_object(path).get("chat_template")
-        if isinstance(found, list):  # several by name
-            named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-            found = named.get("default")
-    if found is not None and (not isinstance(found, str) or len(found) > MAX_TEMPLATE_CHARACTERS):
+        text = read_object(path).get("chat_template")
+        if isinstance(text, list):  # several by name
+            text = {one.get("name"): one.get("template") for one in text if isinstance(one, dict)}.get("default")
+        if text is None:
+            return None
+    if not isinstance(text, str) or len(text) > MAX_TEMPLATE_CHARACTERS:
         raise DataError(f"{path}: the chat template is no text of {MAX_TEMPLATE_CHARACTERS:,} characters at most")
-    return found
+    return ChatTemplate(text, path)
 
 
 class TemplateForm:
     """The form that a chat template gives. `end` is the control token that ends an answer."""
 
-    def __init__(self, folder: Path, template: str) -> None:
+    def __init__(self, folder: Path, template: ChatTemplate) -> None:
         self.tokenizer = load_tokenizer(folder)
         self.control = read_control(folder)
-        self._place = folder / CHAT_TEMPLATE_FILE
+        self._place = template.place
         self._ids = {token: number for number, token in special_tokens(self.tokenizer).items()}
         longest = sorted(self._ids, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest)))
         self._control = re.compile(f"{MARK}({self._special.pattern})")
         self._named = _named_tokens(folder)
-        self._template = self._compiled(template)
+        self._template = self._compiled(template.text)
         self._whole = _finding_control(self.tokenizer.to_str())
         self._takes_system = self._allows([Message("system", "a"), Message("user", "b")])
         self.end = self._end()

@@ -59,6 +59,7 @@ from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.observe import observe_sources
 from tasks.collect.output import Splits
 from tasks.collect.packages import find_package
+from tasks.collect.pair_texts import write_texts
 from tasks.collect.pairs import supervised_notices, write_supervised
 from tasks.collect.slices import cut_slices
 from tasks.collect.supervised import read_supervised
@@ -117,6 +118,8 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     supervised = write_supervised(sources, context)
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, supervised.counts)
+    if not config.document_sources:
+        summary |= write_texts(context.part("pairs"), context.part("documents"), config.documents_per_shard)
     separators = separator_notices(sources)
     check_whole(config, sources, summary, separators)
     notices = [*unread_files(config), *separators]

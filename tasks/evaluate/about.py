@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from storage.errors import ConfigError
 from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import MODELS
+from tasks.initial.foreseen import foreseen_shape
 from tasks.wording import figure
 
 ITEM_BYTES = 500  # an item asked for costs evaluation about as much as so much held-out text
@@ -25,6 +27,15 @@ def _check_heldout(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
 
     if "clean" in inputs:
         check_heldout(inputs["clean"][DOCUMENTS].path)
+
+
+def _check_stride(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises ConfigError where an open model sees less at once than windows move on by."""
+    shape, stride = foreseen_shape(recipe, 1), recipe.evaluate.stride
+    if shape is not None and stride is not None and stride > shape.context_length:
+        raise ConfigError(
+            f"evaluate.stride: {stride} is more than the model's context of {shape.context_length} tokens"
+        )
 
 
 def _check_benchmarks(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
@@ -62,7 +73,7 @@ EVALUATE = About(
         lambda build: _evaluated_bytes(build.config),
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),
-    checks=(_check_heldout, _check_benchmarks),
+    checks=(_check_heldout, _check_stride, _check_benchmarks),
     explain=_explain,
     explain_pair=_explain,
     words=_words,

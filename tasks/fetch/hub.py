@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ from tasks.engine.config import LOCATION, StageConfig
 from tasks.engine.context import Summary
 from tasks.fetch.config import HuggingFaceSource
 from tasks.fetch.download import FILE, Wanted, download
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 CONVERTED = "refs/convert/parquet"
 _READABLE = re.compile(r"\.(parquet|jsonl|ndjson|json|csv|tsv|txt)(\.(gz|zst|bz2|xz))?$", re.IGNORECASE)
@@ -51,9 +54,9 @@ class Listing:
 
 
 class HubFileJob(StageConfig):
-    """One file of a data set at a commit."""
+    """One file of a data set, or of a model, at a commit."""
 
-    dataset: str = Field(description="Data set: OWNER/NAME.")
+    dataset: str = Field(description="Data set or model: OWNER/NAME.")
     commit: str = Field(
         json_schema_extra=LOCATION, description="Commit it is fetched at; the same file of another is the same."
     )
@@ -89,11 +92,20 @@ def hub_jobs(source: HuggingFaceSource, listing: Listing, partial: Path) -> list
 
 
 def fetch_hub_file(job: HubFileJob, inputs: dict[str, Path], out: Path) -> Summary:
-    """Fetch one file, going on with what is there of it."""
+    """Fetch one file of a data set, going on with what is there of it."""
+    return _fetch(job, "dataset", out)
+
+
+def fetch_model_file(job: HubFileJob, inputs: dict[str, Path], out: Path) -> Summary:
+    """Fetch one file of a model, going on with what is there of it."""
+    return _fetch(job, "model", out)
+
+
+def _fetch(job: HubFileJob, kind: str, out: Path) -> Summary:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils._headers import build_hf_headers
 
-    address = hf_hub_url(job.dataset, job.path, repo_type="dataset", revision=job.commit, endpoint=_endpoint())
+    address = hf_hub_url(job.dataset, job.path, repo_type=kind, revision=job.commit, endpoint=_endpoint())
     headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
     name = hashlib.sha256(f"{job.dataset}\0{job.commit}\0{job.path}".encode()).hexdigest()[:32]
     # HF_ENDPOINT is the user's own setting: it may be a mirror in a private network. The hub itself leads to none.
@@ -118,18 +130,12 @@ def _git_oid(path: Path) -> str:
 def _listed(source: HuggingFaceSource, revision: str, needed: bool = True) -> Listing:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
-    from huggingface_hub.hf_api import RepoFile
 
     api = HfApi(endpoint=_endpoint())
     try:
         info = api.dataset_info(source.dataset, revision=revision)
         commit = str(info.sha)
-        tree = api.list_repo_tree(source.dataset, repo_type="dataset", revision=commit, recursive=True)
-        files = [
-            HubFile(item.path, item.size, item.blob_id, item.lfs.sha256 if item.lfs else "")
-            for item in tree
-            if isinstance(item, RepoFile)
-        ]
+        files = _tree(api, source.dataset, "dataset", commit)
     except OfflineModeIsEnabled as error:
         raise DataError(f"{source.where}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it.") from error
     except Exception as error:
@@ -142,6 +148,37 @@ def _listed(source: HuggingFaceSource, revision: str, needed: bool = True) -> Li
     card: Mapping[str, Any] = info.card_data.to_dict() if info.card_data else {}
     chosen = _chosen(source, {file.path: file for file in files if _READABLE.search(file.path)}, card, revision)
     return Listing(commit, tuple(sorted(chosen, key=lambda file: file.path)))
+
+
+def list_model(model: str, commit: str) -> list[HubFile]:
+    """The files of a model at a commit; asks the hub. DataError where there is none, or no access."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        return _tree(HfApi(endpoint=_endpoint()), model, "model", commit)
+    except OfflineModeIsEnabled as error:
+        raise DataError(f"model {model}: HF_HUB_OFFLINE is set, so the hub is not asked. Unset it.") from error
+    except Exception as error:
+        status = http_status(error)
+        if status not in (401, 403, 404):
+            raise
+        advice = {
+            401: "It is not there, or private: correct `model`, or set HF_TOKEN in the environment.",
+            403: "Its owner has to let you in: ask on its page, and set HF_TOKEN in the environment.",
+            404: f"There is no such model, or no commit {commit}: correct `model` and `revision`.",
+        }[status]
+        raise DataError(f"model {model}: the hub gives no access (HTTP {status}). {advice}") from error
+
+
+def _tree(api: "HfApi", name: str, kind: str, commit: str) -> list[HubFile]:
+    from huggingface_hub.hf_api import RepoFile
+
+    return [
+        HubFile(item.path, item.size, item.blob_id, item.lfs.sha256 if item.lfs else "")
+        for item in api.list_repo_tree(name, repo_type=kind, revision=commit, recursive=True)
+        if isinstance(item, RepoFile)
+    ]
 
 
 def _no_access(source: HuggingFaceSource, revision: str, status: int) -> DataError:

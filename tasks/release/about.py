@@ -5,19 +5,22 @@ from typing import Any
 
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, Figures, not_about_documents, settings
+from tasks.initial.foreseen import foreseen_shape
 
 EXAMPLE_PROMPTS = {"docstrings": "delete_user(user_id)"}  # by form; of others nobody knows what the model can answer
 
 
-def _check_onnx(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
-    """Raises ConfigError where ONNX is wanted and its packages are missing, or the model is too large for it."""
-    if "onnx" not in recipe.release.formats or "tokenizer" not in inputs:
+def _check_formats(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises ConfigError where a format is named that the model cannot have, or whose packages are missing."""
+    if recipe.release.formats is None or "tokenizer" not in inputs:
         return
-    from tasks.release.onnx import check_onnx
-    from tasks.tokenize.tokenizer import load_tokenizer
+    from tasks.release.formats import chosen_formats
+    from tasks.tokenize.tokenizer import load_tokenizer, vocabulary_size
 
-    vocabulary = load_tokenizer(inputs["tokenizer"]["tokenizer"].path).get_vocab_size()
-    check_onnx(recipe.pretrain.shape(vocabulary).parameters)
+    folder = inputs["tokenizer"]["tokenizer"].path
+    shape = foreseen_shape(recipe, vocabulary_size(load_tokenizer(folder)))
+    if shape is not None:
+        chosen_formats(recipe.release, shape, folder)
 
 
 def _at_end(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
@@ -27,7 +30,7 @@ def _at_end(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
 
 RELEASE = About(
     work=None,
-    checks=(_check_onnx,),
+    checks=(_check_formats,),
     compared=settings("name", "beams"),
     headline={"parameters": "parameters"},
     at_end=_at_end,

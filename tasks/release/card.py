@@ -15,6 +15,7 @@ from tasks.evaluate.score import Score
 from tasks.release.config import ReleaseConfig
 from tasks.wording import amount, figure, signed
 
+INITIAL = "initial"  # in training.json: where an open model came from
 TEMPLATE = Path(__file__).resolve().parent / "model_card.md.jinja"
 
 
@@ -43,7 +44,8 @@ def model_card(
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=config,
         shape=shape,
-        training=training,
+        origin=next((phase for phase in training if phase["stage"] == INITIAL), None),
+        training=[phase for phase in training if phase["stage"] != INITIAL],
         scores=scores,
         corpus=corpus,
         samples=samples,

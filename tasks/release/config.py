@@ -11,8 +11,8 @@ from tasks.engine.config import StageConfig
 Format = Literal["gguf-f16", "gguf-q8_0", "int8", "onnx"]
 
 
-def _once_each(formats: tuple[Format, ...]) -> tuple[Format, ...]:
-    if len(set(formats)) != len(formats):
+def _once_each(formats: tuple[Format, ...] | None) -> tuple[Format, ...] | None:
+    if formats is not None and len(set(formats)) != len(formats):
         raise ValueError("names a format twice")
     return formats
 
@@ -44,9 +44,10 @@ class ReleaseConfig(StageConfig):
         description="How the model is asked: docstrings (declarations are put into words), chat, or plain (the text "
         "goes on); empty: docstrings where all pairs are made of docstrings, else chat.",
     )
-    formats: Annotated[tuple[Format, ...], AfterValidator(_once_each)] = Field(
-        ("gguf-f16", "gguf-q8_0", "int8"),
-        description="Files beside the safetensors: GGUF for llama.cpp, int8 for CPUs, ONNX (takes half a minute).",
+    formats: Annotated[tuple[Format, ...] | None, AfterValidator(_once_each)] = Field(
+        None,
+        description="Files beside the safetensors: GGUF for llama.cpp, int8 for CPUs, ONNX (takes half a minute); "
+        "empty: GGUF and int8, as far as the model can have them.",
     )
     loss_bytes: int = Field(
         20_000, ge=1_000, le=10**9, description="Bytes of held-out text on which the loss of each format is measured."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
 from storage.documents import HELDOUT
+from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context
 from tasks.evaluate.documents import index_documents, read_sample
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from model.transformer import Transformer
 
+USUAL_FORMATS: tuple[Format, ...] = ("gguf-f16", "gguf-q8_0", "int8")
 SPEED_ROUNDS = 3
 SPEED_TOKENS = 32
 SEED = 1337  # of the choice of documents
@@ -43,6 +45,36 @@ class Weights:
     note: str = ""
 
 
+def why_not(name: Format, shape: Shape, folder: Path) -> str:
+    """Why a model with the tokenizer of a folder cannot have a format; empty where it can."""
+    if name == "int8":
+        return f"int8 is for models without biases, this is {shape.family}" if shape.parts.biases else ""
+    if name == "onnx":
+        from tasks.release.onnx import why_no_onnx
+
+        return why_no_onnx(shape.parameters)
+    from tasks.release.gguf import why_no_gguf
+
+    return why_no_gguf(shape, folder)
+
+
+def chosen_formats(config: ReleaseConfig, shape: Shape, folder: Path) -> tuple[Format, ...]:
+    """The formats that a release will have; ConfigError for one that is named and cannot be."""
+    if config.formats is None:
+        return tuple(name for name in USUAL_FORMATS if not why_not(name, shape, folder))
+    for name in config.formats:
+        if why := why_not(name, shape, folder):
+            raise ConfigError(f"release.formats: {name}: {why}; take it off")
+    return config.formats
+
+
+def left_out(config: ReleaseConfig, shape: Shape, folder: Path) -> list[str]:
+    """A sentence for each reason why a usual format is not there."""
+    usual = USUAL_FORMATS if config.formats is None else ()
+    reasons = dict.fromkeys(why for name in usual if (why := why_not(name, shape, folder)))
+    return [f"release: left out: {why}" for why in reasons]
+
+
 def write_formats(
     config: ReleaseConfig, release: Path, shape: Shape, clean: Artifact, context: Context
 ) -> list[dict[str, Any]]:
@@ -51,8 +83,9 @@ def write_formats(
     float32 = measure(_safetensors(release, shape))
     size = (release / WEIGHTS).stat().st_size
     lines = [Weights("float32", WEIGHTS, size, round(float32, DIGITS), 0.0)]
-    for number, name in enumerate(config.formats, start=1):
-        context.progress(number, len(config.formats) + 1, "formats")
+    formats = chosen_formats(config, shape, release)
+    for number, name in enumerate(formats, start=1):
+        context.progress(number, len(formats) + 1, "formats")
         file, weights, note = _write(name, config, release, shape)
         bits = measure(weights()) if weights else float32
         size = (release / file).stat().st_size

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from model.huggingface import read_shape
 from model.shape import Shape
-from storage.errors import ConfigError, DataError
+from storage.errors import DataError
 from tasks.release.config import ReleaseConfig
 from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, split_name
 from tasks.wording import figure
@@ -37,8 +37,6 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
     from safetensors import safe_open
 
     shape = read_shape(release)
-    if shape.family != "qwen3":
-        raise ConfigError(f"release.formats: GGUF is written for Qwen3 models, this is {shape.family}; take it off")
     writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN3])
     _add_shape(writer, shape)
     _add_tokenizer(writer, release, shape.vocabulary_size)
@@ -65,6 +63,17 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
             writer.write_tensor_data(gguf.quantize(tensor, kept))
     writer.close()
     return sum(len(size) > 1 and kinds[name].name != kind for name, size in sizes.items())
+
+
+def why_no_gguf(shape: Shape, folder: Path) -> str:
+    """Why a model with the tokenizer of a folder cannot be a GGUF file here; empty where it can."""
+    if shape.family != "qwen3":
+        return f"GGUF is written for Qwen3 models, this is {shape.family}"
+    try:
+        split_name(json.loads((folder / "tokenizer.json").read_bytes()))
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def read_weights(path: Path, names: Sequence[str], shape: Shape) -> Iterator[tuple[str, "np.ndarray"]]:

@@ -12,28 +12,22 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from model.huggingface import read_shape
-from storage.errors import ConfigError
 from tasks.wording import figure
 
 OPSET = 20
 MAX_BYTES = 2_000_000_000  # of one protobuf message
 
 
-def check_onnx(parameters: int) -> None:
-    """Raise ConfigError where the packages are not installed or the model is too large for one ONNX file."""
+def why_no_onnx(parameters: int) -> str:
+    """What is missing for ONNX: a package, or room in one file; empty where nothing is."""
     for package in ("onnx", "onnxscript"):  # torch's exporter is built on the second
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(
-                f"release.formats: onnx needs the package {package}: pip install 'llmill[onnx]', or take onnx off"
-            )
-    if 4 * parameters > MAX_BYTES:
-        raise ConfigError(f"release.formats: an ONNX file holds {figure(MAX_BYTES)} bytes at most; take onnx off")
+            return f"onnx needs the package {package}: pip install 'llmill[onnx]'"
+    return f"an ONNX file holds {figure(MAX_BYTES)} bytes at most" if 4 * parameters > MAX_BYTES else ""
 
 
 def write_onnx(release: Path, target: Path) -> None:
-    """Write a release's float32 model as ONNX; equal bytes for equal weights. ConfigError: see `check_onnx`."""
-    check_onnx(read_shape(release).parameters)
+    """Write a release's float32 model as ONNX; equal bytes for equal weights."""
     import onnx
     import torch
 

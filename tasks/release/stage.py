@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from model.huggingface import shape_of
+from model.shape import INT8_WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
 from storage.files import clone_or_copy
@@ -38,9 +39,10 @@ from tasks.answer.template_form import CHAT_TEMPLATE_FILE, needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.score import SCORES, read_scores
+from tasks.notices import NOTICES
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
-from tasks.release.formats import int8_speed, write_formats
+from tasks.release.formats import int8_speed, left_out, write_formats
 from tasks.release.mlmodel import write_mlmodel
 from tasks.tokenize.control import GENERATION_CONFIG, TOKENIZER_CONFIG, ControlTokens
 from tasks.tokenize.tokenizer import END, SPECIAL_TOKENS
@@ -106,6 +108,7 @@ def make_release(
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in written}
     (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+    absent = left_out(config, shape, folder)
     size = sum(path.stat().st_size for path in (*written, folder / SUMS))
     return {
         "name": config.name,
@@ -115,7 +118,8 @@ def make_release(
         "bytes": size,
         "samples": len(samples),
         **{f"loss_{line['format']}": line["loss"] for line in formats[1:]},
-        **(int8_speed(folder) if "int8" in config.formats else {}),
+        **(int8_speed(folder) if (folder / INT8_WEIGHTS).exists() else {}),
+        **({NOTICES: absent} if absent else {}),
     }
 
 

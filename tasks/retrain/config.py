@@ -33,6 +33,7 @@ class ContinueConfig(PretrainConfig):
     new_share: float = Field(0.5, gt=0, le=1, description="Share of the tokens that is text new since the champion.")
     new_passes: float = Field(4.0, gt=0, le=100, description="Most passes over the new text; less text trains shorter.")
     rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
+    any_shape: bool = Field(False, description="Whether the champion's shape decides: that of an open model.")
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -80,8 +81,9 @@ class RetrainConfig(StageConfig):
     rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
     gate: GateConfig = Field(GateConfig(), title="Gate", description="What a candidate must show to be promoted.")
 
-    def continuing(self, pretrain: PretrainConfig) -> ContinueConfig:
+    def continuing(self, pretrain: PretrainConfig, *, any_shape: bool = False) -> ContinueConfig:
         """The config of continued pretraining: pretraining's own, with this budget and mix."""
-        own = {name: getattr(pretrain, name) for name in type(pretrain).model_fields}
-        own |= {"steps": None, "tokens": self.tokens or pretrain.tokens_trained_on(pretrain.chosen_context_length)}
-        return ContinueConfig(**own, new_share=self.new_share, new_passes=self.new_passes, rate_share=self.rate_share)
+        own = {name: getattr(pretrain, name) for name in PretrainConfig.model_fields}
+        own |= {"steps": None, "tokens": self.tokens or pretrain.own_tokens}
+        mine = {name: getattr(self, name) for name in ("new_share", "new_passes", "rate_share")}
+        return ContinueConfig(**own, **mine, any_shape=any_shape)

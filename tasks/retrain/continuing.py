@@ -72,7 +72,7 @@ def continue_pretraining(
         context,
         objective="next_token",
         steps=steps,
-        rates=config.rates,
+        rates=config.rates_going_on(shape, config.rate_share) if config.any_shape else config.rates,
         data=Source("packed", str(tokens["tokens"].path), str(drawn)),
         data_digest=digest_of([base["model"].digest, *mixture.digests, new, old]),
         rows_per_step=rows,
@@ -115,7 +115,7 @@ def champion_shape(config: ContinueConfig, base: Artifact) -> Shape:
     """The shape of the champion's model; raises ConfigError where the recipe asks for another."""
     shape = read_shape(base["model"].path)
     wanted = config.shape(shape.vocabulary_size)
-    if shape != wanted:
+    if not config.any_shape and shape != wanted:
         raise ConfigError(
             "retrain: the recipe asks for a model of another shape than the champion's, and weights cannot go on in "
             "another shape. Set retrain.start=scratch, or the champion's size and shape in pretrain"

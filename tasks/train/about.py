@@ -8,8 +8,12 @@ from storage.documents import PAIRS, PAIRS_SCHEMA, PREFERENCES, TRAIN, row_pair
 from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, not_about_documents, settings
+from tasks.initial.foreseen import foreseen_shape
 from tasks.train.report import report_alignment, report_finetuning, report_nothing, report_pretraining
 from tasks.wording import figure
+
+INITIAL = "initial"  # the kind of stage that brings an open model
+UNKNOWN = 1 << 30  # the context of a model that is not fetched yet: nothing is too long for it
 
 
 def _training_tokens(config: Figures) -> int:
@@ -22,6 +26,8 @@ def _training_tokens(config: Figures) -> int:
 
 def _parameters(config: Figures, summaries: Summaries) -> dict[str, Any]:
     """Numbers of a model's matrices; norms are left out."""
+    if INITIAL in summaries:
+        return {"parameters": summaries[INITIAL].get("parameters", 0)}
     size = SIZES[config["size"]]
 
     def chosen(name: str) -> int:
@@ -48,7 +54,9 @@ def _notices(recipe: Any, will: str) -> list[str]:
     """What a training will lack; raises ConfigError where one that will be built cannot be compiled as it must."""
     if will == "reuse":
         return []
-    shape = recipe.pretrain.shape(recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
+    shape = foreseen_shape(recipe, recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
+    if shape is None:
+        return []
     tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
     if will == "build":
         recipe.pretrain.is_compiled(shape, tokens)
@@ -115,7 +123,9 @@ def _check_pairs(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
 
     if {"clean", "tokenizer"} <= inputs.keys():
         form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
-        check_pairs(recipe.finetune, inputs["clean"], form, recipe.pretrain.chosen_context_length)
+        shape = foreseen_shape(recipe, 1)
+        context = shape.context_length if shape else recipe.pretrain.context_length or UNKNOWN
+        check_pairs(recipe.finetune, inputs["clean"], form, context)
 
 
 def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
@@ -151,6 +161,7 @@ def _words_of_pairs(step: Step) -> list[str]:
 FINETUNE = About(
     title="Fine-tuning",
     work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
+    expensive=True,
     checks=(_check_pairs,),
     compared=settings("pairs", "epochs", "steps", "matrix_rate", "seed"),
     headline={"pairs": "training_pairs"},

@@ -1,21 +1,24 @@
 """Pretrain a language model on packed documents.
 
-In: token shards and their canaries, and an order where the recipe has a mix. Out: `model` (Hugging Face form, and
+In: token shards and their canaries, an order where the recipe has a mix, and the weights of an open model where it
+starts from one (its rates are then lowered, as those of retraining are). Out: `model` (Hugging Face form, and
 `training.json`: how it was trained), `curve` (one row a step, thinned) and `canaries` (with how often training met
 each). The size is one dial; what follows from it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T
 FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from model.shape import SIZES, Shape
+from model.huggingface import read_shape
+from model.shape import SIZES, Shape, Size
 from storage.canonical import digest_of
 from storage.errors import ConfigError
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, Part
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
@@ -32,6 +35,9 @@ from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
+
+
+RATE_SHARE = 0.3  # of the rates from nothing, for weights that are trained already
 
 
 class TrainerConfig(StageConfig):
@@ -111,6 +117,11 @@ class PretrainConfig(TrainerConfig):
         size = SIZES[self.size]
         return self.matrix_rate or size.matrix_rate, self.embedding_rate or size.embedding_rate
 
+    def rates_going_on(self, shape: Shape, share: float = RATE_SHARE) -> tuple[float, float]:
+        """Peak rates for weights of an open model: a share of those of the named size that is nearest in parameters."""
+        near = min(SIZES.values(), key=lambda size: abs(math.log(_parameters_of(size) / shape.parameters)))
+        return self.matrix_rate or share * near.matrix_rate, self.embedding_rate or share * near.embedding_rate
+
     @property
     def chosen_context_length(self) -> int:
         """Tokens that the model will see at once."""
@@ -144,6 +155,18 @@ class PretrainConfig(TrainerConfig):
         rows, steps = self.rows_and_steps(context_length)
         return rows * steps * context_length
 
+    @property
+    def own_tokens(self) -> int:
+        """The budget of a model of this very shape, in whole steps."""
+        return self.tokens_trained_on(self.chosen_context_length)
+
+    @property
+    def most_tokens(self) -> int:
+        """No less than the budget of a model of any context, in whole steps."""
+        size = SIZES[self.size]
+        step = self.batch_tokens or size.batch_tokens
+        return step * (self.steps or -(-(self.tokens or size.tokens) // step) + 1)
+
     def is_compiled(self, shape: Shape, tokens: int) -> bool:
         """Whether a run over so many tokens compiles its model; ConfigError where it must and cannot."""
         return training_compiles(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
@@ -152,6 +175,11 @@ class PretrainConfig(TrainerConfig):
         """What is to be said of a run over so many tokens on this machine."""
         slower = slower_than_compiled(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
         return [slower] if slower else []
+
+
+def _parameters_of(size: Size) -> int:
+    """Of the blocks alone: vocabularies differ."""
+    return size.layers * size.width * (2 * size.head_dim * (size.heads + size.key_value_heads) + 3 * size.feed_forward)
 
 
 def observe_device(config: TrainerConfig) -> dict[str, str]:
@@ -171,26 +199,36 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
-    reads={"tokens": ("tokens", "canaries"), "order": ("order",)},
-    optional=("order",),
+    reads={"tokens": ("tokens", "canaries"), "order": ("order",), "initial": ("model",)},
+    optional=("order", "initial"),
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
     about="tasks.train.about.PRETRAIN",
 )
-def pretrain(config: PretrainConfig, tokens: Artifact, order: Artifact | None = None, *, context: Context) -> Summary:
-    """Train the base model from random weights, on all documents or in the order of a mix.
+def pretrain(
+    config: PretrainConfig,
+    tokens: Artifact,
+    order: Artifact | None = None,
+    initial: Artifact | None = None,
+    *,
+    context: Context,
+) -> Summary:
+    """Train the base model from random weights, or those of `initial`, on all documents or in the order of a mix.
 
-    `bits_per_byte` is that of held-out documents at the end.
+    `bits_per_byte` is that of held-out documents at the end, `bits_per_byte_before` that of the initial model.
     """
     from storage.tokens import read_token_meta
 
-    shape = config.shape(read_token_meta(tokens["tokens"].path).vocabulary_size)
+    weights = initial["model"] if initial else None
+    shape = (
+        read_shape(weights.path) if weights else config.shape(read_token_meta(tokens["tokens"].path).vocabulary_size)
+    )
     notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
-    job = pretraining_job(config, shape, tokens, order, context)
+    job = pretraining_job(config, shape, tokens, order, weights, context)
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
-    write_training("pretrain", job, result, last)
+    write_training("pretrain", job, result, last, before=weights)
     write_planted(context.part("canaries"), canaries_seen(job, read_planted(tokens["canaries"])))
     return {
         "parameters": result["parameters"],
@@ -198,6 +236,7 @@ def pretrain(config: PretrainConfig, tokens: Artifact, order: Artifact | None = 
         "steps": result["steps"],
         "training_loss": last["loss"],
         "training_bits_per_byte": last["bits_per_byte"],
+        **({"bits_per_byte_before": result["before"]["heldout"]} if weights else {}),
         "bits_per_byte": result["after"]["heldout"],
         "skipped_updates": result["skipped"],
         **({NOTICES: notices} if notices else {}),
@@ -218,7 +257,12 @@ def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
 
 
 def pretraining_job(
-    config: PretrainConfig, shape: Shape, tokens: Artifact, order: Artifact | None, context: Context
+    config: PretrainConfig,
+    shape: Shape,
+    tokens: Artifact,
+    order: Artifact | None,
+    initial: Part | None,
+    context: Context,
 ) -> "TrainingJob":
     """The trainer's job of a config: steps, rates and shape worked out, the data by folder and digest."""
     from model.job import Source
@@ -228,18 +272,24 @@ def pretraining_job(
     data, digest = Source("packed", folder), tokens["tokens"].digest
     if order is not None:
         data, digest = Source("packed", folder, str(order["order"].path)), digest_of([digest, order["order"].digest])
+    heldout = {"heldout": Source("packed", folder)}
+    begun: dict[str, object] = {}
+    if initial is not None:
+        begun = {"initial": str(initial.path), "validation_before": heldout}
+        digest = digest_of([initial.digest, digest])
     return training_job(
         config,
         shape,
         context,
         objective="next_token",
         steps=steps,
-        rates=config.rates,
+        rates=config.rates_going_on(shape) if initial else config.rates,
         data=data,
         data_digest=digest,
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
-        validation={"heldout": Source("packed", folder)},
+        validation=heldout,
+        **begun,
     )
 
 

@@ -100,6 +100,12 @@ class _Answering:
     start: int
     form: ChatForm | None
 
+    @property
+    def chat_form(self) -> ChatForm:
+        if self.form is None:
+            raise NotImplementedError("this scorer knows no chats")
+        return self.form
+
     @functools.cached_property
     def control(self) -> frozenset[int]:
         return frozenset({self.start} if self.form is None else special_tokens(self.form.tokenizer))
@@ -187,9 +193,7 @@ def scorer_lm(
             return "llmill"
 
         def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            if form is None:
-                raise NotImplementedError("this scorer knows no chats")
-            return chat_text(form, chat_history)
+            return chat_text(answering.chat_form, chat_history)
 
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
             if apart:

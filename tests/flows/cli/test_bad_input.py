@@ -15,6 +15,7 @@ from typing import Any
 import bad_collections
 import bad_conversations
 import bad_homes
+import bad_models
 import bad_recipes
 import bad_servers
 import bad_sources
@@ -25,7 +26,14 @@ from support import llmill, unwrapped
 from flows.cli.main import main
 
 # Met in this process: no environment and no signal matters to them.
-HERE = (*bad_recipes.ROWS, *bad_sources.ROWS, *bad_collections.ROWS, *bad_conversations.ROWS, *bad_servers.SITES)
+HERE = (
+    *bad_recipes.ROWS,
+    *bad_models.ROWS,
+    *bad_sources.ROWS,
+    *bad_collections.ROWS,
+    *bad_conversations.ROWS,
+    *bad_servers.SITES,
+)
 TABLE = (*HERE, *bad_homes.ROWS, *bad_servers.HUBS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 

@@ -1,0 +1,1 @@
+"""Stage initial: an open model, taken over as what a run starts from."""

@@ -1,0 +1,37 @@
+"""What the stage initial says about itself."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.answer.template_form import find_template
+from tasks.engine.about import About, not_about_documents
+from tasks.initial.files import known_shape
+from tasks.wording import amount, figure
+
+
+def _notices(recipe: Any, will: str) -> list[str]:
+    """Which model a run starts from, as far as it was seen without reading the weights."""
+    config = recipe.importing
+    if config.path is None:
+        return [f"initial: {config.model} of the hub, at commit {config.revision[:12]}"]
+    shape = known_shape(Path(config.path))
+    template = find_template(Path(config.path))
+    chat = f"chat template in {template.place.name}" if template else "no chat template"
+    return [
+        f"initial: {shape.family} of {amount(shape.parameters)} parameters, vocabulary of "
+        f"{figure(shape.vocabulary_size)}, context of {figure(shape.context_length)}, {chat}: {config.path}"
+    ]
+
+
+def _compared(config: Any) -> dict[str, Any]:
+    return {"model": config.model or Path(str(config.path)).name}
+
+
+INITIAL = About(
+    title="Initial model",
+    work=None,
+    notices=_notices,
+    compared=_compared,
+    headline={"parameters": "parameters"},
+    explain=not_about_documents,
+)

@@ -1,0 +1,75 @@
+"""Which open model a recipe starts from."""
+
+import re
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from tasks.engine.config import LOCATION, StageConfig
+
+_ADDRESS = re.compile(r"(?:hf:/{0,2}|(?:[a-z][a-z0-9+.-]*:)?//|(?:www\.)?(?:huggingface\.co|hf\.co)/)", re.IGNORECASE)
+_ON_HUB = re.compile(r"(?:hf:/{0,2}|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)([\w.-]+/[\w.-]+)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+
+
+class InitialConfig(StageConfig):
+    """An open model in Hugging Face's form: a folder, or a name of the hub at a commit.
+
+    A token, where one is needed, is that of the environment (HF_TOKEN); a recipe holds none.
+    """
+
+    path: str | None = Field(
+        None,
+        json_schema_extra=LOCATION,
+        description="Folder with config.json, safetensors and tokenizer.json; not with model.",
+    )
+    model: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?)?$",
+        description="Model of the Hugging Face hub, as its page names it: OWNER/NAME; not with path.",
+    )
+    revision: str = Field("", description="Commit of that model, 40 hexadecimal digits: its page has it under History.")
+    max_bytes: int = Field(2**36, ge=1, le=2**44, description="Most bytes of weights that are fetched from the hub.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written_rightly(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for name, value in values.items():
+            if "token" in str(name).lower() or (isinstance(value, str) and _TOKEN.search(value)):
+                raise ValueError("a recipe holds no token: take it out, and set HF_TOKEN in the environment")
+            if name in ("path", "model") and isinstance(value, str) and _ADDRESS.match(value):
+                found = _ON_HUB.match(value)
+                write = f"write model: {found[1]} and its commit as revision" if found else "download it first"
+                raise ValueError(f"{name}: {value} is an address: {write}")
+        return values
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if bool(self.path) == bool(self.model):
+            raise ValueError("give path (a folder) or model and revision (of the hub): one of them")
+        if self.path and self.revision:
+            raise ValueError("revision goes with model: a folder is known by its contents")
+        if self.model and not _COMMIT.fullmatch(self.revision):
+            given = f"{self.revision!r} may mean another model tomorrow" if self.revision else "it is missing"
+            raise ValueError(f"revision: {given}: give the commit, 40 hexadecimal digits")
+        return self
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return self.path or f"{self.model}@{self.revision[:8]}"
+
+
+class ImportConfig(InitialConfig):
+    """The open model as it is taken over."""
+
+    context_length: int | None = Field(
+        None, ge=8, description="Tokens that it is to see at once, where that is fewer than it can; null: all."
+    )
+
+    def shortened(self, context_length: int) -> int:
+        """The context that a model with this one is taken over with."""
+        return min(context_length, self.context_length or context_length)

@@ -1,0 +1,112 @@
+"""Small open models as others publish them: random weights, a tokenizer and a chat template of their own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_model import make_text
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from model.shape import FamilyName, Shape
+from model.transformer import Transformer, initialise, save_model
+
+LLAMA_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+LLAMA_TEMPLATE = (
+    "{{- bos_token }}\n"
+    "{%- for message in messages %}\n"
+    "    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim"
+    " + '<|eot_id|>' }}\n"
+    "{%- endfor %}\n"
+    "{%- if add_generation_prompt %}\n"
+    "    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}\n"
+    "{%- endif %}\n"
+)
+QWEN_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_SYSTEM_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message.role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "<|{{ message.role }}|>{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+LLAMA_3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+VOCABULARY = 360
+
+
+def write_llama(folder: Path, **changed: Any) -> Path:
+    """A Llama with Llama 3's kind of tokenizer and template: begins with its own mark, ends turns with another."""
+    settings = {"bos_token": LLAMA_TOKENS[0], "eos_token": LLAMA_TOKENS[1], "model_max_length": 128}
+    write_tokenizer(folder, LLAMA_TOKENS, settings, begin=LLAMA_TOKENS[0])
+    (folder / "chat_template.jinja").write_text(LLAMA_TEMPLATE)
+    return write_weights(folder, "llama", **changed)
+
+
+def write_gpt2(folder: Path, **changed: Any) -> Path:
+    """A GPT-2: one control token, no chat template, no row of weights to spare."""
+    mark = "<|endoftext|>"
+    settings = {"bos_token": mark, "eos_token": mark, "unk_token": mark}
+    write_tokenizer(folder, [], settings, last=mark)
+    return write_weights(folder, "gpt2", **changed)
+
+
+def write_qwen(folder: Path, template: str | None = QWEN_TEMPLATE, **changed: Any) -> Path:
+    """A Qwen3: no mark begins a text, its template stands among the settings, its weights have rows to spare."""
+    settings = {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": template}
+    write_tokenizer(folder, QWEN_TOKENS, {name: value for name, value in settings.items() if value or name[0] == "b"})
+    return write_weights(folder, "qwen3", bos_token_id=VOCABULARY, **({"vocabulary_size": VOCABULARY + 16} | changed))
+
+
+def write_weights(folder: Path, family: FamilyName, bos_token_id: int | None = None, **changed: Any) -> Path:
+    """Random weights that are not zero anywhere, and their config."""
+    sizes: dict[str, Any] = {"layers": 2, "width": 64, "heads": 4, "head_dim": 16, "feed_forward": 96}
+    sizes |= {"vocabulary_size": vocabulary_of(folder), "context_length": 128}
+    sizes |= {"key_value_heads": 4 if family == "gpt2" else 2, "norm_epsilon": 1e-5} | changed
+    model = Transformer(Shape(**sizes, family=family))
+    initialise(model, seed=3)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                torch.nn.init.normal_(parameter, std=0.05)
+    save_model(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"bos_token_id": bos_token_id or 1, "eos_token_id": 2}  # what libraries state by themselves
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def vocabulary_of(folder: Path) -> int:
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+
+
+def write_tokenizer(
+    folder: Path, special: list[str], settings: dict[str, Any], begin: str = "", last: str = ""
+) -> None:
+    """A byte-level BPE of VOCABULARY tokens with `special` ones behind them (`last`: among them); `begin` is put
+    before each text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer(models.BPE())
+    cut = pre_tokenizers.Split(Regex(LLAMA_3_SPLIT), behavior="isolated")
+    bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, bytes_only])
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    size = VOCABULARY - bool(last)
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([make_text(number) for number in range(40)], trainer)
+    assert tokenizer.get_vocab_size() == size
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special or [last]])
+    if begin:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    whole = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | settings
+    (folder / "tokenizer_config.json").write_text(json.dumps(whole))
