@@ -42,6 +42,11 @@ class ChatForm(Protocol):
     @property
     def control(self) -> ControlTokens: ...
 
+    @property
+    def end(self) -> int:
+        """The control token that ends an answer."""
+        ...
+
     def pieces(self, conversations: Sequence[Sequence[Message]]) -> list[list[Piece]]:
         """Each conversation up to its last answer. What the assistant says is learned, with the one mark that ends
         it; all else is not."""
@@ -67,6 +72,7 @@ class OwnForm:
 
     tokenizer: "Tokenizer"
     control: ControlTokens = OWN
+    end: int = END
 
     def pieces(self, conversations: Sequence[Sequence[Message]]) -> list[list[Piece]]:
         turns = [without_system(messages) for messages in conversations]

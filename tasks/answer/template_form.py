@@ -81,7 +81,7 @@ def find_template(folder: Path) -> ChatTemplate | None:
 
 
 class TemplateForm:
-    """The form that a chat template gives. `end` is the control token that ends an answer."""
+    """The form that a chat template gives."""
 
     def __init__(self, folder: Path, template: ChatTemplate) -> None:
         self.tokenizer = load_tokenizer(folder)

@@ -193,8 +193,9 @@ def _gguf(path: Path, release: Path, shape: Shape) -> dict[str, "Tensor"]:
     import torch
     from safetensors import safe_open
 
+    from model.tensors import as_ours
     from tasks.release.gguf import read_weights
 
     with safe_open(release / WEIGHTS, framework="numpy") as weights:
         names = list(weights.keys())
-    return {name: torch.tensor(array) for name, array in read_weights(path, names, shape)}
+    return as_ours(shape, {name: torch.tensor(array) for name, array in read_weights(path, names, shape)})
