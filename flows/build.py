@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
 from storage.documents import PREFERENCES
-from storage.errors import did_you_mean
+from storage.errors import ConfigError, did_you_mean
 from tasks.collect.foreseen import foreseen_parts
 from tasks.collect.stage import collect
 from tasks.deduplicate.config import DeduplicateConfig
@@ -176,6 +176,11 @@ class Recipe(StageConfig):
             )
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
+        if self.initial is None:
+            try:
+                self.pretrain.check_shape()
+            except ConfigError as error:
+                raise ValueError(f"pretrain: {error}") from None
         context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
         if stride is not None and stride > context and self.initial is None:  # an open model has a context of its own
             raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")

@@ -36,6 +36,10 @@ class ContinueConfig(PretrainConfig):
     any_shape: bool = Field(False, description="Whether the champion's shape decides: that of an open model.")
 
     @property
+    def decides_shape(self) -> bool:
+        return not self.any_shape
+
+    @property
     def rates(self) -> tuple[float, float]:
         """Pretraining's peak rates, lowered."""
         matrices, embeddings = super().rates

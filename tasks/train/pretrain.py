@@ -105,11 +105,21 @@ class PretrainConfig(TrainerConfig):
 
     @model_validator(mode="after")
     def _shape_fits(self) -> "PretrainConfig":
-        try:
-            self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
-        except ConfigError as error:  # as a ValueError the place in the recipe is said too
-            raise ValueError(str(error)) from None
+        if self.decides_shape:
+            try:
+                self.check_shape()
+            except ConfigError as error:  # as a ValueError the place in the recipe is said too
+                raise ValueError(str(error)) from None
         return self
+
+    @property
+    def decides_shape(self) -> bool:
+        """Whether the model has the shape of these settings, and no other that it brings."""
+        return True
+
+    def check_shape(self) -> None:
+        """Raise ConfigError where the settings make no model, or a step has no room for one row of its context."""
+        self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
 
     @property
     def rates(self) -> tuple[float, float]:

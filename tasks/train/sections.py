@@ -21,9 +21,14 @@ class PretrainSection(PretrainConfig):
     )
 
     @property
+    def decides_shape(self) -> bool:
+        """Only the recipe knows: fine-tuning can bring a model too."""
+        return False
+
+    @property
     def training(self) -> PretrainConfig:
-        """The config of the stage pretrain."""
-        return PretrainConfig(**_own(self, PretrainConfig))
+        """The config of the stage pretrain; its fields are checked already, by the recipe."""
+        return PretrainConfig.model_construct(**_own(self, PretrainConfig))
 
 
 class FinetuneSection(FinetuneConfig):

@@ -251,6 +251,24 @@ SETTINGS = (
         lambda folder, home: _written(write_gpt2, folder),
     ),
     BadInput(
+        "step that is shorter than a row of an open model's context",
+        PLAN,
+        ("batch_tokens (64) is less than one row of context_length 128",),
+        {
+            "recipe.yaml": "collect: {synthetic: {documents: 60}}\n"
+            "pretrain: {initial: {path: model}, batch_tokens: 64, steps: 1}\n"
+        },
+        lambda folder, home: _written(write_llama, folder),
+    ),
+    BadInput(
+        "context of a model that is fine-tuned alone: no step has to hold it",
+        "plan recipe.yaml --set pretrain.context_length=4096",
+        ("initial: llama of 85,120 parameters", "context of 128"),
+        {"recipe.yaml": RECIPE},
+        lambda folder, home: _written(write_llama, folder),
+        status=0,
+    ),
+    BadInput(
         "stride over an open model's context",
         "run recipe.yaml --plain --set evaluate.stride=4000",
         ("evaluate.stride: 4000 is more than the model's context of 128 tokens",),
