@@ -15,7 +15,7 @@ from model.huggingface import read_shape
 from model.parallel import one_thread
 from model.tensors import as_ours
 from model.transformer import load_model
-from tasks.answer.chat_form import Message
+from storage.documents import Message
 from tasks.answer.stream import Answer, Sampling
 from tasks.answer.template_form import needed_chat_form
 from tasks.initial.config import ImportConfig
