@@ -124,7 +124,8 @@ def write_texts(
             for number, document in enumerate(documents)
         ]
         pq.write_table(pa.Table.from_pylist(rows[shard::shards]), signals / f"{shard:05d}.parquet")
-    return artifact("filter", documents=folder, signals=signals)
+    preferences = _made(folder.with_name(f"{folder.name}-preferences"))
+    return artifact("filter", documents=folder, signals=signals, preferences=preferences)
 
 
 def write_pairs(folder: Path, train: int = 20, heldout: int = 12) -> Artifact:

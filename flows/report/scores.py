@@ -15,13 +15,14 @@ from tasks.evaluate.references import Reference
 from tasks.evaluate.score import BASE, MODEL_NAMES, MODELS, SCORES, TUNED, Score
 
 # Every other name is that of a benchmark.
-OWN_MEASURES = ("heldout", "answers", "cloze", "choice", "memorisation", "canaries", "calibration")
+OWN_MEASURES = ("heldout", "answers", "preferences", "cloze", "choice", "memorisation", "canaries", "calibration")
 MOST_BENCHMARKS = 8  # beside our own measures; the rest are in the table of all scores
 
 HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
     ("heldout", "bits_per_byte", BASE, "Text it has never seen", "bits needed for each byte"),
     ("answers", "bits_per_byte", TUNED, "Answers to new prompts", "bits needed for each byte"),
     ("answers", "prompt_gap", TUNED, "Use of the prompt", "bits a byte saved by the right prompt"),
+    ("preferences", "accuracy", TUNED, "Answers that people preferred", "found the likelier of two"),
     ("cloze", "accuracy", BASE, "Last word of a passage", "guessed exactly"),
     ("choice", "accuracy_mutual_information", TUNED, "Choice among four", "right continuations"),
 )

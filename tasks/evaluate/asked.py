@@ -20,6 +20,7 @@ from tasks.evaluate.documents import Entry, Sampled, heldout_pairs, read_sample,
 from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks
 from tasks.evaluate.measures.memorisation import Recall, Span, choose_spans
 from tasks.evaluate.measures.own_items import ChoiceItem, ClozeItem, choice_items, cloze_items
+from tasks.evaluate.measures.preferences import TwoAnswers, two_answers
 from tasks.evaluate.measures.text_and_answers import Encode
 from tasks.tokenize.canaries import Planted, read_planted
 from tasks.tokenize.tokenizer import token_ids
@@ -54,6 +55,7 @@ class Asked:
     training: Texts
     pairs: list[Pair]
     questions: list[Question]
+    preferences: list[TwoAnswers]
     cloze: list[ClozeItem]
     choice: list[ChoiceItem]
     recall: Recall
@@ -125,6 +127,9 @@ def choose_asked(
         training=training,
         pairs=pairs,
         questions=asked_pairs,
+        preferences=two_answers(
+            form, heldout_pairs(clean["preferences"].path, config.items, config.seed), context_length
+        ),
         cloze=cloze,
         choice=choice,
         recall=recall,

@@ -27,6 +27,7 @@ from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 from tasks.evaluate.measures.calibration import token_calibration
 from tasks.evaluate.measures.memorisation import canary_measures, memorisation_table, span_measures
 from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS
+from tasks.evaluate.measures.preferences import preference_measures
 from tasks.evaluate.measures.text_and_answers import (
     LEAST_ITEMS,
     answer_measures,
@@ -46,6 +47,7 @@ HEADLINES = {  # of the summary, by (name, metric)
     ("heldout", "bits_per_byte"): "heldout_bits_per_byte",
     ("answers", "bits_per_byte"): "answers_bits_per_byte",
     ("answers", "prompt_gap"): "answers_prompt_gap",
+    ("preferences", "accuracy"): "preference_accuracy",
     ("cloze", "accuracy"): "cloze_accuracy",
     ("choice", "accuracy_mutual_information"): "choice_accuracy",
     ("calibration", "expected_calibration_error"): "calibration_error",
@@ -65,7 +67,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "base": ("model", "canaries"),
         "tuned": ("model",),
         "tokenizer": ("tokenizer",),
-        "clean": ("documents", "signals", "pairs"),
+        "clean": ("documents", "signals", "pairs", "preferences"),
     },
     observe=observe_outside,
     libraries=("torch", "lm_eval", "tokenizers", "pyarrow", UNICODE),
@@ -87,7 +89,8 @@ def evaluate(
     asked = choose_asked(config, base, tuned, form, clean, entries)
 
     models = dict(zip(MODELS, (base["model"].path, tuned["model"].path), strict=True))
-    with scorer_panel(config, asked, models, MEASUREMENTS + bool(asked.benchmarks.tasks), context) as panel:
+    measurements = MEASUREMENTS + bool(asked.benchmarks.tasks) + (len(asked.preferences) >= LEAST_ITEMS)
+    with scorer_panel(config, asked, models, measurements, context) as panel:
         found = _measure(config, asked, panel, context.work / "lm-eval")
 
     lines = [line for measure in found.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
@@ -123,6 +126,8 @@ def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, work: Path) -> 
     measures = heldout_measures(ask, heldout.documents, heldout.ids, asked.stride)
     if len(asked.questions) >= LEAST_ITEMS:
         measures += answer_measures(ask, asked.questions)
+    if len(asked.preferences) >= LEAST_ITEMS:
+        measures += preference_measures(ask, asked.preferences)
     word = frequent_last_word([document.text for document in asked.training.documents])
     measures += benchmark_measures(ask, asked.cloze, asked.choice, word, asked.encode, work, asked.start)
     measures += span_measures(ask, asked.known_spans, asked.other_spans, decode, asked.planted.epochs)
