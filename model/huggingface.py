@@ -11,6 +11,7 @@ A config that says anything else is refused: a model that is read as what it is 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from storage.errors import ConfigError, DataError
 INDEX = "model.safetensors.index.json"
 SIZES = ("vocabulary_size", "layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
 LARGEST = 1 << 40
+CLASSIFIERS: dict[str, str] = {
+    "qwen3": "Qwen3ForSequenceClassification",
+    "llama": "LlamaForSequenceClassification",
+    "gpt2": "GPT2ForSequenceClassification",
+}
 ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
 
 
@@ -77,7 +83,7 @@ def _nothing_to_read(folder: Path) -> str:
 
 def config_of(shape: Shape, end_of_text: int = 0) -> dict[str, Any]:
     """The `config.json` of a shape."""
-    common = {
+    common: dict[str, Any] = {
         "architectures": [ARCHITECTURES[shape.family]],
         "model_type": shape.family,
         "vocab_size": shape.vocabulary_size,
@@ -87,6 +93,14 @@ def config_of(shape: Shape, end_of_text: int = 0) -> dict[str, Any]:
         "eos_token_id": end_of_text,
         "dtype": "float32",
     }
+    if shape.classes:
+        common |= {
+            "architectures": [CLASSIFIERS[shape.family]],
+            "id2label": {str(number): name for number, name in enumerate(shape.classes)},
+            "label2id": {name: number for number, name in enumerate(shape.classes)},
+            "pad_token_id": end_of_text,
+            "problem_type": "single_label_classification",
+        }
     return common | (_gpt2_config(shape) if shape.family == "gpt2" else _rotary_config(shape))
 
 
@@ -97,6 +111,9 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     if kind not in FAMILIES:
         raise ConfigError(f"config.json: models of the type {kind!r} are not known. Known: {', '.join(FAMILIES)}")
     shape = _gpt2_shape(config) if kind == "gpt2" else _rotary_shape(config)
+    if CLASSIFIERS[kind] in config.get("architectures", ()):
+        names = config["id2label"]
+        shape = replace(shape, classes=tuple(str(names[str(number)]) for number in range(len(names))))
     for name in SIZES:
         value = getattr(shape, name)
         if type(value) is not int or not 1 <= value <= LARGEST:

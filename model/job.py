@@ -14,18 +14,18 @@ from model.shape import Shape
 from storage.canonical import canonical_json, digest_of
 from storage.errors import ConfigError
 
-Objective = Literal["next_token", "answers", "preferences"]  # what is learned; model/loss.py says how
+Objective = Literal["next_token", "answers", "preferences", "classes"]  # what is learned; model/loss.py says how
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`,
-    `preferences`).
+    `preferences`, `classes`).
 
     `order` is a folder that says which documents of a token set are trained on, and when; empty: all, as they lie.
     """
 
-    kind: Literal["packed", "examples", "preferences"]
+    kind: Literal["packed", "examples", "preferences", "classes"]
     folder: str
     order: str = ""
 
@@ -96,7 +96,7 @@ class TrainingJob:
         return cls(
             **fields
             | {
-                "shape": Shape(**fields["shape"]),
+                "shape": Shape(**fields["shape"] | {"classes": tuple(fields["shape"]["classes"])}),
                 "optimizer": OptimizerSettings(**fields["optimizer"]),
                 "schedule": Schedule(**fields["schedule"]),
                 "data": Source(**fields["data"]),

@@ -9,9 +9,10 @@ What a training run learns, its objective, says how batches are made of the data
 
 - `next_token`: every token of a text is predicted from those before it, in packed rows;
 - `answers`: the tokens of answers alone, a row a pair of prompt and answer;
+- `classes`: the class of a text, at its last token (model/classes.py);
 - `preferences`: of two answers the one that was chosen is to become likelier than the other (model/preferences.py).
 
-The first two lose the nats of the targets that a batch names. Another objective is another entry of `LEARNING`.
+The first three lose the nats of the targets that a batch names. Another objective is another entry of `LEARNING`.
 """
 
 import functools
@@ -222,6 +223,7 @@ LEARNING: dict[Objective, Learning] = {
     "next_token": Learning("packed", _packed, _of_targets),
     "answers": Learning("examples", _examples, _of_targets),
     "preferences": Learning("preferences", _preferences, _of_preferences),
+    "classes": Learning("classes", _examples, _of_targets),
 }
 
 

@@ -59,6 +59,7 @@ class Shape:
     rope_low: float = 1.0
     rope_high: float = 4.0
     rope_original_context: int = 0
+    classes: tuple[str, ...] = ()  # of texts, one a row of the head, which is then none of tokens
 
     def __post_init__(self) -> None:
         if self.heads % self.key_value_heads:
@@ -84,7 +85,8 @@ class Shape:
         norm = self.width if parts.root_mean_square else 2 * self.width
         block += 2 * norm + (2 * self.head_dim if parts.normalised_queries else 0)
         block += inner + 2 * self.width + self.feed_forward if parts.biases else 0
-        embeddings = self.vocabulary_size * self.width * (1 if self.tied_embeddings else 2)
+        embeddings = self.vocabulary_size * self.width * (1 if self.tied_embeddings or self.classes else 2)
+        embeddings += len(self.classes) * self.width
         positions = 0 if parts.rotary else self.context_length * self.width
         return self.layers * block + embeddings + positions + norm
 

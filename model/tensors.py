@@ -70,8 +70,7 @@ def as_theirs(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             for name, ours in _OURS_OF_LAYER.items():
                 tensor = tensors[f"{begin}.{ours}.{what}"]
                 theirs[f"{their_begin}.{name}.{what}"] = tensor.T if tensor.ndim == 2 else tensor
-    if not shape.tied_embeddings:
-        theirs["lm_head.weight"] = tensors["lm_head.weight"]
+    theirs |= {name: tensors[name] for name in ("lm_head.weight", "score.weight") if name in tensors}
     return theirs
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.classes import as_classifier
 from model.job import Source, TrainingJob
 from model.lora import adapt, load_trained, merge, save_adapter, trained
 from model.loss import learning_of
@@ -54,6 +55,8 @@ class Trainer:
             self.model.to(self.device)
         else:
             self.model = load_model(Path(job.initial), self.device, dtype).train()
+        if job.shape.classes and not self.model.shape.classes:
+            self.model = as_classifier(self.model, job.shape.classes).train()
         self.model.requires_grad_(True)
         if job.adapter is not None:
             adapt(self.model, job.adapter, job.seed)
@@ -63,7 +66,8 @@ class Trainer:
         self.optimizer = Optimizer(self.model, job.optimizer)
         learning = learning_of(job)
         self.batches, self.loss = learning.batches(job), learning.loss(job)
-        self.bits_per_byte = 1 / math.log(2) / self.batches.bytes_per_token  # of a loss in nats per token
+        # Of a loss in nats per token; of no text for a loss that is none of a text's tokens.
+        self.bits_per_byte = 1 / math.log(2) / (self.batches.bytes_per_token or math.nan)
         self.validation = open_validations(job, job.validation)
         self.step = 0
         self.state: dict[str, Any] = {"tokens": 0, "skipped": 0, "skipped_in_a_row": 0, "before": {}}

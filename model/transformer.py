@@ -181,7 +181,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape, self.compute_dtype = shape, compute_dtype
         self.model = Trunk(shape)
-        self.lm_head = None if shape.tied_embeddings else Linear(shape.width, shape.vocabulary_size)
+        own_head = not shape.tied_embeddings and not shape.classes
+        self.lm_head = Linear(shape.width, shape.vocabulary_size) if own_head else None
+        self.score = Linear(shape.width, len(shape.classes)) if shape.classes else None
         if shape.parts.rotary:
             cosines, sines = rotary_tables(shape)
             self.register_buffer("cosines", cosines, persistent=False)
@@ -199,7 +201,9 @@ class Transformer(nn.Module):
 
     @property
     def head(self) -> Tensor:
-        """The output matrix (V, D): the embeddings themselves where tied."""
+        """The output matrix (V, D): the embeddings themselves where tied; of a classifier (classes, D)."""
+        if self.score is not None:
+            return self.score.weight
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model.batches import ExampleSet
+from model.classes import ClassValidation
 from model.job import Source
 from model.likelihood import score_continuations, score_documents
 from model.parallel import Workers
@@ -69,6 +70,8 @@ def open_validation(source: Source, limit_tokens: int, preference: Preference | 
     folder = Path(source.folder)
     if source.kind == "examples":
         return ExampleValidation(ExampleSet(folder))
+    if source.kind == "classes":
+        return ClassValidation(ExampleSet(folder))
     if source.kind == "preferences":
         return PreferenceValidation(PreferenceSet(folder), needed(preference))
     return DocumentValidation(TokenSet(folder, HELDOUT), limit_tokens)

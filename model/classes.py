@@ -1,0 +1,84 @@
+"""Classes of texts: the model with a head of one row a class instead of one a token, read at the last token of a text.
+
+In transformers it is a model `ForSequenceClassification`. A text to learn is an example whose answer is its class: the
+one target stands where the text's last token is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.batches import PADDED_TO, Example, ExampleSet
+from model.parallel import Workers
+from model.transformer import Transformer
+from storage.errors import DataError
+
+TOKENS_AT_ONCE = 4_096
+
+
+def as_classifier(model: Transformer, classes: Sequence[str]) -> Transformer:
+    """A model of the same weights with a new head, in which no class is likelier than another."""
+    made = Transformer(dataclasses.replace(model.shape, classes=tuple(classes)), model.compute_dtype).to(model.device)
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name in made.state_dict()}
+    made.load_state_dict({**tensors, "score.weight": torch.zeros_like(made.head)})
+    return made
+
+
+def labelled(ids: Sequence[int], number: int) -> Example:
+    """A text, by its ids, and the number of its class."""
+    return Example(list(ids), [number], 0)
+
+
+@torch.inference_mode()
+def class_scores(
+    model: Transformer, texts: Sequence[Sequence[int]], workers: Workers | None = None
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities (texts, classes); each text must hold an id and fit into the context."""
+    order = np.argsort([len(ids) for ids in texts], kind="stable")
+    scores = np.empty((len(texts), len(model.shape.classes)))
+
+    def score(rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Tensor]:
+        sizes = [len(texts[row]) for row in rows]
+        ids = np.zeros((len(rows), -(-max(sizes) // PADDED_TO) * PADDED_TO), np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : sizes[place]] = texts[row]
+        hidden = model(torch.from_numpy(ids[:, : model.shape.context_length]).to(model.device))
+        last = hidden[torch.arange(len(rows)), torch.tensor(sizes) - 1]
+        return rows, F.log_softmax(model.logits(last), dim=-1)
+
+    for rows, found in (workers or Workers(1)).stream(score, _batches(order, texts)):
+        scores[rows] = found.double().cpu().numpy()
+    return scores
+
+
+def _batches(order: npt.NDArray[np.int64], texts: Sequence[Sequence[int]]) -> list[npt.NDArray[np.int64]]:
+    """Texts of like length together, up to so many tokens."""
+    found: list[list[int]] = []
+    for row in order.tolist():
+        if not found or (len(found[-1]) + 1) * len(texts[row]) > TOKENS_AT_ONCE:
+            found.append([])
+        found[-1].append(row)
+    return [np.array(rows) for rows in found]
+
+
+class ClassValidation:
+    """Held-out texts of known classes: the mean loss in nats, and the share whose likeliest class is theirs."""
+
+    headline = "loss"
+
+    def __init__(self, examples: ExampleSet) -> None:
+        if not len(examples):
+            raise DataError("no held-out text with a label to measure the model on: raise collect.heldout_fraction")
+        requests = examples.requests()
+        self._texts = [text for text, _ in requests]
+        self._classes = np.array([answer[0] for _, answer in requests])
+
+    def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
+        scores = class_scores(model, self._texts, workers)
+        own = scores[np.arange(len(scores)), self._classes]
+        return {"loss": float(-own.mean()), "accuracy": float((scores.argmax(axis=1) == self._classes).mean())}
