@@ -43,7 +43,7 @@ def given(config: GivenConfig, *, context: Context) -> Summary:
     ]
     write_rows(context.part("pairs") / "00000.parquet", pairs, PAIRS_SCHEMA)
     for part in ("preferences", "labels"):
-        context.part(part)
+        write_rows(context.part(part) / "00000.parquet", [], PAIRS_SCHEMA)
     return {"documents": sum(map(len, config.shards))}
 
 

@@ -64,7 +64,7 @@ class Tracking(Listener):
         about = self.pipeline.about(result.stage)
         if about.reads_sources and result.record:
             self.tracker.use(list(_sources(result.record)), "source")
-        used = [part for part in parts if part.name in about.data and part.files]
+        used = [part for name, part in result.artifact.parts.items() if name in about.data] if result.artifact else []
         if used:
             self.tracker.use([data_set(part) for part in used], "training")
 

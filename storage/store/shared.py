@@ -148,7 +148,6 @@ class SharedStore(Store):
                 return
             folder = self.work / f"fetch-{digits}"
             remove_tree(folder)
-            folder.mkdir(parents=True)  # of a part without a file, too
             lacking = []
             for file in part.files:
                 target = folder / file.name

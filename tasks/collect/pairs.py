@@ -66,9 +66,8 @@ def write_supervised(sources: Sequence[Collected], context: Context) -> Supervis
     for part in SUPERVISED:
         files = list(files_of(sources, f"{part}."))
         judged = [pair_row(pair) for pair in _judged(sources, made)] if part == PREFERENCES else []
-        if files or judged or part == PAIRS:
-            _write_part(part, files, judged, context, made)
-        context.part(part)  # there, even where it has no row
+        counts = _write_part(part, files, judged, context, made)
+        made.counts |= counts if files or judged or part == PAIRS else {}
     if made.alone:
         made.counts["preferences_alone"] = made.alone.total()
     return made
@@ -76,7 +75,9 @@ def write_supervised(sources: Sequence[Collected], context: Context) -> Supervis
 
 def _write_part(
     part: str, files: Sequence[StoredFile], judged: Sequence[dict[str, Any]], context: Context, made: Supervised
-) -> None:
+) -> dict[str, int]:
+    """Write one part, at least one file, and note contradictions; returns its counts."""
+
     def rows() -> Iterator[dict[str, Any]]:
         return chain(rows_in(files), judged)
 
@@ -110,7 +111,7 @@ def _write_part(
     while write_rows(path / f"{shard:05d}.parquet", islice(left, PAIRS_PER_SHARD), PAIRS_SCHEMA) == PAIRS_PER_SHARD:
         shard += 1
     assert counts[f"{part}_read"] == sum(counts.values()) - counts[f"{part}_read"]
-    made.counts |= counts
+    return counts
 
 
 def _judged(sources: Sequence[Collected], made: Supervised) -> Iterator[Pair]:

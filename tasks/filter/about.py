@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from storage.documents import SUPERVISED
 from storage.lookup import rows_where
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, settings
 from tasks.filter.presets import PRESETS
@@ -64,7 +63,7 @@ def _words(step: Step) -> list[str]:
 FILTER = About(
     dial="preset",
     presets=PRESETS,
-    data=(DOCUMENTS, *SUPERVISED),
+    data=(DOCUMENTS, "pairs"),
     compared=settings("preset", "languages"),
     headline={"documents": "kept"},
     report=report,

@@ -36,7 +36,7 @@ def _redact_part(settings: Mapping[str, Any], part: Part, context: Context) -> d
     for number, file in enumerate(part.files):
         redacted = results[number].files.get(FILE, file) if results else file
         context.link(part.name, file.name, redacted)
-    if not part.files and part.name != PAIRS:
+    if not counts["read"] and part.name != PAIRS:
         return {}
     kinds = (f"{kind}s_" for kind in settings["redact"])
     return {f"{part.name}_{kind}redacted": counts[f"{kind}redacted"] for kind in ("", *kinds)}
@@ -57,6 +57,7 @@ def redact_pair_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out
             earlier = tuple(Message(message.role, clean(message.content)) for message in pair.earlier)
             texts = {name: clean(getattr(pair, name)) for name in ("prompt", "answer", "rejected")}
             redacted = replace(pair, earlier=earlier, **texts)
+            counts["read"] += 1
             counts["redacted"] += redacted != pair
             writer.add(pair_row(redacted))
     if not counts["redacted"]:

@@ -83,7 +83,8 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, compiled: bool) ->
     assert result["after"]["heldout"] < 2.0
 
 
-def test_examples_of_all_lengths_are_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packing", [False, True])
+def test_examples_of_all_lengths_are_learned(tmp_path: Path, packing: bool) -> None:
     from model.batches import Example, ExampleSet
 
     random = np.random.default_rng(5)
@@ -97,6 +98,7 @@ def test_examples_of_all_lengths_are_learned(tmp_path: Path) -> None:
         tmp_path,
         tmp_path / "work",
         objective="answers",
+        packing=packing,
         device="cuda",
         dtype="bfloat16",
         data=source,

@@ -101,18 +101,6 @@ def test_a_home_is_shared_where_the_setting_names_a_place(
         open_store(home)
 
 
-def test_a_part_without_a_file_is_shared_too(tmp_path: Path, url: str) -> None:
-    a, b = open_home(tmp_path, "a", url), open_home(tmp_path, "b", url)
-    (a.home / "made").mkdir()
-    made = a.publish_artifact("toy", {"none": a.publish_part("toy", "none", a.home / "made", {})})
-    share(a, made)
-    (found,) = b.builds_of("toy")
-    artifact = b.artifact(found["artifact"])
-    assert artifact is not None
-    b.fetch(artifact)
-    assert b.artifact_damage(artifact) == [] and artifact["none"].path.is_dir()
-
-
 def test_what_one_shares_another_finds_and_fetches(tmp_path: Path, url: str) -> None:
     a, b = open_home(tmp_path, "a", url), open_home(tmp_path, "b", url)
     made = publish(a, words="1", more="22")
