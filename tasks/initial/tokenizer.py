@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tasks.answer.chat_form import CHAT_TEMPLATE
 from tasks.answer.release import check_vocabulary
-from tasks.answer.template_form import CHAT_TEMPLATE_FILE, TemplateForm, find_template, load_chat_form
+from tasks.answer.template_form import CHAT_TEMPLATE_FILE, find_template, load_chat_form, needed_chat_form
 from tasks.initial.files import TOKENIZER, TOKENIZER_FILES
 from tasks.tokenize.control import (
     GENERATION_CONFIG,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Taken = Literal["its own template", "added marks", "text marks"]
 
-END_OF_TEXT_MARK, *CHAT_MARKS = SPECIAL_TOKENS
+CHAT_MARKS = SPECIAL_TOKENS[1:]
 TEXT_MARKS = ("### User:\\n", "\\n\\n### Assistant:\\n")  # as Jinja writes them; what ends a text ends an answer
 
 
@@ -40,23 +40,18 @@ def take_tokenizer(source: Path, target: Path, rows: int) -> Taken:
     """
     tokenizer = load_tokenizer(source)
     check_vocabulary(source, tokenizer, rows)
+    control, template = read_control(source), find_template(source)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    control, template = read_control(source), find_template(source)
+    _write_control(target, control)
     if is_own(tokenizer):
-        _write_control(target, control)
         return "its own template"
-    settings = read_object(source / TOKENIZER_CONFIG)
-    settings.pop("chat_template", None)  # it stands in a file of its own
-    names = {"bos_token": control.start, "eos_token": control.ends[0]}
-    missing = {name: tokenizer.id_to_token(token) for name, token in names.items() if settings.get(name) is None}
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **settings, **(missing if "eos_token" in missing else {})}
-    (target / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_settings(source, target, tokenizer, control)
     taken: Taken = "its own template"
-    text = template.text if template else ""
     if template is not None:
         load_chat_form(source)  # its errors name the user's files
+        text = template.text
     elif rows - vocabulary_size(tokenizer) >= len(CHAT_MARKS):
         taken, text = "added marks", _own_template(tokenizer, control, CHAT_MARKS)
         _add_marks(source, target)
@@ -64,15 +59,25 @@ def take_tokenizer(source: Path, target: Path, rows: int) -> Taken:
         end = str(tokenizer.id_to_token(control.ends[0]))
         taken, text = "text marks", _own_template(tokenizer, control, (*TEXT_MARKS, end))
     (target / CHAT_TEMPLATE_FILE).write_text(text, encoding="utf-8")
-    _write_control(target, control)
-    form = load_chat_form(target)
-    assert isinstance(form, TemplateForm)
-    if form.end not in control.ends:
-        _write_control(target, ControlTokens(control.start, (form.end, *control.ends), control.pad))
+    end_of_answer = needed_chat_form(target).end
+    if end_of_answer not in control.ends:
+        _write_control(target, ControlTokens(control.start, (end_of_answer, *control.ends), control.pad))
     return taken
 
 
-def _own_template(tokenizer: "Tokenizer", control: ControlTokens, marks: tuple[str, ...] | list[str]) -> str:
+def _write_settings(source: Path, target: Path, tokenizer: "Tokenizer", control: ControlTokens) -> None:
+    """`tokenizer_config.json` as it came, without the chat template, which stands in a file of its own; with the tokens
+    that begin and end a text where it names no end."""
+    settings = read_object(source / TOKENIZER_CONFIG)
+    settings.pop("chat_template", None)
+    if settings.get("eos_token") is None:
+        settings["eos_token"] = tokenizer.id_to_token(control.ends[0])
+        settings.setdefault("bos_token", tokenizer.id_to_token(control.start))
+    settings.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+    (target / TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _own_template(tokenizer: "Tokenizer", control: ControlTokens, marks: tuple[str, ...]) -> str:
     """Our chat template with other marks."""
     text = CHAT_TEMPLATE.read_text(encoding="utf-8")
     start = str(tokenizer.id_to_token(control.start))

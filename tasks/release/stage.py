@@ -79,7 +79,7 @@ def make_release(
     form = needed_chat_form(tokenizer["tokenizer"].path)
     for artifact, part, names in (
         (tuned, "model", ("model.safetensors", TRAINING_FILE)),
-        (tokenizer, "tokenizer", _tokenizer_files(tokenizer["tokenizer"])),
+        (tokenizer, "tokenizer", _tokenizer_files(tokenizer["tokenizer"], form)),
         (scores, "scores", (SCORES,)),
     ):
         files = {file.name: file for file in artifact[part].files}
@@ -151,8 +151,10 @@ def _form(config: ReleaseConfig) -> PromptForm:
     return config.prompt_form or "chat"
 
 
-def _tokenizer_files(part: Part) -> list[str]:
-    """All that the tokenizer of an open model came with; its ids are written anew."""
+def _tokenizer_files(part: Part, form: ChatForm) -> list[str]:
+    """What is taken as it is: all that the tokenizer of an open model came with, but its ids."""
+    if isinstance(form, OwnForm):
+        return ["tokenizer.json"]
     return [file.name for file in part.files if file.name != GENERATION_CONFIG]
 
 

@@ -172,3 +172,17 @@ def test_a_model_without_template_or_room_for_marks_is_asked_in_text(
     assert "### User:" in card and "GPT-2 architecture" in card
     status, out, err = command("generate", "What of the river?", "--max-new-tokens", "4", home=home)
     assert status == 0, err
+
+
+def test_a_release_of_ours_is_fine_tuned_further(
+    smoke: tuple[Path, dict[str, Any]], tmp_path: Path, home: Path, command: Command
+) -> None:
+    """It is an open model like any other, with the form that it was taught."""
+    (tmp_path / "model").symlink_to(part(smoke[0], smoke[1], "release", "release"))
+    recipe = lay_out(tmp_path, "finetune: {steps: 2, initial: {path: model}}")
+    status, out, err = command("run", str(recipe), "--plain", "--json", home=home)
+    assert status == 0, err
+    release = part(home, json.loads(out), "release", "release")
+    first = part(smoke[0], smoke[1], "release", "release")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (release / name).read_bytes() == (first / name).read_bytes()

@@ -196,7 +196,7 @@ def scorer_lm(
             return chat_text(answering.chat_form, chat_history)
 
         def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-            if apart:
+            if apart or (MARK in context and context[-1:].isspace()):  # of a template: lm-eval would score it too
                 return self.tok_encode(context), self.tok_encode(continuation)
             return super()._encode_pair(context, continuation)
 
