@@ -12,8 +12,10 @@ from pydantic_core import CoreSchema
 
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
-from storage.documents import PREFERENCES
+from storage.documents import LABELS, PREFERENCES
 from storage.errors import ConfigError, did_you_mean
+from tasks.classify.config import ClassifyConfig
+from tasks.classify.stage import classify
 from tasks.collect.foreseen import foreseen_parts
 from tasks.collect.stage import collect
 from tasks.deduplicate.config import DeduplicateConfig
@@ -63,6 +65,11 @@ class Recipe(StageConfig):
         None,
         title="Align",
         description="Learning from preferences; empty: by the settings that ship, where the sources hold preferences.",
+    )
+    classify: ClassifyConfig | None = Field(
+        None,
+        title="Classify",
+        description="Telling classes of texts apart; empty: by the settings that ship, where the sources hold labels.",
     )
     evaluate: EvaluateConfig = Field(EvaluateConfig(), title="Evaluate", description="Scores on held-out data.")
     release: ReleaseConfig = Field(ReleaseConfig(), title="Release", description="The folder that is served.")
@@ -142,6 +149,17 @@ class Recipe(StageConfig):
         """The config of the alignment, if there is one: where it is asked for, or the sources hold preferences."""
         foreseen = self.align is None and PREFERENCES in foreseen_parts(self.collect.collecting)
         return AlignConfig() if foreseen else self.align
+
+    @property
+    def classifying(self) -> ClassifyConfig | None:
+        """The config of the stage classify, if there is one: where it is asked for, or the sources hold labels."""
+        foreseen = self.classify is None and LABELS in foreseen_parts(self.collect.collecting)
+        return ClassifyConfig() if foreseen else self.classify
+
+    @property
+    def learns_answers(self) -> bool:
+        """Whether there is more to learn from than texts with labels."""
+        return foreseen_parts(self.collect.collecting) != {LABELS} or self.finetune.pairs != "collected"
 
     @property
     def referring(self) -> ReferenceConfig | None:
@@ -229,6 +247,9 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
     base = start.base(recipe, tokens, order, initial)
+    classes = classify(recipe.classifying, base, tokenizer, clean) if recipe.classifying else None
+    if classes is not None and not recipe.learns_answers:
+        return classes
     tuned = finetune(recipe.tuning, base, tokenizer, clean)
     if recipe.aligning:
         before = reference(recipe.referring, tuned, tokenizer, clean) if recipe.referring else None

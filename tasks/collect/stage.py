@@ -119,7 +119,8 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
     write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
     summary = summarize(sources, shards, supervised.counts)
     if not config.document_sources:
-        summary |= write_texts(context.part("pairs"), context.part("documents"), config.documents_per_shard)
+        parts = {name: context.part(name) for name in SUPERVISED}
+        summary |= write_texts(parts, context.part("documents"), config.documents_per_shard)
     separators = separator_notices(sources)
     check_whole(config, sources, summary, separators)
     notices = [*unread_files(config), *separators]

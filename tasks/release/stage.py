@@ -47,6 +47,7 @@ from tasks.release.mlmodel import write_mlmodel
 from tasks.tokenize.control import GENERATION_CONFIG, TOKENIZER_CONFIG, ControlTokens
 from tasks.tokenize.tokenizer import END, SPECIAL_TOKENS
 from tasks.train.device import training_device
+from tasks.train.lora import ABOUT
 from tasks.train.trainer_process import TRAINING_FILE
 
 
@@ -86,7 +87,7 @@ def make_release(
         for name in names:
             clone_or_copy(files[name].path, folder / name)  # whoever edits the release touches no other stage
 
-    for file in tuned["adapter"].files:
+    for file in (one for one in tuned["adapter"].files if one.name != ABOUT):
         (folder / "adapter").mkdir(exist_ok=True)
         clone_or_copy(file.path, folder / "adapter" / file.name)
 

@@ -23,7 +23,7 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
-from tasks.train.lora import LoraConfig
+from tasks.train.lora import LoraConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
 from tasks.train.preferences import Both, encode_preferences, preferences_of, read_reference
 from tasks.train.pretrain import TrainerConfig, observe_device, training_job
@@ -71,7 +71,7 @@ class AlignConfig(TrainerConfig):
     @property
     def rates(self) -> tuple[float, float]:
         """Peak learning rates of matrices, and of all else that is trained."""
-        return (self.lora.rate, self.lora.rate) if self.lora else (self.matrix_rate, self.embedding_rate)
+        return self.lora.rates if self.lora else (self.matrix_rate, self.embedding_rate)
 
     @property
     def settings(self) -> "Preference":
@@ -131,6 +131,7 @@ def align(
         adapter_output=str(context.part("adapter")),
     )
     result = train(job, context)
+    write_about(config.lora, context.part("adapter"))
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("align", job, result, last, before=tuned["model"])
     notices = loss_notices("align", {"source": chosen.tallies(too_long)}, FIELDS, "preferences")

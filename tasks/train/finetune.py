@@ -30,7 +30,7 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
-from tasks.train.lora import LoraConfig
+from tasks.train.lora import LoraConfig, write_about
 from tasks.train.pairs import (
     FIELDS,
     LEAKING,
@@ -77,7 +77,7 @@ class FinetuneConfig(TrainerConfig):
     @property
     def rates(self) -> tuple[float, float]:
         """Peak learning rates of matrices, and of all else that is trained."""
-        return (self.lora.rate, self.lora.rate) if self.lora else (self.matrix_rate, self.embedding_rate)
+        return self.lora.rates if self.lora else (self.matrix_rate, self.embedding_rate)
 
 
 @stage(
@@ -127,6 +127,7 @@ def finetune(
         adapter_output=str(context.part("adapter")),
     )
     result = train(job, context)
+    write_about(config.lora, context.part("adapter"))
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("finetune", job, result, last, before=base["model"])
     notices = loss_notices("finetune", {"source": chosen.tallies(too_long)}, FIELDS, "pairs")

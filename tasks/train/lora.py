@@ -1,5 +1,7 @@
 """The settings of low-rank adapters, which train in place of all weights (model/lora.py)."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
@@ -10,6 +12,9 @@ if TYPE_CHECKING:
     from model.lora import LowRank
 
 Map = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+ABOUT = "about.json"  # in the part `adapter`: its settings, or null where all weights were trained
 
 
 class LoraConfig(StageConfig):
@@ -28,8 +33,19 @@ class LoraConfig(StageConfig):
         return tuple(sorted(set(targets)))  # their order decides nothing
 
     @property
+    def rates(self) -> tuple[float, float]:
+        """That of the adapters, for whatever is trained."""
+        return self.rate, self.rate
+
+    @property
     def settings(self) -> "LowRank":
         """What the trainer takes."""
         from model.lora import LowRank
 
         return LowRank(self.rank, self.alpha, self.targets)
+
+
+def write_about(lora: LoraConfig | None, folder: Path) -> None:
+    """Say beside an adapter, or in its place, how it was trained: no part is without a file."""
+    text = json.dumps(lora.model_dump(mode="json") if lora else None, sort_keys=True)
+    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")

@@ -190,7 +190,10 @@ REFERENCES = (
     BadInput(
         "unknown part",
         "inspect latest/filter/ledgr",
-        ("filter has no part 'ledgr' (did you mean 'ledger'?)", "Parts: documents, ledger, pairs, signals"),
+        (
+            "filter has no part 'ledgr' (did you mean 'ledger'?)",
+            "Parts: documents, labels, ledger, pairs, preferences, signals",
+        ),
     ),
     BadInput(
         "unknown file of a part",
@@ -213,6 +216,9 @@ REFERENCES = (
 REQUESTS = (
     BadInput("prompt beyond the context", f"generate --raw '{'word ' * 400}'", ("the prompt has", "takes 1 to 63")),
     BadInput("temperature near 0", "generate x --temperature 1e-310 --max-new-tokens 2", (), slow=True, status=0),
+    BadInput("no classifier", "classify x", ("no artifact of 'classify'", "It has: collect")),
+    BadInput("classifier that is none", "classify x --model latest/finetune", ("language model and no classifier",)),
+    BadInput("text to classify that is not UTF-8", "classify 'caf\udce9' --model latest/finetune", ("UTF-8",)),
     BadInput("prompt that is not UTF-8", "generate 'caf\udce9'", ("prompt", "UTF-8")),
     BadInput(
         "port in use",

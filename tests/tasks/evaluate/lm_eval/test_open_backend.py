@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from open_models import write_llama, write_qwen
 
-from tasks.answer.chat_form import ChatForm, Message
+from storage.documents import Message
+from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
 from tasks.evaluate.lm_eval.backend import Prompt, Request, answer, scorer_lm
 from tasks.tokenize.tokenizer import text_ids

@@ -1,0 +1,138 @@
+"""The stage classify: it tells classes apart, says how well beside words alone, and counts what it leaves out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_model import LocalContext, artifact, write_model, write_tokenizer
+
+from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, Pair, pair_row, read_rows, write_rows
+from storage.errors import ConfigError, DataError
+from storage.store.artifacts import Artifact
+from tasks.classify.answer import open_classifier
+from tasks.classify.config import ClassifyConfig
+from tasks.classify.figures import calibration_error, figures_of, linear_baseline
+from tasks.classify.stage import classify
+
+QUICK = ClassifyConfig(device="cpu", texts_per_step=8, epochs=6, matrix_rate=0.02, embedding_rate=0.01)
+World = dict[str, Artifact]
+WORDS = {"sea": ("ship", "wave", "sail", "salt"), "land": ("road", "tree", "field", "barn")}
+
+
+def text(number: int, label: str, split: str = TRAIN, said: str = "") -> Pair:
+    words = WORDS.get(label, ("thing",))
+    said = said or f"We saw {words[number % len(words)]} number {number} of the {words[-1]}."
+    return Pair.of(said, label, f"g{number}-{label}", split, "texts")
+
+
+def world_of(folder: Path, pairs: Sequence[Pair]) -> World:
+    (folder / "labels").mkdir(parents=True)
+    write_rows(folder / "labels" / "00000.parquet", [pair_row(pair) for pair in pairs], PAIRS_SCHEMA)
+    return {
+        "base": write_model(folder / "base", context_length=48),
+        "tokenizer": write_tokenizer(folder / "tokenizer"),
+        "clean": artifact("filter", labels=folder / "labels"),
+    }
+
+
+def both(count: int, split: str = TRAIN, first: int = 0) -> list[Pair]:
+    return [text(number, label, split) for number in range(first, first + count) for label in WORDS]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("world")
+    pairs = [*both(40), *both(15, HELDOUT, 100), text(1, "sky", HELDOUT), text(900, "sea", said="far " * 90)]
+    summary = classify.function(QUICK, *world_of(folder / "w", pairs).values(), context=LocalContext(folder / "c"))
+    return summary, folder / "c"
+
+
+def test_classes_are_told_apart_and_what_is_left_out_is_counted(made: tuple[dict[str, Any], Path]) -> None:
+    summary, folder = made
+    assert (summary["texts"], summary["training_texts"], summary["heldout_texts"], summary["classes"]) == (
+        112,
+        81,
+        30,
+        2,
+    )
+    assert summary["accuracy"] > 0.9 and summary["macro_f1"] > 0.9
+    assert (summary["unseen_labels"], summary["cut_texts"], summary["other_labels"]) == (1, 1, 0)
+    assert "sky (1)" in summary["notices"][0] and "1 of 111 texts are longer" in summary["notices"][1]
+    scores = json.loads((folder / "scores/scores.json").read_text())
+    assert scores["labels"] == ["land", "sea"] and [one["texts"] for one in scores["classes"]] == [15, 15]
+    assert sum(map(sum, scores["confusion"])) == 30 and scores["most_frequent"] == 0.5
+    assert scores["low"] <= scores["accuracy"] <= scores["high"] and scores["baseline_accuracy"] > 0.9
+    rows = list(read_rows(folder / "items/items.parquet"))
+    assert len(rows) == 30 and sum(row["found"] == row["label"] for row in rows) / 30 == pytest.approx(
+        summary["accuracy"], abs=1e-4
+    )
+
+
+def test_the_folder_answers_here_and_in_transformers(made: tuple[dict[str, Any], Path]) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = made[1] / "model"
+    asked = ["We saw ship number 3 of the salt.", "We saw road number 4 of the barn."]
+    found = open_classifier(folder, 1)(asked)
+    assert [one["label"] for one in found] == ["sea", "land"]
+    pipeline = transformers.pipeline("text-classification", model=str(folder))
+    for one, other in zip(found, pipeline(asked), strict=True):
+        assert other["label"] == one["label"] and other["score"] == pytest.approx(one["probability"], abs=1e-4)
+    assert open_classifier(folder, 1)([]) == []
+
+
+def test_labels_that_are_not_named_are_left_out(tmp_path: Path) -> None:
+    pairs = [*both(12), *both(4, HELDOUT, 100), *(text(number, "sky") for number in range(5))]
+    config = QUICK.model_copy(update={"labels": ("sea", "land"), "steps": 2, "epochs": 1.0})
+    summary = classify.function(config, *world_of(tmp_path / "w", pairs).values(), context=LocalContext(tmp_path / "c"))
+    assert (summary["texts"], summary["training_texts"], summary["other_labels"]) == (37, 24, 5)
+    config_json = json.loads((tmp_path / "c/model/config.json").read_text())
+    assert config_json["id2label"] == {"0": "sea", "1": "land"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "labels", "message"),
+    [
+        ([], (), "no labelled text"),
+        ([text(1, "sea"), text(2, "sea", HELDOUT)], (), "all have the label 'sea'"),
+        ([text(2, "sea", HELDOUT)], (), "there is none to train on"),
+        (both(3), (), "no labelled text is held out"),
+        (
+            both(3) + both(2, HELDOUT, 50),
+            ("sea", "sky"),
+            "no training text has the label 'sky'. The data have: land, sea",
+        ),
+    ],
+)
+def test_nothing_to_tell_apart_or_to_score_is_an_error(
+    pairs: list[Pair], labels: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    config = QUICK.model_copy(update={"labels": labels})
+    with pytest.raises(DataError, match=message.replace(".", r"\.")):
+        classify.function(config, *world_of(tmp_path / "w", pairs).values(), context=LocalContext(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a", "a"]])
+def test_a_recipe_names_two_labels_or_more_once(labels: list[str]) -> None:
+    with pytest.raises((ConfigError, ValueError), match="two labels or more"):
+        ClassifyConfig.model_validate({"labels": labels})
+
+
+def test_figures_by_hand() -> None:
+    true = np.array([0, 0, 0, 1])
+    shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    found = figures_of(["a", "b"], true, shares, np.array([0, 0, 0, 0]), ["w", "x", "y", "z"])
+    assert found["accuracy"] == 0.75 and found["confusion"] == [[2, 1], [0, 1]]
+    a, b = found["classes"]
+    assert (a["precision"], a["recall"], a["f1"]) == (1.0, pytest.approx(2 / 3, abs=1e-4), 0.8)
+    assert (b["precision"], b["recall"]) == (0.5, 1.0)
+    assert (found["baseline_accuracy"], found["gain"]) == (0.75, 0.0)
+    assert calibration_error(np.array([1.0, 0.0]), np.array([0.95, 0.95])) == pytest.approx(0.45)
+
+
+def test_words_alone_and_no_words_at_all() -> None:
+    train, classes = ["red rose", "red fire", "blue sea", "blue sky"], np.array([0, 0, 1, 1])
+    assert linear_baseline(train, classes, ["red", "blue"]).tolist() == [0, 1]
+    assert linear_baseline([" ", " "], np.array([0, 1]), ["x"]).tolist() == [0]
