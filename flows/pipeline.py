@@ -5,12 +5,12 @@ Which stages it has is asked of its function: no list stands beside the flow.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.engine.about import About
 from tasks.engine.config import StageConfig
-from tasks.engine.listener import StageResult
+from tasks.engine.listener import Listener, StageResult
 from tasks.engine.planner import ReachedTarget
 from tasks.engine.stage import Engine, Output, Pending, Stage, engine_in_force
 
@@ -54,16 +54,35 @@ def nothing_at_end(results: Sequence[StageResult], data: dict[str, Any]) -> None
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """A run that is about to build, for what goes on within it: its Prefect server (None: neither Prefect nor MLflow is
+    told), its run in MLflow where that could be opened, and how one listens to its builder."""
+
+    listen: Callable[[Listener], None]
+    server: Any = None
+    mlflow_run: str | None = None
+
+
+def nothing_at_start(around: Around) -> None:
+    """The `at_start` of a build: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """`function(recipe)` makes the `calls` (`stages_called`) in that order; it may leave some of them out.
 
-    `at_end(results, data of the run)` is called once the last stage has ended well, still within the run.
+    `at_start(around)` is called before the first stage of a run that has something to build, and
+    `at_end(results, data of the run)` once the last stage has ended well; both within the run. `title` begins the
+    names of its runs in place of recipe and size; `facts` stand in their files.
     """
 
     name: str
     function: Callable[[Any], Any]
     calls: tuple[Call, ...]
     at_end: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_at_end
+    at_start: Callable[[Around], None] = nothing_at_start
+    title: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

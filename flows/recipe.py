@@ -5,7 +5,7 @@ the home: both go by their names. `--set path=value` overrides single fields bef
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,20 @@ def save_recipe(recipe: Recipe) -> Path:
     if recipe.name in shipped():
         raise ConfigError(f"a recipe named {recipe.name!r} ships with llmill: give yours another name (the field name)")
     path = _saved() / f"{recipe.name}.yaml"
-    document = recipe.model_dump(mode="json", exclude_unset=True)
+    document = document_with(recipe, {}, recipe.name)
     write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode())
     return path
+
+
+def document_with(recipe: Recipe, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The document of a recipe, without what it leaves to the defaults, with other values at some dotted paths.
+
+    Raises ConfigError that begins with `where` for a path that leads nowhere; the values are not validated.
+    """
+    document: dict[str, Any] = recipe.model_dump(mode="json", exclude_unset=True)
+    for path, value in values.items():
+        _set_field(document, path, value, where)
+    return document
 
 
 def _saved() -> Path:
@@ -129,28 +140,33 @@ def _override(document: dict[str, Any], setting: str) -> None:
         value = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise ConfigError(f"--set {setting}: the value is not valid YAML; quote it") from None
-    names = path.strip().split(".")
+    _set_field(document, path.strip(), value, f"--set {setting}")
+
+
+def _set_field(document: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set one field of a recipe's document by its dotted path; `where` begins the message of what cannot be set."""
+    names = path.split(".")
     target: Any = document
     for depth, name in enumerate(names):
         last = depth == len(names) - 1
         if isinstance(target, list):
             if not name.isdigit() or int(name) >= len(target):
-                raise ConfigError(f"--set {setting}: {'.'.join(names[:depth])} has no entry {name}")
+                raise ConfigError(f"{where}: {'.'.join(names[:depth])} has no entry {name}")
             if last:
                 target[int(name)] = value
             else:
                 target = target[int(name)]
         elif isinstance(target, dict):
             if name.isdigit():
-                raise ConfigError(f"--set {setting}: {'.'.join(names[:depth])} has no entry {name}; set it whole")
+                raise ConfigError(f"{where}: {'.'.join(names[:depth])} has no entry {name}; set it whole")
             if last:
                 target[name] = value
             else:
                 target = target.setdefault(name, {})
                 if target is None:
-                    raise ConfigError(f"--set {setting}: {'.'.join(names[: depth + 1])} is null; set it whole")
+                    raise ConfigError(f"{where}: {'.'.join(names[: depth + 1])} is null; set it whole")
         else:
-            raise ConfigError(f"--set {setting}: {'.'.join(names[:depth])} has no fields")
+            raise ConfigError(f"{where}: {'.'.join(names[:depth])} has no fields")
 
 
 def _with_absolute_sources(recipe: Recipe, folder: Path) -> Recipe:

@@ -15,6 +15,7 @@ from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
 from tasks.retrain.continuing import continue_pretraining
 from tasks.retrain.gate import judge, judge_first
+from tasks.tune.stage import study
 
 evaluate_champion = evaluate.named("champion")
 
@@ -59,8 +60,8 @@ def goes_on_from(recipe: Recipe, champion: Champion) -> bool:
 
 
 def about(stage: str) -> About:
-    """What a stage of a build or a retraining says about itself, by the name that it is called by."""
-    known = (*BUILD.stages, evaluate_champion, judge)
+    """What a stage of a build, a retraining or a search says about itself, by the name that it is called by."""
+    known = (*BUILD.stages, evaluate_champion, judge, study)
     return next((one.about for one in known if one.name == stage), About())
 
 

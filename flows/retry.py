@@ -4,6 +4,7 @@ The retries of a stage within a run are in `tasks/engine/retries.py`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flows.build import BUILD, Recipe
 from flows.champion.retrain_run import execute_retraining
 from flows.recipe import validated_recipe
 from flows.run import Execute, execute
+from flows.tune.tune_run import NAME, execute_tuning, search_of
 from storage.errors import ConfigError
 from storage.runs import COMPLETED, REUSED, RUNNING, find_run, mark_dead_runs
 from storage.store.shared import open_store
@@ -62,8 +64,13 @@ def what_is_left(run: Mapping[str, Any]) -> tuple[Recipe, Options, Execute]:
     What it was forced to build and has built is not built again.
     """
     recipe = validated_recipe(run["recipe"], f"run {run['run']}")
-    how = execute if run["pipeline"] == BUILD.name else execute_retraining
-    return recipe, options_left(run["options"], [run]), how
+    return recipe, options_left(run["options"], [run]), _how(run)
+
+
+def _how(run: Mapping[str, Any]) -> Execute:
+    if run["pipeline"] == BUILD.name:
+        return execute
+    return partial(execute_tuning, **search_of(run)) if run["pipeline"] == NAME else execute_retraining
 
 
 def options_left(options: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> Options:

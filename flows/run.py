@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,13 +11,13 @@ from flows.foresight import Foresight
 from flows.mlflow.listener import Tracking
 from flows.mlflow.place import check_tracking_uri, import_meanwhile
 from flows.mlflow.tracker import Tracker
-from flows.pipeline import Pipeline
+from flows.pipeline import Around, Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.run_record import RunFile, report_stages
 from flows.terminal.ending import ending_lines
 from flows.terminal.live import Terminal
 from flows.terminal.plan_text import plan_text
-from storage.errors import StoreError, refusal
+from storage.errors import StoppedError, StoreError, refusal
 from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
@@ -40,11 +40,13 @@ def execute(
     pipeline: Pipeline | None = None,
     plain: bool = False,
     deployed: bool = False,
+    within: Around | None = None,
 ) -> tuple[Result, BaseException | None]:
     """Carry out a run; returns its result (the `--json` object) and the error that ended it, if any.
 
     A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
-    `deployed`: a worker has started this process for a flow run, which shows all stages, those reused too.
+    `deployed`: a worker has started this process for a flow run, which shows all stages, those reused too. `within`:
+    it belongs to another run of this process.
     """
     started, pipeline = time.monotonic(), pipeline or building(recipe)
     home = prepare_home()
@@ -70,9 +72,9 @@ def execute(
             else:
                 planning.close()  # the builder decides about each stage again
                 if plain:
-                    _walk(pipeline, recipe, builder, builder, run)
+                    _walk(pipeline, recipe, builder, builder, run, Around(builder.listen))
                 else:
-                    _build_with_tracking(pipeline, recipe, builder, run, plan, left_open, ending)
+                    _build_with_tracking(pipeline, recipe, builder, run, plan, left_open, ending, within)
         except BaseException as caught:  # a cancelled flow run too: it has to record how the run ended
             calm.enter_context(undisturbed())  # a second Ctrl-C must not lose what is written down of the first
             error = refusal(caught, home) or caught
@@ -84,15 +86,15 @@ def execute(
         for warning in run.data.get("warnings", []):
             print(warning, file=out)
         print("\n".join(ending_lines(run.data, builder.results, pipeline, report, error)), file=out, flush=True)
-        names = ("status", "seconds", "stages", "verdict")
+        names = ("status", "seconds", "stages", "verdict", *pipeline.facts)
         result = {"run": run.name, **{name: run.data[name] for name in names if name in run.data}}
         return result | {"report": str(report) if report else None}, error
 
 
 def _begin(home: Path, recipe: Recipe, options: Options, pipeline: Pipeline, plan: Sequence[PlannedStage]) -> Run:
     """The run's file, with what is to be done."""
-    run = Run(home, recipe.name, recipe.size_name, recipe.model_dump(mode="json"))
-    run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan]}
+    run = Run(home, recipe.name, recipe.size_name, recipe.model_dump(mode="json"), pipeline.title)
+    run.data |= {"pipeline": pipeline.name, "plan": [line.record() for line in plan], **pipeline.facts}
     run.data["options"] = {"to": options.to, "force": sorted(options.force), "keep": sorted(options.keep)}
     run.save()
     return run
@@ -140,8 +142,9 @@ class _Ending:
         return self._report
 
 
-def _walk(pipeline: Pipeline, recipe: Recipe, engine: Engine, builder: Builder, run: Run) -> None:
+def _walk(pipeline: Pipeline, recipe: Recipe, engine: Engine, builder: Builder, run: Run, around: Around) -> None:
     """Walk the flow under an engine around a builder; at the end what was built is where others see it."""
+    pipeline.at_start(around)
     pipeline.walk(recipe, engine)
     builder.finish()
     pipeline.at_end(builder.results, run.data)
@@ -155,15 +158,19 @@ def _build_with_tracking(
     plan: Sequence[PlannedStage],
     left_open: Sequence[dict[str, Any]],
     ending: _Ending,
+    within: Around | None,
 ) -> None:
-    """Build inside a Prefect flow run, recorded in MLflow; what an earlier run left open in either is closed."""
+    """Build inside a Prefect flow run, recorded in MLflow; what an earlier run left open in either is closed.
+
+    `within` another run it is a subflow of that one's flow run, and nested in its run in MLflow.
+    """
     from flows.prefect.flow_run import PrefectRun
     from flows.prefect.servers import prefect_server
 
     home = builder.store.home
     unreachable = check_tracking_uri(home)
     import_meanwhile()
-    with prefect_server(home) as server:
+    with nullcontext(within.server) if within else prefect_server(home) as server:
         tracker = Tracker(home, run.name, recipe.model_dump(mode="json"), unreachable)
         for open_run in left_open:
             closed = tracker.close(open_run.get("mlflow", {}).get("runs", []), open_run["status"])
@@ -171,12 +178,13 @@ def _build_with_tracking(
             if closed:
                 mark_closed(home, open_run)
         tracking = Tracking(tracker, recipe, run, pipeline)
-        tracking.start()
+        tracking.start(within.mlflow_run if within else None)
         builder.listen(tracking)
-        prefect_run = PrefectRun(server, builder, run, tracker)
+        prefect_run = PrefectRun(server, builder, run, tracker, nested=within is not None)
+        around = Around(builder.listen, server, tracker.run_id)
         error: BaseException | None = None
         try:
-            prefect_run.execute(recipe, plan, lambda engine: _walk(pipeline, recipe, engine, builder, run))
+            prefect_run.execute(recipe, plan, lambda engine: _walk(pipeline, recipe, engine, builder, run, around))
         except BaseException as caught:
             error = caught
             raise
@@ -202,7 +210,7 @@ def _build_with_tracking(
 
 
 def _status(results: Sequence[StageResult], error: BaseException | None) -> str:
-    if error is not None and not isinstance(error, Exception):
+    if isinstance(error, StoppedError) or (error is not None and not isinstance(error, Exception)):
         return INTERRUPTED
     if error is not None:
         return FAILED

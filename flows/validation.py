@@ -14,7 +14,7 @@ def explain(where: str, error: ValidationError, model: type[BaseModel]) -> str:
     """All that is wrong with a document, one line each, with the nearest known name for an unknown one."""
     errors = error.errors(include_url=False)
     own = [details for details in errors if details["type"] != "default_factory_not_called"]  # follows from another
-    lines = [_explain_one(details, model) for details in own or errors]
+    lines = [explain_one(details, model) for details in own or errors]
     return f"{where}: " + ("; ".join(lines) if len(lines) == 1 else "\n  " + "\n  ".join(lines))
 
 
@@ -25,7 +25,8 @@ _MESSAGES = {  # in place of pydantic's names of Python types
 }
 
 
-def _explain_one(details: ErrorDetails, model: type[BaseModel]) -> str:
+def explain_one(details: ErrorDetails, model: type[BaseModel]) -> str:
+    """One thing that is wrong, behind the place where it stands."""
     location = list(details["loc"])
     where = ".".join(str(part) for part in location)
     if details["type"] == "extra_forbidden":

@@ -43,6 +43,10 @@ class TimeLimitError(LlmillError):
     """A stage took longer than the recipe allows."""
 
 
+class StoppedError(LlmillError):
+    """A run was ended on purpose before its end: it counts as interrupted, and can go on."""
+
+
 @bystander
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'NEAREST'?)` for a message about a name that is not known; empty where none is near."""

@@ -30,9 +30,10 @@ STATUSES = (RUNNING, COMPLETED, REUSED, FAILED, INTERRUPTED, CRASHED)
 class Run:
     """One run and its file; `data` is written by `save()`."""
 
-    def __init__(self, home: Path, recipe_name: str, size: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, home: Path, recipe_name: str, size: str, recipe: dict[str, Any], title: str = "") -> None:
+        """`title` begins the run's name in place of the recipe and the model's size."""
         now = datetime.now(UTC)
-        self.name = f"{recipe_name}-{size}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.name = f"{title or f'{recipe_name}-{size}'}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.path = home / "runs" / f"{self.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(_lock_path(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -47,7 +47,24 @@ def read_yaml(
     try:
         if path.stat().st_size > MAX_BYTES:
             raise error(f"{name}: larger than {MAX_BYTES:,} bytes; this is not a {what}")
-        document = yaml.load(path.read_bytes().decode(), loader)
+        data = path.read_bytes()
+    except OSError as caught:
+        raise error(f"{name}: cannot be read ({caught.strerror})") from None
+    return yaml_mapping(data, name, what, parts, loader=loader, error=error)
+
+
+def yaml_mapping(
+    data: bytes,
+    name: str,
+    what: str,
+    parts: str,
+    *,
+    loader: type[Any] = Loader,
+    error: type[LlmillError] = ConfigError,
+) -> dict[str, Any]:
+    """The mapping that a text holds, as `read_yaml` has it of a file; `name` says in errors where the text stands."""
+    try:
+        document = yaml.load(data.decode(), loader)
     except yaml.MarkedYAMLError as caught:
         mark = caught.problem_mark or caught.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -56,8 +73,6 @@ def read_yaml(
         raise error(f"{name}: nested too deeply for a {what}") from None
     except (yaml.YAMLError, ValueError, TypeError) as caught:
         raise error(f"{name}: not valid YAML in UTF-8: {caught}") from None
-    except OSError as caught:
-        raise error(f"{name}: cannot be read ({caught.strerror})") from None
     if not isinstance(document, dict):
         raise error(f"{name}: a {what} is a mapping of {parts}")
     return document

@@ -11,7 +11,7 @@ from flows.build import Recipe
 from flows.champion.verdict import PROMOTING
 from flows.inspect.runs import headline
 from flows.mlflow.registry import Model, model_text
-from flows.mlflow.tracker import DataSet, Tracker, accepted_name, data_set
+from flows.mlflow.tracker import PARENT_TAG, DataSet, Tracker, accepted_name, data_set
 from flows.pipeline import Pipeline
 from storage.addresses import redacted
 from storage.canonical import digest_of
@@ -38,9 +38,10 @@ class Tracking(Listener):
         self._parts: dict[str, Part] = {}  # by digest
         self.note()
 
-    def start(self) -> None:
-        """Open the run, with the settings that it was started with."""
-        self.tracker.start(settings(self.recipe, self.run.data, self.pipeline), origin_tags())
+    def start(self, parent: str | None = None) -> None:
+        """Open the run, with the settings that it was started with; `parent` is the run that it is nested in."""
+        tags = origin_tags() | ({PARENT_TAG: parent} if parent else {})
+        self.tracker.start(settings(self.recipe, self.run.data, self.pipeline), tags)
         self.note()
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:

@@ -42,6 +42,7 @@ from storage.store.artifacts import Part
 # What kind of experiment it is, in the words of MLflow's UI; which view it opens is up to the link (TRAINING_VIEW).
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 DEFAULT_PORT = 5000
+PARENT_TAG = "mlflow.parentRunId"  # of a nested run
 FLUSH_SECONDS = 5.0
 MAX_PARAMETER_CHARACTERS = 500
 BATCH = 100  # parameters in one call: the server's limit
@@ -188,7 +189,7 @@ class Tracker:
     def _start_stage(self, stage: str, why: str, begun: int) -> None:
         self.stages.pop(stage, None)  # of an attempt before this one
         if self.experiment_id is not None:
-            tags = {"mlflow.parentRunId": self._parent(), "llmill.stage": stage, "llmill.why": why}
+            tags = {PARENT_TAG: self._parent(), "llmill.stage": stage, "llmill.why": why}
             self.stages[stage] = self._client.create_run(self.experiment_id, begun, tags, stage).info.run_id
 
     def measure(self, stage: str, rows: Sequence[Mapping[str, float]]) -> None:

@@ -19,10 +19,11 @@ from prefect.states import Completed, Failed
 from flows.build import BUILD, Recipe
 from flows.champion.retrain_run import execute_retraining
 from flows.champion.verdict import verdict_sentence
-from flows.prefect.form import form_recipe
+from flows.prefect.form import form_recipe, form_space
 from flows.recipe import DEFAULT, validated_recipe
 from flows.retry import options_left
-from flows.run import Execute, execute
+from flows.run import Execute, Result, execute
+from flows.tune.tune_run import execute_tuning
 from storage.addresses import keep_loopback_direct
 from storage.errors import ConfigError, LlmillError
 from storage.home import VARIABLE, home, prepare_home
@@ -80,6 +81,23 @@ def retrain(
     form = {"recipe": recipe, "source": source, "settings": settings}
     retrain = partial(execute_retraining, only_if_new=only_if_new, approve=ask_for_approval if approve else None)
     return _carry_out(retrain, lambda: form_recipe(form), Options(None, frozenset(force)))
+
+
+@flow(name="tune", persist_result=False, validate_parameters=False)
+def tune(
+    recipe: str = DEFAULT,
+    settings: str | None = None,
+    space: str = "",
+    trials: int = 20,
+    minutes: float | None = None,
+) -> Any:
+    """Search for better settings of a recipe: each trial is a subflow, its stages reused where they are there."""
+    form = {"recipe": recipe, "settings": settings, "space": space}
+
+    def search(*arguments: Any, **options: Any) -> tuple[Result, BaseException | None]:
+        return execute_tuning(*arguments, space=form_space(form), trials=trials, minutes=minutes, **options)
+
+    return _carry_out(search, lambda: form_recipe(form), Options())
 
 
 def _carry_out(execute: Execute, recipe: Callable[[], Recipe], options: Options) -> Any:

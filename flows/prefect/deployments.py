@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.build import Recipe
-from flows.prefect.form import BUILD_FIELDS, RETRAIN_FIELDS, form_schema
+from flows.prefect.form import BUILD_FIELDS, RETRAIN_FIELDS, TUNE_FIELDS, form_schema
 from flows.prefect.servers import HEARTBEAT, HEARTBEAT_SECONDS, POOL, TAG, Server
 from flows.validation import explain
 from storage.errors import ConfigError
@@ -28,6 +28,7 @@ FORMS = {
     "build": BUILD_FIELDS,
     "build_full": None,
     "retrain": RETRAIN_FIELDS,
+    "tune": TUNE_FIELDS,
 }  # flow of flows/prefect/deployed.py -> its form
 AUTOMATION = "llmill: runs without a heartbeat have crashed"
 SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long

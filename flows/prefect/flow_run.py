@@ -41,8 +41,10 @@ QUIET_SECONDS = 120.0  # after a failure nothing is shown for so long
 class PrefectRun(Listener):
     """One flow run: an engine that wraps each stage call of a builder in a task, and shows what happens in it."""
 
-    def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker) -> None:
+    def __init__(self, server: Server, builder: Builder, run: Run, tracker: Tracker, *, nested: bool = False) -> None:
+        """`nested`: a flow run of its own within that of another run, a subflow."""
         self.server, self.builder, self.run, self.tracker = server, builder, run, tracker
+        self.nested = nested
         self.failures: list[str] = []  # to show something
         self._quiet_until = 0.0
         self._bars: dict[str, tuple[UUID, float]] = {}
@@ -53,12 +55,12 @@ class PrefectRun(Listener):
     def execute(self, recipe: Recipe, plan: Sequence[PlannedStage], walk: Callable[[Any], None]) -> None:
         """Run `walk(engine)` as a flow run; an error of a stage passes through as it is.
 
-        In a process that a worker has started for a flow run, that flow run is the one.
+        In a process that a worker has started for a flow run, that flow run is the one, unless this run is nested.
         """
         from prefect import flow, tags
         from prefect.context import FlowRunContext
 
-        if FlowRunContext.get() is not None:
+        if FlowRunContext.get() is not None and not self.nested:
             self._begin(plan)
             walk(self)
             return

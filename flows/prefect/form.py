@@ -6,10 +6,12 @@ and become such lines themselves, so that a form is refused with the words in wh
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flows.build import BUILD, Recipe
 from flows.recipe import known_recipes, named_recipe
+from flows.tune.space import Space, check_search, load_space, space_in
 from storage.errors import ConfigError
 
 Schema = dict[str, Any]
@@ -28,12 +30,27 @@ _TEXTS = {
     "tasks": "Benchmarks: tasks of lm-eval by name, or whole paths of task files, one a line.",
     "settings": "Any field of the recipe as path=value, one a line: filter.min_words=20",
 }
+_SEARCH: dict[str, Schema] = {
+    "space": {
+        "type": "string",
+        "description": "What is searched, as YAML, or the whole path of a space file: figure, best, fields.",
+    },
+    "trials": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 10_000,
+        "default": 20,
+        "description": "Trials in all, those of earlier runs counted.",
+    },
+    "minutes": {"type": "number", "exclusiveMinimum": 0, "description": "End after so many minutes; empty: no limit."},
+}
 _SWITCHES = {
     "only_if_new": "End at once where sources, settings, code and champion are what the last retraining has seen.",
     "approve": "Wait for a person's yes on the run's page before a better model is promoted.",
 }
 BUILD_FIELDS = ("recipe", "source", *DIALS, "tasks", "settings", "to", "force")
 RETRAIN_FIELDS = ("recipe", "source", "settings", "only_if_new", "approve", "force")
+TUNE_FIELDS = ("recipe", "settings", "space", "trials", "minutes")
 
 
 def form_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -67,6 +84,7 @@ def form_schema(fields: Sequence[str], recipes: Iterable[str] | None = None) -> 
         **{field: _dial(path) for field, path in DIALS.items()},
         **{field: {"type": "string", "description": text} for field, text in _TEXTS.items()},
         **{field: {"type": "boolean", "default": False, "description": text} for field, text in _SWITCHES.items()},
+        **_SEARCH,
         "to": {
             "type": "string",
             "enum": list(BUILD.stage_names),
@@ -89,13 +107,24 @@ def refusal_of_form(fields: Iterable[str], values: Mapping[str, Any]) -> tuple[s
 
     `fields` are those of any form in Prefect's UI: one that is not ours is never refused.
     """
-    if set(fields) not in (set(BUILD_FIELDS), set(RETRAIN_FIELDS)) or "recipe" not in values:
+    if set(fields) not in map(set, (BUILD_FIELDS, RETRAIN_FIELDS, TUNE_FIELDS)) or "recipe" not in values:
         return None
     try:
-        form_recipe(values)
+        recipe = form_recipe(values)
     except ConfigError as error:
         return "settings" if _lines(values.get("settings")) else "recipe", str(error)
+    if "space" in fields:
+        try:
+            check_search(form_space(values), recipe, "space")
+        except ConfigError as error:
+            return "space", str(error)
     return None
+
+
+def form_space(values: Mapping[str, Any]) -> Space:
+    """The space that a form holds, or names by its path; raises ConfigError as the command line does."""
+    text = (values.get("space") or "").strip()
+    return load_space(Path(text)) if text.startswith("/") and "\n" not in text else space_in(text, "space")
 
 
 def _dial(path: str) -> Schema:

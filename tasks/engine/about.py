@@ -142,6 +142,7 @@ class About:
     | checks | each `(recipe, inputs that are there)` raises the LlmillError that it would end with, at small cost |
     | data, reads_sources | parts that MLflow shows as data sets; whether what it observes outside are sources of data |
     | compared | its config -> the settings that people compare runs by |
+    | figures | numbers of its summary that tell how good a result is, by which a search can go |
     | headline | names of figures of the whole run -> names in its summary |
     | report | `(run, stage)` -> its section of the report |
     | at_end | `(artifact, summary)` -> names and texts of lines at the end of a run |
@@ -162,6 +163,7 @@ class About:
     data: tuple[str, ...] = ()
     reads_sources: bool = False
     compared: Callable[[Any], dict[str, Any]] = nothing_compared
+    figures: tuple[str, ...] = ()
     headline: Mapping[str, str] = field(default_factory=dict)
     report: Callable[[MadeRun, str], Section] = what_it_dropped
     at_end: Callable[[Artifact, Figures], list[tuple[str, str]]] = no_lines

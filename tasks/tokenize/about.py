@@ -48,6 +48,7 @@ def _words_of_tokens(step: Step) -> list[str]:
 TOKENIZER = About(
     follows=_vocabulary,
     compared=settings("vocabulary_size"),
+    figures=("heldout_bytes_per_token",),
     headline={"vocabulary": "vocabulary_size"},
     explain=_explain_tokenizer,
 )
