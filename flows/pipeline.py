@@ -73,7 +73,8 @@ class Pipeline:
 
     `at_start(around)` is called before the first stage of a run that has something to build, and
     `at_end(results, data of the run)` once the last stage has ended well; both within the run. `title` begins the
-    names of its runs in place of recipe and size; `facts` stand in their files.
+    names of its runs in place of recipe and size; `facts` stand in their files. `tells_plan`: its plan is worth
+    printing, which it is not where most of the work is that of runs within it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Pipeline:
     at_end: Callable[[Sequence[StageResult], dict[str, Any]], None] = nothing_at_end
     at_start: Callable[[Around], None] = nothing_at_start
     title: str = ""
+    tells_plan: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -58,7 +58,8 @@ def execute(
         plan = make_plan(store, recipe, options, pipeline)
         left_open = mark_dead_runs(home)
         run = _begin(home, recipe, options, pipeline, plan)
-        print(f"run {run.name}\n\n{plan_text(plan)}\n", file=out, flush=True)
+        told = f"\n\n{plan_text(plan)}" if pipeline.tells_plan else ""
+        print(f"run {run.name}{told}\n", file=out, flush=True)
 
         terminal = Terminal(out)
         listeners = [RunFile(run, pipeline), terminal, Foresight(store, recipe, options, pipeline)]

@@ -14,6 +14,7 @@ from flows.build import BUILD
 from flows.inspect.references import intact, resolve
 from storage.store.artifacts import Artifact, Part, StoredFile
 from storage.store.local import Store
+from tasks.tune.stage import study
 
 Row = dict[str, Any]
 
@@ -25,7 +26,7 @@ _TEXT = (".md", ".txt", ".jinja", ".yaml", ".html")
 def referenced_rows(store: Store, reference: str, *, ids: bool = False) -> Iterator[Any]:
     """The rows of what a reference means: of an artifact those of its first part, as its stage declares them."""
     found = resolve(store, reference)
-    declared = {stage.name: stage.parts for stage in BUILD.stages}.get(found.artifact.stage, ())
+    declared = {stage.name: stage.parts for stage in (*BUILD.stages, study)}.get(found.artifact.stage, ())
     part = found.part or found.artifact[next((name for name in declared), next(iter(found.artifact.parts)))]
     intact(store, found.artifact.only((part.name,)), reference)
     if found.file is not None:

@@ -31,9 +31,11 @@ from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store.local import Store
 from tasks.evaluate.score import MODEL_NAMES
+from tasks.tune.table import best_text
 from tasks.wording import amount, as_per_cent, duration, figure
 
 FOLDER = Path(__file__).parent
+STUDY = "study"  # the stage that sums up a search
 
 
 def report_path(store: Store, run: Mapping[str, Any]) -> Path:
@@ -74,6 +76,12 @@ def _style_hash(style: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
 
 
+def search_facts(data: RunData) -> dict[str, str]:
+    """What a search came to, in words; empty for any other run."""
+    found = data.run.get("tune", {})
+    return {"best": best_text(found), "recipe": found["recipe"]} if "recipe" in found else {}
+
+
 def _wanted_name(data: RunData) -> str:
     name: str = data.recipe.get("release", {}).get("name", data.run["run"])
     return name
@@ -96,7 +104,9 @@ def _sections(data: RunData) -> dict[str, Any]:
         "plan": plan_rows(data),
         "flow": document_flow(data),
         "counts": count_tables(data),
-        "tables": [table for stage in data.rows for table in data.section(stage).tables],
+        "tables": [table for stage, section in sections.items() if stage != STUDY for table in section.tables],
+        "study": sections[STUDY].tables if STUDY in sections else (),
+        "search": search_facts(data),
         "splits": splits_of(facts),
         "histograms": [(one, histogram_chart(one)) for section in sections.values() for one in section.histograms],
         "sources": sources_of(data).sources,

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.report.page import STUDY, search_facts
 from flows.report.record import key_facts, notices_in
 from flows.report.run_data import RunData
 from flows.report.scores import headlines, scores_of
 from flows.report.verdict import judged, model_shown
 from flows.report.wording import score_figure, verdict_text
 from storage.store.local import Store
+from tasks.engine.reported import Table
 from tasks.evaluate.score import MODEL_NAMES
 from tasks.wording import amount, duration, figure
 
@@ -41,7 +43,16 @@ def markdown_summary(store: Store, run: Mapping[str, Any], report: Path, page: s
     verdict = judged(run.get("verdict"))
     if verdict:
         lines.append(f"**Verdict**: {verdict['head']}\n\n" + "\n".join(f"- {reason}" for reason in verdict["reasons"]))
+    if search := search_facts(data):
+        lines.append(f"**Search**: {search['best']}\n\nThe best recipe: `{search['recipe']}`")
+        lines += [_markdown_table(table) for table in data.section(STUDY).tables]
     if run.get("error"):
         lines.append("```text\n" + str(run["error"]).replace("```", "'''") + "\n```")
     lines.append(f"The whole report: `{report}`" + (f", or [in MLflow]({page})" if page else ""))
     return "\n\n".join(lines) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    rows = [table.columns, ("---",) * len(table.columns), *table.rows]
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join(lines) + f"\n\n{table.note}"

@@ -85,7 +85,7 @@ def _places(
     for result in results:
         lines = pipeline.about(result.stage).at_end(result.artifact, result.summary) if result.artifact else []
         for name, text in lines:
-            yield f"{name:<{NAMES}}{text}"
+            yield f"{name:<{NAMES}}{text}".rstrip()
     if report is not None:
         yield f"{'report':<{NAMES}}{report}"
     if "prefect" in data:

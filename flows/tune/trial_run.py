@@ -31,6 +31,7 @@ from tasks.engine.planner import Options
 from tasks.tune.trials import FAILED, FINISHED, REFUSED, STOPPED, Settings, Trial
 
 VALIDATION = "validation_bits_per_byte"  # of a row of a training's metrics
+LEAST_POINTS = 2  # of a curve that is judged: the first comes while rates are still warming up
 CURVE = "curve"  # the part of a trained model
 
 
@@ -147,7 +148,8 @@ class _Judge(Listener):
 
     def _judge(self, step: int, value: float) -> None:
         self.curve.append((step, value))
-        if self._median is not None and self._median.is_worse(step, value):
+        worse = self._median is not None and self._median.is_worse(step, value)
+        if worse and len(self.curve) >= LEAST_POINTS:
             self.stopped_at = step
             raise StoppedError(
                 f"stopped at step {step:,}: bits per byte {value:.4g} in validation is worse than the median of the "

@@ -67,6 +67,7 @@ def execute_tuning(
         at_start=search.carry_out,
         at_end=search.publish,
         title=f"{NAME}-{recipe.name}",
+        tells_plan=False,
         facts=facts,
     )
     return execute(recipe, options, out, pipeline=pipeline, plain=plain, deployed=deployed)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from storage.canonical import canonical_json
+from storage.canonical import canonical_json, digest_of
 from storage.store.artifacts import Artifact
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
@@ -27,6 +27,7 @@ from tasks.tune.trials import Best, Trial, best_of, count_states
 from tasks.tune.values import Values
 
 MODEL = "tuned"  # of an evaluation: the one that is released
+DIGITS = 16
 
 
 class StudyConfig(StageConfig):
@@ -40,6 +41,12 @@ class StudyConfig(StageConfig):
     fields: dict[str, Values]
     trials: tuple[Trial, ...]
     recipe: dict[str, Any] = Field(description="The document of the best recipe.")
+
+    def identity(self) -> dict[str, Any]:
+        """With digests of what is long, so that a reason for a build is one that can be read."""
+        trials = {str(trial.number): digest_of(trial.model_dump(mode="json"))[:DIGITS] for trial in self.trials}
+        fields = {path: digest_of(values.model_dump(mode="json"))[:DIGITS] for path, values in self.fields.items()}
+        return {**super().identity(), "trials": trials, "fields": fields, "recipe": digest_of(self.recipe)[:DIGITS]}
 
 
 @stage(

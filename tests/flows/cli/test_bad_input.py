@@ -17,6 +17,7 @@ import bad_conversations
 import bad_homes
 import bad_models
 import bad_recipes
+import bad_searches
 import bad_servers
 import bad_sources
 import pytest
@@ -28,6 +29,7 @@ from flows.cli.main import main
 # Met in this process: no environment and no signal matters to them.
 HERE = (
     *bad_recipes.ROWS,
+    *bad_searches.ROWS,
     *bad_models.ROWS,
     *bad_sources.ROWS,
     *bad_collections.ROWS,
