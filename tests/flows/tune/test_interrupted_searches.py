@@ -27,8 +27,9 @@ fields:
 COUNT = 5
 
 
-def start(home: Path, space: Path, trials: int = COUNT) -> "subprocess.Popen[str]":
+def start(home: Path, space: Path, trials: int = COUNT, *more: str) -> "subprocess.Popen[str]":
     command = [*llmill_command(), "tune", "smoke", "--space", str(space), "--trials", str(trials), "--plain", "--json"]
+    command += more
     return subprocess.Popen(
         command,
         env={**os.environ, "LLMILL_HOME": str(home)},
@@ -115,11 +116,15 @@ def test_two_workers_share_one_study(smoke_home: Path, space: Path) -> None:
 
 
 def test_a_trial_that_another_process_works_on_is_left_to_it(smoke_home: Path, space: Path) -> None:
-    first = start(smoke_home, space, 1)
-    wait_until(lambda: trials_of(smoke_home), "the first trial", first)
-    second = start(smoke_home, space, 1)
+    long = ("--set", "finetune.steps=100000")
+    first = start(smoke_home, space, 1, *long)
+    wait_until(lambda: living_trainers(smoke_home), "the first trial trains", first)
+    second = start(smoke_home, space, 1, *long)
     _, err = second.communicate(timeout=600)
-    assert second.returncode == 2 and "under way in another process" in " ".join(err.split())
-    assert is_alive(first.pid) or first.poll() == 0
+    assert second.returncode == 2 and "under way in another process" in " ".join(err.split()), err
+    assert is_alive(first.pid)
+    first.send_signal(signal.SIGINT)
     first.communicate(timeout=600)
-    assert first.returncode == 0 and [trial["state"] for trial in trials_of(smoke_home)] == ["finished"]
+    (trial,) = trials_of(smoke_home)
+    assert first.returncode == 130 and trial["state"] == "running", "it can go on"
+    assert {run["status"] for run in runs(smoke_home)[-3:]} == {"failed", "interrupted"}
