@@ -45,7 +45,7 @@ class Study:
         try:
             return Trial.model_validate(read_json(path))
         except ValueError:
-            raise DataError(f"{path}: not a trial of a search. Delete it: the trial is made again") from None
+            raise DataError(f"{path}: not a trial of a search. Delete it: another is made in its place") from None
 
     def write(self, trial: Trial) -> None:
         """Write what is known of a trial, in one step."""

@@ -35,7 +35,7 @@ from tasks.engine.planner import Options
 from tasks.engine.stage import Output, Pending
 from tasks.tune.stage import StudyConfig, study
 from tasks.tune.table import OWN, outcome_text, settings_text, why_text
-from tasks.tune.trials import FAILED, REFUSED, RUNNING, Settings, Trial, best_file, best_of
+from tasks.tune.trials import FAILED, FINISHED, REFUSED, RUNNING, Settings, Trial, best_file, best_of
 from tasks.wording import duration
 
 NAME = "tune"
@@ -174,18 +174,21 @@ class _Search:
             self._store, self._recipe, self._study.name, self._figure, self._watched, self._space.stop_bad
         )
         try:
-            with deadline(self._minutes):
-                while self._carry_out_one(runner, around):
+            with deadline(self._minutes) as end:
+                while not end.passed.is_set() and self._carry_out_one(runner, around):
                     pass
         except TimeIsUp:
+            pass
+        if end.passed.is_set():
             self._say("time", f"{self._minutes:g} minutes are over; the same command goes on with the search")
         self._over = True
         left = [trial.number for trial in self._study.trials() if trial.state == RUNNING]
         if left:
             self._say("left", f"{_trials_text(left)}: interrupted, or under way in another process")
-        if best_of(self._study.trials(), self._space.best) is None:
+        if not any(trial.number == 1 and trial.state == FINISHED for trial in self._study.trials()):
             raise DataError(
-                "the search has no finished trial yet. Run the same command again, with more time (--minutes)"
+                "the first trial, with the recipe's own settings, is not finished: there is nothing to compare with. "
+                "Run the same command again, with more time (--minutes)"
             )
 
     def _carry_out_one(self, runner: TrialRunner, around: Around) -> bool:
