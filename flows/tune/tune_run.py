@@ -24,7 +24,7 @@ from flows.tune.space import Space, check_search, own_settings
 from flows.tune.study import Study, studies_that_asked, study_of
 from flows.tune.trial_run import CURVE, TrialRunner, UnfinishedTrial
 from storage.canonical import digest_of
-from storage.errors import DataError
+from storage.errors import StoppedError
 from storage.files import write_atomic
 from storage.home import prepare_home
 from storage.store.artifacts import Artifact
@@ -186,7 +186,7 @@ class _Search:
         if left:
             self._say("left", f"{_trials_text(left)}: interrupted, or under way in another process")
         if not any(trial.number == 1 and trial.state == FINISHED for trial in self._study.trials()):
-            raise DataError(
+            raise StoppedError(
                 "the first trial, with the recipe's own settings, is not finished: there is nothing to compare with. "
                 "Run the same command again, with more time (--minutes)"
             )

@@ -65,10 +65,12 @@ def trial_lines(found: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[tuple
     best_first = ranked(found, rows)
     chosen = [row for place, row in enumerate(best_first) if place < SHOWN_TRIALS or row["number"] == 1]
     width = max(len(outcome_text(row)) for row in chosen)
-    yield "trial", f"{'figure':<{width}}  {'time':>11}  settings"
+    times = {row["number"]: duration(row["seconds"]) for row in chosen}
+    wide = max(map(len, times.values()))
+    yield "trial", f"{'figure':<{width}}  {'time':>{wide}}  settings"
     for row in chosen:
         text = settings_text(row["settings"]) + (f" ({OWN})" if row["number"] == 1 else "")
-        yield f"{row['number']}", f"{outcome_text(row):<{width}}  {duration(row['seconds']):>11}  {text}"
+        yield f"{row['number']}", f"{outcome_text(row):<{width}}  {times[row['number']]:>{wide}}  {text}"
     if len(chosen) < len(rows):
         yield "", f"and {len(rows) - len(chosen):,} more: llmill cat latest/study"
 
