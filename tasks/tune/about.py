@@ -10,7 +10,7 @@ from storage.home import home
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, Figures, MadeRun, not_about_documents
 from tasks.engine.reported import Section, Table
-from tasks.tune.table import best_text, importance_text, interval_text, table_rows, trial_lines
+from tasks.tune.table import best_text, by_share, importance_text, interval_text, table_rows, trial_lines
 from tasks.tune.trials import best_file
 
 
@@ -26,7 +26,7 @@ def _report(run: MadeRun, stage: str) -> Section:
         return Section()
     found, rows = _read(result, trials)
     head, *body = table_rows(found, rows)
-    shares = tuple((path, f"{share:.2f}") for path, share in found["importance"].items())
+    shares = tuple((path, f"{share:.2f}") for path, share in by_share(found))
     tables = [Table(heading="Trials", columns=tuple(head), rows=tuple(map(tuple, body)), note=interval_text(found))]
     if shares:
         note = "Shares of PED-ANOVA over the finished trials; they sum to one."

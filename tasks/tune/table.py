@@ -80,7 +80,12 @@ def importance_text(found: Mapping[str, Any]) -> str:
     if not found["importance"]:
         return "not known: it takes five finished trials within the space that differ"
     names = short_names(list(found["fields"]))
-    return ", ".join(f"{names[path]} {share:.2f}" for path, share in found["importance"].items())
+    return ", ".join(f"{names[path]} {share:.2f}" for path, share in by_share(found))
+
+
+def by_share(found: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Fields and their importances, the greatest first."""
+    return sorted(found["importance"].items(), key=lambda entry: -entry[1])
 
 
 def best_text(found: Mapping[str, Any]) -> str:
