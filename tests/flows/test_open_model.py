@@ -22,7 +22,7 @@ PRETRAINED = (
 REST = """
 collect:
   files: [{path: text.jsonl, group_field: group}]
-  pairs: [{path: pairs.jsonl, group_field: group}]
+  conversations: [{name: pairs, path: pairs.jsonl, group_field: group}]
   heldout_fraction: 0.2
 tokenize: {canaries: 0}
 evaluate: {items: 16, heldout_bytes: 4000, bootstrap_draws: 100}
@@ -121,6 +121,7 @@ def test_a_context_that_the_recipe_shortens_is_the_model_s(
     assert config["max_position_embeddings"] == 64
 
 
+@pytest.mark.slow
 def test_retraining_fine_tunes_the_initial_model_again_and_compares(
     tuned: tuple[Path, Path, dict[str, Any]], command: Command
 ) -> None:
@@ -137,6 +138,7 @@ def test_retraining_fine_tunes_the_initial_model_again_and_compares(
     assert found["verdict"]["figure"]["items"] > 5, "champion and candidate answered the same items"
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, home: Path, command: Command) -> None:
     """And a retraining goes on from the champion with the same tokenizer."""
     write_qwen(tmp_path / "model")
@@ -158,6 +160,7 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, hom
     assert summary["new_documents"] > 0, "it went on from the champion's weights"
 
 
+@pytest.mark.slow
 def test_a_model_without_template_or_room_for_marks_is_asked_in_text(
     tmp_path: Path, home: Path, command: Command
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_model_without_template_or_room_for_marks_is_asked_in_text(
     assert status == 0, err
 
 
+@pytest.mark.slow
 def test_a_release_of_ours_is_fine_tuned_further(
     smoke: tuple[Path, dict[str, Any]], tmp_path: Path, home: Path, command: Command
 ) -> None:

@@ -112,6 +112,7 @@ def test_classes_are_learned(tmp_path: Path) -> None:
     assert load_model(Path(job.output)).shape.classes == ("without", "with")
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = make_run(tmp_path / "whole", schedule=Schedule(40, 2, 10))
     assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()

@@ -179,6 +179,7 @@ def test_training_changes_the_adapter_alone(tokens: Path, tmp_path: Path) -> Non
     assert all(torch.equal(tensor, merged[name]) for name, tensor in again.state_dict().items())
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tokens: Path, tmp_path: Path) -> None:
     whole = job_with_adapter(tokens, tmp_path / "whole")
     assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()

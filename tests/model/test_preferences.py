@@ -197,6 +197,7 @@ def test_what_was_chosen_becomes_likelier(settings: Preference, tmp_path: Path) 
     assert [row["step"] for row in rows if "validation_loss" in row] == [25]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = make_run(tmp_path / "whole", DPO)
     assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
