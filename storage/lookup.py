@@ -1,7 +1,8 @@
 """One document in the parts that stages have left, shard by shard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +42,14 @@ def tables_of(part: Part, columns: list[str] | None) -> Iterator[pa.Table]:
     """The files of a part, one at a time; all columns for None."""
     for file in part.files:
         yield pq.read_table(file.path, columns=columns, use_threads=False)
+
+
+def rows_called(part: Part, wanted: str, columns: Sequence[str], *, whole: bool) -> Iterator[dict[str, Any]]:
+    """The rows of a part of which one of some columns is what is wanted or, without `whole`, has it inside."""
+    matches = pc.equal if whole else pc.match_substring
+    for table in tables_of(part, None):
+        found = [matches(table[name], wanted) for name in columns]
+        yield from table.filter(reduce(pc.or_, found)).to_pylist()
 
 
 def rows_where(part: Part, column: str, value: str) -> list[dict[str, Any]]:

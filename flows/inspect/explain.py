@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.build import BUILD
+from flows.inspect.explain_lost import led_to, lost_steps, nothing_known
 from flows.inspect.explain_pair import find_pair
 from flows.inspect.references import build_of, stage_row, transfer_line
 from storage.canonical import canonical_json
@@ -23,10 +24,9 @@ from storage.lookup import document_at, place_of, tables_of
 from storage.runs import find_run
 from storage.store.artifacts import Artifact, Part
 from storage.store.local import Store
-from tasks.engine.about import DOCUMENTS
+from tasks.engine.about import DOCUMENTS, Step
 from tasks.wording import clipped
 
-SHOWN = 5  # records that never became documents
 _NAMES = ["id", "title", "url", "metadata"]
 
 
@@ -80,16 +80,23 @@ def explain(store: Store, reference: str, document: str) -> dict[str, Any]:
     collected = run.part(first.name, DOCUMENTS)
     if collected is None:
         raise DataError(f"{reference}: the documents of this run are gone; run its recipe again")
-    found = _find(collected, document)
+    found, before = _find(collected, document, _EXACT), []
+    if found is None and (before := lost_steps(run, document, whole=True)):
+        found = _find(collected, led_to(before), _EXACT)
+        if found is None:
+            return _lost_s_way(run, document, before)
+        before = [step for step in before if step.get("final")]
+    if found is None:
+        found = _find(collected, document, _PIECES) or _in_file(collected, document)
     if found is None:
         pair = find_pair(lambda part: run.part(first.name, part), document)
-        return _pair_s_way(run, pair) if pair else _set_aside(run, first.name, document)
+        return _pair_s_way(run, pair) if pair else _lost_s_way(run, document, lost_steps(run, document, whole=False))
     place = place_of(collected, found)
     assert place is not None
     row = document_at(collected, place, found)
     about = {name: row[name] for name in ("id", "title", "url", "source", "group", "split", "license", "lang")}
     about |= {"bytes": len(row["text"].encode()), "metadata": json.loads(row["metadata"])}
-    steps: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = [*before]
     for one in (first, *later):
         step = one.about.explain(run, one.name, about)
         if step is not None:
@@ -105,56 +112,59 @@ def _pair_s_way(run: _Run, pair: dict[str, Any]) -> dict[str, Any]:
     return {"run": run.name, "pair": pair, "steps": made, "gone": run.gone}
 
 
+def _lost_s_way(run: _Run, wanted: str, steps: list[Step]) -> dict[str, Any]:
+    """The way of records that never became a document."""
+    if not steps or not wanted:
+        raise nothing_known(run, run.name, wanted)
+    return {"run": run.name, "document": {"title": wanted, "records": len(steps)}, "steps": steps, "gone": run.gone}
+
+
 # Finding it -----------------------------------------------------------------------------------------------------
 
 
-def _find(documents: Part, wanted: str) -> str | None:
+Way = Callable[[pa.Table, str], Any]
+
+
+def _own_id(wanted: str) -> str:
+    """The id of a record as its metadata have it: in canonical JSON, where a quote in a text is escaped."""
+    return f'"id":{canonical_json(wanted).decode()}'
+
+
+_EXACT: tuple[Way, ...] = (
+    lambda table, wanted: pc.or_(pc.equal(table["id"], wanted), pc.match_substring(table["metadata"], _own_id(wanted))),
+    lambda table, wanted: pc.starts_with(table["id"], wanted),
+    lambda table, wanted: pc.or_(pc.equal(table["title"], wanted), pc.equal(table["url"], wanted)),
+)
+_PIECES: tuple[Way, ...] = (
+    lambda table, wanted: pc.or_(
+        pc.match_substring(table["title"], wanted, ignore_case=True),
+        pc.match_substring(table["url"], wanted, ignore_case=True),
+    ),
+)
+
+
+def _find(documents: Part, wanted: str, ways: tuple[Way, ...]) -> str | None:
     """The id of the one document meant: by its id or the one that its record has, by the start of the former, by its
-    whole title or URL, or by a piece of these; the first of these ways that finds any decides. A file that holds one
-    document means it, too.
+    whole title or URL, or by a piece of these; the first of the ways that finds any decides.
     """
-    quoted = canonical_json(wanted).decode()  # as it stands in canonical JSON, where a quote in a text is escaped
-    own = f'"id":{quoted}'
-    ways: list[Callable[[pa.Table], Any]] = [
-        lambda table: pc.or_(pc.equal(table["title"], wanted), pc.equal(table["url"], wanted)),
-        lambda table: pc.or_(
-            pc.match_substring(table["title"], wanted, ignore_case=True),
-            pc.match_substring(table["url"], wanted, ignore_case=True),
-        ),
-    ]
-    if wanted:
-        ways[:0] = [
-            lambda table: pc.or_(pc.equal(table["id"], wanted), pc.match_substring(table["metadata"], own)),
-            lambda table: pc.starts_with(table["id"], wanted),
-        ]
-    for matches in ways:
+    for matches in ways if wanted else ():
         found: dict[str, str] = {}
         for table in tables_of(documents, _NAMES):
-            found |= {row["id"]: label(row) for row in table.filter(matches(table)).to_pylist()}
+            found |= {row["id"]: label(row) for row in table.filter(matches(table, wanted)).to_pylist()}
         if len(found) == 1:
             return next(iter(found))
         if found:
             shown = "; ".join(f"{identity[:12]} {clipped(name, 40)}" for identity, name in found.items())
             raise DataError(f"{wanted!r} means {len(found)} documents. Give an id: {clipped(shown, 400)}")
-    in_file = rf'"file":"([^"]*/)?{re.escape(quoted[1:])}'
+    return None
+
+
+def _in_file(documents: Part, wanted: str) -> str | None:
+    """The id of the one document that a file holds."""
+    in_file = rf'"file":"([^"]*/)?{re.escape(canonical_json(wanted).decode()[1:])}'
     whole = [
         identity
         for table in tables_of(documents, ["id", "metadata"])
         for identity in table.filter(pc.match_substring_regex(table["metadata"], in_file))["id"].to_pylist()
     ]
     return whole[0] if len(whole) == 1 else None
-
-
-def _set_aside(run: _Run, stage: str, wanted: str) -> dict[str, Any]:
-    """A record that never became a document, named by its file."""
-    rows: list[dict[str, Any]] = []
-    part = run.part(stage, "quarantine")
-    for table in tables_of(part, None) if part else ():
-        rows += table.filter(pc.match_substring(table["file"], wanted)).to_pylist() if wanted else []
-    if not rows:
-        raise DataError(
-            f"no document of run {run.name} has the id, title or URL {wanted!r}, nor was one set aside, "
-            "and no pair has these words in a question"
-        )
-    steps = [{"stage": stage, "verdict": "quarantined", **row} for row in rows[:SHOWN]]
-    return {"run": run.name, "document": {"title": wanted, "records": len(rows)}, "steps": steps, "gone": run.gone}

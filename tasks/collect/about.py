@@ -1,14 +1,18 @@
 """What the stage collect says about itself."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from storage.lookup import place_of
-from tasks.collect.discover import unread_files
+from storage.lookup import place_of, rows_called
+from tasks.collect.discover import unread_files, where_in
 from tasks.collect.foreseen import form_sentences
+from tasks.collect.records import excerpt
 from tasks.collect.report import report
 from tasks.engine.about import DOCUMENTS, About, MadeRun, Step
 from tasks.wording import clipped
+
+MOST_LOST = 20  # records of a name or file
 
 
 def _of_files(recipe: Any, will: str) -> list[str]:
@@ -48,9 +52,24 @@ def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | N
     return {"verdict": "collected", "part": pair["part"], "shard": place.shard, "row": place.row} if place else None
 
 
+def _explain_lost(run: MadeRun, stage: str, wanted: str, whole: bool) -> list[Step]:
+    """Records that a rule dropped and those that were set aside: by their address or title, or by their file."""
+    steps: list[Step] = []
+    for name, verdict, known_by in (("dropped", "dropped", "name"), ("quarantine", "quarantined", "excerpt")):
+        part = run.part(stage, name)
+        columns = (known_by,) if whole else (known_by, "file")
+        called = excerpt(wanted) if known_by == "excerpt" else wanted
+        rows = rows_called(part, called, columns, whole=whole) if part else iter(())
+        steps += [{"verdict": verdict, **row} for row in islice(rows, MOST_LOST)]
+    return steps
+
+
 def _words(step: Step) -> list[str]:
     if step["verdict"] == "quarantined":
-        return [f"{step['file']}, line {step['line']}: {step['reason']}", clipped(step["excerpt"], 54)]
+        return [f"{where_in(step['file'], step['line'])}: {step['reason']}", clipped(step["excerpt"], 54)]
+    if step["verdict"] == "dropped":
+        where = where_in(step["file"], step["line"])
+        return [f"as {step['rule'].replace('_', ' ')}: {where}", *([clipped(step["name"], 54)] if step["name"] else [])]
     part = f"{step['part']}, " if "part" in step else ""
     return [f"{part}shard {step['shard']}, row {step['row']}"]
 
@@ -65,5 +84,6 @@ COLLECT = About(
     report=report,
     explain=_explain,
     explain_pair=_explain_pair,
+    explain_lost=_explain_lost,
     words=_words,
 )

@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -41,6 +41,7 @@ class LeftOut:
     hidden: int = 0
     refused: int = 0
     shown: list[str] = field(default_factory=list)
+    note: Callable[[str, str], None] = field(default=lambda rule, file: None)  # is told of each
 
     @property
     def total(self) -> int:
@@ -49,6 +50,7 @@ class LeftOut:
 
     def refuse(self, name: str, why: str) -> None:
         self.refused += 1
+        self.note(why, name)
         if len(self.shown) < REFUSED_SHOWN:
             self.shown.append(f"{name.encode('utf-8', 'backslashreplace').decode()}: {why}")
 
@@ -139,8 +141,10 @@ def _wanted(archive: str, name: str, why: str, formats: tuple[str, ...], left_ou
         left_out.refuse(f"{archive}/{name}", why)
     elif any(part.startswith(".") or part == "__MACOSX" for part in parts):
         left_out.hidden += kind is not None
+        left_out.note("hidden", f"{archive}/{name}")
     elif kind is None:
         left_out.endings[ending_of(base)] += 1
+        left_out.note("its ending is not known", f"{archive}/{name}")
     else:
         return kind
     return None

@@ -115,6 +115,13 @@ class Found:
         return said + [f"source {source}: {link} ({option})." for link in self.links]
 
 
+def where_in(name: str, line: int) -> str:
+    """Where in a file a record is, in the unit that its format is counted in."""
+    kind = kind_of(name, (*ANY_FORMAT, *WARC_FORMATS))
+    form = kind.format if kind else ""
+    return f"{name}, {'record' if form in WARC_FORMATS else 'row' if form == 'parquet' else 'line'} {line}"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 file is` or `3 files are`."""
     return f"{number:,} {noun} is" if number == 1 else f"{number:,} {noun}s are"

@@ -86,8 +86,7 @@ def _read_module(
         if prompt and (answer := first_sentence(plain)) and _answers(answer):
             output.pair(Pair.of(prompt, answer, group, split, SOURCE))
     if not kept:
-        output.counts["dropped"] += 1
-        return
+        return output.without_prose(name)
     text = "\n\n".join(kept) + "\n"
     document = Document(
         id=document_id(SOURCE, f"{group}\0{path}", text),

@@ -65,14 +65,14 @@ def read_documents(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary:
             output.counts["read"] += 1
             made = _document(job, name, record) if isinstance(record, Record) else record
             if isinstance(made, BadRecord) and made.fields and _is_list(name):
-                output.listed(made)
+                output.listed(name, made)
             elif isinstance(made, Document):
                 if job.repair_unicode:
                     made = _repaired(job, made, output)
                 _count_separators(job, name, made, output)
                 output.document(made)
             elif made is None:
-                output.empty()
+                output.empty(name, record.line, _called(record))
             else:
                 output.bad(name, made)
     return output.summary()
@@ -205,6 +205,11 @@ def _is_blank(record: Record, field: str) -> bool:
     except KeyError:
         return False
     return text is None or (isinstance(text, str) and not text.strip("\ufeff \t\n\r\f\v\xa0"))
+
+
+def _called(record: Record | BadRecord) -> str:
+    """The address or title of a record; empty where it has none."""
+    return _said(record, "url", "title") if isinstance(record, Record) else ""
 
 
 def _said(record: Record, *names: str) -> str:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from storage.documents import SCHEMA, read_rows, write_rows
@@ -13,6 +12,7 @@ from storage.store.artifacts import StoredFile
 from tasks.collect.archives import LeftOut
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted, unread_files
+from tasks.collect.dropped import DROPPED_SCHEMA, MOST_LISTED
 from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
 from tasks.engine.context import Context, JobResult, Summary
 from tasks.wording import as_per_cent
@@ -50,6 +50,11 @@ class Collected:
 
     def total(self, figure: str) -> int:
         return sum(result.summary[figure] for result in self.results)
+
+    @property
+    def unlisted(self) -> int:
+        """How many records that rules left out are not in the ledger."""
+        return sum(result.summary.get("unlisted", 0) for result in self.results)
 
     def reasons(self) -> dict[str, int]:
         """What was dropped by each rule, as `dropped_RULE`, and the lines that were removed from pages."""
@@ -94,6 +99,11 @@ class Collected:
                 "as they hold no text"
             )
         said += self.left_out().sentences(self.name)
+        if self.unlisted:
+            said.append(
+                f"source {self.name}: {self.unlisted:,} records that rules left out are counted and not listed: of "
+                f"each file and rule the first {MOST_LISTED:,} are (llmill cat latest/collect/dropped)"
+            )
         return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 
@@ -162,9 +172,10 @@ def link_documents(sources: Sequence[Collected], context: Context) -> int:
     return max(1, len(shards))
 
 
-def write_quarantine(sources: Sequence[Collected], path: Path) -> None:
-    """One ledger of all that was set aside."""
-    write_rows(path, rows_in(files_of(sources, "quarantine.")), QUARANTINE_SCHEMA)
+def write_ledgers(sources: Sequence[Collected], context: Context) -> None:
+    """One ledger of all that was set aside, and one of all that rules left out."""
+    for part, schema in (("quarantine", QUARANTINE_SCHEMA), ("dropped", DROPPED_SCHEMA)):
+        write_rows(context.part(part) / f"{part}.parquet", rows_in(files_of(sources, f"{part}.")), schema)
 
 
 def summarize(sources: Sequence[Collected], shards: int, supervised: dict[str, int]) -> Summary:
@@ -181,6 +192,7 @@ def summarize(sources: Sequence[Collected], shards: int, supervised: dict[str, i
     for source in sources:
         summary |= {f"{source.name}.{name}": source.total(name) for name in _COUNTS}
         summary |= {f"{source.name}.{name}": count for name, count in source.reasons().items()}
+        summary |= {f"{source.name}.unlisted": source.unlisted} if source.unlisted else {}
     return summary
 
 

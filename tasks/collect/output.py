@@ -4,6 +4,7 @@
 documents-00000.parquet ...   at most `documents_per_shard` documents each, none if there is none
 pairs.parquet ...             PAIRS_SCHEMA: pairs, preferences, labels and answers that were not liked, where there are
 quarantine.parquet            QUARANTINE_SCHEMA: file, line, reason and beginning of each record that was set aside
+dropped.parquet               DROPPED_SCHEMA: file, line, name and rule of each record that a rule left out (dropped.py)
 ```
 """
 
@@ -28,6 +29,8 @@ from storage.documents import (
     split_of,
 )
 from tasks.collect.archives import LeftOut
+from tasks.collect.discover import where_in
+from tasks.collect.dropped import DroppedLedger
 from tasks.collect.records import BadRecord
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
@@ -73,13 +76,14 @@ class JobOutput:
         self._documents: RowWriter | None = None
         self._pairs: dict[str, RowWriter] = {}
         self._quarantine = RowWriter(out / "quarantine.parquet", QUARANTINE_SCHEMA)
+        self._dropped = DroppedLedger(out, source)
         self._bad: list[str] = []
         self._ids: set[bytes] = set()
         self._copies: Counter[str] = Counter()
         self._lost: list[str] = []
         self._missing_fields: set[str] = set()
         self.found: Counter[str] = Counter()  # what was found out of files (readers.py), for the stage's notices
-        self.left_out = LeftOut()  # of archives
+        self.left_out = LeftOut(note=self._dropped.add)  # of archives
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -90,6 +94,7 @@ class JobOutput:
         for writer in self._pairs.values():
             writer.__exit__(*error)
         self._quarantine.__exit__(*error)
+        self._dropped.__exit__(*error)
 
     def document(self, document: Document) -> None:
         """Write a document to the shard under way; a full one is closed first."""
@@ -113,19 +118,27 @@ class JobOutput:
         self._pairs[part].add(pair_row(pair))
         self.counts[part] += 1
 
-    def empty(self) -> None:
-        """Count a record without text, such as a blank row."""
+    def empty(self, file: str, line: int, name: str = "") -> None:
+        """List a record without text, such as a blank row."""
         self.counts["dropped"] += 1
         self.counts["empty"] += 1
+        self._dropped.add("empty", file, line, name)
 
-    def drop(self, reason: str) -> None:
-        """Count a record that is left out by a rule, also as `dropped_REASON`."""
+    def drop(self, reason: str, file: str, line: int, name: str = "") -> None:
+        """List a record that a rule leaves out, and count it as `dropped_REASON`; `name` is its address or title."""
         self.counts["dropped"] += 1
         self.counts[f"{DROPPED}{reason}"] += 1
+        self._dropped.add(reason, file, line, name)
 
-    def listed(self, record: BadRecord) -> None:
-        """Count a record of a list of files that has no text itself."""
+    def without_prose(self, file: str) -> None:
+        """List a module that has no prose."""
         self.counts["dropped"] += 1
+        self._dropped.add("without_prose", file)
+
+    def listed(self, file: str, record: BadRecord) -> None:
+        """List a record of a list of files that has no text itself."""
+        self.counts["dropped"] += 1
+        self._dropped.add("no_text_in_a_list_of_files", file, record.line)
         self.counts["listed"] += 1
         self.counts["without_field"] += 1
         self._missing_fields.update(record.fields)
@@ -145,7 +158,7 @@ class JobOutput:
         if record.fields:
             self.counts["without_field"] += 1
             self._missing_fields.update(record.fields)
-        reason = f"{file}, line {record.line}: {record.reason}"
+        reason = f"{where_in(file, record.line)}: {record.reason}"
         if len(self._bad) < REASONS_SHOWN:
             self._bad.append(reason)
         if record.rest_lost:
@@ -161,6 +174,7 @@ class JobOutput:
             "bad": self._bad,
             "lost": self._lost,
             "left_out": self.left_out.summary(),
+            "unlisted": self._dropped.unlisted,
             "found": dict(sorted(self.found.items())),
             "fields": sorted(self._missing_fields)[:20],
         }

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from storage.documents import LABELS, PREFERENCES, read_rows
 from storage.listing import and_more
+from tasks.collect.discover import where_in
 from tasks.collect.output import DROPPED
 from tasks.engine.about import DOCUMENTS, Figures, MadeRun
 from tasks.engine.reported import Count, Example, Reason, Section
@@ -81,7 +82,7 @@ def _bad_records(run: MadeRun, stage: str) -> Iterator[Reason]:
         reason = row["reason"] if row["reason"] in counts or len(counts) < MOST_REASONS else "other"
         counts[reason] += 1
         if len(examples.setdefault(reason, [])) < EXAMPLES:
-            title, note = f"{row['file']}, line {row['line']}", "put aside, not read"
+            title, note = where_in(row["file"], row["line"]), "put aside, not read"
             text = beginning(row["excerpt"])
             examples[reason].append(Example(title=title, source=row["source"], text=text, note=note))
     for reason, count in counts.items():

@@ -6,7 +6,8 @@ Nothing comes in but the config and what `observe_sources` names. Out come the p
   docstrings, synthetic), so that new documents make new shards and leave the others as they are;
 - pairs, preferences, labels: supervised data, each apart, so that new preferences change no fine-tuning; none twice
   within a split, none of the held-out ones in training;
-- quarantine: source, file, line, reason and beginning of every record that could not be read.
+- quarantine: source, file, line, reason and beginning of every record that could not be read;
+- dropped: source, file, line, address or title, and rule of the records that rules left out (dropped.py).
 
 Of each source, read = kept + dropped + quarantined. Records without text, such as blank rows, are dropped and counted
 as empty. More than `max_bad_fraction` of the others in quarantine fails the stage, and so does a file that is cut or
@@ -52,7 +53,7 @@ from tasks.collect.gather import (
     link_documents,
     separator_notices,
     summarize,
-    write_quarantine,
+    write_ledgers,
 )
 from tasks.collect.jobs import FileJob
 from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
@@ -76,7 +77,7 @@ _SOURCE_OF = re.compile(r"-\d{5}\.warc\.gz$")  # what the stage fetch puts behin
 
 @stage(
     "collect",
-    parts=("documents", *SUPERVISED, "quarantine"),
+    parts=("documents", *SUPERVISED, "quarantine", "dropped"),
     reads={"fetched": ("files",)},
     optional=("fetched",),
     observe=observe_sources,
@@ -116,7 +117,7 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
         check_source(source, config.max_bad_fraction)
     shards = link_documents(sources, context)
     supervised = write_supervised(sources, context)
-    write_quarantine(sources, context.part("quarantine") / "quarantine.parquet")
+    write_ledgers(sources, context)
     summary = summarize(sources, shards, supervised.counts)
     if not config.document_sources:
         parts = {name: context.part(name) for name in SUPERVISED}

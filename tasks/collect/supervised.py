@@ -34,7 +34,7 @@ def read_supervised(job: ReadJob, inputs: dict[str, Path], out: Path) -> Summary
         for name, record in records_of(job, inputs, output, out):
             output.counts["read"] += 1
             if isinstance(record, Record) and _is_empty(record):
-                output.empty()
+                output.empty(name, record.line)
                 continue
             made = _pairs(job, job.form, name, record, forms, output) if isinstance(record, Record) else record
             if isinstance(made, BadRecord):

@@ -121,14 +121,15 @@ def _texts(job: WarcJob, name: str, path: Path, reader: PageReader, output: JobO
         elif isinstance(made, BadRecord):
             output.bad(name, made)
         else:
-            output.drop(made)
+            assert isinstance(frame, Frame), frame
+            output.drop(made, name, frame.number, _address(frame))
 
 
 def _text_of(job: WarcJob, frame: Frame, reader: PageReader) -> _Text | BadRecord | str:
     """The text of a record, why it cannot be read, or the rule that drops it."""
     if frame.type not in WANTED:
         return frame.type if frame.type in _DROPPED_TYPES else "other_record"
-    url = frame.headers.get("warc-target-uri", "").strip("<>")
+    url = _address(frame)
     if not host_of(url):  # of DNS, of the crawler's own logs
         return "other_record"
     if len(frame.block) == frame.length and not _digest_agrees(frame):
@@ -143,6 +144,10 @@ def _text_of(job: WarcJob, frame: Frame, reader: PageReader) -> _Text | BadRecor
     if answer.status != 200:
         return "status"
     return _read_body(job, frame, url, answer.media_type, answer.charset, answer.body, reader)
+
+
+def _address(frame: Frame) -> str:
+    return frame.headers.get("warc-target-uri", "").strip("<>")
 
 
 def _read_body(
@@ -205,11 +210,11 @@ def _write(job: WarcJob, name: str, found: _Text, lines: SiteLines, output: JobO
     text, removed = lines.without(found.host, found.text) if job.site_lines else (found.text, 0)
     output.counts[SITE_LINES] += removed
     if not text.strip():
-        return output.drop(SITE_LINES)
+        return output.drop(SITE_LINES, name, found.number, found.url)
     size = len(text.encode())
     if size > job.max_document_bytes:
         reason = f"{size} bytes, max_document_bytes is {job.max_document_bytes}"
-        return output.bad(name, BadRecord(found.number, reason, excerpt(text)))
+        return output.bad(name, BadRecord(found.number, reason, excerpt(found.url)))
     output.document(_document(job, name, found, text))
 
 

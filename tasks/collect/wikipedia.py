@@ -64,16 +64,16 @@ def _take(
     site, page = found
     reason = _why_dropped(page)
     if reason:
-        return output.drop(reason)
+        return output.drop(reason, name, page.line, page.title)
     text = _text(page, site.unread, child)
     if isinstance(text, BadRecord):
         return output.bad(name, text)
     if not text.strip():
-        return output.empty()
+        return output.empty(name, page.line, page.title)
     size = len(text.encode())
     if size > job.max_document_bytes:
         reason = f"{size} bytes, max_document_bytes is {job.max_document_bytes}"
-        return output.bad(name, BadRecord(page.line, reason, excerpt(text)))
+        return output.bad(name, BadRecord(page.line, reason, excerpt(page.title)))
     output.document(_document(job, name, site, page, text))
 
 

@@ -126,6 +126,11 @@ def not_about_pairs(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step |
     return None
 
 
+def knows_no_lost(run: MadeRun, stage: str, wanted: str, whole: bool) -> list[Step]:
+    """Of a stage that only treats documents."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What others need to know of a stage.
@@ -148,6 +153,7 @@ class About:
     | at_end | `(artifact, summary)` -> names and texts of lines at the end of a run |
     | explain | `(run, stage, document)` -> its step in the way of a document, or None |
     | explain_pair | the same of a row of supervised data (storage/documents.py), whose `part` stands with it |
+    | explain_lost | `(run, stage, wanted, whole)` -> its steps for what is called so and never became a document |
     | words | a step -> its lines, of which the first is beside the verdict |
     """
 
@@ -169,6 +175,7 @@ class About:
     at_end: Callable[[Artifact, Figures], list[tuple[str, str]]] = no_lines
     explain: Callable[[MadeRun, str, Mapping[str, Any]], Step | None] = kept_or_dropped
     explain_pair: Callable[[MadeRun, str, Mapping[str, Any]], Step | None] = not_about_pairs
+    explain_lost: Callable[[MadeRun, str, str, bool], list[Step]] = knows_no_lost
     words: Callable[[Step], list[str]] = figures_of_step
 
 

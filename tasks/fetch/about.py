@@ -1,14 +1,46 @@
 """What the stage fetch says about itself."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from tasks.engine.about import About, not_about_documents
+from storage.lookup import rows_called
+from tasks.engine.about import About, MadeRun, Step, not_about_documents
+from tasks.wording import clipped
+
+MOST_LOST = 20  # addresses that have a piece of a name
 
 
 def _compared(config: Any) -> dict[str, Any]:
     return {"sources": ", ".join(source.name for source in (*config.web, *config.huggingface, *config.files))}
 
 
+def _explain_lost(run: MadeRun, stage: str, wanted: str, whole: bool) -> list[Step]:
+    """What became of an address: what was asked, and what was met and not asked."""
+    return list(islice(_addresses(run, stage, wanted, whole), MOST_LOST))
+
+
+def _addresses(run: MadeRun, stage: str, wanted: str, whole: bool) -> Iterator[Step]:
+    visits, unasked = run.part(stage, "visits"), run.part(stage, "unasked")
+    for row in rows_called(visits, wanted, ("url",), whole=whole) if visits else ():
+        final = {"final": row["final"]} if row["final"] != row["url"] else {}
+        about = {name: row[name] for name in ("source", "url", "reason")}
+        yield {"verdict": row["outcome"], **about, **final}
+    for row in rows_called(unasked, wanted, ("url",), whole=whole) if unasked else ():
+        yield {"verdict": "not asked", **row}
+
+
+def _words(step: Step) -> list[str]:
+    led = [f"led to {clipped(step['final'], 47)}"] if "final" in step else []
+    return [clipped(step["url"], 54), *led, *([clipped(step["reason"], 120)] if step["reason"] else [])]
+
+
 FETCH = About(
-    work=None, same_kinds=("web",), compared=_compared, headline={"pages": "pages"}, explain=not_about_documents
+    work=None,
+    same_kinds=("web",),
+    compared=_compared,
+    headline={"pages": "pages"},
+    explain=not_about_documents,
+    explain_lost=_explain_lost,
+    words=_words,
 )

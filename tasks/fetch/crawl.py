@@ -37,6 +37,7 @@ class Crawled:
     files: list[Path]
     outcomes: Counter[str]
     limit: str = ""
+    unasked: list[tuple[str, str]] = field(default_factory=list)  # addresses that it met, and why it did not ask them
     forgotten: list[str] = field(default_factory=list)  # pages of the crawl before that are not there any more
 
 
@@ -63,8 +64,9 @@ def crawl_site(
         if not outcomes[FETCHED] + outcomes[UNCHANGED]:
             raise _no_page(source, problems)
         forgotten = store.forget_unvisited()
+        unasked = store.unasked()
         files = write_archive(_kept(store), folder, source.name)
-    return Crawled(files, outcomes, LIMITS.get(end, ""), forgotten)
+    return Crawled(files, outcomes, LIMITS.get(end, ""), unasked, forgotten)
 
 
 def _kept(store: PageStore) -> Iterator[StoredPage]:

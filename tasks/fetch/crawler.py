@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag, urlsplit
@@ -34,6 +34,7 @@ HANDLED = tuple(code for code in range(200, 600) if code not in (301, 302, 303, 
 REPORT_SECONDS = 0.5
 SHORTEST_DELAY_SECONDS = 0.001  # without any, Scrapy sends all that waits for a host at once
 MOST_SITEMAPS = 1000
+MET_AT_ONCE = 1000  # addresses of a sitemap that are noted in one transaction
 
 
 class Revalidation:
@@ -94,6 +95,7 @@ class PageSpider(SitemapSpider):
         spider = super().from_crawler(crawler, *arguments, **named)
         crawler.signals.connect(spider.headers_received, signals.headers_received)
         crawler.signals.connect(spider.broke, signals.spider_error)
+        crawler.signals.connect(spider.repeated, signals.request_dropped)
         return spider
 
     async def start(self) -> AsyncIterator[Request]:
@@ -124,12 +126,17 @@ class PageSpider(SitemapSpider):
         self.pages, self.bytes = self.pages + 1, self.bytes + len(response.body)
         self._note(url, outcome, "", depth, response.url)
         self._report()
-        if self.pages >= self.source.max_pages:
-            raise CloseSpider("max_pages")
-        if self.bytes >= self.source.max_bytes:
-            raise CloseSpider("max_bytes")
-        if depth < self.source.max_depth and isinstance(response, HtmlResponse):
+        self._check_limits(response, depth)
+        if isinstance(response, HtmlResponse):
             yield from self._followed(response, depth)
+
+    def _check_limits(self, response: Any, depth: int) -> None:
+        """Raise CloseSpider where the crawl has met a limit; where its last page leads is noted."""
+        for limit, count in (("max_pages", self.pages), ("max_bytes", self.bytes)):
+            if count >= getattr(self.source, limit):
+                if isinstance(response, HtmlResponse):
+                    self._wanted_links(response, depth)
+                raise CloseSpider(limit)
 
     def parse_sitemap(self, response: Any) -> Iterator[Request]:
         """Pages of a sitemap (sitemaps.org), and of the sitemaps that an index names."""
@@ -144,15 +151,22 @@ class PageSpider(SitemapSpider):
             return
         self._note(asked, "sitemap", "it names no page", 0)
         named = left_out = 0
+        met: list[str] = []
         for entry in entries:
             url = str(entry["loc"])
             named += 1
+            if entries.type == "urlset":
+                met.append(url)
+            if len(met) >= MET_AT_ONCE:
+                self._meet(met)
+                met.clear()
             if entries.type == "sitemapindex":
                 yield from self._further_sitemap(url)
-            elif self._wants(url):
+            elif not self._rules.why_not(url):
                 yield self._request(url, 0, self.parse_page)
             else:
                 left_out += 1
+        self._meet(met)
         if named:
             reason = f"{left_out:,} of its {named:,} pages are left out by hosts, include or exclude"
             self._note(asked, "sitemap", reason if left_out else "", 0)
@@ -167,6 +181,12 @@ class PageSpider(SitemapSpider):
     def broke(self, failure: Any, response: Any, spider: Any) -> None:
         """What we could not read is said, and not lost unseen."""
         self.store.broke(response.meta["asked"], f"it could not be read ({reason_of(failure.value)})")
+
+    def repeated(self, request: Request, spider: Any) -> None:
+        """A redirect to an address that was asked already is not asked again."""
+        asked = request.meta.get("asked", request.url)
+        if request.url != asked:
+            self.store.led(asked, request.url)
 
     def failed(self, failure: Any) -> None:
         """An address that gave no answer; the page that it gave in the crawl before is kept, unless it is refused."""
@@ -186,21 +206,30 @@ class PageSpider(SitemapSpider):
             self._note(url, "failed", reason, depth)
 
     def _followed(self, response: HtmlResponse, depth: int) -> Iterator[Request]:
-        for link in self._links.extract_links(response):
-            if link.nofollow or not self._wants(link.url):
-                continue
-            if self._rules.is_one_too_many(link.url):
+        for url in self._wanted_links(response, depth):
+            if self._rules.is_one_too_many(url):
                 why = f"more than {MOST_QUERIES} addresses differ from it in their query alone"
-                self.store.visit_once(Visit(urldefrag(link.url).url, "left out", why, depth + 1))
+                self.store.visit_once(Visit(urldefrag(url).url, "left out", why, depth + 1))
             else:
-                yield self._request(link.url, depth + 1, self.parse_page)
+                yield self._request(url, depth + 1, self.parse_page)
+
+    def _wanted_links(self, response: HtmlResponse, depth: int) -> list[str]:
+        """The links of a page that the source wants; why others are not asked is noted."""
+        links = self._links.extract_links(response)
+        self._meet([link.url for link in links if not link.nofollow], depth + 1)
+        self.store.met({urldefrag(link.url).url: "the link asks not to follow it" for link in links if link.nofollow})
+        wanted = [link.url for link in links if not link.nofollow and not self._rules.why_not(link.url)]
+        return wanted if depth < self.source.max_depth else []
+
+    def _meet(self, urls: Iterable[str], depth: int = 0) -> None:
+        """Note addresses before they are asked, each with why it will not be, if it will not."""
+        deep = f"it is more than {self.source.max_depth} links from a start (max_depth)"
+        late = deep if depth > self.source.max_depth else "the crawl ended before it was asked (its limits)"
+        self.store.met({urldefrag(url).url: self._rules.why_not(url) or late for url in urls})
 
     @property
     def _rules(self) -> SiteRules:
         return next(one for one in self.crawler.engine.downloader.middleware.middlewares if isinstance(one, SiteRules))
-
-    def _wants(self, url: str) -> bool:
-        return self._rules.wants(url)
 
     def _request(self, url: str, depth: int, callback: Any) -> Request:
         plain = urldefrag(url).url

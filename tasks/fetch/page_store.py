@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 FETCHED, UNCHANGED = "fetched", "unchanged"
+MOST_UNASKED = 100_000  # addresses of a crawl that it met and did not ask: links to other hosts may be many more
 
 _TABLES = """
 create table if not exists pages (
@@ -23,6 +24,7 @@ create table if not exists pages (
 create table if not exists visits (
     url text primary key, outcome text, reason text, depth integer, final text
 ) without rowid;
+create table if not exists unasked (url text primary key, reason text) without rowid;
 create table if not exists crawls (name text primary key, started real, ended real) without rowid;
 """
 
@@ -72,6 +74,7 @@ class PageStore:
             return float(row[0])
         now = time.time()
         self._database.execute("delete from visits")
+        self._database.execute("delete from unasked")
         self._database.execute("delete from crawls")
         self._database.execute("insert into crawls values (?, ?, null)", (crawl, now))
         return now
@@ -122,9 +125,34 @@ class PageStore:
         outcome = "case outcome when 'asked' then 'failed' when 'sitemap' then 'failed' else outcome end"
         self._database.execute(f"update visits set outcome={outcome}, reason=? where url=?", (reason, url))
 
+    def led(self, url: str, final: str) -> None:
+        """Note that an address led to one that was asked already."""
+        reason = "it led to an address that was asked already"
+        self._database.execute(
+            "update visits set reason=?, final=? where url=? and outcome='asked'", (reason, final, url)
+        )
+
     def visit(self, visit: Visit) -> None:
         """Note what became of an address in this crawl."""
         self._database.execute("insert or replace into visits values (?, ?, ?, ?, ?)", _visit_row(visit))
+
+    def met(self, addresses: Mapping[str, str]) -> None:
+        """Note addresses that a page leads to, each with why it will not be asked, as far as is known now.
+
+        An address that was noted keeps its reason, and past MOST_UNASKED no more are noted.
+        """
+        (count,) = self._row("select count(*) from unasked") or (0,)
+        rows = list(addresses.items())[: max(0, MOST_UNASKED - count)]
+        self._database.execute("begin")
+        self._database.executemany("insert or ignore into unasked values (?, ?)", rows)
+        self._database.execute("commit")
+
+    def unasked(self) -> list[tuple[str, str]]:
+        """The addresses that this crawl met and did not ask, with the reason, in order of the address."""
+        rows = self._database.execute(
+            "select url, reason from unasked where url not in (select url from visits) order by url"
+        )
+        return [(str(url), str(reason)) for url, reason in rows]
 
     def visits(self) -> Iterator[Visit]:
         """All addresses of this crawl, in order of the address."""

@@ -60,19 +60,22 @@ class SiteRules:
         if not self.settings["LLMILL_PRIVATE"]:
             await check_public(host, proxied=url.scheme in proxies())
 
-    def wants(self, url: str) -> bool:
-        """Whether a link is followed by the rules of the source: what is left out here is not even noted."""
+    def why_not(self, url: str) -> str:
+        """Why a link is not followed by the rules of the source; empty for one that is."""
         try:
             parts = urlsplit(url)
-        except ValueError:  # an address that is none
-            return False
+        except ValueError:
+            return "it is no address"
         path = parts.path or "/"
         include, exclude = self.settings["LLMILL_INCLUDE"], self.settings["LLMILL_EXCLUDE"]
-        if parts.scheme not in ("http", "https") or parts.hostname not in self.hosts:
-            return False
+        if parts.scheme not in ("http", "https"):
+            return f"{parts.scheme}: is not fetched"
+        if parts.hostname not in self.hosts:
+            return f"it is on another host, {parts.hostname}: `hosts` of the source allows it"
         if include and not any(fnmatch.fnmatchcase(path, rule) for rule in include):
-            return False
-        return not any(fnmatch.fnmatchcase(path, rule) for rule in exclude)
+            return "its path is none of include"
+        left_out = next((rule for rule in exclude if fnmatch.fnmatchcase(path, rule)), "")
+        return f"its path is one of exclude ({left_out})" if left_out else ""
 
     def is_one_too_many(self, url: str) -> bool:
         """Whether a link is of a trap, and was not followed before."""

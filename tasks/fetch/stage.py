@@ -4,7 +4,8 @@ Nothing comes in but the config and the time. Out come the parts
 
 - files: `SOURCE-00000.warc.gz` of each web site, its pages in order of their addresses; `SOURCE/PATH` of each file of
   a data set of the Hugging Face hub, `SOURCE/NUMBER-NAME` of each file by its address;
-- visits: source, address, outcome and reason of every address that was asked.
+- visits: source, address, outcome and reason of every address that was asked;
+- unasked: source, address and reason of those that a crawl met and did not ask, the first MOST_UNASKED.
 
 All that needs the network is here: the stages after it read files. So a better extraction fetches nothing again, and a
 source that has not changed gives the bytes that it gave. When a source is asked again is said by its `refresh_hours`:
@@ -44,6 +45,8 @@ VISITS_SCHEMA = pa.schema(
     ]
 )
 
+UNASKED_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("source", "url", "reason")])
+
 
 def observe_periods(config: FetchConfig) -> dict[str, str]:
     """Of each source that is asked again and again, the number of its period: a new one is a reason to fetch."""
@@ -57,7 +60,7 @@ def _period(source: CrawlSource | HuggingFaceSource) -> str:
 
 @stage(
     "fetch",
-    parts=("files", "visits"),
+    parts=("files", "visits", "unasked"),
     observe=observe_periods,
     programs=("tasks.fetch.crawler",),
     libraries=("pyarrow",),
@@ -66,6 +69,7 @@ def _period(source: CrawlSource | HuggingFaceSource) -> str:
 def fetch(config: FetchConfig, *, context: Context) -> Summary:
     """Bring what is remote into the store, as it is. Summary: addresses by outcome, files, bytes."""
     rows: list[dict[str, Any]] = []
+    unasked: list[dict[str, str]] = []
     summary: Summary = {"pages": 0, "addresses": 0, "files": 0, "bytes": 0}
     notices: list[str] = []
     for source in config.web:
@@ -75,6 +79,7 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
         totals = {"pages": kept, "addresses": crawled.outcomes.total(), "files": len(crawled.files), "bytes": size}
         summary |= {name: summary[name] + value for name, value in totals.items()}
         summary |= {f"{source.name}.{name}": count for name, count in sorted(crawled.outcomes.items())}
+        unasked += [{"source": source.name, "url": url, "reason": reason} for url, reason in crawled.unasked]
         notices += _notices(source, crawled)
     whole = {hub.name: _fetch_hub(hub, context, rows) for hub in config.huggingface}
     whole |= {listed.name: _fetch_files(listed, context, rows) for listed in config.files}
@@ -82,6 +87,7 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
         summary |= {name: summary[name] + figures[name] for name in ("files", "bytes")}
         summary |= {f"{source_name}.{name}": value for name, value in figures.items()}
     write_rows(context.part("visits") / "visits.parquet", rows, VISITS_SCHEMA)
+    write_rows(context.part("unasked") / "unasked.parquet", unasked, UNASKED_SCHEMA)
     return summary | ({NOTICES: notices} if notices else {})
 
 

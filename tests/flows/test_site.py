@@ -82,3 +82,44 @@ def test_a_recipe_without_a_remote_source_has_no_stage_that_fetches(home: Path, 
     assert plan["stages"][0]["stage"] == "collect"
     status, _, error = command("plan", "smoke", "--to", "fetch", home=home)
     assert status == 2 and "--to fetch: no such stage" in error
+
+
+def test_explain_tells_the_way_of_every_page_that_the_crawl_met(home: Path, command: Command) -> None:
+    """Kept, redirected, refused, not there, not asked, no page by its words, with nothing but the lines of the site."""
+    plain = {"Content-Type": "text/plain"}
+    site_pages = pages(40) | {
+        "/robots.txt": Answer(b"User-agent: *\nDisallow: /secret\n", 200, plain),
+        "/soft": page("Sorry, nothing is here for you to read. Go back to the home page.", title="Page not found"),
+        "/bare": page(""),
+        "/moved": Answer(b"", 302, {"Location": "/3"}),
+        "/deep": page("A page on the way to the deep one. " + WORDS, "/deeper", title="Deep"),
+    }
+    links = ("/soft", "/bare", "/moved", "/secret", "/gone", "/deep", "/left", "http://elsewhere.example/x")
+    site_pages["/"] = page("A home page. " + WORDS, *(f"/{n}" for n in range(40)), *links, title="Home")
+    with serving(site_pages) as site:
+        arguments = ("site", "--plain", "--to", "collect", *settings(site, "max_depth=1", "exclude=[/left]"))
+        assert command("run", *arguments, home=home)[0] == 0
+
+        def way(address: str) -> list[tuple[str, str, str]]:
+            url = address if "//" in address else site.url(address)
+            found = command.json("explain", "latest", url, home=home)["steps"]
+            assert command("explain", "latest", url, home=home)[0] == 0
+            return [(step["stage"], step["verdict"], step.get("rule", "") or step.get("reason", "")) for step in found]
+
+        assert way("/3") == [("collect", "collected", "")]
+        assert way("/soft") == [("fetch", "fetched", ""), ("collect", "dropped", "not_found")]
+        assert way("/bare") == [("fetch", "fetched", ""), ("collect", "dropped", "no_text")]
+        assert way("/moved") == [
+            ("fetch", "asked", "it led to an address that was asked already"),
+            ("collect", "collected", ""),
+        ]
+        assert way("/secret") == [("fetch", "refused", "Forbidden by robots.txt")]
+        assert way("/gone") == [("fetch", "gone", "HTTP 404")]
+        ((_, verdict, reason),) = way("/deeper")
+        assert verdict == "not asked" and "max_depth" in reason
+        assert way("/left")[0][1:] == ("not asked", "its path is one of exclude (/left)")
+        ((_, verdict, reason),) = way("http://elsewhere.example/x")
+        assert verdict == "not asked" and "`hosts` of the source allows it" in reason
+        few = ("site", "--plain", "--to", "collect", *settings(site, "max_pages=3"))
+        assert command("run", *few, home=home)[0] == 0
+        assert way("/39")[0][1:] == ("not asked", "the crawl ended before it was asked (its limits)")

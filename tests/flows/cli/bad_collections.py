@@ -38,44 +38,44 @@ def _archive(name: str, path: str, data: Contents, *holds: str, slow: bool = Tru
 
 WEB_ARCHIVES = (
     _warc(
-        "WARC that is a text", "a.warc", "Hello, this is a text.\n" * 9, "line 1", "no header of a record", slow=False
+        "WARC that is a text", "a.warc", "Hello, this is a text.\n" * 9, "record 1", "no header of a record", slow=False
     ),
-    _warc("empty WARC", "a.warc", b"", "line 1", "empty"),
-    _warc("WARC that is an archive", "a.warc", zipped({"a.warc": "x"}), "line 1", "looks like .zip"),
+    _warc("empty WARC", "a.warc", b"", "record 1", "empty"),
+    _warc("WARC that is an archive", "a.warc", zipped({"a.warc": "x"}), "record 1", "looks like .zip"),
     _warc("cut WARC", "a.warc", record(PAGE)[:-60], "ends within a record", "allow_truncated"),
     _warc("cut WARC.gz", "a.warc.gz", packed([record(PAGE)])[:-40], "the file was cut", "allow_truncated", slow=False),
     _warc(
         "damaged member of a WARC.gz",
         "a.warc.gz",
         packed([record(PAGE)])[:30] + b"\xff" * 9 + packed([record(PAGE)]),
-        "line 1",
+        "record 1",
         "damaged",
     ),
     _warc("bomb in a WARC.gz", "a.warc.gz", lambda: packed([record(bytes(150_000_000))]), "250 times its size"),
     _warc("cut WARC.zst", "a.warc.zst", zstandard.compress(record(PAGE))[:-9], "ends early", "allow_truncated"),
-    _warc("record whose length is wrong", "a.warc", record(PAGE, length=50), "line 1", "Content-Length is wrong"),
-    _warc("record without a length", "a.warc", record(PAGE, length="many"), "line 1", "Content-Length"),
-    _warc("record whose digest is wrong", "a.warc", record(PAGE, headers=[digest(b"another")]), "line 1", "digest"),
-    _warc("record that is no answer", "a.warc", record(b"no answer"), "line 1", "no HTTP answer"),
+    _warc("record whose length is wrong", "a.warc", record(PAGE, length=50), "record 1", "Content-Length is wrong"),
+    _warc("record without a length", "a.warc", record(PAGE, length="many"), "record 1", "Content-Length"),
+    _warc("record whose digest is wrong", "a.warc", record(PAGE, headers=[digest(b"another")]), "record 1", "digest"),
+    _warc("record that is no answer", "a.warc", record(b"no answer"), "record 1", "no HTTP answer"),
     _warc(
         "answer that is not packed as it says",
         "a.warc",
         record(answer(b"\x1f\x8bxx", headers=["Content-Encoding: gzip"])),
-        "line 1",
+        "record 1",
         "not encoded as the header says",
     ),
     _warc(
         "bomb in an answer",
         "a.warc",
         lambda: record(answer(gzip.compress(bytes(10**8)), headers=["Content-Encoding: gzip"])),
-        "line 1",
+        "record 1",
         "more than",
     ),
     _warc(
         "page in a WARC that is nested too deep",
         "a.warc",
         record(answer("<html><body>" + "<ul><li>x " * 9000)),
-        "line 1",
+        "record 1",
         "nested too deep",
     ),
     _warc(

@@ -3,11 +3,13 @@
 import json
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import Command, llmill_command, unwrapped
+from web_archives import answer, record, web_page, write_archive
 
 from flows.inspect.explain_text import explain_text
 from storage.runs import runs
@@ -312,3 +314,67 @@ def test_a_record_is_found_by_the_id_that_it_has_itself(command: Command, home: 
     _, out, _ = command("explain", "latest", "copy-1", home=home)
     assert "copy-1" in out and "row-1, which stays" in out
     assert command.json("explain", "latest", found["document"]["id"], home=home) == found
+
+
+def test_a_page_that_a_rule_dropped_is_explained_by_its_address_title_or_file(
+    command: Command, home: Path, tmp_path: Path
+) -> None:
+    """Of a web archive, of a dump, of a folder, of a zip: what collect counted as dropped is not `no document`."""
+    story = "The lighthouse keeper wrote down the weather of every day, for forty years, in small blue books."
+    write_archive(
+        tmp_path / "a.warc.gz",
+        record(answer(web_page("The keeper", story, story[::-1])), "https://a.example/page"),
+        record(answer(web_page("404 not found", story)), "https://a.example/pag"),
+        record(answer(web_page("The keeper", story), status="301 Moved"), "https://a.example/old"),
+        record(answer("picture", media_type="image/png"), "https://a.example/picture"),
+    )
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/empty.html").write_text("<html><body></body></html>")
+    (tmp_path / "texts/good.txt").write_text(story)
+    with zipfile.ZipFile(tmp_path / "texts/more.zip", "w") as archive:
+        archive.writestr("inner.zip", "PK")
+        archive.writestr("tool.exe", "MZ")
+        archive.writestr("other.txt", story[::-1])
+    dump = (
+        "<mediawiki><page><title>Old name</title><ns>0</ns><id>1</id><redirect title='New'/><revision>"
+        "<text>#REDIRECT [[New]]</text></revision></page></mediawiki>"
+    )
+    (tmp_path / "wiki.xml").write_text(dump)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "collect: {files: [{path: texts}], warc: [{path: a.warc.gz}], wikipedia: [{path: wiki.xml}], "
+        "heldout_fraction: 0}\n"
+    )
+    status, _, err = command("run", str(recipe), "--plain", "--to", "collect", home=home)
+    assert status == 0, err
+    for wanted, rule, file in (
+        ("https://a.example/pag", "not_found", "a.warc.gz"),
+        ("https://a.example/old", "status", "a.warc.gz"),
+        ("https://a.example/picture", "content_type", "a.warc.gz"),
+        ("Old name", "redirect", "wiki.xml"),
+        ("empty.html", "empty", "empty.html"),
+        ("inner.zip", "an archive in an archive", "more.zip/inner.zip"),
+        ("tool.exe", "its ending is not known", "more.zip/tool.exe"),
+    ):
+        (step,) = command.json("explain", "latest", wanted, home=home)["steps"]
+        assert (step["verdict"], step["rule"], step["file"]) == ("dropped", rule, file)
+    status, out, _ = command("explain", "latest", "https://a.example/old", home=home)
+    assert status == 0 and "as status: a.warc.gz, record 3" in out
+
+
+def test_what_is_past_the_bound_of_the_ledger_is_counted_and_said(
+    command: Command, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.collect.dropped.MOST_LISTED", 2)
+    page = "<page><title>Name {0}</title><ns>0</ns><id>{0}</id><redirect title='New'/><revision><text>#</text>"
+    redirects = "".join(page.format(number) + "</revision></page>" for number in range(5))
+    (tmp_path / "wiki.xml").write_text(f"<mediawiki>{redirects}</mediawiki>")
+    (tmp_path / "a.txt").write_text("A text of some words.")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("collect: {files: [{path: a.txt}], wikipedia: [{path: wiki.xml}], heldout_fraction: 0}\n")
+    status, out, err = command("run", str(recipe), "--plain", "--to", "collect", home=home)
+    assert status == 0, err
+    assert "3 records that rules left out are counted and not listed" in unwrapped(out + err)
+    assert command("explain", "latest", "Name 1", home=home)[0] == 0
+    status, _, err = command("explain", "latest", "Name 4", home=home)
+    assert status == 2 and "3 records are counted and not listed" in unwrapped(err)
