@@ -7,22 +7,19 @@ from typing import Any
 
 from storage.documents import SCHEMA, read_rows, write_rows
 from storage.errors import DataError
-from storage.listing import and_more
+from storage.listing import first_few
 from storage.store.artifacts import StoredFile
 from tasks.collect.archives import LeftOut
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import counted, unread_files
 from tasks.collect.dropped import DROPPED_SCHEMA, MOST_LISTED
-from tasks.collect.output import DROPPED, QUARANTINE_SCHEMA, REASONS_SHOWN, SITE_LINES
+from tasks.collect.output import DROPPED, ENCODING, QUARANTINE_SCHEMA, SITE_LINES
+from tasks.collect.said import FOUND_AS, BadKinds, found_sentences
 from tasks.engine.context import Context, JobResult, Summary
 from tasks.wording import as_per_cent
 
+LINES_SHOWN = 6  # of what a message lists; of kinds the last one counts the others
 _COUNTS = ("read", "kept", "dropped", "quarantined")
-_SETTINGS = {  # by the second word of what was found out: what says otherwise
-    "as": " (found out: `encoding` of the source says otherwise)",
-    "with": " (found out: `delimiter` and `quote` of the source say otherwise)",
-    "packed": ", though the name says so, and read as it is",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +80,28 @@ class Collected:
         said = ", ".join(f"{count:,} {name.removeprefix(DROPPED)}" for name, count in counts.items() if count)
         return [f"source {self.where}: none of {self.total('read'):,} records became a document ({said})"]
 
-    def notices(self) -> list[str]:
-        """What the user should know of the files: what was found out of them, and what of them is lost."""
+    def found(self) -> Counter[str]:
+        """What was found out of its files, by what was found."""
         found: Counter[str] = Counter()
         for result in self.results:
             found.update(result.summary.get("found", {}))
-        said = [
-            f"source {self.name}: {counted(count, 'file')} {what}{_SETTINGS.get(what.split(' ')[1], '')}"
-            for what, count in sorted(found.items())
-        ]
+        return found
+
+    def encodings(self) -> dict[str, int]:
+        """Figures: files by the encoding that was found out."""
+        kinds = {what.removeprefix(FOUND_AS): count for what, count in sorted(self.found().items()) if FOUND_AS in what}
+        return {f"{ENCODING}{kind.replace(' by a guess', '_guessed')}": count for kind, count in kinds.items()}
+
+    def bad_kinds(self) -> BadKinds:
+        """What is wrong with its bad records."""
+        kinds = BadKinds()
+        for result in self.results:
+            kinds.merge(result.summary.get("bad", ()))
+        return kinds
+
+    def notices(self) -> list[str]:
+        """What the user should know of the files: what was found out of them, and what of them is lost."""
+        said = list(found_sentences(self.name, self.found()))
         listed = self.total("listed")
         if listed:
             said.append(
@@ -112,10 +122,10 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     read, bad = source.total("read"), source.total("quarantined")
     assert read == source.total("kept") + source.total("dropped") + bad, source.name
     where = f"source {source.where}"
-    reasons = source.listed("bad")
+    kinds = source.bad_kinds()
     if read and source.total("without_field") == read:
         fields = sorted({name for result in source.results for name in result.summary["fields"]})
-        first = reasons[0] if reasons else "no record of its lists of files holds text"
+        first = kinds.first() or "no record of its lists of files holds text"
         raise DataError(
             f"{where}: {first}, nor has any other of its {read} records. They have: {', '.join(fields)}. "
             f"Set {source.fields_to_state} to one of these."
@@ -136,7 +146,7 @@ def check_source(source: Collected, max_bad_fraction: float) -> None:
     if bad > max_bad_fraction * texts:
         raise DataError(
             f"{where}: {bad} of {texts} records are bad ({as_per_cent(bad / texts)}), "
-            f"max_bad_fraction is {as_per_cent(max_bad_fraction)}:\n  {_shown(reasons, bad)}\n"
+            f"max_bad_fraction is {as_per_cent(max_bad_fraction)}:\n  {_shown(kinds.sentences())}\n"
             "Fix or remove them, or raise collect.max_bad_fraction."
         )
 
@@ -156,10 +166,9 @@ def separator_notices(sources: Sequence[Collected]) -> list[str]:
     ]
 
 
-def _shown(lines: Sequence[str], count: int = 0) -> str:
+def _shown(lines: Sequence[str]) -> str:
     """The first of some lines, indented, and how many more there are."""
-    more = max(count, len(lines)) - REASONS_SHOWN
-    return "\n  ".join([*lines[:REASONS_SHOWN], *([and_more(more)] if more > 0 else [])])
+    return "\n  ".join(first_few(lines, LINES_SHOWN))
 
 
 def link_documents(sources: Sequence[Collected], context: Context) -> int:
@@ -192,6 +201,7 @@ def summarize(sources: Sequence[Collected], shards: int, supervised: dict[str, i
     for source in sources:
         summary |= {f"{source.name}.{name}": source.total(name) for name in _COUNTS}
         summary |= {f"{source.name}.{name}": count for name, count in source.reasons().items()}
+        summary |= {f"{source.name}.{name}": count for name, count in source.encodings().items()}
         summary |= {f"{source.name}.unlisted": source.unlisted} if source.unlisted else {}
     return summary
 

@@ -32,14 +32,14 @@ from tasks.collect.archives import LeftOut
 from tasks.collect.discover import where_in
 from tasks.collect.dropped import DroppedLedger
 from tasks.collect.records import BadRecord
+from tasks.collect.said import BadKinds
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Summary
 
 SHARD_CHARACTERS = 64 * 2**20  # a shard of long documents ends here, however few they are
-REASONS_SHOWN = 5  # of a job's bad records, in messages; the ledger has all
-
 SITE_LINES = "site_lines"  # figure: lines that repeat across a site, removed
 DROPPED = "dropped_"  # before the reason, in figures
+ENCODING = "encoding_"  # before an encoding that was found out, in figures
 
 QUARANTINE_SCHEMA = pa.schema(
     [
@@ -77,7 +77,7 @@ class JobOutput:
         self._pairs: dict[str, RowWriter] = {}
         self._quarantine = RowWriter(out / "quarantine.parquet", QUARANTINE_SCHEMA)
         self._dropped = DroppedLedger(out, source)
-        self._bad: list[str] = []
+        self._bad = BadKinds()
         self._ids: set[bytes] = set()
         self._copies: Counter[str] = Counter()
         self._lost: list[str] = []
@@ -158,11 +158,10 @@ class JobOutput:
         if record.fields:
             self.counts["without_field"] += 1
             self._missing_fields.update(record.fields)
-        reason = f"{where_in(file, record.line)}: {record.reason}"
-        if len(self._bad) < REASONS_SHOWN:
-            self._bad.append(reason)
+        where = where_in(file, record.line)
+        self._bad.add(where, record.reason)
         if record.rest_lost:
-            self._lost.append(reason)
+            self._lost.append(f"{where}: {record.reason}")
 
     def summary(self) -> Summary:
         """The counts, and what a message about bad input needs."""
@@ -171,7 +170,7 @@ class JobOutput:
         return {
             **{name: self.counts[name] for name in names},
             **{name: count for name, count in sorted(self.counts.items()) if name not in names},
-            "bad": self._bad,
+            "bad": self._bad.listed(),
             "lost": self._lost,
             "left_out": self.left_out.summary(),
             "unlisted": self._dropped.unlisted,

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from storage.documents import LABELS, PREFERENCES, read_rows
 from storage.listing import and_more
 from tasks.collect.discover import where_in
-from tasks.collect.output import DROPPED
+from tasks.collect.output import DROPPED, ENCODING
 from tasks.engine.about import DOCUMENTS, Figures, MadeRun
 from tasks.engine.reported import Count, Example, Reason, Section
 from tasks.shards.examples import EXAMPLES, beginning, counts_of
 
 LANGUAGES = "Languages that the sources state"
+ENCODINGS = "Files by the encoding that was found out"
 MOST_LANGUAGES = 20  # a row each
 PAIRS = "Pairs for fine-tuning"  # a heading that fine-tuning shares
 MOST_REASONS = 200  # counted one by one; a reader may word its reasons freely
@@ -38,6 +39,7 @@ def report(run: MadeRun, stage: str) -> Section:
     languages = _languages(counts_of(run.part(stage, DOCUMENTS), "lang"))
     tables = {PAIRS: pairs} | {heading: _counts(summary, part, _SAID) for part, heading in _HEADINGS.items()}
     tables[LANGUAGES] = languages
+    tables[ENCODINGS] = tuple(_encodings(summary))
     return Section(reasons=reasons, counts={heading: rows for heading, rows in tables.items() if rows})
 
 
@@ -56,6 +58,13 @@ def _languages(documents: Counter[str]) -> tuple[Count, ...]:
     if rows and documents[""]:
         rows.append(Count(what="none stated", count=documents[""]))
     return tuple(rows)
+
+
+def _encodings(summary: Figures) -> Iterator[Count]:
+    """Each encoding that was found out, of each source, the most frequent first."""
+    found = [(count, *name.partition(f".{ENCODING}")) for name, count in summary.items() if f".{ENCODING}" in name]
+    for count, source, _, encoding in sorted(found, key=lambda one: (-one[0], one[1:])):
+        yield Count(what=f"{encoding.replace('_guessed', ', by a guess')} ({source})", count=count)
 
 
 def _dropped(run: MadeRun, stage: str) -> Iterator[Reason]:
