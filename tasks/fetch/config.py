@@ -51,6 +51,12 @@ class CrawlSource(StageConfig):
     )
     max_pages: int = Field(1000, ge=1, le=10_000_000, description="Most pages that are kept.")
     max_depth: int = Field(10, ge=0, le=1000, description="Most links from a start to a page; 0: the starts alone.")
+    max_queries: int = Field(
+        100,
+        ge=1,
+        le=10_000_000,
+        description="Most addresses of a path that differ in their query (?...) alone; more are a calendar, a trap.",
+    )
     max_bytes: int = Field(2**30, ge=1, le=2**44, description="Most bytes of all pages; the crawl ends there.")
     max_page_bytes: int = Field(10 * 2**20, ge=1, le=2**30, description="Most bytes of one page; a longer one is left.")
     max_minutes: float = Field(60.0, gt=0, le=60 * 24 * 31, description="Minutes after which the crawl ends.")

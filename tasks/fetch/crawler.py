@@ -24,7 +24,7 @@ from scrapy.utils.sitemap import Sitemap
 from tasks.fetch.agent import AGENT, user_agent
 from tasks.fetch.config import CrawlSource
 from tasks.fetch.page_store import FETCHED, UNCHANGED, PageStore, StoredPage, Visit, header
-from tasks.fetch.politeness import MOST_QUERIES, SiteRules, reason_of
+from tasks.fetch.politeness import SiteRules, reason_of
 
 PAGES = ("text/html", "application/xhtml+xml", "text/plain")
 SITEMAPS = ("application/xml", "text/xml", "application/gzip", "application/x-gzip")
@@ -208,7 +208,8 @@ class PageSpider(SitemapSpider):
     def _followed(self, response: HtmlResponse, depth: int) -> Iterator[Request]:
         for url in self._wanted_links(response, depth):
             if self._rules.is_one_too_many(url):
-                why = f"more than {MOST_QUERIES} addresses differ from it in their query alone"
+                most = self.source.max_queries
+                why = f"more than {most:,} addresses differ from it in their query alone (max_queries)"
                 self.store.visit_once(Visit(urldefrag(url).url, "left out", why, depth + 1))
             else:
                 yield self._request(url, depth + 1, self.parse_page)
@@ -284,6 +285,7 @@ def _settings(source: CrawlSource) -> dict[str, Any]:
         "LLMILL_PRIVATE": source.allow_private,
         "LLMILL_INCLUDE": source.include,
         "LLMILL_EXCLUDE": source.exclude,
+        "LLMILL_QUERIES": source.max_queries,
         "USER_AGENT": user_agent(source.contact),
         "ROBOTSTXT_OBEY": True,
         "ROBOTSTXT_USER_AGENT": AGENT,

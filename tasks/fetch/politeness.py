@@ -27,7 +27,6 @@ from tasks.fetch.agent import AGENT
 from tasks.fetch.retry_after import seconds_asked
 
 ROBOTS_BYTES = 500 * 2**10  # of a robots.txt that are read at least and, by us, at most (RFC 9309, 2.5)
-MOST_QUERIES = 100  # addresses that differ in their query alone: beyond it is a calendar, a search, a trap
 MOST_ADDRESS_CHARACTERS = 2000
 BUSY = (429, 503)  # the answers that may ask to wait
 
@@ -83,7 +82,7 @@ class SiteRules:
         followed = self._queries.setdefault(f"{parts.netloc}{parts.path}", set()) if parts.query else set()
         if not parts.query or parts.query in followed:
             return False
-        if len(followed) >= MOST_QUERIES:
+        if len(followed) >= self.settings.getint("LLMILL_QUERIES"):
             return True
         followed.add(parts.query)
         return False

@@ -360,6 +360,8 @@ def test_a_calendar_without_end_ends(home: Path) -> None:
         assert 50 < len(bodies(artifact)) <= 101
         left = [reason for outcome, reason in outcomes(artifact).values() if outcome == "left out"]
         assert left and all("differ from it in their query alone" in reason for reason in left)
+        few, _ = crawled(home, source(site, max_depth=900, max_queries=5, name="few"))
+        assert 5 <= len(bodies(few)) <= 6
 
 
 def test_links_that_all_pages_have_are_no_calendar(home: Path) -> None:
