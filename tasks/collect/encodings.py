@@ -21,6 +21,7 @@ from tasks.collect.unpack import CONTROL, BrokenStream
 
 AUTO, ASK = "auto", "ask"  # found or guessed; found or asked for
 UTF8 = "utf-8"
+UNSTATED = "is it another encoding? set `encoding` of this source"  # where nothing is likely
 SAMPLE_BYTES = 256 * 1024  # of the beginning of a file: what an encoding is known by
 MIN_FOREIGN_BYTES = 128  # beyond ASCII: from fewer a wrong alphabet is taken for the right one
 MIN_LATIN_BYTES = 32  # as far as all Latin encodings agree

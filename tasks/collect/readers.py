@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.collect.discover import DOCUMENT_FORMATS, TEXT_FORMATS, Kind
-from tasks.collect.encodings import ASK, AUTO
 from tasks.collect.json_faults import json_fault
 from tasks.collect.pages.reader import Page, PageReader
 from tasks.collect.pages.reasons import WITHOUT_TEXT
@@ -124,13 +123,15 @@ def _read_document(
     except BrokenStream as broken:
         return BadRecord(1, str(broken), rest_lost=bool(packing))
     body = b"".join(pieces)
-    page = pages.read_file(kind.format, body, charset="" if reading.encoding in (AUTO, ASK) else reading.encoding)
+    page = pages.read_file(kind.format, body, encoding=reading.encoding)
     if page in WITHOUT_TEXT:
         return Record(1, {reading.fields[0]: ""})
     if not isinstance(page, Page):
         return BadRecord(1, page, excerpt(body) if not contents else "")
     if page.about.get("encoding_guessed"):
         found[f"read as {page.about['encoding']} by a guess"] += 1
+    if "damaged" in page.about:
+        found["damaged in its XML"] += 1
     said = {name: getattr(page, name) for name in ("title", "lang", "license", "url")}
     about = {**page.about, **({"date": page.date} if page.date else {})}
     return Record(1, {**said, reading.fields[0]: page.text}, about)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.collect.discover import Kind
-from tasks.collect.encodings import ASK, AUTO, UTF8, beginning, decoded, guess
+from tasks.collect.encodings import ASK, AUTO, UNSTATED, UTF8, beginning, decoded, guess
 from tasks.collect.unpack import MAX_WINDOW_BYTES, is_packed, read_blocks
 
 BOM = codecs.BOM_UTF8
@@ -127,4 +127,4 @@ class TextFile:
         """What to say of bytes that are not of the encoding."""
         if self.encoding != UTF8:
             return f"invalid {self.encoding}"
-        return f"invalid UTF-8 ({self._hint or 'is it another encoding? set `encoding` of this source'})"
+        return f"invalid UTF-8 ({self._hint or UNSTATED})"

@@ -9,7 +9,7 @@ not valid UTF-8 by chance, and declarations are often out of date.
 import re
 from typing import Any
 
-from tasks.collect.encodings import ASK, AUTO, MARKS, SAMPLE_BYTES, UTF8, WIDER, guess, known_encoding
+from tasks.collect.encodings import ASK, AUTO, MARKS, SAMPLE_BYTES, UNSTATED, UTF8, WIDER, guess, known_encoding
 
 PRESCAN_BYTES = 4096  # where a page may declare its encoding; browsers look at 1,024, and many pages are later
 _META = re.compile(rb"<meta[^>]+?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
@@ -22,16 +22,29 @@ _LABELS = {  # that Python does not know
 _SEVEN_BITS = ("iso2022", "hz", "utf-7")
 
 
-def page_text(body: bytes, charset: str = "") -> str:
+class Undecodable(Exception):
+    """Bytes that are not of the encoding that the source states, or of none that is sure where it says `ask`."""
+
+
+def page_text(body: bytes, charset: str = "", encoding: str = AUTO) -> str:
     """The page as text; what cannot be decoded becomes U+FFFD. `charset` is what the server said."""
-    return decoded_page(body, charset)[0]
+    return decoded_page(body, charset, encoding)[0]
 
 
-def decoded_page(body: bytes, charset: str = "") -> tuple[str, str]:
-    """The page as text, and its encoding where neither page nor server says it, nor UTF-8 shows."""
-    for mark, encoding in MARKS:
+def decoded_page(body: bytes, charset: str = "", encoding: str = AUTO) -> tuple[str, str]:
+    """The page as text, and its encoding where neither page nor server says it, nor UTF-8 shows.
+
+    `encoding` is that of the source: one that it states counts before all that page and server say, and with `ask`
+    only what is sure is read. Undecodable where that fails.
+    """
+    if encoding not in (AUTO, ASK):
+        try:
+            return body.decode(encoding).removeprefix("\ufeff"), ""
+        except UnicodeDecodeError as error:
+            raise Undecodable(f"invalid {encoding}") from error
+    for mark, marked in MARKS:
         if body.startswith(mark):
-            return body.decode(encoding, "replace").removeprefix("\ufeff"), ""
+            return body.decode(marked, "replace").removeprefix("\ufeff"), ""
     declared = [name for name in (_known(charset), _known(_declared(body))) if name]
     if not any(name.replace("-", "").startswith(_SEVEN_BITS) for name in declared):
         try:
@@ -45,7 +58,9 @@ def decoded_page(body: bytes, charset: str = "") -> tuple[str, str]:
             continue
     if declared:
         return body.decode(declared[0], "replace"), ""
-    found = guess(body[:SAMPLE_BYTES], len(body) <= SAMPLE_BYTES)
+    found = guess(body[:SAMPLE_BYTES], len(body) <= SAMPLE_BYTES, ask=encoding == ASK)
+    if encoding == ASK and found.encoding == UTF8:
+        raise Undecodable(f"invalid UTF-8 ({found.hint or UNSTATED})")
     name = (found.likely or "cp1252") if found.hint else found.encoding
     return body.decode(name, "replace"), name if name != UTF8 else ""
 

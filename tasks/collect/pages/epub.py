@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from lxml import etree, html
 
+from tasks.collect.encodings import ASK, AUTO
 from tasks.collect.pages.charset import page_text
 from tasks.collect.pages.markdown import to_markdown
 from tasks.collect.pages.packed import Unreadable, opened
@@ -29,7 +30,7 @@ def read_epub(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
             ):
                 return "no text: protected"
             package = _package(book)
-            chapters = list(_chapters(book, package, request["keep"]))
+            chapters = list(_chapters(book, package, request["keep"], request["encoding"] == ASK))
             tree = _xml(book.read(package))
     except Unreadable as fault:
         return str(fault)
@@ -57,7 +58,7 @@ def _package(book: zipfile.ZipFile) -> str:
     return str(_xml(book.read(_CONTAINER)).xpath("//*[local-name()='rootfile']/@full-path")[0])
 
 
-def _chapters(book: zipfile.ZipFile, package: str, keep: list[str]) -> Iterator[str]:
+def _chapters(book: zipfile.ZipFile, package: str, keep: list[str], ask: bool) -> Iterator[str]:
     tree = _xml(book.read(package))
     items = {
         item.get("id"): item
@@ -70,12 +71,17 @@ def _chapters(book: zipfile.ZipFile, package: str, keep: list[str]) -> Iterator[
         name = posixpath.normpath(posixpath.join(posixpath.dirname(package), unquote(items[identity].get("href"))))
         parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
         try:
-            chapter = html.document_fromstring(page_text(book.read(name)).encode(), parser=parser)
+            chapter = html.document_fromstring(_decoded(book.read(name), ask), parser=parser)
         except etree.ParserError:  # an empty one, such as the back of a title
             continue
         for tag in chapter.xpath("//head | //script | //style"):
             tag.drop_tree()
         yield to_markdown(chapter, keep)
+
+
+def _decoded(chapter: bytes, ask: bool) -> bytes:
+    """In UTF-8. What a source states of its files is not of books: theirs is UTF-8 or what the chapter declares."""
+    return page_text(chapter, encoding=ASK if ask else AUTO).encode()
 
 
 def _said(tree: Any, name: str) -> str:

@@ -3,6 +3,7 @@
 The subject is the title, the day that of the header `Date`. Attachments are counted and not read.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from email import message_from_bytes, policy
 from email.errors import HeaderParseError
@@ -10,14 +11,20 @@ from email.message import EmailMessage, Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from tasks.collect.encodings import AUTO
 from tasks.collect.pages.charset import decoded_page, guessed
 from tasks.collect.pages.main_text import read_page
 
+# Before each e-mail of an mbox: a blank line, the sender and a day, and then a header.
+_MBOX = re.compile(rb"(?:\A|\n\r?\n)From \S+ [^\r\n]*\d{4}[^\r\n]*\r?\n(?=[A-Za-z-]+:)")
 _MIME = ("From", "Date", "Subject", "Received", "Message-ID", "MIME-Version", "To")
 
 
 def read_eml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     """The fields of a Page, or why there is none."""
+    count = len(_MBOX.findall(body))
+    if count > 1:
+        return f"an mbox of {count:,} e-mails, and .eml is one: split it (git mailsplit -oFOLDER FILE; name them .eml)"
     message = message_from_bytes(body, policy=policy.default)
     if not any(name in message for name in _MIME):
         return "not an e-mail: it has no header"
@@ -30,7 +37,7 @@ def read_eml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
         if _is_attached(part) or kind not in ("text/plain", "text/html"):
             attachments += 1
         elif kind == "text/plain":
-            decoded, unstated = decoded_page(data, _charset(part))
+            decoded, unstated = decoded_page(data, _charset(part), _asked(request, _charset(part)))
             plain.append(decoded)
             encoding = encoding or unstated
         else:
@@ -38,7 +45,7 @@ def read_eml(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
             charset = charset or _charset(part)
     text = "\n\n".join(piece.strip() for piece in plain if piece.strip())
     for page in pages if not text else ():
-        found = read_page({**request, "charset": charset}, page)
+        found = read_page({**request, "charset": charset, "encoding": _asked(request, charset)}, page)
         if isinstance(found, dict):
             text, encoding = found["text"], found["about"].get("encoding", "")
             break
@@ -74,6 +81,11 @@ def _charset(part: Message) -> str:
         return part.get_content_charset() or ""
     except (LookupError, ValueError, HeaderParseError):
         return ""
+
+
+def _asked(request: Mapping[str, Any], charset: str) -> str:
+    """The encoding that the source states, for a part that states none itself."""
+    return AUTO if charset else request["encoding"]
 
 
 def _header(message: EmailMessage | Message, name: str) -> str:

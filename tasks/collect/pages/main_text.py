@@ -25,7 +25,7 @@ _DATES = {"original_date": True, "extensive_search": False, "max_date": "2100-01
 
 def read_page(request: Mapping[str, Any], body: bytes) -> dict[str, Any] | str:
     """The fields of a Page (reader.py), or the reason why there is none."""
-    text, encoding = decoded_page(body, request["charset"])
+    text, encoding = decoded_page(body, request["charset"], request["encoding"])
     if not text.strip():
         return EMPTY
     if not _TAG.search(text):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from tasks.collect.encodings import AUTO
 from tasks.collect.pages.child import Child
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.pages.reasons import EMPTY, NOT_HTML
@@ -59,12 +60,18 @@ class PageReader:
         kind = looks_like(body)
         return f"{NOT_HTML} but .{kind}" if kind else self.read_file("html", body, url=url, charset=charset)
 
-    def read_file(self, ending: str, body: bytes, *, url: str = "", charset: str = "") -> Page | str:
-        """The text of a file with one of the endings DOCUMENT_FORMATS (discover.py), or why there is none."""
+    def read_file(
+        self, ending: str, body: bytes, *, url: str = "", charset: str = "", encoding: str = AUTO
+    ) -> Page | str:
+        """The text of a file with one of the endings DOCUMENT_FORMATS (discover.py), or why there is none.
+
+        `encoding` is that of its source (charset.py).
+        """
         request = {
             "read": ending,
             "url": url,
             "charset": charset,
+            "encoding": encoding,
             "extractor": self._config.extractor,
             "keep": list(self._config.keep),
         }

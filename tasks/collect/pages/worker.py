@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tasks.collect.pages.charset import Undecodable
 from tasks.collect.pages.child import Broken, read_frame, write_frame
 from tasks.collect.pages.epub import read_epub
 from tasks.collect.pages.mail import read_eml
@@ -68,6 +69,8 @@ def _answer(request: Mapping[str, Any], body: bytes, seconds: float) -> Answer:
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), most))
     try:
         answer = READERS[request["read"]](request, body)
+    except Undecodable as fault:
+        return {"reason": str(fault)}
     except MemoryError:
         return {"reason": "it takes more memory than max_memory_bytes allows", "spoiled": True}
     except Exception as error:  # of any library, over a file that it does not understand
