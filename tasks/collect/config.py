@@ -36,9 +36,8 @@ class OwnFiles(StageConfig):
     group_field: str | None = None
     encoding: str = Field(
         AUTO,
-        description="Encoding of text, records, pages, XML and e-mails (cp1252, utf-16, ...), whatever they say themselves, "
-        "but for parts of e-mails that do; PDF, EPUB, Word and Parquet have their own. auto: found or guessed; "
-        "ask: found, else reported.",
+        description="Encoding of the files (cp1252, utf-16, ...), whatever pages and XML say; parts of e-mails, "
+        "PDF, EPUB, Word and Parquet have their own. auto: found or guessed; ask: found, else reported.",
     )
     delimiter: str = Field(
         AUTO, description="What separates the fields of .csv and .tsv: one character, `tab`, or auto (found)."

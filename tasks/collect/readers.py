@@ -131,7 +131,7 @@ def _read_document(
     if page.about.get("encoding_guessed"):
         found[f"read as {page.about['encoding']} by a guess"] += 1
     if "damaged" in page.about:
-        found["damaged in its XML"] += 1
+        found["damaged XML"] += 1
     said = {name: getattr(page, name) for name in ("title", "lang", "license", "url")}
     about = {**page.about, **({"date": page.date} if page.date else {})}
     return Record(1, {**said, reading.fields[0]: page.text}, about)

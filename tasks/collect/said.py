@@ -18,13 +18,13 @@ _FOUND = {  # by the second word of what was found out: what it is of several, a
     "as": ("read in an encoding that was found out", " (`encoding` of the source says otherwise)"),
     "with": ("read in a form that was found out", " (`delimiter` and `quote` of the source say otherwise)"),
     "packed": ("not packed as the name says", ", and read as it is"),
-    "in": ("damaged", ", and read as far as that goes"),
+    "XML": ("damaged", ", and read as far as that goes"),
 }
 _ONE = {  # the same of one kind alone
     "as": " (found out: `encoding` of the source says otherwise)",
     "with": " (found out: `delimiter` and `quote` of the source say otherwise)",
     "packed": ", though the name says so, and read as it is",
-    "in": ", and read as far as that goes: `damaged` in the metadata of the document says where",
+    "XML": ", and read as far as that goes: `damaged` in the metadata of the document says where",
 }
 
 
