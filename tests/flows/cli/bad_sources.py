@@ -241,7 +241,7 @@ DOCUMENTS = (  # what else goes wrong inside of them: tests/tasks/collect
     _source("Word file without a text", "a.docx", packed({"x.txt": "x"}), "not readable as .docx", slow=True),
     _source("XML that grows without end", "a.xml", LAUGHS, "line 1", "malformed XML", slow=True),
     _source("XML that reads a file", "a.xml", READS, "line 1", "malformed XML", slow=True),
-    _source("XML that is cut", "a.xml", "<a><b>Some words.</b>", "line 1", "malformed XML"),
+    _source("XML with more behind its end", "a.xml", "<a>Some words.</a><b>Others.</b>", "line 1", "malformed XML"),
     _source("dump of Wikipedia among texts", "a.xml", "<mediawiki><page/></mediawiki>", "collect.wikipedia", slow=True),
     _source("mail without a header", "a.eml", "Some words.", "line 1", "not an e-mail", slow=True),
     _source(
