@@ -103,12 +103,7 @@ def classify(
 
     model = load_model(context.part("model"), job.device)
     probabilities = np.exp(class_scores(model, heldout.ids, Workers(config.threads)))
-    beside = linear_baseline(
-        [pair.prompt for pair in training.pairs], np.array(training.numbers), [pair.prompt for pair in heldout.pairs]
-    )
-    groups = [pair.group for pair in heldout.pairs]
-    figures = figures_of(labels.classes, np.array(heldout.numbers), probabilities, beside, groups)
-    _write_scores(context, labels.classes, heldout, probabilities, beside, figures)
+    figures = _write_scores(context, labels.classes, training, heldout, probabilities)
     return {
         "texts": labels.read,
         "training_texts": len(training.pairs),
@@ -205,8 +200,13 @@ def _write(folder: Path, texts: Texts) -> "Source":
 
 
 def _write_scores(
-    context: Context, classes: Sequence[str], heldout: Texts, probabilities: Any, beside: Any, figures: dict[str, Any]
-) -> None:
+    context: Context, classes: Sequence[str], training: Texts, heldout: Texts, probabilities: Any
+) -> dict[str, Any]:
+    """The parts scores and items; returns the figures."""
+    said, asked = ([pair.prompt for pair in texts.pairs] for texts in (training, heldout))
+    beside = linear_baseline(said, np.array(training.numbers), asked)
+    groups = [pair.group for pair in heldout.pairs]
+    figures = figures_of(classes, np.array(heldout.numbers), probabilities, beside, groups)
     text = json.dumps({"labels": list(classes), **figures}, indent=2, sort_keys=True, ensure_ascii=False)
     (context.part("scores") / "scores.json").write_text(text + "\n", encoding="utf-8")
     rows = [
@@ -220,6 +220,7 @@ def _write_scores(
         for pair, one, other in zip(heldout.pairs, probabilities, beside, strict=True)
     ]
     write_rows(context.part("items") / "items.parquet", rows, ITEMS_SCHEMA)
+    return figures
 
 
 def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: int) -> Summary:

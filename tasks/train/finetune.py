@@ -90,12 +90,7 @@ class FinetuneConfig(TrainerConfig):
     about="tasks.train.about.FINETUNE",
 )
 def finetune(
-    config: FinetuneConfig,
-    base: Artifact,
-    tokenizer: Artifact,
-    clean: Artifact,
-    *,
-    context: Context,
+    config: FinetuneConfig, base: Artifact, tokenizer: Artifact, clean: Artifact, *, context: Context
 ) -> Summary:
     """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
     shape = read_shape(base["model"].path)

@@ -168,10 +168,9 @@ def scorer_lm(
 ) -> "TemplateLM":
     """An lm-eval model; made inside a function because its base class is lm-eval's.
 
-    `context_length` cuts rolling windows and prompts to generate from; `generate` is needed for such tasks only.
-    `start` is the id that begins a text; `form` says how chats are put, where there are any.
-    `apart`: a context and its continuation are encoded each by itself. lm-eval encodes both at once and cuts by the
-    number of the context's tokens, which needs a border of tokens between them; a script without spaces has none.
+    `context_length` cuts rolling windows and prompts; `generate` and `form` are for tasks that generate and that chat;
+    `start` begins a text. `apart`: contexts and continuations are encoded by themselves. lm-eval encodes both at once
+    and cuts by the number of the context's tokens; a script without spaces has no border of tokens there.
     """
     from lm_eval.api.model import TemplateLM
 

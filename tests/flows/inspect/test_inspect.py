@@ -156,8 +156,12 @@ def test_the_digests_on_a_model_card_lead_to_the_build_records(command: Command,
     section = (release["release"] / "README.md").read_text().split("## Made from")[1].split("##")[0]
     cells = re.findall(r"^\| (\w+) \| (\w+) \| `([0-9a-f]{64})` \|$", section, re.MULTILINE)
     assert [cell[:2] for cell in cells] == [
-        ("finetune", "model"), ("tokenizer", "tokenizer"), ("evaluate", "scores"), ("filter", "documents")
-    ]  # fmt: skip
+        ("finetune", "model"),
+        ("finetune", "adapter"),
+        ("tokenizer", "tokenizer"),
+        ("evaluate", "scores"),
+        ("filter", "documents"),
+    ]
     for stage, part, digest in cells:
         found = command.json("inspect", digest, home=two_runs)
         assert found["stage"] == stage and found["builds"], (stage, part)

@@ -1,7 +1,6 @@
 """A crawl stays where it may go, obeys robots.txt, survives traps and kills, and asks again only for what changed."""
 
 import gzip
-import io
 import os
 import signal
 import socket
@@ -15,59 +14,17 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from sites import Answer, Site, bomb, drips, endless, hangs_up, page, serving
+from crawls import bodies, crawled, outcomes, source
+from sites import Answer, Site, hangs_up, page, serving
 from support import ROOT, wait_until
 
 from storage.errors import DataError
-from storage.store.artifacts import Artifact
-from tasks.engine.context import Execution
-from tasks.engine.stage import engine_in_force
 from tasks.fetch.addresses import is_public, literal_address
-from tasks.fetch.config import CrawlSource, FetchConfig
+from tasks.fetch.config import CrawlSource
 from tasks.fetch.retry_after import seconds_asked
-from tasks.fetch.stage import fetch
 
 pytestmark = pytest.mark.slow  # a server and a process each
-
-ONCE = Execution(retries=0)
-
-
-def source(site: Site, **settings: Any) -> CrawlSource:
-    given = {"name": "site", "urls": (site.url(),), "allow_private": True, "delay_seconds": 0.0, **settings}
-    return CrawlSource(**given)
-
-
-def crawled(home: Path, *sources: CrawlSource, force: bool = False) -> tuple[Artifact, dict[str, Any]]:
-    from storage.store.local import Store
-    from tasks.engine.builder import Builder
-    from tasks.engine.planner import Options
-
-    options = Options(force=frozenset({"fetch"} if force else ()))
-    with Builder(Store(home), ONCE, options) as engine, engine_in_force(engine):
-        artifact = fetch(FetchConfig(web=sources))
-    assert isinstance(artifact, Artifact)
-    return artifact, engine.results[-1].summary
-
-
-def outcomes(artifact: Artifact) -> dict[str, tuple[str, str]]:
-    """Path -> outcome and reason."""
-    rows = pq.read_table(artifact["visits"].files[0].path).to_pylist()
-    return {row["url"].partition("//")[2].partition("/")[2]: (row["outcome"], row["reason"]) for row in rows}
-
-
-def bodies(artifact: Artifact) -> dict[str, bytes]:
-    """Path -> body of each archived page, as another reader of WARC sees it."""
-    from fastwarc.warc import ArchiveIterator
-
-    found: dict[str, bytes] = {}
-    for file in artifact["files"].files:
-        for record in ArchiveIterator(io.BytesIO(file.path.read_bytes())):
-            record.parse_http()
-            url = record.headers["WARC-Target-URI"]
-            found[url.partition("//")[2].partition("/")[2]] = record.reader.read()
-    return found
 
 
 ROBOTS = Answer(b"User-agent: *\nDisallow: /secret\n\nUser-agent: llmill\nDisallow: /secret\nDisallow: /ours\n")
@@ -307,73 +264,6 @@ def test_the_forms_of_retry_after() -> None:
         *(17.0, 3.0),
         *(0.0,) * 4,
     ]
-
-
-# Traps ----------------------------------------------------------------------------------------------------------
-
-
-def calendar(request: BaseHTTPRequestHandler) -> None:
-    day = int(request.path.rpartition("=")[2] or 0)
-    body = page(f"day {day}", f"/day?n={day + 1}", f"/day?n={day + 2}").body
-    request.send_response(200)
-    request.send_header("Content-Type", "text/html")
-    request.send_header("Content-Length", str(len(body)))
-    request.end_headers()
-    request.wfile.write(body)
-
-
-TRAPS: dict[str, tuple[Any, str]] = {
-    "slow drip": (drips, "took longer than timeout_seconds"),
-    "endless page": (endless, "more than max_page_bytes"),
-    "gzip bomb": (bomb, "more than max_page_bytes, unpacked"),
-    "redirect to itself": (Answer(b"", 302, {"Location": "/trap"}), "asked already"),
-    "redirect to another host": (Answer(b"", 302, {"Location": "http://169.254.169.254/latest"}), "another host"),
-    "redirect to a file": (Answer(b"", 302, {"Location": "file:///etc/passwd"}), "leads to file:///etc/passwd"),
-    "hangs up": (hangs_up, "the connection was closed"),
-    "not what it says": (Answer(bytes(range(256)) * 10, 200, {"Content-Type": "application/pdf"}), "is not a page"),
-    "nothing": (Answer(b"  \n"), "empty page"),
-    "server error": (Answer(b"oh", 500), "HTTP 500"),
-    "too many requests": (Answer(b"oh", 429), "HTTP 429"),
-    "no entry": (Answer(b"oh", 401), "HTTP 401"),
-}
-
-
-@pytest.mark.parametrize("trap", TRAPS)
-def test_a_trap_costs_itself(trap: str, home: Path) -> None:
-    import re
-
-    made, reason = TRAPS[trap]
-    with serving({"/": page("home", "/trap", "/good"), "/trap": made, "/good": page("good")}) as site:
-        started = time.monotonic()
-        settings = {"timeout_seconds": 1.5, "max_page_bytes": 2**20}
-        artifact, _ = crawled(home, source(site, **settings))
-        assert time.monotonic() - started < 60
-        assert sorted(bodies(artifact)) == ["", "good"]
-        outcome, said = outcomes(artifact)["trap"]
-        assert outcome in ("failed", "refused", "left out", "asked") and re.search(reason, said), said
-
-
-def test_a_calendar_without_end_ends(home: Path) -> None:
-    with serving({"/": page("home", "/day?n=0")}) as site:
-        site.pages |= {f"/day?n={number}": calendar for number in range(1000)}
-        artifact, _ = crawled(home, source(site, max_depth=900))
-        assert 50 < len(bodies(artifact)) <= 101
-        left = [reason for outcome, reason in outcomes(artifact).values() if outcome == "left out"]
-        assert left and all("differ from it in their query alone" in reason for reason in left)
-        few, _ = crawled(home, source(site, max_depth=900, max_queries=5, name="few"))
-        assert 5 <= len(bodies(few)) <= 6
-
-
-def test_links_that_all_pages_have_are_no_calendar(home: Path) -> None:
-    links = [f"/read?id={number}" for number in range(30)]
-    with serving({"/": page("home", *links)}) as site:
-        site.pages |= {link: page(link, *links) for link in links}
-        artifact, _ = crawled(home, source(site))
-        assert len(bodies(artifact)) == 31
-        site.pages["/read?id=9"] = page("9", *links, "/read?id=new")
-        site.pages["/read?id=new"] = page("new")
-        artifact, _ = crawled(home, source(site), force=True)
-        assert "read?id=new" in bodies(artifact)
 
 
 # Addresses ------------------------------------------------------------------------------------------------------
