@@ -56,6 +56,7 @@ def foreseen_parts(config: CollectConfig) -> frozenset[str]:
     """The parts of supervised data (`pairs`, `preferences`, `labels`) that the sources of a recipe will fill."""
     found = {PAIRS} if config.docstrings or config.synthetic else set()
     for number, source in enumerate(config.conversations):
+        found.update({LABELS} if source.label_folders else ())  # in archives too, which are not looked into
         for seen in _seen(number, source):
             found.update(PARTS_OF.get(seen.form, (PAIRS,)))
     return frozenset(found)

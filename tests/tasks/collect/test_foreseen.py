@@ -1,6 +1,7 @@
 """What a plan says of instruction data before they are read, and what new ones touch."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ def test_a_plan_names_the_form_of_each_file_without_reading_long_ones(tmp_path: 
         "preference (c.json: 1 records), prompt and completion (long.jsonl)"
     )
     assert foreseen_parts(config) == {"pairs", "preferences"}
+
+
+def test_folders_named_after_labels_are_foreseen_in_archives_too(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "texts.tar", "w"):
+        pass
+    source = {"name": "own", "path": str(tmp_path / "texts.tar"), "label_folders": True}
+    assert foreseen_parts(CollectConfig(conversations=(source,))) == {"labels"}
 
 
 def test_new_preferences_leave_the_pairs_as_they_are(home: Path, tmp_path: Path) -> None:
