@@ -32,6 +32,9 @@ def add_commands(commands: Any) -> None:
 def _classify(options: argparse.Namespace) -> int:
     from tasks.classify.answer import open_classifier
 
+    for text in options.texts:
+        if not is_utf8(text):
+            raise DataError("a text on the command line is not UTF-8; give it on stdin in UTF-8, with -")
     classifier = open_classifier(_folder(options), options.threads)
     batch: list[str] = []
     for text in _texts(options.texts):
@@ -55,8 +58,6 @@ def _texts(arguments: list[str]) -> Iterator[str]:
     """The texts themselves, and for `-` the lines of stdin."""
     for argument in arguments:
         if argument != "-":
-            if not is_utf8(argument):
-                raise DataError("a text on the command line is not UTF-8; give it on stdin in UTF-8, with -")
             yield argument
             continue
         number = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from storage.documents import PAIRS, PAIRS_SCHEMA, SUPERVISED, Message, RowWriter, pair_row, read_pairs
 from storage.store.artifacts import Artifact, Part
-from tasks.engine.context import Context, Job, Summary
+from tasks.engine.context import Context, Job, JobResult, Summary
 from tasks.filter.redact import redact
 
 FILE = "pairs.parquet"
@@ -20,22 +20,25 @@ FILE = "pairs.parquet"
 
 def redact_supervised(settings: Mapping[str, Any], collected: Artifact, context: Context) -> dict[str, int]:
     """Write the parts of supervised data; returns of each the counts `pairs_redacted` and, by kind, of replacements."""
+    named = [(f"{name}/{file.name}", file) for name in SUPERVISED for file in collected[name].files]
+    jobs = [Job(name, dict(settings), {"pairs": file}) for name, file in named]
+    results = context.map(redact_pair_shard, jobs) if settings["redact"] else []
+    found = {result.name: result for result in results}
     counts: dict[str, int] = {}
     for name in SUPERVISED:
-        counts |= _redact_part(settings, collected[name], context)
+        counts |= _redact_part(settings, collected[name], found, context)
     return counts
 
 
-def _redact_part(settings: Mapping[str, Any], part: Part, context: Context) -> dict[str, int]:
-    jobs = [Job(f"{part.name}/{file.name}", dict(settings), {"pairs": file}) for file in part.files]
-    results = context.map(redact_pair_shard, jobs) if settings["redact"] else []
+def _redact_part(
+    settings: Mapping[str, Any], part: Part, found: Mapping[str, JobResult], context: Context
+) -> dict[str, int]:
     context.part(part.name)  # there, even where collect has no shard of it
     counts: Counter[str] = Counter()
-    for result in results:
-        counts.update(result.summary)
-    for number, file in enumerate(part.files):
-        redacted = results[number].files.get(FILE, file) if results else file
-        context.link(part.name, file.name, redacted)
+    for file in part.files:
+        result = found.get(f"{part.name}/{file.name}")
+        counts.update(result.summary if result else {})
+        context.link(part.name, file.name, result.files.get(FILE, file) if result else file)
     if not counts["read"] and part.name != PAIRS:
         return {}
     kinds = (f"{kind}s_" for kind in settings["redact"])

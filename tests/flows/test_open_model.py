@@ -15,6 +15,8 @@ from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.answer.template_form import needed_chat_form
 
+pytestmark = pytest.mark.slow  # seven runs
+
 TUNED = "finetune: {steps: 8, initial: {path: model}}"
 PRETRAINED = (
     "pretrain: {steps: 4, batch_tokens: 512, validation_tokens: 1024, initial: {path: model}}\nfinetune: {steps: 4}"
@@ -121,7 +123,6 @@ def test_a_context_that_the_recipe_shortens_is_the_model_s(
     assert config["max_position_embeddings"] == 64
 
 
-@pytest.mark.slow
 def test_retraining_fine_tunes_the_initial_model_again_and_compares(
     tuned: tuple[Path, Path, dict[str, Any]], command: Command
 ) -> None:
@@ -138,7 +139,6 @@ def test_retraining_fine_tunes_the_initial_model_again_and_compares(
     assert found["verdict"]["figure"]["items"] > 5, "champion and candidate answered the same items"
 
 
-@pytest.mark.slow
 def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, home: Path, command: Command) -> None:
     """And a retraining goes on from the champion with the same tokenizer."""
     write_qwen(tmp_path / "model")
@@ -160,7 +160,6 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, hom
     assert summary["new_documents"] > 0, "it went on from the champion's weights"
 
 
-@pytest.mark.slow
 def test_a_model_without_template_or_room_for_marks_is_asked_in_text(
     tmp_path: Path, home: Path, command: Command
 ) -> None:
@@ -177,7 +176,6 @@ def test_a_model_without_template_or_room_for_marks_is_asked_in_text(
     assert status == 0, err
 
 
-@pytest.mark.slow
 def test_a_release_of_ours_is_fine_tuned_further(
     smoke: tuple[Path, dict[str, Any]], tmp_path: Path, home: Path, command: Command
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_search_that_is_done_builds_nothing(searched: tuple[Path, dict[str, An
     assert report["status"] == "reused" and trials_of(searched_home) == before
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_and_earlier_ones_stay(
     searched: tuple[Path, dict[str, Any], str], searched_home: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_the_same_seed_gives_the_same_trials_and_nothing_is_built_twice(
     assert {run["status"] for run in repeated[-COUNT:]} == {"reused"}, "their results were there"
 
 
+@pytest.mark.slow
 def test_a_combination_that_the_recipe_refuses_is_counted(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("evaluate.answers/bits_per_byte", "evaluate.stride", "[64, 65]")
     command = ("tune", "smoke", *SHORT, "--space", space_file(tmp_path, text), "--plain", "--json")
