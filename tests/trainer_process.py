@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support import wait_until
+from support import PATIENCE_SECONDS, wait_until
 
 from model.job import Source, TrainingJob
 from model.optimizer import OptimizerSettings
@@ -77,6 +78,20 @@ def wait_for_step(job: TrainingJob, step: int, process: "subprocess.Popen[bytes]
         process,
         every=0.002,
     )
+
+
+def kill_and_resume(job: TrainingJob, step: int) -> None:
+    """SIGKILL after so many steps, and the same job again to its end."""
+    process = start(job)
+    wait_for_step(job, step, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run_to_end(job)
+    assert "resumed at step" in (Path(job.work) / "log").read_text()
+
+
+def run_to_end(job: TrainingJob) -> None:
+    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
 
 
 def weights(job: TrainingJob) -> bytes:

@@ -23,10 +23,10 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
-from tasks.train.lora import LoraConfig, write_about
+from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
 from tasks.train.preferences import Both, encode_preferences, preferences_of, read_reference
-from tasks.train.pretrain import TrainerConfig, observe_device, training_job
+from tasks.train.pretrain import observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ FIELDS = {
 Kept = Sequence[tuple[Pair, Both]]
 
 
-class AlignConfig(TrainerConfig):
+class AlignConfig(AdaptableConfig):
     """By which loss preferences are learned, how long, and at what rates."""
 
     method: Literal["dpo", "simpo"] = Field(
@@ -64,14 +64,6 @@ class AlignConfig(TrainerConfig):
     embedding_rate: float = Field(
         0.0002, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
-    lora: LoraConfig | None = Field(
-        None, description="Train low-rank adapters beside the weights, which stay; empty: all weights are trained."
-    )
-
-    @property
-    def rates(self) -> tuple[float, float]:
-        """Peak learning rates of matrices, and of all else that is trained."""
-        return self.lora.rates if self.lora else (self.matrix_rate, self.embedding_rate)
 
     @property
     def settings(self) -> "Preference":

@@ -30,7 +30,7 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
-from tasks.train.lora import LoraConfig, write_about
+from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import (
     FIELDS,
     LEAKING,
@@ -42,7 +42,7 @@ from tasks.train.pairs import (
     heldout_sets,
     pairs_of,
 )
-from tasks.train.pretrain import TrainerConfig, observe_device, training_job
+from tasks.train.pretrain import observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from model.job import Source
 
 
-class FinetuneConfig(TrainerConfig):
+class FinetuneConfig(AdaptableConfig):
     """Which pairs, how long, and at what rates."""
 
     pairs: Origin = Field(
@@ -70,14 +70,6 @@ class FinetuneConfig(TrainerConfig):
     embedding_rate: float = Field(
         0.004, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
-    lora: LoraConfig | None = Field(
-        None, description="Train low-rank adapters beside the weights, which stay; empty: all weights are trained."
-    )
-
-    @property
-    def rates(self) -> tuple[float, float]:
-        """Peak learning rates of matrices, and of all else that is trained."""
-        return self.lora.rates if self.lora else (self.matrix_rate, self.embedding_rate)
 
 
 @stage(

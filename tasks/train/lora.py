@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from tasks.engine.config import StageConfig
+from tasks.train.pretrain import TrainerConfig
 
 if TYPE_CHECKING:
     from model.lora import LowRank
@@ -33,16 +34,27 @@ class LoraConfig(StageConfig):
         return tuple(sorted(set(targets)))  # their order decides nothing
 
     @property
-    def rates(self) -> tuple[float, float]:
-        """That of the adapters, for whatever is trained."""
-        return self.rate, self.rate
-
-    @property
     def settings(self) -> "LowRank":
         """What the trainer takes."""
         from model.lora import LowRank
 
         return LowRank(self.rank, self.alpha, self.targets)
+
+
+class AdaptableConfig(TrainerConfig):
+    """A training that starts from weights: of all of them, or of adapters beside them."""
+
+    lora: LoraConfig | None = Field(
+        None, description="Train low-rank adapters beside the weights, which stay; empty: all weights are trained."
+    )
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Peak learning rates of matrices, and of all else that is trained."""
+        if self.lora:
+            return self.lora.rate, self.lora.rate
+        assert self.matrix_rate and self.embedding_rate  # stages that start from weights have rates of their own
+        return self.matrix_rate, self.embedding_rate
 
 
 def write_about(lora: LoraConfig | None, folder: Path) -> None:

@@ -1,16 +1,14 @@
 """Classifiers: the same in transformers, learned at the last token, killed and resumed."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support import PATIENCE_SECONDS
 from test_families import SHAPES, scattered
-from trainer_process import SHAPE, make_job, start, wait_for_step, weights
+from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights
 
 from model.batches import IGNORED, ExampleSet
 from model.classes import ClassValidation, as_classifier, class_scores, labelled
@@ -105,7 +103,7 @@ def make_run(folder: Path, **changes: Any) -> TrainingJob:
 
 def test_classes_are_learned(tmp_path: Path) -> None:
     job = make_run(tmp_path / "run")
-    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
+    run_to_end(job)
     result = json.loads((Path(job.work) / "result.json").read_text())
     assert result["before"]["heldout_loss"] == pytest.approx(np.log(2), rel=1e-4)
     assert result["after"]["heldout_accuracy"] > 0.9 and result["after"]["heldout_loss"] < 0.3
@@ -115,14 +113,9 @@ def test_classes_are_learned(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = make_run(tmp_path / "whole", schedule=Schedule(40, 2, 10))
-    assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
+    run_to_end(whole)
     job = make_run(tmp_path / "killed", schedule=Schedule(40, 2, 10))
-    process = start(job)
-    wait_for_step(job, 15, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
-    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    kill_and_resume(job, 15)
     assert weights(job) == weights(whole)
 
 

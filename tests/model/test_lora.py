@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import PATIENCE_SECONDS
 from test_families import IDS, SHAPES, scattered
-from trainer_process import SHAPE, make_job, start, wait_for_step, weights, write_walks
+from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights, write_walks
 
 from model.checkpoint import load_checkpoint
 from model.job import TrainingJob
@@ -182,14 +180,9 @@ def test_training_changes_the_adapter_alone(tokens: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tokens: Path, tmp_path: Path) -> None:
     whole = job_with_adapter(tokens, tmp_path / "whole")
-    assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
+    run_to_end(whole)
     job = job_with_adapter(tokens, tmp_path / "killed")
-    process = start(job)
-    wait_for_step(job, 20, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
-    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    kill_and_resume(job, 20)
     assert weights(job) == weights(whole)
     adapters = [(Path(one.adapter_output) / TENSORS).read_bytes() for one in (job, whole)]
     assert adapters[0] == adapters[1]

@@ -1,7 +1,6 @@
 """Preferences: the losses and gradients of plain references, pairs that are never parted, and a run that is killed."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support import PATIENCE_SECONDS
 from torch import Tensor
-from trainer_process import SHAPE, make_job, start, wait_for_step, weights
+from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights
 
 from model.batches import IGNORED, Batch, Example
 from model.job import Source, TrainingJob
@@ -187,7 +185,7 @@ def make_run(folder: Path, settings: Preference, **changes: Any) -> TrainingJob:
 @pytest.mark.parametrize("settings", [DPO, SIMPO], ids=["dpo", "simpo"])
 def test_what_was_chosen_becomes_likelier(settings: Preference, tmp_path: Path) -> None:
     job = make_run(tmp_path / "run", settings)
-    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
+    run_to_end(job)
     result = json.loads((Path(job.work) / "result.json").read_text())
     assert result["after"]["heldout_win_rate"] > 0.9 > result["before"]["heldout_win_rate"]
     assert result["after"]["heldout_margin"] > result["before"]["heldout_margin"]
@@ -200,12 +198,7 @@ def test_what_was_chosen_becomes_likelier(settings: Preference, tmp_path: Path) 
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = make_run(tmp_path / "whole", DPO)
-    assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
+    run_to_end(whole)
     job = make_run(tmp_path / "killed", DPO)
-    process = start(job)
-    wait_for_step(job, 15, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
-    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    kill_and_resume(job, 15)
     assert weights(job) == weights(whole)
