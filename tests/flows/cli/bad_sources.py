@@ -98,7 +98,7 @@ PATHS = (
 
 CONTENTS = (
     _source("empty file", "a.txt", "", "line 1", "empty"),
-    _source("empty Parquet file", "a.parquet", b"", "line 1", "empty", slow=True),
+    _source("empty Parquet file", "a.parquet", b"", "row 1", "empty", slow=True),
     _source("text that is not UTF-8", "a.txt", b"one\ntwo caf\xe9\n", "line 2", "invalid UTF-8"),
     _source(
         "UTF-16 that ends in half a letter",
@@ -191,7 +191,7 @@ PACKED = (
     ),
     _source("zst that needs a dictionary", "a.jsonl.zst", _with_dictionary, "dictionary", slow=True),
     _source("cut Parquet", "a.parquet", lambda: _parquet("Words.")[:-9], "not readable as Parquet", slow=True),
-    _source("Parquet of numbers", "a.parquet", lambda: _parquet(5), "line 1", "not text but int", slow=True),
+    _source("Parquet of numbers", "a.parquet", lambda: _parquet(5), "row 1", "not text but int", slow=True),
     _source("bomb in zst", "a.json.zst", lambda: zstandard.compress(b"[" + b" " * 10**8), "250 times its size"),
     _source("bomb in bz2", "a.txt.bz2", lambda: bz2.compress(bytes(40_000_000), 1), "line 1", "more than", slow=True),
 )

@@ -205,7 +205,7 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     tasks = [{"name": "colours", "path": str(benchmark)}]
     settings = f"pretrain.steps=60\nevaluate.tasks={json.dumps(tasks)}"
     flow_run = operator.submit(operator.form() | {"settings": settings})
-    wait_until(lambda: operator.processes("model.trainer"), "training")
+    wait_until(lambda: operator.processes("work/finetune"), "fine-tuning")  # what is missing before is found before it
     away = benchmark.with_name("away")
     benchmark.rename(away)
     state = operator.ended(flow_run)
