@@ -163,7 +163,7 @@ def _parquet(text: str | int) -> bytes:
 
 PACKED = (
     _source("gz that is text", "a.jsonl.gz", "Plain text.", "line 1", "malformed JSON"),
-    _source("Parquet that is JSON", "a.parquet", LINES, "line 1", "not readable as Parquet"),
+    _source("Parquet that is JSON", "a.parquet", LINES, "row 1", "not readable as Parquet"),
     _source("JSON lines that are Parquet", "a.jsonl", b"PAR1\x15\x04\x15\x0aPAR1", "line 1", "looks like .parquet"),
     _source("cut JSON", "a.json", b'[{"text": "one"}, {"text": "tw', "line 1", "malformed JSON"),
     _source(
