@@ -41,7 +41,7 @@ from tasks.tokenize.stage import TokenizeConfig, tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
 from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
-from tasks.train.preferences import ReferenceConfig, reference
+from tasks.train.preferences import reference
 from tasks.train.pretrain import PretrainConfig, pretrain
 from tasks.train.sections import FinetuneSection, PretrainSection
 
@@ -162,14 +162,6 @@ class Recipe(StageConfig):
         return foreseen_parts(self.collect.collecting) != {LABELS} or self.finetune.pairs != "collected"
 
     @property
-    def referring(self) -> ReferenceConfig | None:
-        """The config of the likelihoods that alignment compares with, if it does."""
-        align = self.aligning
-        if align is None or align.method != "dpo":
-            return None
-        return ReferenceConfig(threads=align.threads, device=align.device)
-
-    @property
     def releasing(self) -> ReleaseConfig:
         """The config of the release, which is asked in the form that fine-tuning has taught."""
         collect = self.collect
@@ -247,13 +239,14 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
     base = start.base(recipe, tokens, order, initial)
-    classes = classify(recipe.classifying, base, tokenizer, clean) if recipe.classifying else None
+    telling, aligning = recipe.classifying, recipe.aligning
+    classes = classify(telling, base, tokenizer, clean) if telling else None
     if classes is not None and not recipe.learns_answers:
         return classes
     tuned = finetune(recipe.tuning, base, tokenizer, clean)
-    if recipe.aligning:
-        before = reference(recipe.referring, tuned, tokenizer, clean) if recipe.referring else None
-        tuned = align(recipe.aligning, tuned, tokenizer, clean, before)
+    if aligning:
+        before = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
+        tuned = align(aligning, tuned, tokenizer, clean, before)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
     start.judge(recipe, tuned, clean, scores)
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean)

@@ -89,7 +89,7 @@ def adapt(model: Transformer, settings: LowRank, seed: int) -> None:
     for target in settings.targets:
         if target not in known:
             has = ", ".join(sorted(known))
-            raise ConfigError(f"finetune.lora.targets: a {model.shape.family} model has no {target}; it has {has}")
+            raise ConfigError(f"lora.targets: a {model.shape.family} model has no {target}; it has {has}")
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for parent, name, inner in list(_maps(model)):

@@ -6,23 +6,11 @@ from typing import Any
 
 from storage.documents import LABELS, TRAIN
 from storage.store.artifacts import Artifact
-from tasks.engine.about import About, Figures, MadeRun, Step, Upcoming, Work, not_about_documents, settings
+from tasks.engine.about import About, MadeRun, Step, examples_learned, not_about_documents, settings
 from tasks.engine.reported import Section, Table
 from tasks.wording import figure
 
 MOST_ROWS = 20  # of classes, the largest first
-
-
-def _ahead(build: Upcoming) -> float | None:
-    config = build.config
-    collected = build.summaries.get("collect", {}).get("labels_train", 0)
-    texts = (config["steps"] or 0) * config["texts_per_step"] or config["epochs"] * collected
-    return texts * build.before("model").get("parameters", 0) or None
-
-
-def _done(record: Figures) -> float:
-    summary, config = record["summary"], record["identity"]["config"]
-    return float(summary["steps"] * config["texts_per_step"] * summary["parameters"])
 
 
 def _check(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
@@ -66,7 +54,7 @@ def _no_words(step: Step) -> list[str]:
 
 CLASSIFY = About(
     title="Classes",
-    work=Work("texts times parameters", _ahead, _done),
+    work=examples_learned("texts", "labels_train", "texts_per_step"),
     checks=(_check,),
     compared=settings("labels", "epochs", "steps", "matrix_rate", "seed"),
     headline={"labelled_texts": "training_texts"},

@@ -22,13 +22,13 @@ from storage.documents import HELDOUT, TRAIN, Pair, read_pairs, write_rows
 from storage.errors import DataError
 from storage.files import clone_or_copy
 from storage.listing import first_few
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, Part
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.figures import figures_of, linear_baseline
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
-from tasks.tokenize.control import read_control
+from tasks.tokenize.control import MODEL_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 from tasks.train.pretrain import observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
@@ -98,9 +98,7 @@ def classify(
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("classify", job, result, last, before=base["model"])
-    for file in tokenizer["tokenizer"].files:
-        clone_or_copy(file.path, context.part("model") / file.name)
-
+    _make_whole(context.part("model"), tokenizer["tokenizer"])
     model = load_model(context.part("model"), job.device)
     probabilities = np.exp(class_scores(model, heldout.ids, Workers(config.threads)))
     figures = _write_scores(context, labels.classes, training, heldout, probabilities)
@@ -188,6 +186,16 @@ def readable_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
     """The ids of whole texts after the mark that begins one."""
     start = read_control(folder).start
     return [[start, *ids] for ids in text_ids(load_tokenizer(folder), list(texts))]
+
+
+def _make_whole(folder: Path, tokenizer: Part) -> None:
+    """Put the tokenizer beside a classifier, and its ids into `config.json`: transformers reads a class where the last
+    token is that does not fill up."""
+    for file in tokenizer.files:
+        clone_or_copy(file.path, folder / file.name)
+    path = folder / MODEL_CONFIG
+    settings = read_object(path) | read_control(tokenizer.path).settings
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write(folder: Path, texts: Texts) -> "Source":

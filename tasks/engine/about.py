@@ -74,6 +74,26 @@ def documents_read() -> Work:
     )
 
 
+def examples_learned(unit: str, collected: str, per_step: str) -> Work:
+    """Time grows with the examples of a training times the parameters of its model.
+
+    `collected` is the figure of collect that counts them, `per_step` the field of the config that says how many a step
+    takes.
+    """
+
+    def ahead(build: Upcoming) -> float | None:
+        config = build.config
+        there = build.summaries.get("collect", {}).get(collected, 0)
+        examples = (config["steps"] or 0) * config[per_step] or config["epochs"] * there
+        return examples * build.before("model").get("parameters", 0) or None
+
+    def done(record: Figures) -> float:
+        summary = record["summary"]
+        return float(summary["steps"] * record["identity"]["config"][per_step] * summary["parameters"])
+
+    return Work(f"{unit} times parameters", ahead, done)
+
+
 def nothing_follows(config: Figures, summaries: Summaries) -> dict[str, Any]:
     """No figure follows from the settings."""
     return {}

@@ -92,7 +92,7 @@ def make_release(
         clone_or_copy(file.path, folder / "adapter" / file.name)
 
     samples = _samples(config, tuned["model"].path, form, scores, context)
-    _write_json(folder / "config.json", settings | _special_ids(form.control))
+    _write_json(folder / "config.json", settings | form.control.settings)
     _write_json(folder / GENERATION_CONFIG, _generation_config(config, form.control))
     if isinstance(form, OwnForm):
         _write_json(folder / TOKENIZER_CONFIG, _own_tokenizer_config(tokenizer, shape.context_length))
@@ -159,13 +159,9 @@ def _tokenizer_files(part: Part, form: ChatForm) -> list[str]:
     return [file.name for file in part.files if file.name != GENERATION_CONFIG]
 
 
-def _special_ids(control: ControlTokens) -> dict[str, Any]:
-    return {"bos_token_id": control.start, "eos_token_id": list(control.ends), "pad_token_id": control.pad}
-
-
 def _generation_config(config: ReleaseConfig, control: ControlTokens) -> dict[str, Any]:
     """Never drawn by default; an answer ends with any of the model's ends, as does a text."""
-    settings = {**_special_ids(control), "do_sample": False, "max_new_tokens": config.max_new_tokens}
+    settings = {**control.settings, "do_sample": False, "max_new_tokens": config.max_new_tokens}
     settings["prompt_form"] = _form(config)  # a name of ours, as below
     if config.beams > 1:  # what follows makes transformers search as model.generate.search does
         settings |= {"num_beams": config.beams, "length_penalty": 0.0, "early_stopping": "never"}

@@ -32,6 +32,11 @@ class ControlTokens:
     ends: tuple[int, ...]
     pad: int
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As transformers' configs state them."""
+        return {"bos_token_id": self.start, "eos_token_id": list(self.ends), "pad_token_id": self.pad}
+
 
 OWN = ControlTokens(END_OF_TEXT, (END, END_OF_TEXT), END_OF_TEXT)
 

@@ -7,7 +7,18 @@ from model.shape import SIZES
 from storage.documents import PAIRS, PAIRS_SCHEMA, PREFERENCES, TRAIN, row_pair
 from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
-from tasks.engine.about import About, Figures, MadeRun, Step, Summaries, Upcoming, Work, not_about_documents, settings
+from tasks.engine.about import (
+    About,
+    Figures,
+    MadeRun,
+    Step,
+    Summaries,
+    Upcoming,
+    Work,
+    examples_learned,
+    not_about_documents,
+    settings,
+)
 from tasks.initial.foreseen import foreseen_shape
 from tasks.train.report import report_alignment, report_finetuning, report_nothing, report_pretraining
 from tasks.wording import figure
@@ -124,9 +135,13 @@ def _check_pairs(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
 
     if {"clean", "tokenizer"} <= inputs.keys():
         form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
-        shape = foreseen_shape(recipe, 1)
-        context = shape.context_length if shape else recipe.pretrain.context_length or UNKNOWN
-        check_pairs(recipe.finetune, inputs["clean"], form, context)
+        check_pairs(recipe.finetune, inputs["clean"], form, _foreseen_context(recipe))
+
+
+def _foreseen_context(recipe: Any) -> int:
+    """Tokens that the model will see at once."""
+    shape = foreseen_shape(recipe, 1)
+    return shape.context_length if shape else recipe.pretrain.context_length or UNKNOWN
 
 
 def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
@@ -142,10 +157,15 @@ def _explain_finetune(run: MadeRun, stage: str, document: Mapping[str, Any]) -> 
 
 def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
     """Whether a pair was learned from. Those that are too long, or share no word, are counted in the summary alone."""
+    return _fate(run, stage, pair, PAIRS) if run.config(stage).get("pairs") == "collected" else None
+
+
+def _fate(run: MadeRun, stage: str, pair: Mapping[str, Any], part: str) -> Step | None:
+    """Whether a row of a part that a stage learns from was learned from."""
     from tasks.train.pairs import leaks
 
-    read = run.read(stage, PAIRS)
-    if pair["part"] != PAIRS or read is None or run.config(stage).get("pairs") != "collected":
+    read = run.read(stage, part)
+    if pair["part"] != part or read is None:
         return None
     if pair["split"] != TRAIN:
         return {"verdict": "held out"}
@@ -174,18 +194,6 @@ FINETUNE = About(
 )
 
 
-def _preferences_ahead(build: Upcoming) -> float | None:
-    config = build.config
-    collected = build.summaries.get("collect", {}).get("preferences_train", 0)
-    pairs = (config["steps"] or 0) * config["preferences_per_step"] or config["epochs"] * collected
-    return pairs * build.before("model").get("parameters", 0) or None
-
-
-def _preferences_done(record: Figures) -> float:
-    summary, config = record["summary"], record["identity"]["config"]
-    return float(summary["steps"] * config["preferences_per_step"] * summary["parameters"])
-
-
 def _scored_ahead(build: Upcoming) -> float | None:
     collected = build.summaries.get("collect", {})
     pairs = collected.get("preferences_train", 0) + collected.get("preferences_heldout", 0)
@@ -204,20 +212,12 @@ def _check_preferences(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
     if {"clean", "tokenizer"} <= inputs.keys():
         form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
         config = recipe.align or AlignConfig()
-        check_preferences(config, inputs["clean"], form, recipe.pretrain.chosen_context_length)
+        check_preferences(config, inputs["clean"], form, _foreseen_context(recipe))
 
 
 def _explain_preference(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
     """Whether a preference was learned from; those that are too long are counted in the summary alone."""
-    from tasks.train.pairs import leaks
-
-    read = run.read(stage, PREFERENCES)
-    if pair["part"] != PREFERENCES or read is None:
-        return None
-    if pair["split"] != TRAIN:
-        return {"verdict": "held out"}
-    leaking = leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), read)
-    return {"verdict": "left out", "rule": "leaking"} if leaking else {"verdict": "for training"}
+    return _fate(run, stage, pair, PREFERENCES)
 
 
 REFERENCE = About(
@@ -228,7 +228,7 @@ REFERENCE = About(
 )
 ALIGN = About(
     title="Alignment",
-    work=Work("preferences times parameters", _preferences_ahead, _preferences_done),
+    work=examples_learned("preferences", "preferences_train", "preferences_per_step"),
     checks=(_check_preferences,),
     compared=settings("method", "beta", "epochs", "steps", "matrix_rate", "seed"),
     headline={"preferences": "training_preferences"},

@@ -25,7 +25,7 @@ from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES, check_nothing_lost, loss_notices
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
-from tasks.train.preferences import Both, encode_preferences, preferences_of, read_reference
+from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
 from tasks.train.pretrain import observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
 
@@ -64,6 +64,16 @@ class AlignConfig(AdaptableConfig):
     embedding_rate: float = Field(
         0.0002, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
+
+    @property
+    def compares(self) -> bool:
+        """Whether it needs the likelihoods of the stage reference."""
+        return self.method == "dpo"
+
+    @property
+    def reference(self) -> ReferenceConfig:
+        """The config of that stage."""
+        return ReferenceConfig(threads=self.threads, device=self.device)
 
     @property
     def settings(self) -> "Preference":

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from open_models import write_gpt2
 from tiny_model import LocalContext, artifact, write_model, write_tokenizer
 
+from model.classes import class_scores
+from model.transformer import load_model
 from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, Pair, pair_row, read_rows, write_rows
 from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact
 from tasks.classify.answer import open_classifier
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.figures import calibration_error, figures_of, linear_baseline
-from tasks.classify.stage import classify
+from tasks.classify.stage import classify, readable_ids
+from tasks.initial.config import ImportConfig
+from tasks.initial.stage import take_over
 
 QUICK = ClassifyConfig(device="cpu", texts_per_step=8, epochs=6, matrix_rate=0.02, embedding_rate=0.01)
 World = dict[str, Artifact]
@@ -81,6 +87,25 @@ def test_the_folder_answers_here_and_in_transformers(made: tuple[dict[str, Any],
     for one, other in zip(found, pipeline(asked), strict=True):
         assert other["label"] == one["label"] and other["score"] == pytest.approx(one["probability"], abs=1e-4)
     assert open_classifier(folder, 1)([]) == []
+
+
+def test_a_classifier_of_an_open_model_says_the_model_s_own_ids(tmp_path: Path) -> None:
+    """A GPT-2 has the exclamation mark at id 0: transformers must not take it for what fills up."""
+    transformers = pytest.importorskip("transformers")
+    world = world_of(tmp_path / "w", [*both(12), *both(4, HELDOUT, 100)])
+    config = ImportConfig(path=str(write_gpt2(tmp_path / "gpt2")))
+    take_over.function(config, context=LocalContext(tmp_path / "initial"))
+    parts = {name: tmp_path / "initial" / name for name in ("model", "tokenizer")}
+    world |= {"base": artifact("initial", **parts), "tokenizer": artifact("initial", **parts)}
+    quick = QUICK.model_copy(update={"steps": 3})
+    classify.function(quick, *world.values(), context=LocalContext(tmp_path / "c"))
+    folder = tmp_path / "c" / "model"
+    (ids,) = readable_ids(folder, ["We saw a ship!!"])
+    assert ids[-1] == 0 != json.loads((folder / "config.json").read_text())["pad_token_id"]
+    judge = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        wanted = torch.log_softmax(judge(torch.tensor([ids])).logits[0], -1).numpy()
+    assert np.allclose(class_scores(load_model(folder), [ids])[0], wanted, atol=1e-4)
 
 
 def test_labels_that_are_not_named_are_left_out(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from open_models import write_llama
 from safetensors.torch import load_file
 from tiny_model import LocalContext, artifact, write_model, write_tokenizer
 
@@ -18,6 +21,8 @@ from storage.documents import HELDOUT, PAIRS_SCHEMA, TRAIN, Message, Pair, pair_
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.answer.template_form import needed_chat_form
+from tasks.initial.config import ImportConfig
+from tasks.train.about import ALIGN
 from tasks.train.align import AlignConfig, align
 from tasks.train.lora import LoraConfig
 from tasks.train.preferences import (
@@ -130,6 +135,23 @@ def test_earlier_turns_stand_before_both_answers(world: World) -> None:
         text.find(said) for said in ("Be kind.", "Hello, guest.", "Say a word")
     )
     assert "Hello, guest." in text and form.tokenizer.decode(both[1].answer).strip() == "No."
+
+
+def test_what_alignment_would_fail_of_is_looked_for_in_the_context_of_the_model(tmp_path: Path) -> None:
+    """That of an open model, whatever the recipe's own size would have."""
+    long = "a word and another " * 4
+    pairs = [preference(1, rejected=long), preference(2, HELDOUT, rejected=long)]
+    inputs = world_of(tmp_path / "w", pairs)
+    (check,) = ALIGN.checks
+    for context_length in (128, 16):
+        model = write_llama(tmp_path / str(context_length), context_length=context_length)
+        recipe: Any = SimpleNamespace(
+            align=None,
+            importing=ImportConfig(path=str(model)),
+            pretrain=SimpleNamespace(context_length=None, chosen_context_length=32),
+        )
+        with nullcontext() if context_length == 128 else pytest.raises(DataError, match="source guests"):
+            check(recipe, inputs)
 
 
 @pytest.mark.parametrize(
