@@ -101,6 +101,7 @@ def make_run(folder: Path, **changes: Any) -> TrainingJob:
     return make_job(folder, folder, **fields | changes)
 
 
+@pytest.mark.slow
 def test_classes_are_learned(tmp_path: Path) -> None:
     job = make_run(tmp_path / "run")
     run_to_end(job)

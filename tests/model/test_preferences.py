@@ -182,6 +182,7 @@ def make_run(folder: Path, settings: Preference, **changes: Any) -> TrainingJob:
     return make_job(folder, folder, **fields | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [DPO, SIMPO], ids=["dpo", "simpo"])
 def test_what_was_chosen_becomes_likelier(settings: Preference, tmp_path: Path) -> None:
     job = make_run(tmp_path / "run", settings)

@@ -10,6 +10,8 @@ from support import Command, llmill, outcomes, report_of, unwrapped
 
 from storage.runs import runs
 
+pytestmark = pytest.mark.slow  # each search is several runs
+
 SPACE = """
 figure: finetune.answer_bits_per_byte
 best: lowest
@@ -142,7 +144,6 @@ def test_a_search_that_is_done_builds_nothing(searched: tuple[Path, dict[str, An
     assert report["status"] == "reused" and trials_of(searched_home) == before
 
 
-@pytest.mark.slow
 def test_more_trials_go_on_and_earlier_ones_stay(
     searched: tuple[Path, dict[str, Any], str], searched_home: Path
 ) -> None:
@@ -152,7 +153,6 @@ def test_more_trials_go_on_and_earlier_ones_stay(
     assert after[:COUNT] == before and len(after) == COUNT + 1
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials_and_nothing_is_built_twice(
     searched: tuple[Path, dict[str, Any], str], searched_home: Path
 ) -> None:
@@ -164,7 +164,6 @@ def test_the_same_seed_gives_the_same_trials_and_nothing_is_built_twice(
     assert {run["status"] for run in repeated[-COUNT:]} == {"reused"}, "their results were there"
 
 
-@pytest.mark.slow
 def test_a_combination_that_the_recipe_refuses_is_counted(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("evaluate.answers/bits_per_byte", "evaluate.stride", "[64, 65]")
     command = ("tune", "smoke", *SHORT, "--space", space_file(tmp_path, text), "--plain", "--json")
@@ -177,7 +176,6 @@ def test_a_combination_that_the_recipe_refuses_is_counted(smoke_home: Path, tmp_
     assert report["tune"]["trials"] == {"finished": 2, "refused": 1}
 
 
-@pytest.mark.slow
 def test_a_score_has_the_paired_interval_of_best_against_first(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("evaluate.answers/bits_per_byte", "finetune.matrix_rate", "[0.03]")
     command = ("tune", "smoke", "--space", space_file(tmp_path, text), "--plain", "--json")
@@ -191,7 +189,6 @@ def test_a_score_has_the_paired_interval_of_best_against_first(smoke_home: Path,
     assert "better beyond it" in unwrapped(result.stderr)
 
 
-@pytest.mark.slow
 def test_a_bad_trial_is_stopped_by_its_curve(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("finetune.answer_bits_per_byte", "finetune.matrix_rate", "[0.011, 0.012, 0.013, 0.0001]")
     command = ("tune", "smoke", "--set", "finetune.validation_interval=3", "--space", space_file(tmp_path, text))
@@ -205,7 +202,6 @@ def test_a_bad_trial_is_stopped_by_its_curve(smoke_home: Path, tmp_path: Path) -
     assert stopped["status"] == "interrupted", "it can go on"
 
 
-@pytest.mark.slow
 def test_time_that_is_over_ends_the_trial_under_way_and_the_next_call_goes_on(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("finetune.answer_bits_per_byte", "finetune.matrix_rate", "[0.02]")
     long = ("--set", "finetune.steps=3000", "--set", "execution.checkpoint_interval=1")
