@@ -161,24 +161,26 @@ def _ensure_pool(pool: Pool) -> None:
     """Make or update a pool with its limit; raises ConfigError where one of the name is of another type."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-    limit = pool.chosen_limit
+    limit, kind = pool.chosen_limit, pool.type or ("process" if pool.name == POOL else None)
     with get_client(sync_client=True) as client:
+        if kind is not None:  # asked for before it is looked up: a worker that starts now makes its pool by itself
+            template = json.loads(TEMPLATES[kind].read_bytes()) if kind in TEMPLATES else {}
+            try:
+                client.create_work_pool(
+                    WorkPoolCreate(name=pool.name, type=kind, base_job_template=template, concurrency_limit=limit)
+                )
+                return
+            except ObjectAlreadyExists:
+                pass
         try:
             known = client.read_work_pool(pool.name)
         except ObjectNotFound:
-            kind = pool.type or ("process" if pool.name == POOL else None)
-            if kind is None:
-                raise ConfigError(
-                    f"work_pool.type: there is no pool {pool.name!r} yet. Set its type: process (workers are "
-                    f"`llmill worker`), kubernetes or docker"
-                ) from None
-            template = json.loads(TEMPLATES[kind].read_bytes()) if kind in TEMPLATES else {}
-            client.create_work_pool(
-                WorkPoolCreate(name=pool.name, type=kind, base_job_template=template, concurrency_limit=limit)
-            )
-            return
+            raise ConfigError(
+                f"work_pool.type: there is no pool {pool.name!r} yet. Set its type: process (workers are "
+                f"`llmill worker`), kubernetes or docker"
+            ) from None
         if pool.type is not None and known.type != pool.type:
             raise ConfigError(
                 f"work_pool.type: the pool {pool.name!r} is of the type {known.type}, not {pool.type}. Name another, "
