@@ -28,7 +28,7 @@ from tasks.classify.figures import figures_of, linear_baseline
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
-from tasks.tokenize.control import MODEL_CONFIG, read_control, read_object
+from tasks.tokenize.control import MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 from tasks.train.pretrain import observe_device, training_job
 from tasks.train.trainer_process import train, write_curve, write_training
@@ -190,12 +190,24 @@ def readable_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 
 def _make_whole(folder: Path, tokenizer: Part) -> None:
     """Put the tokenizer beside a classifier, and its ids into `config.json`: transformers reads a class where the last
-    token is that does not fill up."""
+    token is that does not fill up. There too a text begins with the mark that it begins with here, and ends with none.
+    """
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
     for file in tokenizer.files:
         clone_or_copy(file.path, folder / file.name)
-    path = folder / MODEL_CONFIG
-    settings = read_object(path) | read_control(tokenizer.path).settings
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    control = read_control(tokenizer.path)
+    whole = Tokenizer.from_file(str(folder / TOKENIZER))
+    start = str(whole.id_to_token(control.start))
+    whole.post_processor = TemplateProcessing(single=[start, "$A"], special_tokens=[(start, control.start)])
+    (folder / TOKENIZER).write_text(whole.to_str(pretty=True) + "\n", encoding="utf-8")
+    for name, more in (
+        (TOKENIZER_CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast"}),
+        (MODEL_CONFIG, control.settings),
+    ):
+        text = json.dumps(read_object(folder / name) | more, indent=2, sort_keys=True)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
 def _write(folder: Path, texts: Texts) -> "Source":

@@ -11,9 +11,8 @@ from model.huggingface import INDEX, read_shape, weight_files
 from model.shape import WEIGHTS, Shape
 from storage.errors import ConfigError, DataError
 from tasks.answer.template_form import CHAT_TEMPLATE_FILE
-from tasks.tokenize.control import GENERATION_CONFIG, MODEL_CONFIG, TOKENIZER_CONFIG
+from tasks.tokenize.control import GENERATION_CONFIG, MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG
 
-TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (TOKENIZER, TOKENIZER_CONFIG, "special_tokens_map.json", CHAT_TEMPLATE_FILE)
 TEXT_FILES = (MODEL_CONFIG, GENERATION_CONFIG, *TOKENIZER_FILES, INDEX)
 MAX_TEXT_BYTES = 1 << 27  # of each file but weights: the largest vocabularies take a quarter of it

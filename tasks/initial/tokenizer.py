@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from tasks.answer.chat_form import CHAT_TEMPLATE
 from tasks.answer.release import check_vocabulary
 from tasks.answer.template_form import CHAT_TEMPLATE_FILE, find_template, load_chat_form, needed_chat_form
-from tasks.initial.files import TOKENIZER, TOKENIZER_FILES
+from tasks.initial.files import TOKENIZER_FILES
 from tasks.tokenize.control import (
     GENERATION_CONFIG,
+    TOKENIZER,
     TOKENIZER_CONFIG,
     ControlTokens,
     is_own,

@@ -16,6 +16,7 @@ from tasks.tokenize.tokenizer import END, END_OF_TEXT, SPECIAL_TOKENS, load_toke
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 GENERATION_CONFIG = "generation_config.json"
 MODEL_CONFIG = "config.json"

@@ -90,7 +90,8 @@ def test_the_folder_answers_here_and_in_transformers(made: tuple[dict[str, Any],
 
 
 def test_a_classifier_of_an_open_model_says_the_model_s_own_ids(tmp_path: Path) -> None:
-    """A GPT-2 has the exclamation mark at id 0: transformers must not take it for what fills up."""
+    """A GPT-2 has the exclamation mark at id 0: transformers must not take it for what fills up. Nor does its tokenizer
+    put a mark before a text."""
     transformers = pytest.importorskip("transformers")
     world = world_of(tmp_path / "w", [*both(12), *both(4, HELDOUT, 100)])
     config = ImportConfig(path=str(write_gpt2(tmp_path / "gpt2")))
@@ -106,6 +107,8 @@ def test_a_classifier_of_an_open_model_says_the_model_s_own_ids(tmp_path: Path) 
     with torch.no_grad():
         wanted = torch.log_softmax(judge(torch.tensor([ids])).logits[0], -1).numpy()
     assert np.allclose(class_scores(load_model(folder), [ids])[0], wanted, atol=1e-4)
+    (said,) = transformers.pipeline("text-classification", model=str(folder))(["We saw a ship!!"])
+    assert said["score"] == pytest.approx(float(np.exp(wanted).max()), abs=1e-6)
 
 
 def test_labels_that_are_not_named_are_left_out(tmp_path: Path) -> None:
