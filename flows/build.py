@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema
 
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
-from storage.documents import LABELS, PREFERENCES
+from storage.documents import LABELS, PAIRS, PREFERENCES
 from storage.errors import ConfigError, did_you_mean
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.stage import classify
@@ -145,21 +145,31 @@ class Recipe(StageConfig):
         return self.retrain.continuing(self.pretrain, any_shape=self.pretrain.initial is not None)
 
     @property
+    def supervised(self) -> frozenset[str]:
+        """The parts of supervised data (pairs, preferences, labels) that the sources hold, as far as a look tells."""
+        return foreseen_parts(self.collect.collecting)
+
+    @property
     def aligning(self) -> AlignConfig | None:
         """The config of the alignment, if there is one: where it is asked for, or the sources hold preferences."""
-        foreseen = self.align is None and PREFERENCES in foreseen_parts(self.collect.collecting)
+        foreseen = self.align is None and PREFERENCES in self.supervised
         return AlignConfig() if foreseen else self.align
 
     @property
     def classifying(self) -> ClassifyConfig | None:
         """The config of the stage classify, if there is one: where it is asked for, or the sources hold labels."""
-        foreseen = self.classify is None and LABELS in foreseen_parts(self.collect.collecting)
+        foreseen = self.classify is None and LABELS in self.supervised
         return ClassifyConfig() if foreseen else self.classify
+
+    @property
+    def tunes(self) -> bool:
+        """Whether there is fine-tuning: preferences and labels alone are learned by stages of their own."""
+        return not self.supervised or PAIRS in self.supervised or self.finetune.pairs != "collected"
 
     @property
     def learns_answers(self) -> bool:
         """Whether there is more to learn from than texts with labels."""
-        return foreseen_parts(self.collect.collecting) != {LABELS} or self.finetune.pairs != "collected"
+        return self.tunes or self.aligning is not None
 
     @property
     def releasing(self) -> ReleaseConfig:
@@ -243,7 +253,7 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     classes = classify(telling, base, tokenizer, clean) if telling else None
     if classes is not None and not recipe.learns_answers:
         return classes
-    tuned = finetune(recipe.tuning, base, tokenizer, clean)
+    tuned = finetune(recipe.tuning, base, tokenizer, clean) if recipe.tunes else base
     if aligning:
         before = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
         tuned = align(aligning, tuned, tokenizer, clean, before)
@@ -257,5 +267,6 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 def building(recipe: Recipe) -> Pipeline:
     """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix`, `initial` and `align` where there
-    is none, `tokenizer` where an open model brings its own, all of pretraining where it is fine-tuned as it is."""
+    is none, `finetune` where preferences alone are learned, `tokenizer` where an open model brings its own, all of
+    pretraining where it is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

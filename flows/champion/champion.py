@@ -19,8 +19,9 @@ from tasks.engine.provenance import timestamp
 
 CHAMPION, PREVIOUS = "champion", "previous"
 ALIASES = (CHAMPION, PREVIOUS)
-NEEDED = ("pretrain", "finetune", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
+NEEDED = ("pretrain", "finetune", "align", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
 INITIAL = "initial"  # stands for those of them that an open model brings: its tokenizer, its weights
+ALIGNED = "align"  # its model is the one released, whether it was fine-tuned before or not
 KEPT = (INITIAL, *NEEDED, "evaluate", "release")
 
 
@@ -47,7 +48,7 @@ def champion_ref(store: Store) -> Ref | None:
 def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "release")) -> list[str]:
     """What is missing or damaged of a champion, in words."""
     wrong, stages = [], ref.note.get("stages", {})
-    for kind in _in_place_of(kinds, stages):
+    for kind in _those_of(stages, kinds):
         artifact = store.artifact(stages[kind]) if kind in stages else None
         damage = store.artifact_damage(artifact) if artifact else ["artifact manifest missing or damaged"]
         wrong += [f"{kind}: {line}" for line in damage]
@@ -57,24 +58,30 @@ def champion_damage(store: Store, ref: Ref, kinds: Sequence[str] = (*NEEDED, "re
 def load_champion(store: Store, ref: Ref) -> Champion:
     """The artifacts of an intact champion."""
     stages = ref.note["stages"]
-    found = {kind: store.artifact(stages[kind]) for kind in _in_place_of(NEEDED, stages)}
+    found = {kind: store.artifact(stages[kind]) for kind in _those_of(stages, NEEDED)}
     there = {kind: artifact for kind, artifact in found.items() if artifact is not None}
     base, tokenizer = (there.get(kind) or there[INITIAL] for kind in ("pretrain", "tokenizer"))
-    return Champion(ref.artifact, base, there["finetune"], tokenizer, there.get("tokenize"), ref.note)
+    tuned = there.get(ALIGNED) or there["finetune"]
+    return Champion(ref.artifact, base, tuned, tokenizer, there.get("tokenize"), ref.note)
 
 
-def _in_place_of(kinds: Sequence[str], stages: Mapping[str, str]) -> list[str]:
-    """The kinds, with `initial` in the place of those of training that an open model's recipe does not have."""
-    if INITIAL not in stages:
-        return list(kinds)
-    own = [kind for kind in kinds if kind in stages or kind not in NEEDED]
-    return [INITIAL, *own] if set(kinds) & set(NEEDED) else own
+def _those_of(stages: Mapping[str, str], kinds: Sequence[str]) -> list[str]:
+    """The kinds that a champion of these stages has or lacks, with `initial` where an open model has brought some."""
+    own = [kind for kind in kinds if kind in stages or kind not in _spared(stages)]
+    return [INITIAL, *own] if INITIAL in stages and set(kinds) & set(NEEDED) else own
 
 
 def _missing(stages: Mapping[str, str]) -> list[str]:
     """The kinds that a champion must name and does not."""
-    spared = {INITIAL, *(("pretrain", "tokenizer", "tokenize") if INITIAL in stages else ())}
-    return [kind for kind in KEPT if kind not in stages and kind not in spared]
+    return [kind for kind in KEPT if kind not in stages and kind not in _spared(stages)]
+
+
+def _spared(stages: Mapping[str, str]) -> set[str]:
+    """The kinds that a champion of these stages can be without."""
+    spared = {INITIAL, ALIGNED}
+    spared.update(("pretrain", "tokenizer", "tokenize") if INITIAL in stages else ())
+    spared.update(("finetune",) if ALIGNED in stages else ())
+    return spared
 
 
 # Changing it ----------------------------------------------------------------------------------------------------

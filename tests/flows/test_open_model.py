@@ -9,7 +9,7 @@ from open_models import write_gpt2, write_llama, write_qwen
 from support import Command, llmill, report_of
 from tiny_model import NOUNS, make_text
 
-from flows.champion.champion import champion_ref
+from flows.champion.champion import champion_ref, load_champion
 from storage.documents import Message
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
@@ -188,3 +188,27 @@ def test_a_release_of_ours_is_fine_tuned_further(
     first = part(smoke[0], smoke[1], "release", "release")
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert (release / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_preferences_alone_align_the_model_as_it_is_and_the_aligned_one_is_the_champion(
+    tmp_path: Path, home: Path, command: Command
+) -> None:
+    write_llama(tmp_path / "model")
+    recipe = lay_out(tmp_path, "finetune: {initial: {path: model}}\nalign: {steps: 2}")
+    rows = [
+        {"prompt": f"What of {n}?", "chosen": "The river.", "rejected": make_text(n)[:40], "group": f"p{n}"}
+        for n in range(60)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ("--plain", "--json", "--set", "retrain.gate.figure=heldout")
+    status, out, err = command("run", str(recipe), *settings, home=home)
+    assert status == 0, err
+    before = json.loads(out)
+    stages = list(outcomes(before))
+    assert stages[3:] == ["initial", "reference", "align", "evaluate", "release"]
+    assert command("promote", "latest", home=home)[0] == 0
+    ref = champion_ref(Store(home))
+    assert ref is not None and load_champion(Store(home), ref).tuned.digest == made(home, before, "align").digest
+    status, out, err = command("retrain", str(recipe), *settings, "--set", "align.steps=3", home=home)
+    assert status == 0, err
+    assert outcomes(json.loads(out))["align"] == "built" and "champion" in outcomes(json.loads(out))
