@@ -55,6 +55,14 @@ class Batch:
         """By what a summed loss is divided: the targets that are scored, or the losses that rows make together."""
         return self.valid if self.together == 1 else len(self.inputs) // self.together
 
+    def within(self, context_length: int) -> "Batch":
+        """The same without what fills rows up beyond a context that is no multiple of PADDED_TO."""
+        if self.inputs.shape[1] <= context_length:
+            return self
+        segments = None if self.segments is None else self.segments[:, :context_length]
+        inputs, targets = self.inputs[:, :context_length], self.targets[:, :context_length]
+        return Batch(inputs, targets, segments, self.together, self.reference)
+
     def split(self, tokens: int) -> list["Batch"]:
         """Parts of whole rows of at most `tokens` inputs (one row at least)."""
         return self._cut(max(1, tokens // max(1, self.inputs.shape[1])))

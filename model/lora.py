@@ -71,7 +71,9 @@ class AdaptedLinear(Linear):
         self.lora_A, self.lora_B = Factor(inputs, rank), Factor(rank, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.lora_B(self.lora_A(x)) * self.scale
+        product, low = super().forward(x), self.lora_A(x) * self.scale
+        up = self.lora_B.weight.to(x.dtype)  # added by the product itself: a sum of its own would pass over all outputs
+        return torch.addmm(product.flatten(0, -2), low.flatten(0, -2), up.T).view_as(product)
 
     @torch.no_grad()
     def merged(self) -> Linear:

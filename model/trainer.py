@@ -99,7 +99,7 @@ class Trainer:
 
     def _advance(self) -> dict[str, Any]:
         """One optimizer step; returns its row of metrics."""
-        batch = self.batches.batch(self.step)
+        batch = self.batches.batch(self.step).within(self.job.shape.context_length)
         lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers, self.loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.job.optimizer.clip_norm))
         loss = float(lost) / max(1, batch.losses)

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from support import PATIENCE_SECONDS, drawn_moments, is_alive, wait_until
-from trainer_process import ROOT, STEPS, curve, make_job, start, wait_for_step, weights, write_walks
+from trainer_process import ROOT, SHAPE, STEPS, curve, make_job, start, wait_for_step, weights, write_walks
 
-from model.batches import IGNORED, Batch
-from model.job import TrainingJob
+from model.batches import IGNORED, Batch, Example, ExampleSet
+from model.job import Source, TrainingJob
 from model.loss import target_nats
 from model.parallel import Workers, add_gradients
 from model.schedule import Schedule
+from model.shape import FamilyName
 from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
 from storage.errors import ConfigError, DataError
 
@@ -161,6 +162,18 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(
     assert float(nats) / batch.valid == pytest.approx(float(plain.detach()), rel=1e-5)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
         assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "packing"), [("qwen3", False), ("qwen3", True), ("gpt2", False)])
+def test_examples_may_be_as_long_as_a_context_that_is_no_multiple_of_what_rows_are_filled_up_to(
+    family: FamilyName, packing: bool, tmp_path: Path
+) -> None:
+    shape = dataclasses.replace(SHAPE, context_length=21, family=family, heads=2, key_value_heads=2)
+    ExampleSet.write(tmp_path / "examples", [Example(range(1, 11), range(10, 21), 4) for _ in range(4)])
+    source = Source("examples", str(tmp_path / "examples"))
+    changed = {"objective": "answers", "data": source, "validation": {"heldout": source}, "packing": packing}
+    trainer = Trainer(make_job(tmp_path, tmp_path / "work", shape=shape, **changed))
+    assert trainer._advance()["loss"] == pytest.approx(np.log(64), rel=0.2)
 
 
 def test_a_job_that_cannot_be_carried_out_says_why(tokens: Path, tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""The speed and memory of each kind of fine-tuning, beside transformers with peft: same shape, same rows.
+
+    python -m benchmarks.finetuning_speed [--size micro] [--vocabulary 4096] [--rounds 6] [--memory]
+
+Kinds: all weights on pairs, adapters of rank 8 on all maps of the blocks, preferences (DPO with likelihoods of the
+reference that are there), classes of texts. The peer is a plain loop: transformers' Qwen3, rows padded to the longest,
+no mask of attention (rows are filled up on the right, so none is needed), torch.optim.AdamW fused, one thread. Ours is
+the trainer's step with Muon and AdamW, one thread. They run in turn, round by round, in one process; printed are, by
+medians of CPU time over the four batches of a kind, tokens that are no padding a CPU-second, and ratios to the peer and
+to all weights of ours. `--memory`: a process a kind, whose largest resident memory beyond that of its imports is
+printed.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from model.batches import IGNORED, Batch, Example, ExampleSet
+from model.classes import as_classifier, labelled
+from model.huggingface import config_of
+from model.lora import LowRank, adapt
+from model.loss import Loss, preferred_nats, target_nats
+from model.optimizer import Optimizer, OptimizerSettings
+from model.parallel import Workers, add_gradients
+from model.preferences import Preference, PreferenceSet
+from model.shape import SIZES, Shape
+from model.transformer import Transformer, initialise
+
+KINDS = ("all weights", "adapters", "preferences", "classes")
+PEER, OURS = "transformers", "llmill"
+BATCHES, ROWS, CLASSES, BETA, RANK = 4, 32, 4, 0.1, 8
+MICRO_BATCH_TOKENS = 65_536
+
+Step = Callable[[], None]
+
+
+def batches_of(kind: str, shape: Shape, folder: Path) -> list[Batch]:
+    """Batches of random ids in rows of lengths as instructions have them."""
+    random = np.random.default_rng(0)
+    longest = shape.context_length // 2  # of a prompt; an answer is shorter
+    prompts, answers = (random.integers(16, most, BATCHES * ROWS).tolist() for most in (longest, longest // 2))
+
+    def ids(count: int) -> list[int]:
+        return [int(one) for one in random.integers(0, shape.vocabulary_size, count)]
+
+    numbers = np.arange(BATCHES * ROWS).reshape(BATCHES, ROWS)
+    if kind == "classes":
+        examples = [
+            labelled(ids(size), int(random.integers(CLASSES))) for size in map(sum, zip(prompts, answers, strict=True))
+        ]
+    else:
+        examples = [Example(ids(prompt), ids(answer), 1) for prompt, answer in zip(prompts, answers, strict=True)]
+    if kind != "preferences":
+        ExampleSet.write(folder, examples)
+        return [ExampleSet(folder).batch(chosen) for chosen in numbers]
+    PreferenceSet.write(folder, examples, [-float(len(one.answer)) for one in examples])
+    return [PreferenceSet(folder).batch(chosen) for chosen in numbers.reshape(-1)[::2].reshape(BATCHES, -1) // 2]
+
+
+def our_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
+    """A step of our trainer."""
+    model = Transformer(shape)
+    initialise(model, seed=1)
+    if kind == "classes":
+        model = as_classifier(model, [str(number) for number in range(CLASSES)])
+    if kind == "adapters":
+        adapt(model, LowRank(RANK, 2.0 * RANK), seed=1)
+    loss: Loss = partial(preferred_nats, Preference("dpo", BETA)) if kind == "preferences" else target_nats
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01)), Workers(1)
+
+    def step() -> None:
+        torch.use_deterministic_algorithms(True)
+        add_gradients(model, next(batches), MICRO_BATCH_TOKENS, workers, loss)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step(1.0, workers.map)
+        optimizer.zero_gradients()
+
+    return step
+
+
+def peer_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
+    """A step of a plain loop with transformers and, for adapters, peft."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
+
+    config = Qwen3Config(**{**config_of(shape), "use_cache": False, "num_labels": CLASSES})
+    model: Any = (Qwen3ForSequenceClassification if kind == "classes" else Qwen3ForCausalLM)(config)
+    if kind == "adapters":
+        from peft import LoraConfig, get_peft_model
+
+        names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=names))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.001, fused=True)
+
+    def step() -> None:
+        torch.use_deterministic_algorithms(False)
+        _peer_loss(kind, model, next(batches)).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _peer_loss(kind: str, model: Any, batch: Batch) -> torch.Tensor:
+    inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+    if kind == "classes":
+        base, valid = model.base_model, targets != IGNORED
+        return F.cross_entropy(model.score(base(input_ids=inputs).last_hidden_state[valid]), targets[valid])
+    scores = model(input_ids=inputs).logits
+    if kind != "preferences":
+        return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    nats = F.cross_entropy(scores.mT, targets, ignore_index=IGNORED, reduction="none").sum(dim=1)
+    gaps = BETA * (-nats - torch.from_numpy(batch.reference).float())
+    return -F.logsigmoid(gaps[0::2] - gaps[1::2]).mean()
+
+
+def tokens_of(batches: list[Batch]) -> float:
+    """Tokens of a batch that are no padding, on average: up to the last target of each row."""
+    ends = [(batch.targets != IGNORED)[:, ::-1].argmax(axis=1) for batch in batches]
+    return float(np.mean([(batch.inputs.shape[1] - end).sum() for batch, end in zip(batches, ends, strict=True)]))
+
+
+def step_of(who: str, kind: str, shape: Shape, batches: list[Batch]) -> Step:
+    return (our_step if who == OURS else peer_step)(kind, shape, cycle(batches))
+
+
+def compare(shape: Shape, rounds: int) -> None:
+    """Time all kinds of both in turn, and print a line a kind."""
+    steps: dict[tuple[str, str], Step] = {}
+    tokens: dict[str, float] = {}
+    taken: dict[tuple[str, str], list[float]] = {}
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            batches = batches_of(kind, shape, Path(folder))
+        tokens[kind] = tokens_of(batches)
+        steps |= {(who, kind): step_of(who, kind, shape, batches) for who in (PEER, OURS)}
+    for turn in range(rounds + 1):  # the first warms up
+        for key, step in steps.items():
+            used = time.process_time()
+            for _ in range(BATCHES):
+                step()
+            if turn:
+                taken.setdefault(key, []).append((time.process_time() - used) / BATCHES)
+    rate = {key: tokens[key[1]] / statistics.median(seconds) for key, seconds in taken.items()}
+    print(f"{'kind':14}{OURS:>10}{PEER:>14}  tokens a CPU-second; ratio to the peer; to all weights of ours")
+    for kind in KINDS:
+        own, other = rate[OURS, kind], rate[PEER, kind]
+        print(f"{kind:14}{own:10,.0f}{other:14,.0f}{own / other:8.2f}{own / rate[OURS, KINDS[0]]:8.2f}", flush=True)
+
+
+def print_memory(options: argparse.Namespace) -> None:
+    """Largest memory of each kind of both, in processes of their own."""
+    print(f"{'kind':14}{OURS:>10}{PEER:>14}  MB beyond imports")
+    for kind in KINDS:
+        row = []
+        for who in (OURS, PEER):
+            arguments = ["--size", options.size, "--vocabulary", str(options.vocabulary), "--one", who, kind]
+            found = subprocess.run(
+                [sys.executable, "-m", "benchmarks.finetuning_speed", *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            row.append(int(found.stdout))
+        print(f"{kind:14}{row[0]:10,}{row[1]:14,}", flush=True)
+
+
+def print_one(who: str, kind: str, shape: Shape) -> None:
+    """Print the megabytes that a few steps of one kind take at most."""
+    import peft  # noqa: F401
+    import transformers  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder:
+        batches = batches_of(kind, shape, Path(folder))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = step_of(who, kind, shape, batches)
+    for _ in range(BATCHES):
+        step()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="micro")
+    parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    size = SIZES[options.size]
+    numbers = (size.layers, size.width, size.heads, size.key_value_heads, size.head_dim, size.feed_forward)
+    shape = Shape(options.vocabulary, *numbers, size.context_length, tied_embeddings=size.tied_embeddings)
+    torch.set_num_threads(1)
+    if options.one:
+        who, kind = options.one
+        print_one(who, kind, shape)
+        return
+    print(
+        f"{options.size}: {shape.parameters:,} parameters, vocabulary {shape.vocabulary_size:,}, {ROWS} rows a step",
+        flush=True,
+    )
+    print_memory(options) if options.memory else compare(shape, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
