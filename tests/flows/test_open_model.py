@@ -212,3 +212,37 @@ def test_preferences_alone_align_the_model_as_it_is_and_the_aligned_one_is_the_c
     status, out, err = command("retrain", str(recipe), *settings, "--set", "align.steps=3", home=home)
     assert status == 0, err
     assert outcomes(json.loads(out))["align"] == "built" and "champion" in outcomes(json.loads(out))
+
+
+def test_the_readme_s_recipe_tunes_aligns_and_releases_and_lora_reruns_only_what_follows(
+    tmp_path: Path, home: Path, command: Command
+) -> None:
+    """With an Alpaca file and one of preferences; the adapter alone is in the release, and PEFT loads it."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    shown = (Path(__file__).parents[2] / "README.md").read_text().partition("# tuned.yaml")[2]
+    (tmp_path / "tuned.yaml").write_text("#" + shown.partition("```")[0])
+    write_llama(tmp_path / "models/some-model")
+    asked = [{"instruction": f"What of {n}?", "input": "", "output": f"The {NOUNS[n % 9]}."} for n in range(80)]
+    preferred = [{"prompt": f"Say {n}.", "chosen": f"The {NOUNS[n % 9]}.", "rejected": "No."} for n in range(80)]
+    for name, rows in (("alpaca", asked), ("preferences", preferred)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    small = ("evaluate.items=16", "release.samples=1", "release.max_new_tokens=8", "align.lora.rank=2")
+    settings = ["--plain", "--json", *(word for one in small for word in ("--set", one))]
+    status, out, err = command("run", str(tmp_path / "tuned.yaml"), *settings, home=home)
+    assert status == 0, err
+    first = json.loads(out)
+    learned = ["initial", "finetune", "reference", "align", "evaluate", "release"]
+    assert list(outcomes(first))[3:] == learned
+    summary = summary_of(home, first, "finetune")
+    assert summary["answer_bits_per_byte"] < summary["base_answer_bits_per_byte"]
+    AutoModelForCausalLM.from_pretrained(part(home, first, "release", "release"))
+    one_line = ["--set", "finetune.lora.rank=4"]
+    status, out, err = command("run", str(tmp_path / "tuned.yaml"), *settings, *one_line, home=home)
+    assert status == 0, err
+    again = json.loads(out)
+    assert [stage for stage, outcome in outcomes(again).items() if outcome != "reused"] == learned[1:]
+    adapter = part(home, again, "release", "release") / "adapter"
+    base: Any = AutoModelForCausalLM.from_pretrained(part(home, again, "finetune", "model"))
+    assert PeftModel.from_pretrained(base, adapter)
