@@ -6,7 +6,17 @@ from typing import Any
 
 import torch
 from tiny_model import make_text
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from model.shape import FamilyName, Shape
 from model.transformer import Transformer, initialise, save_model
@@ -33,6 +43,10 @@ NO_SYSTEM_TEMPLATE = (
     "<|{{ message.role }}|>{{ message.content }}{% if message.role == 'assistant' %}{{ eos_token }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+ZEPHYR_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
 LLAMA_3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
@@ -45,6 +59,41 @@ def write_llama(folder: Path, **changed: Any) -> Path:
     settings = {"bos_token": LLAMA_TOKENS[0], "eos_token": LLAMA_TOKENS[1], "model_max_length": 128}
     write_tokenizer(folder, LLAMA_TOKENS, settings, begin=LLAMA_TOKENS[0])
     (folder / "chat_template.jinja").write_text(LLAMA_TEMPLATE)
+    return write_weights(folder, "llama", **changed)
+
+
+def write_llama_2(folder: Path, **changed: Any) -> Path:
+    """A Llama with Llama 2's kind of tokenizer, which was one of SentencePiece: words begin with a mark in place of the
+    space, and what the vocabulary lacks is said by bytes. Its chat form is TinyLlama's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.Metaspace()
+    learned.train_from_iterator(
+        [make_text(number) for number in range(40)], trainers.BpeTrainer(vocab_size=200, show_progress=False)
+    )
+    known = learned.get_vocab()
+    pieces = sorted(known, key=lambda piece: known[piece])
+    control = ["<unk>", "<s>", "</s>"]
+    made = [piece for piece in pieces if len(piece) > 1] + [piece for piece in pieces if len(piece) == 1]
+    every = [*control, *(f"<0x{byte:02X}>" for byte in range(256)), *made]
+    vocabulary = {piece: number for number, piece in enumerate(every)}
+    halves = ((piece[:cut], piece[cut:]) for piece in made for cut in range(1, len(piece)))
+    merges = [pair for pair in halves if set(pair) <= set(made)]  # in order of what they make, as transformers has them
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(back)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings: dict[str, Any] = {
+        "tokenizer_class": "LlamaTokenizer",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
+    settings |= {"pad_token": "</s>", "legacy": True, "clean_up_tokenization_spaces": False, "model_max_length": 128}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": ZEPHYR_TEMPLATE}))
     return write_weights(folder, "llama", **changed)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from model.transformer import Transformer
 
+BROKEN = "\ufffd"  # what bytes decode to that are no whole character
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -62,19 +64,20 @@ class Answer:
         yield from filter(None, [before.rest()])
 
     def _decoded(self) -> Iterator[str]:
-        from tokenizers.decoders import DecodeStream
-
-        stream = DecodeStream(skip_special_tokens=True)
-        written = 0
+        """The text of the tokens: what each adds to those before it that were shown last, since a tokenizer may treat
+        the beginning of a text otherwise."""
+        before = shown = 0
         for token in self._made():
             self.tokens.append(token)
-            piece = stream.step(self._tokenizer, token)
-            if piece:
-                written += len(piece)
-                yield piece
-        rest = self._tokenizer.decode(self.tokens, skip_special_tokens=True)[written:]
-        if rest:  # the answer ended inside a character
-            yield rest
+            text = self._text(before)
+            known = len(self._text(before, shown))
+            if len(text) > known and not text.endswith(BROKEN):
+                yield text[known:]
+                before, shown = shown, len(self.tokens)
+        yield self._text(before)[len(self._text(before, shown)) :]  # an answer may end inside a character
+
+    def _text(self, start: int, end: int | None = None) -> str:
+        return self._tokenizer.decode(self.tokens[start:end], skip_special_tokens=True)
 
     def _made(self) -> Iterator[int]:
         from model.generate import generate, search

@@ -3,32 +3,36 @@
 F16 keeps each weight as a half-precision number. Q8_0 keeps 32 neighbours of a row as whole numbers of 8 bits with one
 scale (8.5 bits a weight); rows whose length is not a multiple of 32 stay F16. Vectors (gains of norms) are F32 in both.
 The package `gguf` writes it, llama.cpp's own converter does so too. Qwen3, Llama and GPT-2 are written, where their
-tokenizer is a byte-level BPE whose split into words llama.cpp knows by name.
+tokenizer is a byte-level BPE whose split into words llama.cpp knows by name, or was one of SentencePiece.
 Equal inputs give equal bytes. Memory: one tensor at a time.
 """
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model.huggingface import read_shape
 from model.shape import Shape
+from storage.documents import Message
 from storage.errors import DataError
 from tasks.answer.template_form import find_template, needed_chat_form
 from tasks.release.config import ReleaseConfig
-from tasks.tokenize.control import is_own
+from tasks.tokenize.control import TOKENIZER_CONFIG, read_object, token_text
 from tasks.tokenize.tokenizer import split_name
 from tasks.wording import figure
 
 if TYPE_CHECKING:
     import numpy as np
-    from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, TensorNameMap
+    from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, TensorNameMap, TokenType
 
 LARGEST_HALF = 65_504.0
 POSITIONS = "position_embd.weight"  # llama.cpp adds its rows up as they are
 ROPE_FACTORS = "rope_freqs.weight"
+SPACE_MARK = "▁"
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) -> int:
@@ -79,8 +83,9 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
 
 def why_no_gguf(shape: Shape, folder: Path) -> str:
     """Why a model with the tokenizer of a folder cannot be a GGUF file here; empty where it can."""
+    whole = json.loads((folder / "tokenizer.json").read_bytes())
     try:
-        split_name(json.loads((folder / "tokenizer.json").read_bytes()))
+        "" if was_sentencepiece(whole) else split_name(whole)
     except DataError as error:
         return f"GGUF: {error}"
     return ""
@@ -196,6 +201,18 @@ def _add_shape(writer: "GGUFWriter", shape: Shape) -> None:
     writer.add_vocab_size(shape.vocabulary_size)
 
 
+def was_sentencepiece(tokenizer: dict[str, Any]) -> bool:
+    """Whether a `tokenizer.json` is a BPE of SentencePiece as transformers writes it, like Llama 2's: spaces are a
+    mark, which stands before each text too, and what the vocabulary lacks is said by bytes."""
+    steps = (tokenizer.get("normalizer") or {}).get("normalizers", ())
+    marks = [(step.get("type"), step.get("prepend") or step.get("content")) for step in steps]
+    return (
+        bool(tokenizer["model"].get("byte_fallback"))
+        and marks == [("Prepend", SPACE_MARK), ("Replace", SPACE_MARK)]
+        and tokenizer.get("pre_tokenizer") is None
+    )
+
+
 def _add_tokenizer(writer: "GGUFWriter", release: Path, vocabulary_size: int) -> None:
     """Vocabulary, merges, special tokens, chat template. Ids of the model beyond the vocabulary are filled up."""
     from gguf import TokenType
@@ -208,16 +225,48 @@ def _add_tokenizer(writer: "GGUFWriter", release: Path, vocabulary_size: int) ->
         tokens[identity] = added.content
         kinds[identity] = TokenType.CONTROL if added.special else TokenType.USER_DEFINED
     every = range(vocabulary_size)
-    control = form.control
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(split_name(whole))
+    if was_sentencepiece(whole):
+        _add_sentencepiece(writer, tokenizer, tokens, kinds, every)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(split_name(whole))
+        writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["merges"]])
     writer.add_token_list([tokens.get(identity, f"[unused{identity}]") for identity in every])
     writer.add_token_types([kinds.get(identity, TokenType.UNUSED) for identity in every])
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["merges"]])
+    control = form.control
     writer.add_bos_token_id(control.start)
-    writer.add_eos_token_id(next((end for end in control.ends if end != form.end), form.end))
+    named = token_text(read_object(release / TOKENIZER_CONFIG).get("eos_token"))  # what its template may call so
+    end_of_text = form.tokenizer.token_to_id(named) if named else None
+    writer.add_eos_token_id(control.ends[0] if end_of_text is None else end_of_text)
     writer.add_eot_token_id(form.end)
     writer.add_pad_token_id(control.pad)
-    writer.add_add_bos_token(is_own(form.tokenizer) or form.tokenizer.encode("").ids[:1] == [control.start])
+    asked = form.prompts([[Message("user", "a")]])[0]
+    writer.add_add_bos_token(asked[0] == control.start)  # as the model was taught, whatever its tokenizer does
     template = find_template(release)
     writer.add_chat_template(template.text if template else "")
+
+
+def _add_sentencepiece(
+    writer: "GGUFWriter",
+    tokenizer: Mapping[str, Any],
+    tokens: Mapping[int, str],
+    kinds: dict[int, "TokenType"],
+    every: Sequence[int],
+) -> None:
+    """What llama.cpp wants in place of merges: of two neighbours those are joined whose token has the highest score,
+    which is that of its first merge."""
+    from gguf import TokenType
+
+    ranks: dict[str, int] = {}
+    for rank, pair in enumerate(tokenizer["merges"]):
+        ranks.setdefault("".join(pair.split(" ") if isinstance(pair, str) else pair), rank)
+    for identity, token in tokens.items():
+        if token == tokenizer.get("unk_token"):
+            kinds[identity] = TokenType.UNKNOWN
+            writer.add_unk_token_id(identity)
+        elif _BYTE.fullmatch(token):
+            kinds[identity] = TokenType.BYTE
+    never = len(ranks)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_scores([float(-ranks.get(tokens.get(identity, ""), never)) for identity in every])
+    writer.add_add_space_prefix(True)

@@ -240,9 +240,12 @@ def _encode_long(tokenizer: "Tokenizer", text: str) -> TokenIds:
     """The ids of a text that is encoded in pieces: memory for one, and four bytes a token."""
     import numpy as np
 
+    alone, again, after = (tokenizer.encode(said, add_special_tokens=False).ids for said in ("a", "a a", " a"))
+    marked = again == alone + alone != alone + after  # each text gets the mark of a space before it (SentencePiece)
     ids = []
-    for piece in pieces(text, PIECE_CHARACTERS):
-        (encoding,) = tokenizer.encode_batch_fast([piece], add_special_tokens=False)
+    for number, piece in enumerate(pieces(text, PIECE_CHARACTERS)):
+        said = piece.removeprefix(" ") if marked and number else piece
+        (encoding,) = tokenizer.encode_batch_fast([said], add_special_tokens=False)
         ids.append(np.asarray(encoding.ids, np.uint32))
     return np.concatenate(ids)
 

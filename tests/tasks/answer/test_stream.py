@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from open_models import write_llama_2
 from tiny_model import write_model, write_tokenizer
 
 import model.generate
@@ -78,6 +79,22 @@ def test_pieces_are_whole_characters_and_add_up(
     pieces = list(Answer(None, tokenizer, [0]))  # type: ignore[arg-type]
     assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True)
     assert all("\ufffd" not in piece for piece in pieces[:-1]) or "\ufffd" in text
+
+
+def test_bytes_that_are_no_character_end_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer like Llama 2's says bytes by themselves, and begins a text otherwise than it goes on."""
+    tokenizer = load_tokenizer(write_llama_2(tmp_path))
+    said = ["<0xE6>", "▁the", "<0xE6>", "<0x97>", "<0xA5>", "▁", "▁the", "<0xC3>"]
+    known = tokenizer.get_vocab()
+    ids = [known[piece] for piece in said]
+
+    def scripted(*_: object) -> Iterator[int]:
+        yield from ids
+
+    monkeypatch.setattr(model.generate, "generate", scripted)
+    pieces = list(Answer(None, tokenizer, [1]))  # type: ignore[arg-type]
+    assert pieces == ["\ufffd the", "日", " ", " the", "\ufffd"]
+    assert "".join(pieces) == tokenizer.decode(ids)
 
 
 def test_special_tokens_are_never_printed_and_end_the_answer(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from open_models import write_gpt2, write_llama, write_qwen
+from open_models import write_gpt2, write_llama, write_llama_2, write_qwen
 from test_llama_cpp import TEXTS, LlamaCpp
 from tiny_model import LocalContext
 
@@ -27,6 +27,7 @@ from tasks.tokenize.tokenizer import text_ids
 ROPE: dict[str, Any] = {"rope_theta": 100.0, "rope_factor": 8.0}
 MODELS = {
     "llama": lambda folder: write_llama(folder),
+    "llama 2": lambda folder: write_llama_2(folder),
     "llama 3": lambda folder: write_llama(folder, **ROPE, rope_original_context=32),
     "llama, linear": lambda folder: write_llama(folder, **ROPE, tied_embeddings=False),
     "gpt2": lambda folder: write_gpt2(folder),

@@ -13,7 +13,9 @@ import pytest
 from document_sets import run, training
 from hypothesis import given
 from hypothesis import strategies as st
+from open_models import write_llama_2
 from support import ROOT
+from tiny_model import make_text
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
 from storage.errors import DataError
@@ -151,6 +153,14 @@ def test_a_long_text_is_encoded_whole_and_in_its_place(folder: Path) -> None:
     assert {type(one) for one in token_ids(tokenizer, text)} == {int}, "numpy's numbers are not JSON"
     assert size == len(text.encode())
     assert [before[0], behind[0]] == [tokenizer.encode(word).ids for word in ("before", "behind")]
+
+
+def test_pieces_of_a_long_text_are_not_marked_as_beginnings(tmp_path: Path) -> None:
+    """Llama 2's kind of tokenizer puts the mark of a space before whatever it is given."""
+    tokenizer = load_tokenizer(write_llama_2(tmp_path))
+    text = " ".join(make_text(number) for number in range(2 * PIECE_CHARACTERS // 700))
+    assert len(text) > PIECE_CHARACTERS
+    assert token_ids(tokenizer, text) == tokenizer.encode(text, add_special_tokens=False).ids
 
 
 ENCODE_EIGHT_MEBIBYTES = """
