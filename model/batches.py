@@ -94,10 +94,15 @@ class Batches(Protocol):
 
 def permutation(length: int, seed: int, epoch: int) -> IntArray:
     """A shuffled range(length): indices in order of their SplitMix64 hash (Steele et al. 2014)."""
+    return np.argsort(hashes(length, seed, epoch), kind="stable").astype(np.int64)
+
+
+def hashes(length: int, seed: int, number: int) -> npt.NDArray[np.uint64]:
+    """`length` numbers that look random, of a seed and the number of an epoch, a step or a row."""
     with np.errstate(over="ignore"):
-        state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(epoch)
+        state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(number)
         value = (np.arange(length, dtype=np.uint64) + _mix(state + np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
-        return np.argsort(_mix(value), kind="stable").astype(np.int64)
+        return np.asarray(_mix(value), np.uint64)
 
 
 def _mix(value: Any) -> Any:

@@ -1,7 +1,8 @@
-"""Classes of texts: the model with a head of one row a class instead of one a token, read at the last token of a text.
+"""Classes of texts: the model with a head of one row a class instead of one a token.
 
-In transformers it is a model `ForSequenceClassification`. A text to learn is an example whose answer is its class: the
-one target stands where the text's last token is.
+It is read at the last token of a text, which alone has seen all of it; of an encoder at every token, and the mean
+counts. In transformers it is a model `ForSequenceClassification`. A text to learn is an example whose answer is its
+class: the one target stands where the text's last token is.
 """
 
 import dataclasses
@@ -13,25 +14,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.batches import PADDED_TO, Example, ExampleSet
+from model.batches import PADDED_TO, Batch, Example, ExampleSet
 from model.parallel import Workers
-from model.transformer import Transformer
+from model.transformer import PooledHead, Transformer
 from storage.errors import DataError
 
 TOKENS_AT_ONCE = 4_096
 
 
 def as_classifier(model: Transformer, classes: Sequence[str]) -> Transformer:
-    """A model of the same weights with a new head, in which no class is likelier than another."""
+    """A model of the same weights with a new head, in which no class is likelier than another.
+
+    An encoder's map before the head is the identity at first: nothing of it is random.
+    """
     made = Transformer(dataclasses.replace(model.shape, classes=tuple(classes)), model.compute_dtype).to(model.device)
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name in made.state_dict()}
-    made.load_state_dict({**tensors, "score.weight": torch.zeros_like(made.head)})
+    head = {name: torch.zeros_like(tensor) for name, tensor in made.state_dict().items() if name.startswith("score.")}
+    if isinstance(made.score, PooledHead):
+        head["score.dense.weight"] = torch.eye(made.shape.width)
+    made.load_state_dict({**tensors, **head})
     return made
 
 
 def labelled(ids: Sequence[int], number: int) -> Example:
     """A text, by its ids, and the number of its class."""
     return Example(list(ids), [number], 0)
+
+
+def class_logits(model: Transformer, ids: Tensor, last: Tensor) -> Tensor:
+    """Scores (texts, classes), float32, of texts (texts, time) that end where `last` (texts,) says.
+
+    What fills up a row behind its text is seen by no token of it.
+    """
+    if not isinstance(model.score, PooledHead):
+        hidden = model(ids)
+        return model.logits(hidden[torch.arange(len(ids), device=ids.device), last])
+    inside = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
+    return model.score(model(ids, mask=inside[:, None, None, :]), inside)
+
+
+def class_nats(model: Transformer, batch: Batch) -> Tensor:
+    """The summed loss in nats of an encoder's classes: a row a text, with its class at its last token."""
+    targets = torch.from_numpy(batch.targets).to(model.device)
+    classes, last = targets.max(dim=1)  # what is not scored is negative
+    return F.cross_entropy(
+        class_logits(model, torch.from_numpy(batch.inputs).to(model.device), last), classes, reduction="sum"
+    )
 
 
 @torch.inference_mode()
@@ -47,9 +75,9 @@ def class_scores(
         ids = np.zeros((len(rows), -(-max(sizes) // PADDED_TO) * PADDED_TO), np.int64)
         for place, row in enumerate(rows):
             ids[place, : sizes[place]] = texts[row]
-        hidden = model(torch.from_numpy(ids[:, : model.shape.context_length]).to(model.device))
-        last = hidden[torch.arange(len(rows)), torch.tensor(sizes) - 1]
-        return rows, F.log_softmax(model.logits(last), dim=-1)
+        read = torch.from_numpy(ids[:, : model.shape.context_length]).to(model.device)
+        last = torch.tensor(sizes, device=model.device) - 1
+        return rows, F.log_softmax(class_logits(model, read, last), dim=-1)
 
     for rows, found in (workers or Workers(1)).stream(score, _batches(order, texts)):
         scores[rows] = found.double().cpu().numpy()

@@ -5,6 +5,7 @@
 | qwen3 | Qwen3ForCausalLM | as in model/transformer.py |
 | llama | LlamaForCausalLM | as there |
 | gpt2 | GPT2LMHeadModel | queries, keys and values in one map, and maps transposed |
+| eurobert | EuroBertForMaskedLM | as there; of a classifier (classes "late") the head without its `score.` |
 
 A config that says anything else is refused: a model that is read as what it is not computes nonsense.
 """
@@ -21,12 +22,19 @@ from storage.errors import ConfigError, DataError
 INDEX = "model.safetensors.index.json"
 SIZES = ("vocabulary_size", "layers", "width", "heads", "key_value_heads", "head_dim", "feed_forward", "context_length")
 LARGEST = 1 << 40
+POOLING = "late"  # of an encoder's classes: the mean over all tokens of a text, behind the map before the head
 CLASSIFIERS: dict[str, str] = {
     "qwen3": "Qwen3ForSequenceClassification",
     "llama": "LlamaForSequenceClassification",
     "gpt2": "GPT2ForSequenceClassification",
+    "eurobert": "EuroBertForSequenceClassification",
 }
-ARCHITECTURES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}
+ARCHITECTURES = {
+    "qwen3": "Qwen3ForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "eurobert": "EuroBertForMaskedLM",
+}
 
 
 def read_shape(folder: Path) -> Shape:
@@ -101,6 +109,8 @@ def config_of(shape: Shape, end_of_text: int = 0) -> dict[str, Any]:
             "pad_token_id": end_of_text,
             "problem_type": "single_label_classification",
         }
+    if not shape.parts.causal:
+        common |= {"pad_token_id": end_of_text, "mask_token_id": shape.mask_token, "classifier_pooling": POOLING}
     return common | (_gpt2_config(shape) if shape.family == "gpt2" else _rotary_config(shape))
 
 
@@ -123,7 +133,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     return shape
 
 
-# Qwen3 and Llama ------------------------------------------------------------------------------------------------------
+# Qwen3, Llama and EuroBERT --------------------------------------------------------------------------------------------
 
 
 def _rotary_config(shape: Shape) -> dict[str, Any]:
@@ -162,6 +172,9 @@ def _rope_scaling(shape: Shape) -> dict[str, Any]:
 def _rotary_shape(config: Mapping[str, Any]) -> Shape:
     _refuse(config, "attention_bias", "mlp_bias", "use_sliding_window")
     _want(config, "hidden_act", "silu")
+    encoder = not FAMILIES[config["model_type"]].causal
+    if encoder:
+        _want(config, "classifier_pooling", POOLING)
     rope = config.get("rope_parameters") or {}
     theta = config.get("rope_theta") or rope.get("rope_theta", 10_000.0)
     heads = config["num_attention_heads"]
@@ -178,6 +191,7 @@ def _rotary_shape(config: Mapping[str, Any]) -> Shape:
         norm_epsilon=config["rms_norm_eps"],
         tied_embeddings=config.get("tie_word_embeddings", False),
         family=config["model_type"],
+        mask_token=config["mask_token_id"] if encoder else 0,
         **_rope_fields(config.get("rope_scaling") or rope),
     )
 

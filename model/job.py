@@ -14,18 +14,19 @@ from model.shape import Shape
 from storage.canonical import canonical_json, digest_of
 from storage.errors import ConfigError
 
-Objective = Literal["next_token", "answers", "preferences", "classes"]  # what is learned; model/loss.py says how
+# What is learned; model/loss.py says how.
+Objective = Literal["next_token", "masked_words", "answers", "preferences", "classes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data to train on or to be scored: a folder with a token set (`packed`) or examples (`examples`,
-    `preferences`, `classes`).
+    """Data to train on or to be scored: a folder with a token set (`packed`; `masked`, tokens of it hidden) or examples
+    (`examples`, `preferences`, `classes`).
 
     `order` is a folder that says which documents of a token set are trained on, and when; empty: all, as they lie.
     """
 
-    kind: Literal["packed", "examples", "preferences", "classes"]
+    kind: Literal["packed", "masked", "examples", "preferences", "classes"]
     folder: str
     order: str = ""
 
@@ -54,6 +55,7 @@ class TrainingJob:
     checkpoint_interval: int
     processes: int = 1  # that train together; more than one is not carried out yet
     packing: bool = False  # examples of a step share rows
+    masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     adapter: LowRank | None = None  # trained beside the initial weights, which stay; merged into the output

@@ -9,10 +9,12 @@ What a training run learns, its objective, says how batches are made of the data
 
 - `next_token`: every token of a text is predicted from those before it, in packed rows;
 - `answers`: the tokens of answers alone, a row a pair of prompt and answer;
-- `classes`: the class of a text, at its last token (model/classes.py);
+- `masked_words`: an encoder fills in tokens that are hidden in packed rows (model/masked.py);
+- `classes`: the class of a text, at its last token, of an encoder over all (model/classes.py);
 - `preferences`: of two answers the one that was chosen is to become likelier than the other (model/preferences.py).
 
-The first three lose the nats of the targets that a batch names. Another objective is another entry of `LEARNING`.
+But for preferences the loss is the nats of the targets that a batch names. Another objective is another entry of
+`LEARNING`.
 """
 
 import functools
@@ -26,10 +28,13 @@ import torch
 from torch import Tensor
 
 from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
+from model.classes import class_nats
 from model.job import Objective, TrainingJob
+from model.masked import MaskedBatches
 from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
 from storage.errors import ConfigError
+from storage.tokens import read_token_meta
 
 CHUNK_TOKENS = 256  # 4 MB of scores at 4,096 words
 CHUNK_TOKENS_CUDA = 4096
@@ -202,6 +207,15 @@ def _packed(job: TrainingJob) -> Batches:
     return packed_phases(job.data, job.shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
 
 
+def _masked(job: TrainingJob) -> Batches:
+    shape = job.shape
+    if shape.parts.causal:
+        raise ConfigError(f"objective masked_words: a model of the family {shape.family} sees no token after another")
+    packed = packed_phases(job.data, shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
+    beginning = read_token_meta(Path(job.data.folder)).end_of_text
+    return MaskedBatches(packed, job.masked_share, beginning, shape.mask_token, shape.vocabulary_size, job.seed)
+
+
 def _examples(job: TrainingJob) -> Batches:
     pack_to = job.shape.context_length if job.packing else None
     return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed, pack_to)
@@ -215,6 +229,10 @@ def _of_targets(job: TrainingJob) -> Loss:
     return target_nats
 
 
+def _of_classes(job: TrainingJob) -> Loss:
+    return target_nats if job.shape.parts.causal else class_nats
+
+
 def _of_preferences(job: TrainingJob) -> Loss:
     return functools.partial(preferred_nats, needed(job.preference))
 
@@ -223,7 +241,8 @@ LEARNING: dict[Objective, Learning] = {
     "next_token": Learning("packed", _packed, _of_targets),
     "answers": Learning("examples", _examples, _of_targets),
     "preferences": Learning("preferences", _preferences, _of_preferences),
-    "classes": Learning("classes", _examples, _of_targets),
+    "masked_words": Learning("masked", _masked, _of_targets),
+    "classes": Learning("classes", _examples, _of_classes),
 }
 
 

@@ -2,7 +2,8 @@
 
 A model that is trained here from nothing is Qwen3's (RoPE with half rotation, RMSNorm, QK-norm, SwiGLU, grouped-query
 attention, no biases), so that it loads unchanged in transformers, vLLM and llama.cpp. Open models of other families
-are the same transformer with other parts (`FAMILIES`); `model/huggingface.py` reads and writes their configs.
+are the same transformer with other parts (`FAMILIES`); `model/huggingface.py` reads and writes their configs. An
+encoder, in which each token sees the whole text, is EuroBERT's: Llama with attention in both directions.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from storage.errors import ConfigError
 WEIGHTS = "model.safetensors"  # names in a model's folder
 INT8_WEIGHTS = "model.int8.safetensors"
 
-FamilyName = Literal["qwen3", "llama", "gpt2"]
+FamilyName = Literal["qwen3", "llama", "gpt2", "eurobert"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,16 @@ class Family:
     normalised_queries: bool  # and keys
     gated: bool  # SwiGLU; else GELU between two maps
     biases: bool
+    causal: bool = True  # a token sees those before it, and the model can write; else all, and it is an encoder
 
 
 FAMILIES: dict[FamilyName, Family] = {
     "qwen3": Family(rotary=True, root_mean_square=True, normalised_queries=True, gated=True, biases=False),
     "llama": Family(rotary=True, root_mean_square=True, normalised_queries=False, gated=True, biases=False),
     "gpt2": Family(rotary=False, root_mean_square=False, normalised_queries=False, gated=False, biases=True),
+    "eurobert": Family(
+        rotary=True, root_mean_square=True, normalised_queries=False, gated=True, biases=False, causal=False
+    ),
 }
 
 
@@ -60,6 +65,7 @@ class Shape:
     rope_high: float = 4.0
     rope_original_context: int = 0
     classes: tuple[str, ...] = ()  # of texts, one a row of the head, which is then none of tokens
+    mask_token: int = 0  # an encoder's: the id that stands where a token is hidden
 
     def __post_init__(self) -> None:
         if self.heads % self.key_value_heads:
@@ -87,6 +93,8 @@ class Shape:
         block += inner + 2 * self.width + self.feed_forward if parts.biases else 0
         embeddings = self.vocabulary_size * self.width * (1 if self.tied_embeddings or self.classes else 2)
         embeddings += len(self.classes) * self.width
+        if self.classes and not parts.causal:  # the map before the head, and the biases of both
+            embeddings += self.width * (self.width + 1) + len(self.classes)
         positions = 0 if parts.rotary else self.context_length * self.width
         return self.layers * block + embeddings + positions + norm
 

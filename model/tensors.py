@@ -2,7 +2,7 @@
 
 Weights are safetensors, in one file or in several with an index; pickled ones are refused, since reading them runs
 code. The tensors of Qwen3 and Llama have their own names here. GPT-2's have others, its maps are stored transposed, and
-those of queries, keys and values in one.
+those of queries, keys and values in one. The head of EuroBERT's classifiers is one module here, two there.
 """
 
 import re
@@ -33,6 +33,9 @@ _OURS_OF_LAYER = {
     "mlp.c_fc": "mlp.up_proj",
     "mlp.c_proj": "mlp.down_proj",
 }
+_OURS_OF_HEAD = {  # of EuroBERT's classifiers
+    f"{module}.{what}": f"score.{module}.{what}" for module in ("dense", "classifier") for what in ("weight", "bias")
+}
 _JOINED, _PARTS = "attn.c_attn", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
 
@@ -51,7 +54,7 @@ def as_ours(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if _BUFFERS.search(name):
             continue
-        ours |= dict(_gpt2_as_ours(name, tensor)) if shape.family == "gpt2" else {name: tensor}
+        ours |= dict(_gpt2_as_ours(name, tensor)) if shape.family == "gpt2" else {_OURS_OF_HEAD.get(name, name): tensor}
     if shape.tied_embeddings:  # some files hold the head beside the embeddings that it is
         ours.pop("lm_head.weight", None)
     return ours
@@ -60,7 +63,8 @@ def as_ours(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def as_theirs(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors in the names that transformers has for the family."""
     if shape.family != "gpt2":
-        return dict(tensors)
+        head = {ours: theirs for theirs, ours in _OURS_OF_HEAD.items()}
+        return {head.get(name, name): tensor for name, tensor in tensors.items()}
     theirs = {f"transformer.{name}": tensors[ours] for name, ours in _OURS.items()}
     for layer in range(shape.layers):
         begin, their_begin = f"model.layers.{layer}", f"transformer.h.{layer}"

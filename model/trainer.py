@@ -201,7 +201,8 @@ def configure_torch(job: TrainingJob) -> None:
 
 def open_validations(job: TrainingJob, sources: dict[str, Source]) -> dict[str, Validation]:
     """The held-out samples by name."""
-    return {name: open_validation(source, job.validation_tokens, job.preference) for name, source in sources.items()}
+    given = (job.validation_tokens, job.preference, job.masked_share)
+    return {name: open_validation(source, *given) for name, source in sources.items()}
 
 
 def cut_metrics(path: Path, step: int) -> None:

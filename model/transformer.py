@@ -1,4 +1,5 @@
-"""The language model in one glance, with Hugging Face's parameter names: Qwen3, and what Llama and GPT-2 do otherwise.
+"""The language model in one glance, with Hugging Face's parameter names: Qwen3, and what Llama, GPT-2 and EuroBERT do
+otherwise.
 
 Shapes: batch B, time T, width D, heads H, key and value heads K, head size E, vocabulary V. `forward` gives hidden
 states (B, T, D); `logits` applies the head to whichever of them are wanted, since over a small model the head is
@@ -88,13 +89,14 @@ def lengthened(frequencies: Tensor, shape: Shape) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention; RMS-normalised queries and keys in Qwen3."""
+    """Grouped-query attention, causal but in an encoder; RMS-normalised queries and keys in Qwen3."""
 
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
         self.layer, self.head_dim = layer, shape.head_dim
         self.grouped = shape.heads != shape.key_value_heads
         parts = shape.parts
+        self.causal = parts.causal
         self.q_proj = Linear(shape.width, shape.heads * shape.head_dim, parts.biases)
         self.k_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim, parts.biases)
         self.v_proj = Linear(shape.width, shape.key_value_heads * shape.head_dim, parts.biases)
@@ -115,7 +117,7 @@ class Attention(nn.Module):
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
         mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
+            queries, keys, values, attn_mask=mask, is_causal=self.causal and mask is None, enable_gqa=self.grouped
         )
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -171,8 +173,31 @@ class Trunk(nn.Module):
         self.norm = norm_of(shape)
 
 
+class PooledHead(nn.Module):
+    """An encoder's head of classes, EuroBERT's "late": scores of every token, and their mean over a text."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.dense = Linear(shape.width, shape.width, bias=True)
+        self.classifier = Linear(shape.width, len(shape.classes), bias=True)
+
+    @property
+    def weight(self) -> Tensor:
+        """(classes, D)"""
+        return self.classifier.weight
+
+    def forward(self, hidden: Tensor, inside: Tensor) -> Tensor:
+        """Scores (B, classes), float32, from hidden states (B, T, D) and which of them are the text's (B, T).
+
+        The last map is linear, so that the mean can be taken before it, over D numbers a token.
+        """
+        counted = inside[..., None].to(hidden.dtype)
+        pooled = (F.gelu(self.dense(hidden)) * counted).sum(dim=1) / counted.sum(dim=1)
+        return self.classifier(pooled).float()
+
+
 class Transformer(nn.Module):
-    """A causal language model of a given shape; `compute_dtype` is what activations and products are in."""
+    """A language model of a given shape; `compute_dtype` is what activations and products are in."""
 
     cosines: Tensor
     sines: Tensor
@@ -183,7 +208,9 @@ class Transformer(nn.Module):
         self.model = Trunk(shape)
         own_head = not shape.tied_embeddings and not shape.classes
         self.lm_head = Linear(shape.width, shape.vocabulary_size) if own_head else None
-        self.score = Linear(shape.width, len(shape.classes)) if shape.classes else None
+        self.score: Linear | PooledHead | None = None
+        if shape.classes:
+            self.score = Linear(shape.width, len(shape.classes)) if shape.parts.causal else PooledHead(shape)
         if shape.parts.rotary:
             cosines, sines = rotary_tables(shape)
             self.register_buffer("cosines", cosines, persistent=False)
@@ -220,8 +247,8 @@ class Transformer(nn.Module):
         """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache,
         row by row.
 
-        Tokens follow each other and see all before, unless `positions` (B, T) and a boolean `mask` (B, 1, T, T) of
-        what each sees say otherwise.
+        Tokens follow each other and see all before, of an encoder all, unless `positions` (B, T) and a boolean `mask`
+        (B, 1, T or 1, T) of what each sees say otherwise.
         """
         places = slice(ids.shape[1]) if positions is None else positions
         if cache is not None:
@@ -239,7 +266,8 @@ class Transformer(nn.Module):
         return self.model.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores (..., V), float32, of the next token after each hidden state (..., D)."""
+        """Scores (..., V), float32, of the next token after each hidden state (..., D); of an encoder, of the token
+        there."""
         return linear(hidden, self.head.to(hidden.dtype)).float()
 
 

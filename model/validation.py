@@ -8,6 +8,7 @@ from model.batches import ExampleSet
 from model.classes import ClassValidation
 from model.job import Source
 from model.likelihood import score_continuations, score_documents
+from model.masked import MaskedValidation
 from model.parallel import Workers
 from model.preferences import Preference, PreferenceSet, PreferenceValidation, needed
 from model.transformer import Transformer
@@ -65,7 +66,9 @@ class ExampleValidation:
         return {BITS_PER_BYTE: lost / math.log(2) / self.bytes}
 
 
-def open_validation(source: Source, limit_tokens: int, preference: Preference | None = None) -> Validation:
+def open_validation(
+    source: Source, limit_tokens: int, preference: Preference | None = None, masked_share: float = 0.0
+) -> Validation:
     """The sample that a source names: of a token set held-out documents up to a limit, all else whole."""
     folder = Path(source.folder)
     if source.kind == "examples":
@@ -74,4 +77,8 @@ def open_validation(source: Source, limit_tokens: int, preference: Preference | 
         return ClassValidation(ExampleSet(folder))
     if source.kind == "preferences":
         return PreferenceValidation(PreferenceSet(folder), needed(preference))
-    return DocumentValidation(TokenSet(folder, HELDOUT), limit_tokens)
+    tokens = TokenSet(folder, HELDOUT)
+    documents = DocumentValidation(tokens, limit_tokens)
+    if source.kind == "masked":
+        return MaskedValidation(documents.documents, masked_share, tokens.meta.end_of_text)
+    return documents

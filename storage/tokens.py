@@ -6,7 +6,7 @@ A token set is a folder:
 |---|---|
 | `train-00000.tokens.npy`, `heldout-00000.tokens.npy` | 1-D uint16 (uint32 where the vocabulary needs it) |
 | `train-00000.documents.npy`, ... | int64, shape (documents, 2): token end offset in the shard, UTF-8 bytes of text |
-| `meta.json` | `{"vocabulary_size", "dtype", "end_of_text"}` |
+| `meta.json` | `{"vocabulary_size", "dtype", "end_of_text"}`, and `"mask_token"` where the tokenizer has one |
 
 Each document is `<|endoftext|>` followed by its tokens, so that a model always sees where a document starts. The
 bytes are kept beside the tokens because bits per byte, unlike loss per token, compares across tokenizers.
@@ -37,6 +37,7 @@ class TokenMeta:
     vocabulary_size: int
     dtype: str
     end_of_text: int = END_OF_TEXT
+    mask_token: int | None = None  # what stands where a token is hidden; None: the tokenizer has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,15 @@ def token_dtype(vocabulary_size: int) -> str:
     return "uint16" if vocabulary_size <= 1 << 16 else "uint32"
 
 
-def write_token_meta(folder: Path, vocabulary_size: int, end_of_text: int = END_OF_TEXT) -> None:
+def write_token_meta(
+    folder: Path, vocabulary_size: int, end_of_text: int = END_OF_TEXT, mask_token: int | None = None
+) -> None:
     """Write `meta.json` of a token set, whose documents begin with the id `end_of_text`."""
-    meta = {
+    meta: dict[str, Any] = {
         "vocabulary_size": vocabulary_size,
         "dtype": token_dtype(vocabulary_size),
         "end_of_text": end_of_text,
+        **({} if mask_token is None else {"mask_token": mask_token}),
     }
     (folder / "meta.json").write_bytes(canonical_json(meta) + b"\n")
 

@@ -1,5 +1,6 @@
 """Classifiers: the same in transformers, learned at the last token, killed and resumed."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_families import SHAPES, scattered
+from test_families import ENCODERS, SHAPES, scattered
 from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights
 
 from model.batches import IGNORED, ExampleSet
-from model.classes import ClassValidation, as_classifier, class_scores, labelled
+from model.classes import ClassValidation, as_classifier, class_nats, class_scores, labelled
 from model.job import Source, TrainingJob
 from model.parallel import Workers
 from model.schedule import Schedule
+from model.shape import FamilyName
 from model.transformer import Transformer, initialise, load_model, save_model
 from storage.errors import DataError
 
@@ -23,10 +25,13 @@ CLASSES = ("ham", "spam", "ünsure")
 TEXTS = [[7, 8, 9], list(range(20, 60)), [5], [9, 8, 7, 6]]
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama", "llama, its own head", "gpt2"])
+KINDS = ["qwen3", "llama", "llama, its own head", "gpt2", *ENCODERS]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_transformers_gives_the_same_classes(name: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    model = scattered(as_classifier(scattered(Transformer(SHAPES[name])), CLASSES))
+    model = scattered(as_classifier(scattered(Transformer((SHAPES | ENCODERS)[name])), CLASSES))
     save_model(model, tmp_path)
     judge = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
     assert judge.config.id2label == dict(enumerate(CLASSES))
@@ -39,16 +44,18 @@ def test_transformers_gives_the_same_classes(name: str, tmp_path: Path) -> None:
     assert np.allclose(np.exp(found).sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("name", ["qwen3", "eurobert"])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_text_does_not_depend_on_its_neighbours(workers: int) -> None:
-    model = scattered(as_classifier(scattered(Transformer(SHAPES["qwen3"])), CLASSES))
+def test_a_text_does_not_depend_on_its_neighbours(workers: int, name: str) -> None:
+    model = scattered(as_classifier(scattered(Transformer((SHAPES | ENCODERS)[name])), CLASSES))
     together = class_scores(model, TEXTS * 50, Workers(workers))
     alone = np.concatenate([class_scores(model, [ids]) for ids in TEXTS])
     assert np.allclose(together, np.tile(alone, (50, 1)), atol=1e-5)
 
 
-def test_a_new_head_prefers_no_class_and_keeps_the_weights() -> None:
-    model = scattered(Transformer(SHAPES["llama, its own head"]))
+@pytest.mark.parametrize("name", ["llama, its own head", "eurobert, its own head"])
+def test_a_new_head_prefers_no_class_and_keeps_the_weights(name: str) -> None:
+    model = scattered(Transformer((SHAPES | ENCODERS)[name]))
     made = as_classifier(model, CLASSES)
     assert np.allclose(class_scores(made.eval(), TEXTS), np.log(1 / 3))
     kept = made.state_dict()
@@ -63,6 +70,16 @@ def test_the_one_target_stands_at_the_last_token(tmp_path: Path) -> None:
     batch = ExampleSet(tmp_path).batch(np.array([0, 1]))
     assert batch.targets.tolist() == [[IGNORED, IGNORED, 2] + [IGNORED] * 5, [0] + [IGNORED] * 7]
     assert batch.inputs[0, :3].tolist() == [4, 5, 6] and batch.valid == 2
+
+
+def test_what_fills_up_a_row_of_an_encoder_changes_no_loss(tmp_path: Path) -> None:
+    """The loss of texts in one batch is the sum of those alone, and what class scores say."""
+    model = scattered(as_classifier(scattered(Transformer(ENCODERS["eurobert"])), CLASSES))
+    numbers = [2, 0, 1, 1]
+    ExampleSet.write(tmp_path, [labelled(ids, number) for ids, number in zip(TEXTS, numbers, strict=True)])
+    together = class_nats(model, ExampleSet(tmp_path).batch(np.arange(4)))
+    alone = -class_scores(model, TEXTS)[np.arange(4), numbers].sum()
+    assert float(together.detach()) == pytest.approx(alone, rel=1e-5)
 
 
 # A whole run ----------------------------------------------------------------------------------------------------
@@ -81,10 +98,10 @@ def write_texts(folder: Path, count: int, seed: int) -> Source:
     return Source("classes", str(folder))
 
 
-def make_run(folder: Path, **changes: Any) -> TrainingJob:
+def make_run(folder: Path, family: FamilyName = "qwen3", **changes: Any) -> TrainingJob:
     folder.mkdir()
     (folder / "base").mkdir()
-    model = Transformer(SHAPE)
+    model = Transformer(dataclasses.replace(SHAPE, family=family))
     initialise(model, 1)
     save_model(model, folder / "base")
     heldout = {"heldout": write_texts(folder / "heldout", 100, 2)}
@@ -101,9 +118,13 @@ def make_run(folder: Path, **changes: Any) -> TrainingJob:
     return make_job(folder, folder, **fields | changes)
 
 
+FAMILIES: list[FamilyName] = ["qwen3", "eurobert"]
+
+
 @pytest.mark.slow
-def test_classes_are_learned(tmp_path: Path) -> None:
-    job = make_run(tmp_path / "run")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_classes_are_learned(family: FamilyName, tmp_path: Path) -> None:
+    job = make_run(tmp_path / "run", family)
     run_to_end(job)
     result = json.loads((Path(job.work) / "result.json").read_text())
     assert result["before"]["heldout_loss"] == pytest.approx(np.log(2), rel=1e-4)
@@ -112,10 +133,11 @@ def test_classes_are_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = make_run(tmp_path / "whole", schedule=Schedule(40, 2, 10))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_killed_and_resumed_it_ends_with_the_same_bits(family: FamilyName, tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", family, schedule=Schedule(40, 2, 10))
     run_to_end(whole)
-    job = make_run(tmp_path / "killed", schedule=Schedule(40, 2, 10))
+    job = make_run(tmp_path / "killed", family, schedule=Schedule(40, 2, 10))
     kill_and_resume(job, 15)
     assert weights(job) == weights(whole)
 

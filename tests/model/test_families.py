@@ -39,6 +39,12 @@ SHAPES = {
     "llama, linear": dataclasses.replace(LLAMA, rope_factor=2.0),
     "gpt2": Shape(**SIZES | {"key_value_heads": 4}, family="gpt2", norm_epsilon=1e-5),
 }
+ENCODERS = {
+    "eurobert": dataclasses.replace(LLAMA, family="eurobert", mask_token=7),
+    "eurobert, its own head": dataclasses.replace(LLAMA, family="eurobert", mask_token=7, tied_embeddings=False),
+}
+AUTO = dict.fromkeys(SHAPES, transformers.AutoModelForCausalLM)
+AUTO |= dict.fromkeys(ENCODERS, transformers.AutoModelForMaskedLM)
 IDS = torch.randint(0, 300, (2, 50), generator=torch.Generator().manual_seed(1))
 
 
@@ -52,24 +58,25 @@ def scattered(model: torch.nn.Module) -> Any:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | ENCODERS)
 def test_what_is_saved_here_computes_the_same_in_transformers(name: str, tmp_path: Path) -> None:
-    model = scattered(Transformer(SHAPES[name]))
+    model = scattered(Transformer((SHAPES | ENCODERS)[name]))
     save_model(model, tmp_path)
-    judge = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    judge = AUTO[name].from_pretrained(tmp_path, dtype=torch.float32).eval()
     with torch.no_grad():
         assert torch.allclose(model.logits(model(IDS)), judge(IDS).logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("shard", ["5GB", "40KB"], ids=["one file", "several files"])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | ENCODERS)
 def test_what_transformers_saves_computes_the_same_here(name: str, shard: str, tmp_path: Path) -> None:
-    config = transformers.AutoConfig.for_model(**config_of(SHAPES[name]))
-    judge = scattered(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+    shape = (SHAPES | ENCODERS)[name]
+    config = transformers.AutoConfig.for_model(**config_of(shape))
+    judge = scattered(AUTO[name].from_config(config, dtype=torch.float32))
     judge.save_pretrained(tmp_path, max_shard_size=shard)
     assert (tmp_path / "model.safetensors.index.json").exists() == (shard == "40KB")
     model = load_model(tmp_path)
-    assert model.shape == SHAPES[name]
+    assert model.shape == shape
     with torch.no_grad():
         assert torch.allclose(model.logits(model(IDS)), judge(IDS).logits, atol=1e-5, rtol=0)
 
@@ -91,9 +98,10 @@ def test_reading_through_the_cache_equals_reading_at_once(name: str) -> None:
     assert torch.allclose(ragged[:, 0], torch.stack([whole[0, 9], whole[1, 4]]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", SHAPES | ENCODERS)
 def test_a_shape_counts_its_parameters_survives_its_config_and_starts_knowing_nothing(name: str) -> None:
-    shape, model = SHAPES[name], Transformer(SHAPES[name])
+    shape = (SHAPES | ENCODERS)[name]
+    model = Transformer(shape)
     assert shape.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape_of(json.loads(json.dumps(config_of(shape)))) == shape
     initialise(model, seed=1)
@@ -117,7 +125,7 @@ def test_old_files_of_gpt2_have_shorter_names_and_their_masks_beside_them(tmp_pa
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"model_type": "mamba"}, "models of the type 'mamba' are not known. Known: qwen3, llama, gpt2"),
+        ({"model_type": "mamba"}, "models of the type 'mamba' are not known. Known: qwen3, llama, gpt2, eurobert"),
         ({"attention_bias": True}, "llama with attention_bias is not known"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; llama has 'silu' here"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "positions of the type 'yarn' are not known"),
