@@ -38,7 +38,7 @@ from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
 from tasks.tokenize.stage import TokenizeConfig, tokenize
-from tasks.tokenize.tokenizer import TokenizerConfig, train_tokenizer
+from tasks.tokenize.tokenizer import TokenizerConfig, TokenizerSection, train_tokenizer
 from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
 from tasks.train.preferences import reference
@@ -57,7 +57,7 @@ class Recipe(StageConfig):
         DeduplicateConfig(), title="Deduplicate", description="Exact and near duplicates."
     )
     filter: FilterConfig = Field(FilterConfig(), title="Filter", description="Quality rules and redaction.")
-    tokenizer: TokenizerConfig = Field(TokenizerConfig(), title="Tokenizer", description="The BPE vocabulary.")
+    tokenizer: TokenizerSection = Field(TokenizerSection(), title="Tokenizer", description="The BPE vocabulary.")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
     pretrain: PretrainSection = Field(PretrainSection(), title="Pretrain", description="The base model.")
     finetune: FinetuneSection = Field(FinetuneSection(), title="Fine-tune", description="Supervised on pairs.")
@@ -103,7 +103,7 @@ class Recipe(StageConfig):
         if self.initial is None:
             return None
         own = {name: getattr(self.initial, name) for name in InitialConfig.model_fields}
-        return ImportConfig(**own, context_length=self.pretrain.context_length)
+        return ImportConfig(**own, context_length=self.pretrain.context_length, encoder=self.makes_encoder)
 
     @property
     def size_name(self) -> str:
@@ -119,6 +119,16 @@ class Recipe(StageConfig):
     def learns_tokenizer(self) -> bool:
         """Whether a tokenizer is learned from the text; an open model brings its own."""
         return self.initial is None
+
+    @property
+    def makes_encoder(self) -> bool:
+        """Whether the model fills in hidden words, and cannot write."""
+        return self.pretrain.hides_words
+
+    @property
+    def vocabulary(self) -> TokenizerConfig:
+        """The config of the stage tokenizer: what fills in hidden words needs a token that stands for them."""
+        return TokenizerConfig(**self.tokenizer.model_dump(), masked=self.makes_encoder)
 
     @property
     def pretraining(self) -> PretrainConfig:
@@ -168,8 +178,25 @@ class Recipe(StageConfig):
 
     @property
     def learns_answers(self) -> bool:
-        """Whether there is more to learn from than texts with labels."""
+        """Whether there is more to learn from than texts with labels, and a model that can; raises ConfigError for an
+        encoder that is to answer."""
+        if self.makes_encoder:
+            self._check_encoder()
+            return False
         return self.tunes or self.aligning is not None
+
+    def _check_encoder(self) -> None:
+        """Raise ConfigError where the recipe asks for answers; pairs that come with texts (docstrings) are let be."""
+        answered = self.collect.collecting.model_copy(update={"docstrings": None, "synthetic": None})
+        found = foreseen_parts(answered)
+        asked = [f"collect.conversations holds {part}" for part in (PAIRS, PREFERENCES) if part in found]
+        asked += ["finetune.pairs makes pairs"] if self.finetune.pairs != "collected" else []
+        asked += ["align is set"] if self.align else []
+        if asked:
+            raise ConfigError(
+                f"pretrain.objective=masked_words makes an encoder, which cannot write answers, and {asked[0]}: take "
+                "that out (texts with labels can stay), or set pretrain.objective=next_token"
+            )
 
     @property
     def releasing(self) -> ReleaseConfig:
@@ -222,7 +249,7 @@ class Start:
 
     def tokenizer(self, recipe: Recipe, clean: Output, initial: Output | None) -> Output:
         """A tokenizer learned from the text, or the initial model's."""
-        return train_tokenizer(recipe.tokenizer, clean) if recipe.learns_tokenizer or initial is None else initial
+        return train_tokenizer(recipe.vocabulary, clean) if recipe.learns_tokenizer or initial is None else initial
 
     def base(self, recipe: Recipe, tokens: Output | None, order: Output | None, initial: Output | None) -> Output:
         """A base model from random weights or from the initial ones; without pretraining the initial model itself."""
@@ -251,8 +278,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     base = start.base(recipe, tokens, order, initial)
     telling, aligning = recipe.classifying, recipe.aligning
     classes = classify(telling, base, tokenizer, clean) if telling else None
-    if classes is not None and not recipe.learns_answers:
-        return classes
+    if not recipe.learns_answers and (classes is not None or recipe.makes_encoder):
+        return classes or base
     tuned = finetune(recipe.tuning, base, tokenizer, clean) if recipe.tunes else base
     if aligning:
         before = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None

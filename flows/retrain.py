@@ -10,6 +10,7 @@ from functools import partial
 from flows.build import BUILD, Recipe, Start, build
 from flows.champion.champion import Champion
 from flows.pipeline import Pipeline, stages_called
+from storage.errors import ConfigError
 from tasks.engine.about import About
 from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
@@ -66,6 +67,12 @@ def about(stage: str) -> About:
 
 
 def retraining(recipe: Recipe, champion: Champion | None) -> Pipeline:
-    """The pipeline for the champion of the moment, with the stages that it may come to."""
+    """The pipeline for the champion of the moment, with the stages that it may come to; raises ConfigError for an
+    encoder, which is never released and so is no champion's rival."""
+    if recipe.makes_encoder:
+        raise ConfigError(
+            "retrain: pretrain.objective=masked_words makes an encoder, and only models that write are compared with a "
+            "champion: use `llmill run` for it"
+        )
     follow = partial(build, start=FromChampion(champion))
     return Pipeline("retrain", follow, stages_called(follow, recipe))

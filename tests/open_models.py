@@ -112,6 +112,14 @@ def write_qwen(folder: Path, template: str | None = QWEN_TEMPLATE, **changed: An
     return write_weights(folder, "qwen3", bos_token_id=VOCABULARY, **({"vocabulary_size": VOCABULARY + 16} | changed))
 
 
+def write_eurobert(folder: Path, **changed: Any) -> Path:
+    """An encoder: begins with its own mark, and has one that stands where a word is hidden."""
+    begin, end, mask = marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|mask|>"]
+    settings = {"bos_token": begin, "eos_token": end, "pad_token": end, "mask_token": mask}
+    write_tokenizer(folder, marks, settings, begin=begin)
+    return write_weights(folder, "eurobert", mask_token=VOCABULARY + 2, **changed)
+
+
 def write_weights(folder: Path, family: FamilyName, bos_token_id: int | None = None, **changed: Any) -> Path:
     """Random weights that are not zero anywhere, and their config."""
     sizes: dict[str, Any] = {"layers": 2, "width": 64, "heads": 4, "head_dim": 16, "feed_forward": 96}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, ValidationError
 
+from model.huggingface import read_shape
 from model.shape import INT8_WEIGHTS, WEIGHTS
 from storage.canonical import digest_file
 from storage.errors import DataError
@@ -94,6 +95,7 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
     """
     if int8 and not (folder / INT8_WEIGHTS).is_file():
         raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
+    check_writes(folder)
     names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -108,6 +110,18 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
     model = load_int8(folder) if int8 else load_model(folder)
     check_vocabulary(folder, tokenizer, model.shape.vocabulary_size)
     return model, tokenizer
+
+
+def check_writes(folder: Path) -> None:
+    """Raise DataError for a model that cannot be asked to write: an encoder, or one that tells classes apart."""
+    shape = read_shape(folder) if (folder / "config.json").is_file() else None
+    if shape is None or (shape.parts.causal and not shape.classes):
+        return
+    what = "tells classes of texts apart" if shape.classes else "is an encoder, which fills in hidden words"
+    hint = (
+        "ask it with `llmill classify`" if shape.classes else "it is a start for classes: see `classify` of the recipe"
+    )
+    raise DataError(f"{folder}: this model {what} and writes none: {hint}")
 
 
 def check_vocabulary(folder: Path, tokenizer: "Tokenizer", size: int) -> None:

@@ -15,6 +15,7 @@ def _notices(recipe: Any, will: str) -> list[str]:
     if config.path is None:
         return [f"initial: {config.model} of the hub, at commit {config.revision[:12]}"]
     shape = known_shape(Path(config.path))
+    config.check_kind(shape)
     template = find_template(Path(config.path))
     chat = f"chat template in {template.place.name}" if template else "no chat template"
     return [

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from model.shape import Shape
+from storage.errors import ConfigError
 from tasks.engine.config import LOCATION, StageConfig
 
 _ADDRESS = re.compile(r"(?:hf:/{0,2}|(?:[a-z][a-z0-9+.-]*:)?//|(?:www\.)?(?:huggingface\.co|hf\.co)/)", re.IGNORECASE)
@@ -69,6 +71,21 @@ class ImportConfig(InitialConfig):
     context_length: int | None = Field(
         None, ge=8, description="Tokens that it is to see at once, where that is fewer than it can; null: all."
     )
+
+    encoder: bool = Field(False, description="Whether it is to fill in hidden words, and not to write.")
+
+    def check_kind(self, shape: Shape) -> None:
+        """Raise ConfigError for a model of this shape that learns another way than the recipe asks for."""
+        if self.encoder and shape.parts.causal:
+            raise ConfigError(
+                f"initial: {self.where} is a {shape.family} model, in which no token sees those after it: hidden words "
+                "are filled in by an encoder (eurobert). Set pretrain.objective=next_token, or start from an encoder"
+            )
+        if not self.encoder and not shape.parts.causal:
+            raise ConfigError(
+                f"initial: {self.where} is an encoder ({shape.family}), which fills in hidden words and cannot write: "
+                "set pretrain.objective=masked_words for it, or start from a model that writes"
+            )
 
     def shortened(self, context_length: int) -> int:
         """The context that a model with this one is taken over with."""

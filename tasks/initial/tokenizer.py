@@ -28,20 +28,21 @@ from tasks.tokenize.tokenizer import SPECIAL_TOKENS, load_tokenizer, vocabulary_
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Taken = Literal["its own template", "added marks", "text marks"]
+Taken = Literal["its own template", "added marks", "text marks", "none"]
 
 CHAT_MARKS = SPECIAL_TOKENS[1:]
 TEXT_MARKS = ("### User:\\n", "\\n\\n### Assistant:\\n")  # as Jinja writes them; what ends a text ends an answer
 
 
-def take_tokenizer(source: Path, target: Path, rows: int) -> Taken:
-    """Write the tokenizer of a model with so many rows of embeddings; says where its chat form comes from.
+def take_tokenizer(source: Path, target: Path, rows: int, *, writes: bool = True) -> Taken:
+    """Write the tokenizer of a model with so many rows of embeddings; says where its chat form comes from. A model that
+    does not write needs none.
 
     DataError where the tokenizer does not fit the weights or its template cannot be used.
     """
     tokenizer = load_tokenizer(source)
     check_vocabulary(source, tokenizer, rows)
-    control, template = read_control(source), find_template(source)
+    control, template = read_control(source), find_template(source) if writes else None
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
@@ -49,6 +50,8 @@ def take_tokenizer(source: Path, target: Path, rows: int) -> Taken:
     if is_own(tokenizer):
         return "its own template"
     _write_settings(source, target, tokenizer, control)
+    if not writes:
+        return "none"
     taken: Taken = "its own template"
     if template is not None:
         load_chat_form(source)  # its errors name the user's files

@@ -70,6 +70,13 @@ def read_control(folder: Path) -> ControlTokens:
     return ControlTokens(start, tuple(dict.fromkeys((*ends, start))), (*ids_of("pad"), start)[0])
 
 
+def mask_token(folder: Path) -> int | None:
+    """The id that stands where a token is hidden, as a folder's `tokenizer_config.json` names it; None for none."""
+    tokenizer = load_tokenizer(folder)
+    number = tokenizer.token_to_id(token_text(read_object(folder / TOKENIZER_CONFIG).get("mask_token")))
+    return number if number in special_tokens(tokenizer) else None
+
+
 def special_tokens(tokenizer: "Tokenizer") -> dict[int, str]:
     """The control tokens of a tokenizer, by id."""
     return {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}

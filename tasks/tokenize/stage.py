@@ -30,7 +30,7 @@ from tasks.tokenize.canaries import (
     word_ids,
     write_planted,
 )
-from tasks.tokenize.control import read_control
+from tasks.tokenize.control import mask_token, read_control
 from tasks.tokenize.tokenizer import encode, load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, co
             "or hold out a smaller fraction"
         )
     encoder = load_tokenizer(vocabulary.path.parent)
-    write_token_meta(folder, vocabulary_size(encoder), start)
+    write_token_meta(folder, vocabulary_size(encoder), start, mask_token(vocabulary.path.parent))
     planted = plant(config, encoder, start, totals["train_tokens"], folder)
     write_planted(context.part("canaries"), planted)
     return {

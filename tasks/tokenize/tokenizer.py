@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
 END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
+MASK_TOKEN = "<|mask|>"  # behind them, where words are hidden
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
@@ -66,7 +67,7 @@ OPEN_SPLITS = {  # of open models, likewise
 _BREAK = re.compile(r"\S(?= [^\W\d_])")
 
 
-class TokenizerConfig(StageConfig):
+class TokenizerSection(StageConfig):
     """What a recipe can set for the stage tokenizer."""
 
     vocabulary_size: int = Field(
@@ -83,6 +84,12 @@ class TokenizerConfig(StageConfig):
     training_bytes: int | None = Field(
         None, ge=1, description="Bytes of training text to learn from, a fixed sample of documents; null: all."
     )
+
+
+class TokenizerConfig(TokenizerSection):
+    """A vocabulary for what is to be learned of the text."""
+
+    masked: bool = Field(False, description="Whether it has a token that stands where a word is hidden.")
 
 
 @stage(
@@ -141,7 +148,7 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary_size,
         min_frequency=config.min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=[*SPECIAL_TOKENS, *([MASK_TOKEN] if config.masked else [])],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -196,6 +203,7 @@ def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
         "bos_token": end_of_text,
         "eos_token": end_of_text,
         "pad_token": end_of_text,
+        **({"mask_token": MASK_TOKEN} if tokenizer.token_to_id(MASK_TOKEN) is not None else {}),
         "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")

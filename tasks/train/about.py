@@ -72,6 +72,8 @@ def _notices(recipe: Any, will: str) -> list[str]:
     if will == "build":
         recipe.pretrain.is_compiled(shape, tokens)
     notices: list[str] = recipe.pretrain.notices(shape, tokens)
+    if recipe.makes_encoder and (recipe.collect.docstrings or recipe.collect.synthetic):
+        notices.append("pretrain: an encoder learns from texts alone: the pairs that come with them are left aside")
     return notices
 
 
@@ -97,8 +99,8 @@ PRETRAIN = About(
     follows=_parameters,
     dial="size",
     notices=_notices,
-    compared=settings("size", "context_length", "tokens", "steps", "batch_tokens", "matrix_rate", "seed"),
-    figures=("bits_per_byte", "training_bits_per_byte", "training_loss"),
+    compared=settings("objective", "size", "context_length", "tokens", "steps", "batch_tokens", "matrix_rate", "seed"),
+    figures=("bits_per_byte", "training_bits_per_byte", "training_loss", "heldout_loss", "filled_in"),
     headline={"parameters": "parameters", "tokens": "tokens"},
     report=report_pretraining,
     explain=_explain_pretrain,

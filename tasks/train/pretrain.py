@@ -1,4 +1,4 @@
-"""Pretrain a language model on packed documents.
+"""Pretrain a model on packed documents: to say the next token, or those that are hidden.
 
 In: token shards and their canaries, an order where the recipe has a mix, and the weights of an open model where it
 starts from one (its rates are then lowered, as those of retraining are). Out: `model` (Hugging Face form, and
@@ -9,15 +9,17 @@ FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
 
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from model.huggingface import read_shape
-from model.shape import SIZES, Shape, Size
+from model.shape import SIZES, FamilyName, Shape, Size
 from storage.canonical import digest_of
-from storage.errors import ConfigError
+from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact, Part
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
@@ -74,6 +76,11 @@ class TrainerConfig(StageConfig):
 class PretrainConfig(TrainerConfig):
     """Shape, schedule and budget of pretraining. What is not set follows from the size."""
 
+    objective: Literal["next_token", "masked_words"] = Field(
+        "next_token",
+        description="What is learned of the text: to write on, or, for telling classes apart, to fill in hidden words.",
+    )
+    masked_share: float = Field(0.15, gt=0, le=0.9, description="Share of the tokens that are hidden, of masked_words.")
     size: Literal["nano", "micro", "mini", "124m", "350m", "1b"] = Field("nano", description="The size of the model.")
     layers: int | None = Field(None, ge=1, le=256, description="Number of blocks.")
     width: int | None = Field(None, ge=16, le=32_768, description="Numbers of the residual stream.")
@@ -113,6 +120,11 @@ class PretrainConfig(TrainerConfig):
         return self
 
     @property
+    def hides_words(self) -> bool:
+        """Whether an encoder is trained, to fill in hidden words."""
+        return self.objective == "masked_words"
+
+    @property
     def decides_shape(self) -> bool:
         """Whether the model has the shape of these settings, and no other that it brings."""
         return True
@@ -145,7 +157,8 @@ class PretrainConfig(TrainerConfig):
             name: getattr(size, name) if getattr(self, name) is None else getattr(self, name)
             for name in (*names, "tied_embeddings")
         }
-        return Shape(vocabulary_size=vocabulary_size, rope_theta=self.rope_theta, **chosen)
+        family: FamilyName = "eurobert" if self.hides_words else "qwen3"
+        return Shape(vocabulary_size=vocabulary_size, rope_theta=self.rope_theta, family=family, **chosen)
 
     def rows_and_steps(self, context_length: int) -> tuple[int, int]:
         """Rows of one optimizer step, and the number of steps."""
@@ -228,12 +241,8 @@ def pretrain(
 
     `bits_per_byte` is that of held-out documents at the end, `bits_per_byte_before` that of the initial model.
     """
-    from storage.tokens import read_token_meta
-
     weights = initial["model"] if initial else None
-    shape = (
-        read_shape(weights.path) if weights else config.shape(read_token_meta(tokens["tokens"].path).vocabulary_size)
-    )
+    shape = read_shape(weights.path) if weights else _own_shape(config, tokens["tokens"].path)
     notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
     job = pretraining_job(config, shape, tokens, order, weights, context)
     result = train(job, context)
@@ -245,11 +254,45 @@ def pretrain(
         "tokens": result["tokens"],
         "steps": result["steps"],
         "training_loss": last["loss"],
-        "training_bits_per_byte": last["bits_per_byte"],
-        **({"bits_per_byte_before": result["before"]["heldout"]} if weights else {}),
-        "bits_per_byte": result["after"]["heldout"],
+        **(_figures_of_words(result) if config.hides_words else _figures_of_text(result, last)),
         "skipped_updates": result["skipped"],
         **({NOTICES: notices} if notices else {}),
+    }
+
+
+def _own_shape(config: PretrainConfig, tokens: Path) -> Shape:
+    """The shape of a model from nothing for a token set; DataError where words can only be hidden with no mask."""
+    from storage.tokens import read_token_meta
+
+    meta = read_token_meta(tokens)
+    shape = config.shape(meta.vocabulary_size)
+    if shape.parts.causal:
+        return shape
+    if meta.mask_token is None:
+        raise DataError("pretrain: the tokenizer has no token that stands where a word is hidden: learn it anew")
+    return replace(shape, mask_token=meta.mask_token)
+
+
+def _figures_of_text(result: Mapping[str, Any], last: Mapping[str, Any]) -> Summary:
+    before = result["before"]
+    return {
+        "training_bits_per_byte": last["bits_per_byte"],
+        **({"bits_per_byte_before": before["heldout"]} if before else {}),
+        "bits_per_byte": result["after"]["heldout"],
+    }
+
+
+def _figures_of_words(result: Mapping[str, Any]) -> Summary:
+    """`heldout_loss` in nats a hidden token; `most_frequent`: the share right of whoever always says the commonest."""
+    before, after = result["before"], result["after"]
+    names = {"heldout_loss": "heldout_loss", "filled_in": "heldout_accuracy", "most_frequent": "heldout_most_frequent"}
+    return {
+        **(
+            {f"{ours}_before": before[name] for ours, name in names.items() if ours != "most_frequent"}
+            if before
+            else {}
+        ),
+        **{ours: after[name] for ours, name in names.items()},
     }
 
 
@@ -279,19 +322,20 @@ def pretraining_job(
 
     rows, steps = config.rows_and_steps(shape.context_length)
     folder = str(tokens["tokens"].path)
-    data, digest = Source("packed", folder), tokens["tokens"].digest
+    kind: Literal["masked", "packed"] = "masked" if config.hides_words else "packed"
+    data, digest = Source(kind, folder), tokens["tokens"].digest
     if order is not None:
-        data, digest = Source("packed", folder, str(order["order"].path)), digest_of([digest, order["order"].digest])
-    heldout = {"heldout": Source("packed", folder)}
-    begun: dict[str, object] = {}
+        data, digest = Source(kind, folder, str(order["order"].path)), digest_of([digest, order["order"].digest])
+    heldout = {"heldout": Source(kind, folder)}
+    begun: dict[str, object] = {"masked_share": config.masked_share} if config.hides_words else {}
     if initial is not None:
-        begun = {"initial": str(initial.path), "validation_before": heldout}
+        begun |= {"initial": str(initial.path), "validation_before": heldout}
         digest = digest_of([initial.digest, digest])
     return training_job(
         config,
         shape,
         context,
-        objective="next_token",
+        objective=config.objective,
         steps=steps,
         rates=config.rates_going_on(shape) if initial else config.rates,
         data=data,

@@ -31,7 +31,12 @@ Points = tuple[tuple[float, float], ...]
 
 
 def report_pretraining(run: MadeRun, stage: str) -> Section:
-    """The curve, and at its end the loss on all held-out text."""
+    """The curve, and at its end the loss on all held-out text, or on the words that are hidden there."""
+    summary = run.summary(stage)
+    if "filled_in" in summary:
+        filled, frequent = figure(summary["filled_in"]), figure(summary["most_frequent"])
+        note = f"Share of hidden tokens that is filled in rightly: {filled}; by always saying the commonest: {frequent}"
+        return Section(curve=_curve(run, stage, "hidden words of held-out text", "heldout_loss", note, unit="loss"))
     return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte"))
 
 
