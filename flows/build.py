@@ -258,6 +258,10 @@ class Start:
         assert tokens is not None  # of a recipe that pretrains
         return pretrain(recipe.pretraining, tokens, order, initial)
 
+    def known(self, recipe: Recipe, initial: Output | None) -> Output | None:
+        """The model whose text the others may forget, where that is measured and it is not the base model itself."""
+        return initial if recipe.evaluate.known_text and recipe.pretrains else None
+
     def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
         """No verdict: a build is not compared."""
 
@@ -284,7 +288,7 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     if aligning:
         before = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
         tuned = align(aligning, tuned, tokenizer, clean, before)
-    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, start.known(recipe, initial))
     start.judge(recipe, tuned, clean, scores)
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
 

@@ -42,6 +42,11 @@ class FromChampion(Start):
             return old.base
         return continue_pretraining(recipe.continuing, tokens, old.base, old.tokens, order)
 
+    def known(self, recipe: Recipe, initial: Output | None) -> Output | None:
+        """The champion's base model, where pretraining goes on from it."""
+        old = self._goes_on_from(recipe)
+        return super().known(recipe, initial if old is None else old.base)
+
     def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
         old = self.champion
         if old is None:

@@ -12,14 +12,18 @@ from storage.files import read_json
 from tasks.engine.reported import Fact
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
-from tasks.evaluate.score import BASE, MODEL_NAMES, MODELS, SCORES, TUNED, Score
+from tasks.evaluate.score import BASE, FORGETTING, MODEL_NAMES, MODELS, SCORES, TUNED, Score
 
 # Every other name is that of a benchmark.
-OWN_MEASURES = ("heldout", "answers", "preferences", "cloze", "choice", "memorisation", "canaries", "calibration")
+OWN_MEASURES = (
+    *("heldout", "known_text", "answers", "preferences", "cloze", "choice"),
+    *("memorisation", "canaries", "calibration"),
+)
 MOST_BENCHMARKS = 8  # beside our own measures; the rest are in the table of all scores
 
 HEADLINES = (  # (name, metric, the model whose figure it is, title, what the figure is)
     ("heldout", "bits_per_byte", BASE, "Text it has never seen", "bits needed for each byte"),
+    ("known_text", FORGETTING, TUNED, "Forgetting of known text", "bits a byte more than the initial model"),
     ("answers", "bits_per_byte", TUNED, "Answers to new prompts", "bits needed for each byte"),
     ("answers", "prompt_gap", TUNED, "Use of the prompt", "bits a byte saved by the right prompt"),
     ("preferences", "accuracy", TUNED, "Answers that people preferred", "found the likelier of two"),
@@ -118,6 +122,7 @@ def panels(scores: Sequence[Score]) -> list[Panel]:
     shown = own + _benchmarks(measured)
     groups = (
         ("Bits per byte", "lower is better", False, lambda row: row.metric == "bits_per_byte"),
+        ("Bits per byte more than the initial model", "lower is better", False, lambda row: row.metric == FORGETTING),
         ("Share of right answers", "higher is better", True, lambda row: all(score.is_share for score in row.scores)),
         ("Bits per byte saved by the right prompt", "higher is better", False, lambda row: row.metric == "prompt_gap"),
     )

@@ -1,6 +1,8 @@
 """What the stage evaluate says about itself."""
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigError
@@ -9,16 +11,17 @@ from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work
 from tasks.evaluate.outcome import Outcome
-from tasks.evaluate.score import MODELS
+from tasks.evaluate.score import FORGETTING, MODELS, TUNED
 from tasks.initial.foreseen import foreseen_shape
-from tasks.wording import figure
+from tasks.wording import figure, signed
 
 ITEM_BYTES = 500  # an item asked for costs evaluation about as much as so much held-out text
 SHOWN = 10  # results of one document
 
 
 def _evaluated_bytes(config: Figures) -> float:
-    return float(config["heldout_bytes"] + ITEM_BYTES * config["items"])
+    known = config.get("known_bytes", 0) if config.get("known_text") else 0
+    return float(config["heldout_bytes"] + known + ITEM_BYTES * config["items"])
 
 
 def _check_heldout(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
@@ -36,6 +39,15 @@ def _check_stride(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
         raise ConfigError(
             f"evaluate.stride: {stride} is more than the model's context of {shape.context_length} tokens"
         )
+
+
+def _check_known(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises DataError where the known text has none in the field that is named."""
+    if recipe.evaluate.known_text:
+        from tasks.evaluate.known import check_known
+
+        with tempfile.TemporaryDirectory() as scratch:
+            check_known(recipe.evaluate, Path(scratch))
 
 
 def _check_benchmarks(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
@@ -67,13 +79,24 @@ def _words(step: Step) -> list[str]:
     return [f"{figure(len(results))} results" if results else "", *first_few(results, SHOWN)]
 
 
+def _at_end(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
+    """How much worse the fine-tuned model has become on known text, where that was measured."""
+    value, low, high = (summary.get(f"{FORGETTING}_{TUNED}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return []
+    interval = f" ({signed(low)} to {signed(high)})" if low is not None and high is not None else ""
+    return [(FORGETTING, f"{signed(value)} bits per byte of known text{interval}, fine-tuned less initial model")]
+
+
 EVALUATE = About(
     work=Work(
         "bytes of held-out text and of items",
         lambda build: _evaluated_bytes(build.config),
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),
-    checks=(_check_heldout, _check_stride, _check_benchmarks),
+    checks=(_check_heldout, _check_stride, _check_known, _check_benchmarks),
+    headline={FORGETTING: f"{FORGETTING}_{TUNED}"},
+    at_end=_at_end,
     explain=_explain,
     explain_pair=_explain,
     words=_words,

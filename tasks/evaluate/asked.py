@@ -1,18 +1,19 @@
 """What every scorer is asked: held-out text, answers, items, spans, canaries and benchmarks, the same for all.
 
 All of it is chosen by the seed and by the identities of the documents, before a model is loaded; what does not fit the
-shorter context of the two models is asked of none. Cost: one pass over the sampled texts, and their encoding.
+shortest context of the models is asked of none. Cost: one pass over the sampled texts, and their encoding.
 """
 
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.huggingface import read_shape
 from storage.documents import HELDOUT, TRAIN, Pair
 from storage.errors import ConfigError
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.pair_ids import Question, questions
 from tasks.evaluate.config import EvaluateConfig
@@ -43,8 +44,9 @@ class Texts:
 class Asked:
     """The questions, and what they were made of.
 
-    `heldout` is scored, `training` makes the n-gram baselines; `questions` are those of `pairs` that fit and have
-    another's prompt beside their own; `known_spans` are of `training`, `other_spans` of `heldout`.
+    `heldout` is scored, `training` makes the n-gram baselines, `known` is what the initial model knew; `questions` are
+    those of `pairs` that fit and have another's prompt beside their own; `known_spans` are of `training`, `other_spans`
+    of `heldout`.
     """
 
     form: ChatForm
@@ -53,6 +55,7 @@ class Asked:
     stride: int
     heldout: Texts
     training: Texts
+    known: Texts
     pairs: list[Pair]
     questions: list[Question]
     preferences: list[TwoAnswers]
@@ -85,13 +88,16 @@ class Asked:
 
 def choose_asked(
     config: EvaluateConfig,
-    base: Artifact,
-    tuned: Artifact,
+    models: Iterable[Path],
+    canaries: Part,
     form: ChatForm,
     clean: Artifact,
     entries: Mapping[str, list[Entry]],
+    known: list[Sampled],
 ) -> Asked:
     """Choose from the documents, `entries` by split, and pairs of `clean`, as much as the config asks for.
+
+    `models` are the folders of those that are asked.
 
     ConfigError where the stride is longer than the models' context, or where a benchmark cannot be loaded.
     """
@@ -106,10 +112,10 @@ def choose_asked(
     documents = read_sample(entries[HELDOUT], max(config.heldout_bytes, ITEM_BYTES * config.items))
     scored = with_identified_languages(read_sample(entries[HELDOUT], config.heldout_bytes), clean["signals"].path)
     sample = read_sample(entries[TRAIN], config.baseline_bytes)
-    planted = read_planted(base["canaries"])
+    planted = read_planted(canaries)
     pairs = heldout_pairs(clean["pairs"].path, config.items, config.seed)
     benchmarks = load_benchmarks(config.tasks, config.seed)
-    context_length = min(_context_length(model) for model in (base, tuned))
+    context_length = min(read_shape(model).context_length for model in models)
     stride = _stride(config, context_length)
     asked_pairs = [one for one in questions(form, pairs, context_length) if one.other_prompt != one.prompt]
     cloze, choice = _own_items(config, documents, encode, context_length)
@@ -125,6 +131,7 @@ def choose_asked(
         stride=stride,
         heldout=heldout,
         training=training,
+        known=Texts(known, encode_documents(known)),
         pairs=pairs,
         questions=asked_pairs,
         preferences=two_answers(
@@ -138,10 +145,6 @@ def choose_asked(
         planted=planted,
         benchmarks=benchmarks,
     )
-
-
-def _context_length(model: Artifact) -> int:
-    return read_shape(model["model"].path).context_length
 
 
 def _stride(config: EvaluateConfig, context_length: int) -> int:

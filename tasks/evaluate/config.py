@@ -51,11 +51,33 @@ class BenchmarkConfig(StageConfig):
         return self
 
 
+class KnownText(StageConfig):
+    """Text that the model knew before this run: .txt, .md and .rst (one text each), .jsonl, .json, .csv, .tsv and
+    .parquet (one a record), plain or packed as in `collect.files`."""
+
+    path: Location = Field(
+        description="A folder (with all below it), a glob such as books/**/*.txt, or one file.",
+        json_schema_extra=LOCATION,
+    )
+    text_field: str = Field(
+        "text", min_length=1, description="Field or column that holds a record's text; a dot leads into it: body.text."
+    )
+
+
 class EvaluateConfig(StageConfig):
     """How much is measured, and with which seed."""
 
     heldout_bytes: int = Field(
         300_000, ge=1_000, le=10**9, description="Bytes of held-out text scored for bits per byte (whole documents)."
+    )
+    known_text: tuple[KnownText, ...] = Field(
+        (),
+        max_length=100,
+        title="Known text",
+        description="Texts that the initial model knew: how much worse the others have become on them (forgetting).",
+    )
+    known_bytes: int = Field(
+        300_000, ge=1_000, le=10**9, description="Bytes of known text scored for forgetting (whole documents)."
     )
     stride: int | None = Field(
         None, ge=1, le=1 << 20, description="Tokens that the window moves in long documents; default: half the context."

@@ -17,6 +17,8 @@ from tasks.evaluate.references import Reference
 SCORES = "scores.json"
 BASE, TUNED = MODELS = ("base", "tuned")  # the pretrained and the fine-tuned model
 MODEL_NAMES = {BASE: "base", TUNED: "fine-tuned"}  # for people
+INITIAL = "initial"  # what a run started from, where known text is measured
+FORGETTING = "forgetting"  # metric of known text: by how much it has become harder since then
 
 Kind = Literal["ratio", "exponential", "proportion"]
 

@@ -1,15 +1,17 @@
 """Stage evaluate: what the base and the fine-tuned model can do, each figure beside what little would do as well.
 
 Comes in: both models, the canaries planted, the tokenizer, the filtered documents (held-out ones are measured,
-training ones make the n-gram baselines), the pairs. Goes out: part `scores` (scores.json, one line for each figure;
-corpus.json, what the documents are; examples.json, a few held-out prompts for the release's samples;
-calibration.json and memorisation.json, tables for the report) and part `items` (items.parquet, the amount of each
-item for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward passes
-over `heldout_bytes` and some 7,000 short requests for each model.
+training ones make the n-gram baselines), the pairs, and where forgetting is measured the initial model and texts that
+it knew. Goes out: part `scores` (scores.json, one line for each figure; corpus.json, what the documents are;
+examples.json, a few held-out prompts for the release's samples; calibration.json and memorisation.json, tables for the
+report) and part `items` (items.parquet, the amount of each item for each model and baseline). Cost: about 8 s fixed
+(lm-eval's import, n-gram counts), then two forward passes over `heldout_bytes` and some 7,000 short requests for each
+model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.asked import Asked, choose_asked
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import check_heldout, index_documents
+from tasks.evaluate.known import observe_known, read_known
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 from tasks.evaluate.measures.calibration import token_calibration
@@ -34,10 +37,12 @@ from tasks.evaluate.measures.text_and_answers import (
     benchmark_measures,
     frequent_last_word,
     heldout_measures,
+    known_measures,
 )
-from tasks.evaluate.score import MODELS, Score
+from tasks.evaluate.score import FORGETTING, INITIAL, MODELS, Score
 from tasks.evaluate.scorers.panel import Panel, scorer_panel
 from tasks.evaluate.statistics.scores import Measure, missing_lines, score_lines, write_items, write_scores
+from tasks.notices import NOTICES
 from tasks.train.device import training_device
 
 EXAMPLES = 16
@@ -45,6 +50,8 @@ MEASUREMENTS = 7  # questions put to each scorer: held-out text, answers in thre
 
 HEADLINES = {  # of the summary, by (name, metric)
     ("heldout", "bits_per_byte"): "heldout_bits_per_byte",
+    ("known_text", "bits_per_byte"): "known_text_bits_per_byte",
+    ("known_text", FORGETTING): FORGETTING,
     ("answers", "bits_per_byte"): "answers_bits_per_byte",
     ("answers", "prompt_gap"): "answers_prompt_gap",
     ("preferences", "accuracy"): "preference_accuracy",
@@ -56,8 +63,10 @@ HEADLINES = {  # of the summary, by (name, metric)
 
 
 def observe_outside(config: EvaluateConfig) -> dict[str, str]:
-    """The files of the benchmarks, and what `auto` stands for on this machine: another device's last digits differ."""
-    return {"device": training_device(config.device)} | observe_benchmarks(config.tasks)
+    """The files of the benchmarks and of known text, and what `auto` stands for on this machine: another device's last
+    digits differ."""
+    seen = observe_benchmarks(config.tasks) | observe_known(config.known_text)
+    return {"device": training_device(config.device)} | seen
 
 
 @stage(
@@ -68,7 +77,9 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "tuned": ("model",),
         "tokenizer": ("tokenizer",),
         "clean": ("documents", "signals", "pairs", "preferences"),
+        "initial": ("model",),
     },
+    optional=("initial",),
     observe=observe_outside,
     libraries=("torch", "lm_eval", "tokenizers", "pyarrow", UNICODE),
     about="tasks.evaluate.about.EVALUATE",
@@ -79,19 +90,25 @@ def evaluate(
     tuned: Artifact,
     tokenizer: Artifact,
     clean: Artifact,
+    initial: Artifact | None = None,
     *,
     context: Context,
 ) -> Summary:
-    """Measure both models on held-out data and benchmarks."""
+    """Measure both models on held-out data and benchmarks, and on known text beside the initial model, which is the
+    base model itself where none is given."""
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
     form = needed_chat_form(tokenizer["tokenizer"].path)
-    asked = choose_asked(config, base, tuned, form, clean, entries)
-
+    known = read_known(config, context.work)
     models = dict(zip(MODELS, (base["model"].path, tuned["model"].path), strict=True))
+    others = {INITIAL: initial["model"].path} if initial and initial["model"].digest != base["model"].digest else {}
+    folders = (*models.values(), *others.values())
+    asked = choose_asked(config, folders, base["canaries"], form, clean, entries, known.documents)
+
     measurements = MEASUREMENTS + bool(asked.benchmarks.tasks) + (len(asked.preferences) >= LEAST_ITEMS)
-    with scorer_panel(config, asked, models, measurements, context) as panel:
-        found = _measure(config, asked, panel, context.work / "lm-eval")
+    to_models = len(models) + (len(folders) if known.documents else 0)  # calibration, and known text
+    with scorer_panel(config, asked, models, measurements, to_models, context) as panel:
+        found = _measure(config, asked, panel, others, context.work / "lm-eval")
 
     lines = [line for measure in found.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
     lines += found.whole
@@ -107,7 +124,8 @@ def evaluate(
     for name, table in tables.items():
         (folder / f"{name}.json").write_bytes(canonical_json(table) + b"\n")
     rows = write_items(context.part("items") / "items.parquet", found.measures)
-    return _summary(lines, rows) | _notices(found.measures, _wanted(config, asked), len(entries[HELDOUT]))
+    notices = [*known.notices, *_notices(found.measures, _wanted(config, asked), len(entries[HELDOUT]))]
+    return _summary(lines, rows) | ({NOTICES: notices} if notices else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +138,14 @@ class _Found:
     reliability: dict[str, Any]
 
 
-def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, work: Path) -> _Found:
-    """Put all questions to all scorers; lm-eval works in the folder `work`."""
+def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, others: Mapping[str, Path], work: Path) -> _Found:
+    """Put all questions to all scorers, and known text to the models and `others`; lm-eval works in the folder
+    `work`."""
     ask, decode, heldout = panel.ask, asked.encoder.decode, asked.heldout
     measures = heldout_measures(ask, heldout.documents, heldout.ids, asked.stride)
+    if asked.known.documents:
+        ask_models = partial(panel.ask_models, others=others)
+        measures += known_measures(ask_models, asked.known.documents, asked.known.ids, asked.stride)
     if len(asked.questions) >= LEAST_ITEMS:
         measures += answer_measures(ask, asked.questions)
     if len(asked.preferences) >= LEAST_ITEMS:
@@ -160,7 +182,7 @@ def _missing(measures: list[Measure], found: Mapping[str, int]) -> list[Score]:
     ]
 
 
-def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: int) -> Summary:
+def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: int) -> list[str]:
     """What could not be measured, and what to change, a sentence each; nothing where all could."""
     present = {measure.name for measure in measures}
     heldout = f"{documents:,} held-out documents"
@@ -172,12 +194,11 @@ def _notices(measures: Sequence[Measure], found: Mapping[str, int], documents: i
         "or more; hold out more text (collect.heldout_fraction)",
         "memorisation": "spans of training or held-out documents are long enough: give longer documents",
     }
-    lines = [
+    return [
         f"evaluate: {name} was not measured: {found[name]} of the {LEAST_ITEMS} items that it needs {reason}"
         for name, reason in said.items()
         if name in found and name not in present
     ]
-    return {"notices": lines} if lines else {}
 
 
 def _examples(measures: list[Measure]) -> list[dict[str, str]]:
@@ -200,4 +221,6 @@ def _summary(lines: list[Score], rows: int) -> Summary:
         headline = HEADLINES.get((line.name, line.metric))
         if headline is not None and line.value is not None:
             summary[f"{headline}_{line.model}"] = line.value
+        if headline == FORGETTING and line.low is not None and line.high is not None:
+            summary |= {f"{FORGETTING}_{line.model}_low": line.low, f"{FORGETTING}_{line.model}_high": line.high}
     return summary

@@ -13,6 +13,7 @@ Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
 OWN_FIGURES = {  # the metrics of each measure of llmill's own, of which a part such as heldout/lang=de has the same
     "heldout": ("bits_per_byte", "token_perplexity", "word_perplexity"),
     "answers": ("bits_per_byte", "bits_per_byte_other_prompt", "prompt_gap"),
+    "known_text": ("bits_per_byte", "forgetting"),
     "cloze": ("accuracy", "word_perplexity"),
     "choice": ("accuracy", "accuracy_per_character", "accuracy_mutual_information", "expected_calibration_error"),
     "memorisation": ("reproduced", "reproduced_heldout"),

@@ -27,7 +27,7 @@ collect:
   conversations: [{name: pairs, path: pairs.jsonl, group_field: group}]
   heldout_fraction: 0.2
 tokenize: {canaries: 0}
-evaluate: {items: 16, heldout_bytes: 4000, bootstrap_draws: 100}
+evaluate: {items: 16, heldout_bytes: 4000, bootstrap_draws: 100, known_text: [{path: known.jsonl}]}
 release: {name: tiny, samples: 1, max_new_tokens: 8}
 retrain: {gate: {figure: answers, guards: []}}
 """
@@ -40,7 +40,8 @@ def lay_out(folder: Path, start: str, first: int = 0) -> Path:
         {"prompt": f"What of the {NOUNS[n % 9]} {n}?", "answer": make_text(n, 1), "group": f"p{n}"}
         for n in range(first, first + 80)
     ]
-    for name, rows in (("text", texts), ("pairs", pairs)):
+    known = [{"text": make_text(n)} for n in range(500, 510)]
+    for name, rows in (("text", texts), ("pairs", pairs), ("known", known)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "recipe.yaml").write_text(start + REST)
     return folder / "recipe.yaml"
@@ -65,6 +66,12 @@ def summary_of(home: Path, report: dict[str, Any], stage: str) -> dict[str, Any]
     artifact = made(home, report, stage)
     summary: dict[str, Any] = Store(home).builds_that_made(artifact.stage, artifact.digest)[-1]["summary"]
     return summary
+
+
+def forgetting(home: Path, report: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The scores on known text by metric and model."""
+    lines = json.loads((part(home, report, "evaluate", "scores") / "scores.json").read_bytes())
+    return {(line["metric"], line["model"]): line for line in lines if line["name"] == "known_text"}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +111,10 @@ def test_it_learned_and_the_plan_tells_of_the_model(tuned: tuple[Path, Path, dic
     home, recipe, report = tuned
     summary = summary_of(home, report, "finetune")
     assert summary["answer_bits_per_byte"] < summary["base_answer_bits_per_byte"]
+    said = forgetting(home, report)
+    assert said[("forgetting", "base")]["value"] == 0 != said[("forgetting", "tuned")]["value"]
+    page = (home / "runs" / f"{report['run']}.html").read_text()
+    assert "Forgetting of known text" in page and "Bits per byte more than the initial model" in page
     status, out, _ = command("plan", str(recipe), home=home)
     assert status == 0 and "7 reused, 0 to build" in out
     assert "initial: llama of 85,120 parameters" in out and "chat template in chat_template.jinja" in out
@@ -149,6 +160,12 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, hom
     assert "tokenizer" not in outcomes(report) and outcomes(report)["pretrain"] == "built"
     summary = summary_of(home, report, "pretrain")
     assert summary["bits_per_byte"] < summary["bits_per_byte_before"]
+    said = forgetting(home, report)
+    assert said[("forgetting", "base")]["value"] != 0 != said[("forgetting", "tuned")]["value"]
+    before = said[("bits_per_byte", "base")]["baselines"]["initial"]
+    assert said[("forgetting", "base")]["value"] == pytest.approx(
+        said[("bits_per_byte", "base")]["value"] - before, abs=1e-3
+    )
     assert json.loads((part(home, report, "tokenize", "tokens") / "meta.json").read_text())["end_of_text"] == 360
     assert command("promote", "latest", home=home)[0] == 0
     lay_out(tmp_path, PRETRAINED, first=20)
@@ -158,6 +175,8 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(tmp_path: Path, hom
     assert "initial" not in outcomes(again) and outcomes(again)["pretrain"] == "built"
     summary = summary_of(home, again, "pretrain")
     assert summary["new_documents"] > 0, "it went on from the champion's weights"
+    again_said = forgetting(home, again)[("bits_per_byte", "base")]["baselines"]["initial"]
+    assert again_said == said[("bits_per_byte", "base")]["value"], "the champion's base is what was known"
 
 
 def test_a_model_without_template_or_room_for_marks_is_asked_in_text(

@@ -1,6 +1,7 @@
 """What is measured: each function asks every scorer the same questions and returns the amounts side by side.
 
 - held-out text: bits per byte, which compares across tokenizers, and perplexity per token and per word, which do not;
+- known text: the same of texts that the initial model knew, and by how much it has become more: what is forgotten;
 - answers: bits per byte of the held-out pairs' answers given their prompts in chat form, and given another pair's
   prompt of the same source: a model that does not read its prompt shows no gap between the two. The base model has
   never seen the chat form, so what it reaches on plain text is beside it as a baseline;
@@ -22,7 +23,7 @@ from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.lm_eval.own_tasks import CHOICE_TASK, CLOZE_TASK, Harness
 from tasks.evaluate.measures.calibration import choice_calibration
 from tasks.evaluate.measures.own_items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
-from tasks.evaluate.score import BASE, MODELS
+from tasks.evaluate.score import BASE, FORGETTING, INITIAL, MODELS
 from tasks.evaluate.scorers.scorers import Scorers
 from tasks.evaluate.statistics.intervals import Floats
 from tasks.evaluate.statistics.scores import Item, Measure, select
@@ -69,6 +70,24 @@ def heldout_measures(
         if len(set(labels)) > 1
     ]
     return whole + apart
+
+
+def known_measures(ask: Ask, documents: Sequence[Sampled], ids: Sequence[Sequence[int]], stride: int) -> list[Measure]:
+    """Bits per byte of known text, and how much more than the initial model's they are: document by document, so that
+    the interval is that of the difference. `ask` answers for both models, and for INITIAL where the base model is not
+    itself what the run started from."""
+    answers = ask(lambda scorers: scorers.documents(ids))
+    bits = {who: np.array(nats) / math.log(2) for who, nats in answers.items()}
+    bits.setdefault(INITIAL, bits[BASE])
+    items = [Item(document.id, document.source) for document in documents]
+    sizes = np.array([document.bytes for document in documents], np.float64)
+    rule = f"whole documents after <|endoftext|>, windows moved by {stride} tokens, each token scored once"
+    lost = {model: bits[model] - bits[INITIAL] for model in MODELS}
+    return [
+        Measure("known_text", "bits_per_byte", rule, items, bits, sizes, higher_is_better=None),
+        Measure("known_text", FORGETTING, f"bits per byte less those of the initial model; {rule}", items, lost,
+                sizes),
+    ]  # fmt: skip
 
 
 def answer_measures(ask: Ask, asked: Sequence[Question]) -> list[Measure]:
