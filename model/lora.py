@@ -4,9 +4,9 @@ An adapted map gives x Wᵀ + (alpha / rank) x Aᵀ Bᵀ, with A (rank, inputs) 
 training begins with the model as it was. Gradients, optimizer state and checkpoints are those of A and B alone. Merged,
 the sum stands in W, and the model is as large and as fast as before.
 
-On disk an adapter has the form of PEFT: `adapter_config.json` and `adapter_model.safetensors`, whose metadata name the
-digest of the weights that it was trained on. GPT-2 has queries, keys and values in one map there: their adapters become
-one of the joined rank, with zeros where a part has none of another's.
+On disk an adapter has the form of PEFT (model/adapter_config.py); the metadata of its tensors name the digest of the
+weights that it was trained on. GPT-2 has queries, keys and values in one map there: their adapters become one of the
+joined rank, with zeros where a part has none of another's. model/adapters.py reads adapters.
 """
 
 import json
@@ -16,31 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from model.adapter_config import CONFIG, TENSORS
 from model.shape import WEIGHTS, Shape
 from model.transformer import Linear, Transformer
 from model.weights import check_tensors, write_tensors
 from storage.canonical import digest_file
-from storage.errors import ConfigError, DataError
+from storage.errors import ConfigError
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 BASE = "base"  # in the metadata of the tensors: SHA-256 of the weights that the adapter belongs to
 
-_PREFIX = "base_model.model."
-_GPT2_JOINED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-_GPT2_NAMES = {"self_attn.o_proj": "attn.c_proj", "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}
-_PLAIN = {  # of PEFT's settings: what they must be, if they are there
-    "peft_type": "LORA",
-    "bias": "none",
-    "use_dora": False,
-    "use_rslora": False,
-    "modules_to_save": None,
-    "layers_to_transform": None,
-    "alpha_pattern": {},
-    "rank_pattern": {},
-}
+PREFIX = "base_model.model."  # of the tensors: PEFT's
+GPT2_JOINED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")  # one map, attn.c_attn, in transformers
+GPT2_NAMES = {"self_attn.o_proj": "attn.c_proj", "mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +76,14 @@ class AdaptedLinear(Linear):
 
 def adapt(model: Transformer, settings: LowRank, seed: int) -> None:
     """Freeze a model and put adapters that change nothing yet beside its maps; ConfigError for a target it lacks."""
-    known = {name for _, name, _ in _maps(model)}
+    known = {name for _, _, name, _ in maps_of(model)}
     for target in settings.targets:
         if target not in known:
             has = ", ".join(sorted(known))
             raise ConfigError(f"lora.targets: a {model.shape.family} model has no {target}; it has {has}")
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for parent, name, inner in list(_maps(model)):
+    for _, parent, name, inner in list(maps_of(model)):
         if settings.targets and name not in settings.targets:
             continue
         adapted = AdaptedLinear(inner, settings.rank, settings.scale)
@@ -108,7 +97,7 @@ def adapt(model: Transformer, settings: LowRank, seed: int) -> None:
 
 def merge(model: Transformer) -> None:
     """Add the adapters to the maps and take them away."""
-    for parent, name, inner in list(_maps(model)):
+    for _, parent, name, inner in list(maps_of(model)):
         if isinstance(inner, AdaptedLinear):
             setattr(parent, name, inner.merged())
 
@@ -118,21 +107,23 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def load_trained(model: nn.Module, tensors: Mapping[str, Tensor], where: str = "the checkpoint") -> None:
-    """Put tensors into the parameters that are trained; DataError, which begins with `where`, if they are not these."""
+def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors of a checkpoint into the parameters that are trained; DataError if they are not these."""
     parameters = trained(model)
-    check_tensors(where, parameters, tensors)
+    check_tensors("the checkpoint", parameters, tensors)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
 
 
-def _maps(model: Transformer) -> Iterator[tuple[nn.Module, str, Linear]]:
-    """The maps of the blocks: the module that holds each, its name there, and the map."""
-    for block in model.model.layers:
-        for parent in list(block.modules()):
+def maps_of(model: Transformer) -> Iterator[tuple[str, nn.Module, str, Linear]]:
+    """The maps of the blocks: the whole name of each, the module that holds it, its name there, and the map."""
+    for layer, block in enumerate(model.model.layers):
+        for place, parent in list(block.named_modules()):
             if not isinstance(parent, AdaptedLinear):
-                yield from ((parent, name, one) for name, one in parent.named_children() if isinstance(one, Linear))
+                for name, one in parent.named_children():
+                    if isinstance(one, Linear):
+                        yield f"model.layers.{layer}.{place}.{name}", parent, name, one
 
 
 # On disk --------------------------------------------------------------------------------------------------------
@@ -141,7 +132,7 @@ def _maps(model: Transformer) -> Iterator[tuple[nn.Module, str, Linear]]:
 def save_adapter(model: Transformer, settings: LowRank, base: Path, folder: Path) -> None:
     """Write the adapters of a model alone, in PEFT's form. `base` is the folder of the frozen weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{_PREFIX}{name}": tensor for name, tensor in _as_theirs(model.shape, trained(model)).items()}
+    tensors = {f"{PREFIX}{name}": tensor for name, tensor in _as_theirs(model.shape, trained(model)).items()}
     write_tensors(tensors, folder / TENSORS, (BASE, digest_file(base / WEIGHTS)))
     text = json.dumps(_config_of(model, settings, tensors), indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
@@ -149,8 +140,8 @@ def save_adapter(model: Transformer, settings: LowRank, base: Path, folder: Path
 
 def _config_of(model: Transformer, settings: LowRank, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     joined = sorted({name.rpartition(".lora_")[0] for name in tensors if ".c_attn." in name})
-    ranks = {name.removeprefix(_PREFIX): len(tensors[f"{name}.lora_A.weight"]) for name in joined}
-    layers = {name.removeprefix(_PREFIX).split(".lora_")[0] for name in tensors}
+    ranks = {name.removeprefix(PREFIX): len(tensors[f"{name}.lora_A.weight"]) for name in joined}
+    layers = {name.removeprefix(PREFIX).split(".lora_")[0] for name in tensors}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -174,14 +165,14 @@ def _as_theirs(shape: Shape, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     theirs: dict[str, Tensor] = {}
     for layer in range(shape.layers):
         ours, begin = f"model.layers.{layer}", f"transformer.h.{layer}"
-        for name, their_name in _GPT2_NAMES.items():
+        for name, their_name in GPT2_NAMES.items():
             for factor in ("lora_A", "lora_B"):
                 if (found := tensors.get(f"{ours}.{name}.{factor}.weight")) is not None:
                     theirs[f"{begin}.{their_name}.{factor}.weight"] = found
-        parts = [name for name in _GPT2_JOINED if f"{ours}.{name}.lora_A.weight" in tensors]
+        parts = [name for name in GPT2_JOINED if f"{ours}.{name}.lora_A.weight" in tensors]
         if parts:
             first = [tensors[f"{ours}.{name}.lora_A.weight"] for name in parts]
-            second = [tensors.get(f"{ours}.{name}.lora_B.weight") for name in _GPT2_JOINED]
+            second = [tensors.get(f"{ours}.{name}.lora_B.weight") for name in GPT2_JOINED]
             theirs[f"{begin}.attn.c_attn.lora_A.weight"] = torch.cat(first)
             theirs[f"{begin}.attn.c_attn.lora_B.weight"] = _block_diagonal(second, shape.width)
     return theirs
@@ -191,40 +182,6 @@ def _block_diagonal(blocks: list[Tensor | None], rows: int) -> Tensor:
     """Blocks (rows, rank) one below the other, each in columns of its own; zero rows where there is none."""
     filled = [torch.zeros(rows, 0) if block is None else block.detach().cpu() for block in blocks]
     return torch.block_diag(*filled)
-
-
-def load_adapter(model: Transformer, folder: Path, base: Path) -> LowRank:
-    """Put the adapter of a folder in PEFT's form beside the maps of a model, whose weights came from `base`.
-
-    ConfigError for a form of adapter that is not known here; DataError where it cannot be read, does not fit, or was
-    trained on other weights.
-    """
-    settings = _read_config(folder, model.shape)
-    try:
-        with safe_open(folder / TENSORS, "pt") as file:
-            tensors = {name.removeprefix(_PREFIX): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            trained_on = (file.metadata() or {}).get(BASE)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{folder / TENSORS}: no adapter that can be read ({error})") from error
-    if trained_on not in (None, digest_file(base / WEIGHTS)):
-        raise DataError(f"{folder}: this adapter was trained on other weights than those of {base}")
-    adapt(model, settings, seed=0)
-    load_trained(model, tensors, f"{folder}: this adapter does not fit the model of {base}")
-    return settings
-
-
-def _read_config(folder: Path, shape: Shape) -> LowRank:
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_bytes())
-        for name, value in _PLAIN.items():
-            if config.get(name, value) not in (value, None):
-                raise ConfigError(f"{folder / CONFIG}: {name} is {config[name]!r}; only {value!r} is known here")
-        if shape.family == "gpt2":
-            raise ConfigError(f"{folder}: adapters of gpt2 models are written here and not read")
-        targets = tuple(sorted({str(name).rpartition(".")[2] for name in config["target_modules"]}))
-        return LowRank(int(config["r"]), float(config["lora_alpha"]), targets)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{folder / CONFIG}: no adapter's config that can be read ({error!r})") from error
 
 
 def settings_of(fields: dict[str, Any] | None) -> LowRank | None:

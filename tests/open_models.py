@@ -18,8 +18,9 @@ from tokenizers import (
     trainers,
 )
 
+from model.lora import LowRank, adapt, save_adapter, trained
 from model.shape import FamilyName, Shape
-from model.transformer import Transformer, initialise, save_model
+from model.transformer import Transformer, initialise, load_model, save_model
 
 LLAMA_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 LLAMA_TEMPLATE = (
@@ -167,3 +168,18 @@ def write_tokenizer(
     tokenizer.save(str(folder / "tokenizer.json"))
     whole = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | settings
     (folder / "tokenizer_config.json").write_text(json.dumps(whole))
+
+
+LOW_RANK = LowRank(3, 6.0)
+
+
+def write_adapter(folder: Path, base: Path, settings: LowRank = LOW_RANK, trained_on: Path | None = None) -> Path:
+    """An adapter of large random numbers for the model of a folder, which says that it is of the weights
+    `trained_on`, of that folder where no other is given."""
+    model = load_model(base)
+    adapt(model, settings, seed=1)
+    with torch.no_grad():
+        for number, parameter in enumerate(trained(model).values()):
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
+    save_adapter(model, settings, trained_on or base, folder)
+    return folder

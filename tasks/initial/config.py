@@ -32,6 +32,12 @@ class InitialConfig(StageConfig):
         description="Model of the Hugging Face hub, as its page names it: OWNER/NAME; not with path.",
     )
     revision: str = Field("", description="Commit of that model, 40 hexadecimal digits: its page has it under History.")
+    adapter: str | None = Field(
+        None,
+        min_length=1,
+        json_schema_extra=LOCATION,
+        description="Folder of a LoRA adapter in PEFT's form, trained on that model: it is added to the weights.",
+    )
     max_bytes: int = Field(2**36, ge=1, le=2**44, description="Most bytes of weights that are fetched from the hub.")
 
     @model_validator(mode="before")
@@ -42,8 +48,8 @@ class InitialConfig(StageConfig):
         for name, value in values.items():
             if "token" in str(name).lower() or (isinstance(value, str) and _TOKEN.search(value)):
                 raise ValueError("a recipe holds no token: take it out, and set HF_TOKEN in the environment")
-            if name in ("path", "model") and isinstance(value, str) and _ADDRESS.match(value):
-                found = _ON_HUB.match(value)
+            if name in ("path", "model", "adapter") and isinstance(value, str) and _ADDRESS.match(value):
+                found = _ON_HUB.match(value) if name != "adapter" else None
                 write = f"write model: {found[1]} and its commit as revision" if found else "download it first"
                 raise ValueError(f"{name}: {value} is an address: {write}")
         return values

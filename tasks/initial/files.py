@@ -7,6 +7,8 @@ reading the weights.
 from collections.abc import Iterable
 from pathlib import Path
 
+from model.adapter_config import CONFIG as ADAPTER_CONFIG
+from model.adapter_config import adapter_files, read_adapter_config
 from model.huggingface import INDEX, read_shape, weight_files
 from model.shape import WEIGHTS, Shape
 from storage.errors import ConfigError, DataError
@@ -25,6 +27,11 @@ def model_files(folder: Path) -> list[str]:
         hint = f"; a model of the hub is named by model and revision, not {folder.name!r} by path"
         raise DataError(f"{folder}: no such folder{hint}" if not folder.exists() else f"{folder}: is no folder")
     names = [name for name in TEXT_FILES if (folder / name).is_file()]
+    if MODEL_CONFIG not in names and (folder / ADAPTER_CONFIG).is_file():
+        raise DataError(
+            f"{folder}: is an adapter and no model: give the model that it was trained on as path (or model and "
+            "revision), and this folder as adapter"
+        )
     if MODEL_CONFIG not in names:
         raise DataError(f"{folder}: has no {MODEL_CONFIG}, so it is not a model in Hugging Face's form")
     check_tokenizer_file(str(folder), [path.name for path in folder.iterdir()])
@@ -34,6 +41,14 @@ def model_files(folder: Path) -> list[str]:
     known_shape(folder)
     weights = weight_files(folder)
     return [name for name in names if name != INDEX or WEIGHTS not in weights] + weights
+
+
+def known_adapter(folder: Path) -> list[str]:
+    """The names of the files that are read of an adapter's folder; ConfigError or DataError for one that is not known
+    here, as far as that shows without its tensors."""
+    names = adapter_files(folder)
+    read_adapter_config(folder)
+    return names
 
 
 def known_shape(folder: Path) -> Shape:

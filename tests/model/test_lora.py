@@ -1,4 +1,4 @@
-"""Adapters: nothing at first, trained alone, the same merged, and read by PEFT."""
+"""Adapters: nothing at first, trained alone, the same merged, and loaded by PEFT."""
 
 import dataclasses
 import json
@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from test_families import IDS, SHAPES, scattered
 from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights, write_walks
 
+from model.adapter_config import TENSORS
+from model.adapters import add_adapter, read_adapter
 from model.checkpoint import load_checkpoint
 from model.job import TrainingJob
-from model.lora import CONFIG, TENSORS, LowRank, adapt, load_adapter, merge, save_adapter, trained
+from model.lora import LowRank, adapt, merge, save_adapter, trained
 from model.trainer import Trainer
 from model.transformer import Transformer, initialise, load_model, save_model
-from storage.errors import ConfigError, DataError
+from storage.canonical import digest_file
+from storage.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("untouched_process")
 ALL = LowRank(4, 8.0)
@@ -72,73 +75,6 @@ def test_peft_computes_the_same_with_it(name: str, targets: tuple[str, ...], tmp
         assert not torch.allclose(plain, judge(IDS).logits, atol=1e-2)
 
 
-def test_what_peft_saves_is_read(tmp_path: Path) -> None:
-    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
-    (tmp_path / "base").mkdir()
-    save_model(scattered(Transformer(SHAPES["llama"])), tmp_path / "base")
-    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
-    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
-    judge = peft.get_peft_model(base, config).eval()
-    judge.save_pretrained(tmp_path / "adapter")
-    model = load_model(tmp_path / "base")
-    assert load_adapter(model, tmp_path / "adapter", tmp_path / "base") == LowRank(3, 5.0, ("q_proj", "up_proj"))
-    with torch.no_grad():
-        assert torch.allclose(logits(model), judge(IDS).logits, atol=1e-5, rtol=0)
-
-
-def test_an_adapter_of_other_weights_is_refused(tmp_path: Path) -> None:
-    shape = SHAPES["llama"]
-    for name, seed in (("base", 1), ("other", 2)):
-        (tmp_path / name).mkdir()
-        model = Transformer(shape)
-        initialise(model, seed)
-        save_model(model, tmp_path / name)
-    save_adapter(adapted(load_model(tmp_path / "base"), ALL), ALL, tmp_path / "base", tmp_path / "adapter")
-    assert load_adapter(load_model(tmp_path / "base"), tmp_path / "adapter", tmp_path / "base").rank == 4
-    with pytest.raises(DataError, match=r"trained on other weights than those of .*other"):
-        load_adapter(load_model(tmp_path / "other"), tmp_path / "adapter", tmp_path / "other")
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"use_dora": True}, ConfigError, "use_dora is True; only False is known"),
-        ({"peft_type": "IA3"}, ConfigError, "peft_type is 'IA3'"),
-        ({"modules_to_save": ["lm_head"]}, ConfigError, "modules_to_save"),
-        ({"r": "four"}, DataError, "no adapter's config that can be read"),
-        ({"r": 5}, DataError, "has the shape"),
-        ({"target_modules": ["q_proj"]}, DataError, "is unexpected"),
-        ({"target_modules": ["nothing"]}, ConfigError, "has no nothing; it has"),
-    ],
-)
-def test_an_adapter_that_does_not_fit_is_refused(
-    change: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
-) -> None:
-    model = scattered(Transformer(SHAPES["llama"]))
-    save_model(model, tmp_path)
-    save_adapter(adapted(model, ALL), ALL, tmp_path, tmp_path)
-    config = json.loads((tmp_path / CONFIG).read_text())
-    (tmp_path / CONFIG).write_text(json.dumps(config | change))
-    with pytest.raises(error, match=message):
-        load_adapter(load_model(tmp_path), tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["missing", "cut", "another tensor"])
-def test_an_adapter_that_cannot_be_read_is_refused(damage: str, tmp_path: Path) -> None:
-    model = scattered(Transformer(SHAPES["qwen3"]))
-    save_model(model, tmp_path)
-    save_adapter(adapted(model, ALL), ALL, tmp_path, tmp_path)
-    path = tmp_path / TENSORS
-    if damage == "missing":
-        path.unlink()
-    elif damage == "cut":
-        path.write_bytes(path.read_bytes()[:-50])
-    else:
-        save_file({**load_file(path), "base_model.model.x": torch.zeros(1)}, path)
-    with pytest.raises(DataError):
-        load_adapter(load_model(tmp_path), tmp_path, tmp_path)
-
-
 # Training -------------------------------------------------------------------------------------------------------
 
 
@@ -172,8 +108,9 @@ def test_training_changes_the_adapter_alone(tokens: Path, tmp_path: Path) -> Non
     changed = {name for name in base if not torch.equal(base[name], merged[name])}
     assert changed == {name for name in base if name.endswith("_proj.weight")}
     again = load_model(Path(job.initial or ""))
-    load_adapter(again, Path(job.adapter_output), Path(job.initial or ""))
-    merge(again)
+    adapter = read_adapter(Path(job.adapter_output), again.shape)
+    adapter.check_base([digest_file(Path(job.initial or "", "model.safetensors"))], "the base")
+    add_adapter(again.state_dict(), adapter)
     assert all(torch.equal(tensor, merged[name]) for name, tensor in again.state_dict().items())
 
 

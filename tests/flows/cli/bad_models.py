@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from bad_input import BadInput
-from open_models import write_gpt2, write_llama, write_qwen
+from open_models import write_adapter, write_gpt2, write_llama, write_qwen
 from safetensors.torch import load_file, save_file
 
 RECIPE = "collect: {synthetic: {documents: 60}}\nfinetune: {initial: {path: model}, steps: 1}\n"
@@ -276,4 +276,100 @@ SETTINGS = (
         lambda folder, home: _written(write_llama, folder),
     ),
 )
-ROWS = (*FOLDERS, *CONTENTS, *NAMES, *SETTINGS)
+ADAPTED = "collect: {synthetic: {documents: 60}}\nfinetune: {initial: {path: model, adapter: adapter}, steps: 1}\n"
+
+
+def _adapter(name: str, damage: Damage, *holds: str, command: str = PLAN) -> BadInput:
+    """A row about a good model with an adapter that is good but for what `damage` does to it."""
+
+    def prepare(folder: Path, home: Path) -> None:
+        damage(write_adapter(folder / "adapter", write_llama(folder / "model")))
+
+    return BadInput(name, command, holds, {"recipe.yaml": ADAPTED}, prepare)
+
+
+def _adapter_config(**changed: object) -> Damage:
+    def change(folder: Path) -> None:
+        path = folder / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+    return change
+
+
+def _changed_factors(change: Callable[[torch.Tensor], torch.Tensor]) -> Damage:
+    def damage(folder: Path) -> None:
+        path = folder / "adapter_model.safetensors"
+        save_file({name: change(tensor).contiguous() for name, tensor in load_file(path).items()}, path)
+
+    return damage
+
+
+def _of_other_weights(folder: Path) -> None:
+    other = write_qwen(folder.parent / "other")
+    write_adapter(folder, folder.parent / "model", trained_on=other)
+
+
+def _adapter_alone(folder: Path, home: Path) -> None:
+    write_adapter(folder / "model", write_llama(folder / "base"))
+
+
+ADAPTERS = (
+    BadInput(
+        "adapter where a model should be",
+        PLAN,
+        ("model: is an adapter and no model: give the model that it was trained on as path", "this folder as adapter"),
+        {"recipe.yaml": RECIPE},
+        _adapter_alone,
+    ),
+    _adapter("adapter that is not there", lambda folder: folder.rename(folder.parent / "x"), "adapter: no such folder"),
+    _adapter("adapter without a config", _removed("adapter_config.json"), "adapter: has no adapter_config.json"),
+    _adapter("adapter without tensors", _removed("adapter_model.safetensors"), "has no adapter_model.safetensors"),
+    _adapter(
+        "adapter that is pickled",
+        lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
+        "adapter: adapter_model.bin is pickled, and reading it runs code",
+        "safe_serialization=True",
+    ),
+    _adapter(
+        "adapter of a kind that is not known",
+        _adapter_config(peft_type="IA3"),
+        "adapter/adapter_config.json: peft_type is 'IA3'; only 'LORA' is known here",
+    ),
+    _adapter(
+        "adapter whose config is none", _adapter_config(r=None), "adapter_config.json: no adapter's config that can be"
+    ),
+    _adapter(
+        "adapter of the head",
+        _adapter_config(target_modules=["lm_head"]),
+        "target_modules: a llama model has no map lm_head; it has down_proj, gate_proj",
+        command=TAKE,
+    ),
+    _adapter(
+        "adapter of a wider model",
+        _changed_factors(lambda tensor: torch.cat([tensor, tensor], 1) if tensor.shape[0] == 3 else tensor),
+        "this adapter does not fit a llama model of this shape",
+        "lora_A.weight has the shape (3, 128), not (3, 64)",
+        command=TAKE,
+    ),
+    _adapter(
+        "adapter of other weights",
+        _of_other_weights,
+        "adapter: this adapter was trained on other weights than those of",
+        "give the model that it was trained on",
+        command=TAKE,
+    ),
+    _adapter(
+        "adapter with a NaN",
+        _changed_factors(lambda tensor: tensor * torch.nan),
+        "adapter_model.safetensors:",
+        "holds what is not a finite number",
+        command=TAKE,
+    ),
+    _recipe(
+        "address for an adapter",
+        "finetune: {initial: {path: a, adapter: 'https://huggingface.co/org/name'}}",
+        "adapter: https://huggingface.co/org/name is an address: download it first",
+    ),
+    _recipe("adapter without a model", "finetune: {initial: {adapter: a}}", "give path (a folder) or model"),
+)
+ROWS = (*ADAPTERS, *FOLDERS, *CONTENTS, *NAMES, *SETTINGS)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tiny_model import LocalContext, artifact, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 from tokenizers import Tokenizer
 
-from model.lora import CONFIG, TENSORS
+from model.adapter_config import CONFIG, TENSORS
 from model.shape import WEIGHTS
 from storage.documents import ASSISTANT, PAIRS_SCHEMA, SYSTEM, USER, Message, Pair, pair_row, write_rows
 from storage.errors import DataError
