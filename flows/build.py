@@ -285,12 +285,13 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     if not recipe.learns_answers and (classes is not None or recipe.makes_encoder):
         return classes or base
     tuned = finetune(recipe.tuning, base, tokenizer, clean) if recipe.tunes else base
+    before = tuned if aligning and recipe.tunes else None
     if aligning:
-        before = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
-        tuned = align(aligning, tuned, tokenizer, clean, before)
+        likelihoods = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
+        tuned = align(aligning, tuned, tokenizer, clean, likelihoods)
     scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, start.known(recipe, initial))
     start.judge(recipe, tuned, clean, scores)
-    return make_release(recipe.releasing, tuned, tokenizer, scores, clean)
+    return make_release(recipe.releasing, tuned, tokenizer, scores, clean, before)
 
 
 BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with all stages that there are

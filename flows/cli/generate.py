@@ -14,7 +14,7 @@ from storage.files import is_utf8
 from tasks.answer.release import MAX_BEAMS
 
 if TYPE_CHECKING:
-    from tasks.answer.release import ReleaseSettings
+    from tasks.answer.release import Release, ReleaseSettings
     from tasks.answer.stream import Answer, Sampling
 
 EXAMPLE_PROMPT = "def add_edge(graph, source, target)"
@@ -43,6 +43,9 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release", metavar="REF", default="latest/release", help="default: latest/release; or a release's folder"
     )
+    parser.add_argument(
+        "--adapter", metavar="REF", help="a LoRA adapter trained on it: a folder, or such as latest/finetune"
+    )
     parser.add_argument("--int8", action="store_true", help="its weights in eight bits: a quarter of the memory")
     parser.add_argument("--max-new-tokens", type=between(1, 100_000, int), default=64, help="default: 64")
     parser.add_argument("--temperature", type=between(0, 10, float), default=0.0, help="0 (default): the likeliest")
@@ -57,14 +60,14 @@ def _add_release_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from tasks.answer.release import open_release, release_settings
+    from tasks.answer.release import release_settings
     from tasks.answer.stream import Answer
 
     folder = _folder(options)
     settings = release_settings(folder)
     sampling = _sampling(options, settings)
     prompt = _prompt(options.prompt)
-    release = open_release(folder, int8=options.int8)
+    release = _opened(options, folder)
     started = time.perf_counter()
     ids = release.starting_ids(prompt, "plain" if options.raw else settings.prompt_form)
     answer = Answer(release.model, release.tokenizer, ids, sampling, release.control.ends)
@@ -89,14 +92,14 @@ def _generate(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     from tasks.answer.chat_form import Conversation
     from tasks.answer.prompt_form import prompt_text
-    from tasks.answer.release import open_release, release_settings
+    from tasks.answer.release import release_settings
     from tasks.answer.stream import Answer
 
     signal.signal(signal.SIGTERM, _end)  # Ctrl-C stops an answer only; SIGTERM still ends
     folder = _folder(options)
     settings = release_settings(folder)
     sampling, form = _sampling(options, settings), settings.prompt_form
-    release = open_release(folder, int8=options.int8)
+    release = _opened(options, folder)
     context_length = release.context_length
     chat, room = None if form == "plain" else release.chat_form(), min(sampling.max_new_tokens, context_length // 2)
     talk = Conversation(release.tokenizer, release.control, chat, context_length, room)
@@ -159,10 +162,27 @@ def _piped_line() -> str:
 
 
 def _folder(options: argparse.Namespace) -> Path:
+    return _part_folder(options.release, "release")
+
+
+def _part_folder(place: str, part: str) -> Path:
+    """A folder, or a part of what a reference means."""
     from flows.inspect.references import find_part
 
-    folder = Path(options.release).expanduser()
-    return folder if folder.is_dir() else find_part(home_store(), options.release, "release").path
+    folder = Path(place).expanduser()
+    return folder if folder.is_dir() else find_part(home_store(), place, part).path
+
+
+def _opened(options: argparse.Namespace, folder: Path) -> "Release":
+    from tasks.answer.release import open_release
+
+    if options.adapter is None:
+        return open_release(folder, int8=options.int8)
+    if options.int8:
+        raise ConfigError(
+            "--adapter goes with the weights that it was trained on, not with --int8: leave one of them out"
+        )
+    return open_release(folder, adapter=_part_folder(options.adapter, "adapter"))
 
 
 def _sampling(options: argparse.Namespace, settings: "ReleaseSettings") -> "Sampling":

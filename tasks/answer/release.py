@@ -78,9 +78,18 @@ def release_settings(folder: Path) -> ReleaseSettings:
     return settings
 
 
-def open_release(folder: Path, *, int8: bool = False) -> Release:
-    """A release for a program that does nothing else: torch's threads are those that its model gains by."""
+def open_release(folder: Path, *, int8: bool = False, adapter: Path | None = None) -> Release:
+    """A release for a program that does nothing else: torch's threads are those that its model gains by.
+
+    `adapter` is the folder of one that was trained on it, by which it answers; not in eight bits.
+    """
     model, tokenizer = load_release(folder, int8=int8)
+    if adapter is not None:
+        from model.adapters import Adapters
+
+        adapters = Adapters(model, folder)
+        adapters.add(adapter.name, adapter)
+        adapters.choose([adapter.name])
     if model.shape.parameters < SMALL_MODEL:
         import torch
 

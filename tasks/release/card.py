@@ -12,6 +12,7 @@ from typing import Any
 from model.shape import Shape
 from storage.store.artifacts import Artifact
 from tasks.evaluate.score import Score
+from tasks.release.adapters import Adapters
 from tasks.release.config import ReleaseConfig
 from tasks.wording import amount, figure, signed
 
@@ -27,6 +28,7 @@ def model_card(
     corpus: dict[str, dict[str, Any]],
     samples: list[dict[str, str]],
     formats: list[dict[str, Any]],
+    adapters: Adapters,
     made_from: Sequence[Artifact],
 ) -> str:
     """README.md of a release, Markdown with the hub's YAML header."""
@@ -50,6 +52,7 @@ def model_card(
         corpus=corpus,
         samples=samples,
         formats=formats,
+        adapters=adapters,
         made_from=made_from,
         below=[score for score in scores if score.below_baseline],
     )

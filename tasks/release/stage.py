@@ -1,7 +1,8 @@
 """Stage release: one folder with all that a user loads, serves and shares.
 
-Comes in: the fine-tuned model, the tokenizer, the scores, the filtered documents (held-out ones, for the loss of each
-format). Goes out: part `release`, the folder that `transformers.AutoModelForCausalLM.from_pretrained` takes unchanged:
+Comes in: the fine-tuned or aligned model, the tokenizer, the scores, the filtered documents (held-out ones, for the
+loss of each format), and of an aligned model the adapter of fine-tuning. Goes out: part `release`, the folder that
+`transformers.AutoModelForCausalLM.from_pretrained` takes unchanged:
 
 | file | from |
 |---|---|
@@ -13,7 +14,7 @@ format). Goes out: part `release`, the folder that `transformers.AutoModelForCau
 | MLmodel, components/tokenizer/ | the same for MLflow, without its weights a second time (mlmodel.py) |
 | model.int8.safetensors, model.onnx | for CPUs in eight bits (model/int8.py), for onnxruntime (onnx.py) |
 | formats.json | each of these files, its size and what it loses in bits per byte (formats.py) |
-| adapter/ | the adapter alone in PEFT's form, where one was trained |
+| adapters/STAGE/ | adapters alone in PEFT's form, where they make this model of its base (adapters.py) |
 | README.md | the model card, made from the figures (card.py) |
 | scores.json, samples.json | what was measured; answers to held-out prompts, never drawn: they can be repeated |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
@@ -40,6 +41,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.score import SCORES, read_scores
 from tasks.notices import NOTICES
+from tasks.release.adapters import carry_adapters
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, left_out, write_formats
@@ -47,7 +49,6 @@ from tasks.release.mlmodel import write_mlmodel
 from tasks.tokenize.control import GENERATION_CONFIG, TOKENIZER_CONFIG, ControlTokens
 from tasks.tokenize.tokenizer import END, SPECIAL_TOKENS
 from tasks.train.device import training_device
-from tasks.train.lora import ABOUT
 from tasks.train.trainer_process import TRAINING_FILE
 
 
@@ -59,7 +60,14 @@ def observe_device(config: ReleaseConfig) -> dict[str, str]:
 @stage(
     "release",
     parts=("release",),
-    reads={"tuned": ("model", "adapter"), "tokenizer": ("tokenizer",), "scores": ("scores",), "clean": ("documents",)},
+    reads={
+        "tuned": ("model", "adapter"),
+        "tokenizer": ("tokenizer",),
+        "scores": ("scores",),
+        "clean": ("documents",),
+        "before": ("adapter",),
+    },
+    optional=("before",),
     observe=observe_device,
     libraries=("torch", "tokenizers", "gguf", UNICODE),
     about="tasks.release.about.RELEASE",
@@ -70,10 +78,13 @@ def make_release(
     tokenizer: Artifact,
     scores: Artifact,
     clean: Artifact,
+    before: Artifact | None = None,
     *,
     context: Context,
 ) -> Summary:
-    """Make one folder to serve: weights, tokenizer, card, samples, formats. Summary: sizes in bytes and losses."""
+    """Make one folder to serve: weights, tokenizer, card, samples, formats. Summary: sizes in bytes and losses.
+
+    `before` is the fine-tuned model that `tuned` was made of by alignment."""
     folder = context.part("release")
     settings = _read_object(tuned["model"] / "config.json")
     shape = shape_of(settings)
@@ -87,10 +98,7 @@ def make_release(
         for name in names:
             clone_or_copy(files[name].path, folder / name)  # whoever edits the release touches no other stage
 
-    for file in (one for one in tuned["adapter"].files if one.name != ABOUT):
-        (folder / "adapter").mkdir(exist_ok=True)
-        clone_or_copy(file.path, folder / "adapter" / file.name)
-
+    adapters = carry_adapters([before, tuned] if before else [tuned], folder)
     samples = _samples(config, tuned["model"].path, form, scores, context)
     _write_json(folder / "config.json", settings | form.control.settings)
     _write_json(folder / GENERATION_CONFIG, _generation_config(config, form.control))
@@ -103,8 +111,8 @@ def make_release(
     _write_json(folder / "formats.json", formats)
     corpus = _read_object(scores["scores"] / "corpus.json")
     training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
-    made_from = (tuned, tokenizer, scores, clean)
-    card = model_card(config, shape, training, read_scores(scores), corpus, samples, formats, made_from)
+    made_from = (*filter(None, (before,)), tuned, tokenizer, scores, clean)
+    card = model_card(config, shape, training, read_scores(scores), corpus, samples, formats, adapters, made_from)
     (folder / "README.md").write_text(card, encoding="utf-8")
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in written}

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from open_models import write_adapter
 from support import PATIENCE_SECONDS, llmill_command, unwrapped
 
 from flows.cli.generate import as_typed
+from model.adapters import add_adapter, read_adapter
+from model.transformer import load_model
+from model.weights import write_tensors
 from tasks.tokenize.tokenizer import load_tokenizer
 
 Smoke = tuple[Path, dict[str, Any]]
@@ -74,6 +78,44 @@ def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, P
         assert (done["prompt_tokens"], done["text"]) == (answered["prompt_tokens"], answered["text"])
     chat = llmill_in(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
     assert chat.stdout == answered["text"] + "\n"
+
+
+@pytest.fixture(scope="module")
+def adapted(released: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An adapter of the release, and the release with it merged."""
+    root = tmp_path_factory.mktemp("adapter")
+    adapter = write_adapter(root / "adapter", released[1])
+    shutil.copytree(released[1], root / "merged")
+    model = load_model(released[1])
+    add_adapter(model.state_dict(), read_adapter(adapter, model.shape))
+    write_tensors(model.state_dict(), root / "merged/model.safetensors")
+    (root / "merged/SHA256SUMS").unlink()
+    return adapter, root / "merged"
+
+
+def test_an_adapter_answers_as_its_merged_model_does(
+    released: tuple[Path, Path], adapted: tuple[Path, Path], answered: dict[str, Any]
+) -> None:
+    home, _ = released
+    adapter, merged = adapted
+    plain = llmill_in(home, "generate", QUESTION, "--release", str(merged))
+    assert plain.returncode == 0 and plain.stdout != answered["text"] + "\n"
+    done = llmill_in(home, "generate", QUESTION, "--adapter", str(adapter))
+    assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, "")
+    chat = llmill_in(home, "chat", "--adapter", str(adapter), stdin=QUESTION + "\n")
+    assert (chat.returncode, chat.stdout) == (0, plain.stdout)
+
+
+def test_an_adapter_of_other_weights_or_none_at_all_is_refused(
+    released: tuple[Path, Path], adapted: tuple[Path, Path]
+) -> None:
+    home, folder = released
+    adapter, merged = adapted
+    other = llmill_in(home, "generate", QUESTION, "--release", str(merged), "--adapter", str(adapter))
+    refused(other, "this adapter was trained on other weights than those of", "give the model that it was trained on")
+    refused(llmill_in(home, "generate", QUESTION, "--adapter", str(folder)), "has no adapter_config.json")
+    refused(llmill_in(home, "generate", QUESTION, "--adapter", "latest/finetune"), "has no adapter_config.json")
+    refused(llmill_in(home, "generate", QUESTION, "--int8", "--adapter", str(adapter)), "--adapter", "not with --int8")
 
 
 def test_lines_within_a_prompt_end_as_typed() -> None:

@@ -215,15 +215,6 @@ def test_the_sums_are_right_and_name_every_file(built: tuple[dict[str, Any], Pat
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_an_adapter_goes_along(tmp_path: Path) -> None:
-    adapter = tmp_path / "model-adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    _, folder = build(tmp_path)
-    assert (folder / "adapter" / "adapter_config.json").read_text() == "{}"
-    assert "  adapter/adapter_config.json\n" in (folder / "SHA256SUMS").read_text()
-
-
 def test_equal_inputs_give_equal_bytes_anywhere(built: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     summary, folder = build(tmp_path / "another place")
     varying = {"int8_tokens_per_second", "int8_speedup"}
