@@ -225,6 +225,8 @@ def test_preferences_alone_align_the_model_as_it_is_and_the_aligned_one_is_the_c
     before = json.loads(out)
     stages = list(outcomes(before))
     assert stages[3:] == ["initial", "reference", "align", "evaluate", "release"]
+    card = (part(home, before, "release", "release") / "README.md").read_text()
+    assert "an open model: aligned by preferences.\n" in card and "`base` is the open model" in card
     assert command("promote", "latest", home=home)[0] == 0
     ref = champion_ref(Store(home))
     assert ref is not None and load_champion(Store(home), ref).tuned.digest == made(home, before, "align").digest
@@ -262,6 +264,8 @@ def test_the_readme_s_recipe_tunes_aligns_and_releases_and_lora_reruns_only_what
     assert status == 0, err
     again = json.loads(out)
     assert [stage for stage, outcome in outcomes(again).items() if outcome != "reused"] == learned[1:]
-    adapter = part(home, again, "release", "release") / "adapter"
+    adapter = part(home, again, "release", "release") / "adapters/align"
     base: Any = AutoModelForCausalLM.from_pretrained(part(home, again, "finetune", "model"))
     assert PeftModel.from_pretrained(base, adapter)
+    card = (adapter.parents[1] / "README.md").read_text()
+    assert "an open model: fine-tuned on prompts and answers, then aligned by preferences.\n" in card
