@@ -294,17 +294,24 @@ class ExampleSet:
 
 
 class ExampleBatches:
-    """`rows` examples a step, those of like length together.
-
+    """`rows` examples a step, those of like length together; with `shortest_first` the first epoch goes from short to
+    long.
 
     With `pack_to` the examples of a step share rows of at most so many inputs: the same steps, in fewer rows.
     """
 
-    def __init__(self, examples: ExampleSet, rows: int, seed: int, pack_to: int | None = None) -> None:
+    def __init__(
+        self,
+        examples: ExampleSet,
+        rows: int,
+        seed: int,
+        pack_to: int | None = None,
+        shortest_first: bool = False,
+    ) -> None:
         if not len(examples):
             raise DataError("no example to train on")
         self.examples, self.pack_to = examples, pack_to
-        self._pools = LengthPools(examples.lengths, rows, seed)
+        self._pools = LengthPools(examples.lengths, rows, seed, shortest_first)
 
     @property
     def bytes_per_token(self) -> float:
@@ -316,10 +323,13 @@ class ExampleBatches:
 
 
 class LengthPools:
-    """Which items a step takes: an epoch is shuffled, sorted by length within pools, cut, and the batches shuffled."""
+    """Which items a step takes: an epoch is shuffled, sorted by length within pools, cut, and the batches shuffled.
 
-    def __init__(self, lengths: IntArray, rows: int, seed: int) -> None:
-        self.lengths, self.rows, self.seed = lengths, rows, seed
+    With `shortest_first` the first epoch is one pool, and its batches stay in order: a curriculum by length.
+    """
+
+    def __init__(self, lengths: IntArray, rows: int, seed: int, shortest_first: bool = False) -> None:
+        self.lengths, self.rows, self.seed, self.shortest_first = lengths, rows, seed, shortest_first
         self.steps_per_epoch = -(-len(lengths) // rows)
         self._order = _Order(len(lengths), seed)
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
@@ -333,10 +343,13 @@ class LengthPools:
 
     def _cut(self, epoch: int) -> list[IntArray]:
         shuffled = self._order.epoch(epoch)
-        pool = self.rows * POOL_BATCHES
+        ascending = self.shortest_first and epoch == 0
+        pool = len(shuffled) if ascending else self.rows * POOL_BATCHES
         batches: list[IntArray] = []
         for start in range(0, len(shuffled), pool):
             members = shuffled[start : start + pool]
             members = members[np.argsort(self.lengths[members], kind="stable")]
             batches += [members[at : at + self.rows] for at in range(0, len(members), self.rows)]
+        if ascending:
+            return batches
         return [batches[index] for index in permutation(len(batches), self.seed + 1, epoch)]

@@ -32,6 +32,26 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class SoftTargets:
+    """Learning from a teacher's scores beside the text (model/distillation.py).
+
+    `weight` is the share of the soft targets in the loss (0 to 1). `earlier_self` is the share of the steps (0 to 1)
+    after which the trainer's own weights of that moment are the teacher; None: another model is, from the first step.
+    """
+
+    weight: float
+    temperature: float
+    earlier_self: float | None = None
+
+    def first_step(self, steps: int) -> int:
+        """How many of a run's steps have no teacher."""
+        return 0 if self.earlier_self is None else min(max(1, round(self.earlier_self * steps)), steps - 1)
+
+
+SOFTENED: tuple[Objective, ...] = ("next_token", "answers")  # whose loss can have soft targets
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJob:
     """A whole training run. Fields named in PLACES say where and how it is carried out; all others decide it."""
 
@@ -56,10 +76,13 @@ class TrainingJob:
     processes: int = 1  # that train together; more than one is not carried out yet
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
+    shortest_first: bool = False  # the first epoch takes examples from short to long
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from
     adapter: LowRank | None = None  # trained beside the initial weights, which stay; merged into the output
     preference: Preference | None = None  # how preferences are learned
+    soft_targets: SoftTargets | None = None  # of a teacher, beside the text
+    teacher: str = ""  # folder of the teacher's weights; `data_digest` holds their digest
     adapter_output: str = ""  # folder of the adapter alone
     validation_before: dict[str, Source] = field(default_factory=dict)  # scored before the first step
     parent_pid: int | None = None
@@ -73,6 +96,7 @@ class TrainingJob:
         "adapter_output",
         "checkpoint_interval",
         "initial",
+        "teacher",
         "parent_pid",
     )
 
@@ -83,6 +107,18 @@ class TrainingJob:
             raise ConfigError(f"processes: {self.processes} cannot train; give 1 or more")
         if self.adapter is not None and self.initial is None:
             raise ConfigError("adapter: there are no initial weights that it could adapt")
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        soft = self.soft_targets
+        if soft is None:
+            return
+        if self.objective not in SOFTENED:
+            raise ConfigError(f"soft_targets: objective {self.objective} has none; {', '.join(SOFTENED)} can have them")
+        if bool(self.teacher) == (soft.earlier_self is not None):
+            raise ConfigError("soft_targets: give the folder of a teacher, or earlier_self: one of them")
+        if soft.earlier_self is not None and self.schedule.steps < 2:
+            raise ConfigError("earlier_self: a training of one step has no earlier self; give it two steps or more")
 
     def identity(self) -> str:
         """Digest of what decides the weights: a checkpoint of another identity is refused."""
@@ -104,6 +140,7 @@ class TrainingJob:
                 "data": Source(**fields["data"]),
                 "adapter": settings_of(fields["adapter"]),
                 "preference": Preference(**fields["preference"]) if fields["preference"] else None,
+                "soft_targets": SoftTargets(**fields["soft_targets"]) if fields["soft_targets"] else None,
                 "validation": _sources(fields["validation"]),
                 "validation_before": _sources(fields["validation_before"]),
             }

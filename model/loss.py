@@ -69,12 +69,7 @@ class SummedCrossEntropy(torch.autograd.Function):
             if weights is not None:
                 gradient *= weights[start:stop, None].to(gradient.dtype)
             torch.mm(gradient, weight, out=hidden_gradient[start:stop])
-            if head_gradient is None:
-                continue
-            if gradient.dtype == head_gradient.dtype:
-                head_gradient.addmm_(gradient.T, rows)
-            else:
-                head_gradient += gradient.T @ rows
+            add_product(head_gradient, gradient, rows)
         context.save_for_backward(hidden_gradient, head_gradient)
         return total
 
@@ -83,6 +78,16 @@ class SummedCrossEntropy(torch.autograd.Function):
         hidden_gradient, head_gradient = context.saved_tensors
         by_head = None if head_gradient is None else head_gradient * gradients[0]
         return hidden_gradient * gradients[0].to(hidden_gradient.dtype), by_head, None, None, None
+
+
+def add_product(total: Tensor | None, gradient: Tensor, rows: Tensor) -> None:
+    """Add gradient (N, V) transposed times rows (N, D) to the gradient of a head; None: it is frozen."""
+    if total is None:
+        return
+    if gradient.dtype == total.dtype:
+        total.addmm_(gradient.T, rows)
+    else:
+        total += gradient.T @ rows
 
 
 def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,10 +178,15 @@ def on_device(model: Transformer, array: npt.NDArray[Any]) -> Tensor:
 
 
 def target_nats(model: Transformer, batch: Batch) -> Tensor:
-    """The summed loss in nats over the targets that are scored; inputs of different segments do not see each other."""
+    """The summed loss in nats over the targets that are scored."""
+    return summed_nats(hidden_states(model, batch), model.head, on_device(model, batch.targets), model.compiled)
+
+
+def hidden_states(model: Transformer, batch: Batch) -> Tensor:
+    """The hidden states (B, T, D) over a batch's inputs; those of different segments do not see each other."""
     positions, mask = (None, None) if batch.segments is None else apart(on_device(model, batch.segments))
-    hidden = model(on_device(model, batch.inputs), positions=positions, mask=mask)
-    return summed_nats(hidden, model.head, on_device(model, batch.targets), model.compiled)
+    states: Tensor = model(on_device(model, batch.inputs), positions=positions, mask=mask)
+    return states
 
 
 def apart(segments: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +228,8 @@ def _masked(job: TrainingJob) -> Batches:
 
 def _examples(job: TrainingJob) -> Batches:
     pack_to = job.shape.context_length if job.packing else None
-    return ExampleBatches(ExampleSet(Path(job.data.folder)), job.rows_per_step, job.seed, pack_to)
+    examples = ExampleSet(Path(job.data.folder))
+    return ExampleBatches(examples, job.rows_per_step, job.seed, pack_to, job.shortest_first)
 
 
 def _preferences(job: TrainingJob) -> Batches:

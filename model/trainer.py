@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.classes import as_classifier
+from model.distillation import distilled_nats, load_teacher, restored_snapshot, snapshot, weights_of_snapshot
 from model.job import Source, TrainingJob
 from model.lora import adapt, load_trained, merge, save_adapter, trained
-from model.loss import learning_of
+from model.loss import Loss, learning_of
 from model.optimizer import Optimizer
 from model.parallel import Workers, add_gradients
 from model.transformer import Transformer, initialise, load_model, save_model
@@ -66,6 +68,7 @@ class Trainer:
         self.optimizer = Optimizer(self.model, job.optimizer)
         learning = learning_of(job)
         self.batches, self.loss = learning.batches(job), learning.loss(job)
+        self.teacher = load_teacher(job, self.device, dtype) if job.teacher else None
         # Of a loss in nats per token; of no text for a loss that is none of a text's tokens.
         self.bits_per_byte = 1 / math.log(2) / (self.batches.bytes_per_token or math.nan)
         self.validation = open_validations(job, job.validation)
@@ -100,7 +103,7 @@ class Trainer:
     def _advance(self) -> dict[str, Any]:
         """One optimizer step; returns its row of metrics."""
         batch = self.batches.batch(self.step).within(self.job.shape.context_length)
-        lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers, self.loss)
+        lost = add_gradients(self.model, batch, self.job.micro_batch_tokens, self.workers, self._loss_now())
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.job.optimizer.clip_norm))
         loss = float(lost) / max(1, batch.losses)
         factor = self.job.schedule.factor(self.step)
@@ -121,6 +124,16 @@ class Trainer:
             "learning_rate": self.job.optimizer.matrix_rate * factor,
             "gradient_norm": _finite(norm),
         }
+
+    def _loss_now(self) -> Loss:
+        """The loss of this step: with soft targets as soon as there is a teacher."""
+        soft = self.job.soft_targets
+        if soft is None or self.step < soft.first_step(self.job.schedule.steps):
+            return self.loss
+        if self.teacher is None:
+            self.teacher = snapshot(self.model)
+            _say(f"step {self.step}: these weights are the teacher from here on")
+        return partial(distilled_nats, soft, self.teacher)
 
     def _skip(self, loss: float, norm: float) -> None:
         """A loss or gradient that is not finite must never reach the weights."""
@@ -156,9 +169,16 @@ class Trainer:
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in trained(self.model).items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
+        tensors |= {f"teacher.{name}": tensor for name, tensor in self._earlier_self().items()}
         tensors["random"] = torch.get_rng_state()
         fsync_path(self.metrics_path)  # the checkpoint must not be ahead of its metrics
         save_checkpoint(self.work / "checkpoints", Checkpoint(self.step, tensors, self.state), self.identity)
+
+    def _earlier_self(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps of a teacher that is no other model."""
+        if self.teacher is None or self.job.teacher:
+            return {}
+        return weights_of_snapshot(self.teacher, self.model)
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.work / "checkpoints", self.identity)
@@ -167,6 +187,8 @@ class Trainer:
             self.optimizer.load_state(_with_prefix(checkpoint.tensors, "optimizer."))
             torch.set_rng_state(checkpoint.tensors["random"])
             self.step, self.state = checkpoint.step, checkpoint.state
+            if earlier := _with_prefix(checkpoint.tensors, "teacher."):
+                self.teacher = restored_snapshot(self.model, earlier)
             _say(f"resumed at step {self.step}")
         cut_metrics(self.metrics_path, self.step)
 
