@@ -31,6 +31,7 @@ from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
 from tasks.initial.config import ImportConfig, InitialConfig
 from tasks.initial.stage import take_over
+from tasks.initial.teacher import finetune_teacher, take_teacher
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
@@ -102,8 +103,7 @@ class Recipe(StageConfig):
         """The config of the stage initial: the model with a context as long as the recipe asks for, or all it has."""
         if self.initial is None:
             return None
-        own = {name: getattr(self.initial, name) for name in InitialConfig.model_fields}
-        return ImportConfig(**own, context_length=self.pretrain.context_length, encoder=self.makes_encoder)
+        return self.initial.importing(self.pretrain.context_length, encoder=self.makes_encoder)
 
     @property
     def size_name(self) -> str:
@@ -117,8 +117,8 @@ class Recipe(StageConfig):
 
     @property
     def learns_tokenizer(self) -> bool:
-        """Whether a tokenizer is learned from the text; an open model brings its own."""
-        return self.initial is None
+        """Whether a tokenizer is learned from the text; an open model and a teacher bring their own."""
+        return not (self.initial or self.pretrain.other_teacher or self.finetune.other_teacher)
 
     @property
     def makes_encoder(self) -> bool:
@@ -221,6 +221,8 @@ class Recipe(StageConfig):
                 "pretrain.initial and finetune.initial: give one of them: the first goes on pretraining a model, the "
                 "second leaves pretraining out"
             )
+        if self.finetune.initial and self.pretrain.teacher:
+            raise ValueError("pretrain.teacher: finetune.initial leaves pretraining out; give finetune.teacher instead")
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         if self.initial is None:
@@ -247,16 +249,29 @@ class Start:
         """The open model that the recipe names, if it does."""
         return take_over(recipe.importing) if recipe.importing else None
 
-    def tokenizer(self, recipe: Recipe, clean: Output, initial: Output | None) -> Output:
-        """A tokenizer learned from the text, or the initial model's."""
-        return train_tokenizer(recipe.vocabulary, clean) if recipe.learns_tokenizer or initial is None else initial
+    def teachers(self, recipe: Recipe, initial: Output | None) -> tuple[Output | None, Output | None]:
+        """The models that pretraining and fine-tuning learn from, where the recipe names them; of one vocabulary."""
+        first, second = recipe.pretrain.other_teacher, recipe.finetune.other_teacher
+        teacher = take_teacher(first, initial) if first else None
+        return teacher, finetune_teacher(second, initial or teacher) if second else None
 
-    def base(self, recipe: Recipe, tokens: Output | None, order: Output | None, initial: Output | None) -> Output:
+    def tokenizer(self, recipe: Recipe, clean: Output, brought: Output | None) -> Output:
+        """A tokenizer learned from the text, or the one that an initial model or a teacher has brought."""
+        return train_tokenizer(recipe.vocabulary, clean) if recipe.learns_tokenizer or brought is None else brought
+
+    def base(
+        self,
+        recipe: Recipe,
+        tokens: Output | None,
+        order: Output | None,
+        initial: Output | None,
+        teacher: Output | None,
+    ) -> Output:
         """A base model from random weights or from the initial ones; without pretraining the initial model itself."""
         if initial is not None and not recipe.pretrains:
             return initial
         assert tokens is not None  # of a recipe that pretrains
-        return pretrain(recipe.pretraining, tokens, order, initial)
+        return pretrain(recipe.pretraining, tokens, order, initial, teacher)
 
     def known(self, recipe: Recipe, initial: Output | None) -> Output | None:
         """The model whose text the others may forget, where that is measured and it is not the base model itself."""
@@ -276,15 +291,16 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filtering, unique, documents)
     initial = start.initial(recipe)
-    tokenizer = start.tokenizer(recipe, clean, initial)
+    teacher, tutor = start.teachers(recipe, initial)
+    tokenizer = start.tokenizer(recipe, clean, initial or teacher or tutor)
     tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
-    base = start.base(recipe, tokens, order, initial)
+    base = start.base(recipe, tokens, order, initial, teacher)
     telling, aligning = recipe.classifying, recipe.aligning
     classes = classify(telling, base, tokenizer, clean) if telling else None
     if not recipe.learns_answers and (classes is not None or recipe.makes_encoder):
         return classes or base
-    tuned = finetune(recipe.tuning, base, tokenizer, clean) if recipe.tunes else base
+    tuned = finetune(recipe.tuning, base, tokenizer, clean, tutor) if recipe.tunes else base
     before = tuned if aligning and recipe.tunes else None
     if aligning:
         likelihoods = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
@@ -298,7 +314,7 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix`, `initial` and `align` where there
-    is none, `finetune` where preferences alone are learned, `tokenizer` where an open model brings its own, all of
-    pretraining where it is fine-tuned as it is."""
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix`, `initial`, teachers and `align`
+    where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it, all of
+    pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

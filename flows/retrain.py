@@ -14,6 +14,7 @@ from storage.errors import ConfigError
 from tasks.engine.about import About
 from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
+from tasks.initial.teacher import finetune_teacher
 from tasks.retrain.continuing import continue_pretraining
 from tasks.retrain.gate import judge, judge_first
 from tasks.tune.stage import study
@@ -30,14 +31,28 @@ class FromChampion(Start):
     def initial(self, recipe: Recipe) -> Output | None:
         return None if self._goes_on_from(recipe) else super().initial(recipe)
 
-    def tokenizer(self, recipe: Recipe, clean: Output, initial: Output | None) -> Output:
-        old = self._goes_on_from(recipe)
-        return old.tokenizer if old else super().tokenizer(recipe, clean, initial)
+    def teachers(self, recipe: Recipe, initial: Output | None) -> tuple[Output | None, Output | None]:
+        """Pretraining that goes on learns from the text alone."""
+        old, second = self._goes_on_from(recipe), recipe.finetune.other_teacher
+        if old is None:
+            return super().teachers(recipe, initial)
+        return None, finetune_teacher(second, old.tokenizer) if second else None
 
-    def base(self, recipe: Recipe, tokens: Output | None, order: Output | None, initial: Output | None) -> Output:
+    def tokenizer(self, recipe: Recipe, clean: Output, brought: Output | None) -> Output:
+        old = self._goes_on_from(recipe)
+        return old.tokenizer if old else super().tokenizer(recipe, clean, brought)
+
+    def base(
+        self,
+        recipe: Recipe,
+        tokens: Output | None,
+        order: Output | None,
+        initial: Output | None,
+        teacher: Output | None,
+    ) -> Output:
         old = self._goes_on_from(recipe)
         if old is None or old.tokens is None or tokens is None:
-            return super().base(recipe, tokens, order, initial)
+            return super().base(recipe, tokens, order, initial, teacher)
         if is_same(tokens, old.tokens):
             return old.base
         return continue_pretraining(recipe.continuing, tokens, old.base, old.tokens, order)

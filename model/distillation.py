@@ -23,12 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.batches import IGNORED, Batch
+from model.huggingface import read_shape
 from model.job import SoftTargets, TrainingJob
 from model.lora import trained
 from model.loss import CHUNK_TOKENS, CHUNK_TOKENS_CUDA, add_product, hidden_states, on_device, spans
+from model.shape import check_teacher
 from model.transformer import Transformer, load_model
 from model.weights import check_tensors
-from storage.errors import ConfigError, DataError
+from storage.errors import DataError
 
 
 class SoftCrossEntropy(torch.autograd.Function):
@@ -104,27 +106,15 @@ def distilled_nats(settings: SoftTargets, teacher: Transformer, model: Transform
     with torch.no_grad():
         theirs = hidden_states(teacher, batch)
     loss, nats = SoftCrossEntropy.apply(
-        hidden[valid], model.head, targets[valid], theirs[valid], teacher.head, settings
+        hidden[valid], model.head, targets[valid], theirs[valid], teacher.head[: len(model.head)], settings
     )
     return loss + (nats - loss.detach())
 
 
 def load_teacher(job: TrainingJob, device: torch.device, dtype: torch.dtype) -> Transformer:
     """The teacher of a job, frozen; ConfigError where it does not fit the student."""
-    teacher = load_model(Path(job.teacher), device, dtype)
-    theirs, ours = teacher.shape, job.shape
-    if theirs.classes or theirs.vocabulary_size != ours.vocabulary_size:
-        has = "classes" if theirs.classes else f"a vocabulary of {theirs.vocabulary_size:,} tokens"
-        raise ConfigError(
-            f"teacher: it has {has}, and the model that learns from it a vocabulary of {ours.vocabulary_size:,}: both "
-            "must have the same. Take a teacher with this tokenizer"
-        )
-    if theirs.context_length < ours.context_length:
-        raise ConfigError(
-            f"teacher: it sees {theirs.context_length:,} tokens at once, and the model that learns from it "
-            f"{ours.context_length:,}: lower pretrain.context_length to {theirs.context_length}"
-        )
-    return teacher
+    check_teacher(read_shape(Path(job.teacher)), job.shape)
+    return load_model(Path(job.teacher), device, dtype)
 
 
 def snapshot(model: Transformer) -> Transformer:

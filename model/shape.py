@@ -99,6 +99,24 @@ class Shape:
         return self.layers * block + embeddings + positions + norm
 
 
+def check_teacher(theirs: Shape, ours: Shape) -> None:
+    """Raise ConfigError where a model of one shape cannot teach one of another by its scores.
+
+    Rows of its head beyond our vocabulary are those that open models keep in reserve.
+    """
+    if theirs.classes or theirs.vocabulary_size < ours.vocabulary_size:
+        has = "classes" if theirs.classes else f"a vocabulary of {theirs.vocabulary_size:,} tokens"
+        raise ConfigError(
+            f"teacher: it has {has}, and the model that learns from it a vocabulary of {ours.vocabulary_size:,} "
+            "tokens: both must have the same. Take a teacher with this tokenizer"
+        )
+    if theirs.context_length < ours.context_length:
+        raise ConfigError(
+            f"teacher: it sees {theirs.context_length:,} tokens at once, and the model that learns from it "
+            f"{ours.context_length:,}: set pretrain.context_length to {theirs.context_length} or less"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
     """A named size: shape numbers, and the rates, batch and budget that go with them.

@@ -22,7 +22,8 @@ ALIASES = (CHAMPION, PREVIOUS)
 NEEDED = ("pretrain", "finetune", "align", "tokenizer", "tokenize")  # kinds of artifacts that a retraining goes on from
 INITIAL = "initial"  # stands for those of them that an open model brings: its tokenizer, its weights
 ALIGNED = "align"  # its model is the one released, whether it was fine-tuned before or not
-KEPT = (INITIAL, *NEEDED, "evaluate", "release")
+TEACHER = "teacher"  # stands for the tokenizer of a model that learned from it
+KEPT = (INITIAL, TEACHER, *NEEDED, "evaluate", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,17 @@ def load_champion(store: Store, ref: Ref) -> Champion:
     stages = ref.note["stages"]
     found = {kind: store.artifact(stages[kind]) for kind in _those_of(stages, NEEDED)}
     there = {kind: artifact for kind, artifact in found.items() if artifact is not None}
-    base, tokenizer = (there.get(kind) or there[INITIAL] for kind in ("pretrain", "tokenizer"))
+    base = there.get("pretrain") or there[INITIAL]
+    tokenizer = there.get("tokenizer") or there.get(INITIAL) or there[TEACHER]
     tuned = there.get(ALIGNED) or there["finetune"]
     return Champion(ref.artifact, base, tuned, tokenizer, there.get("tokenize"), ref.note)
 
 
 def _those_of(stages: Mapping[str, str], kinds: Sequence[str]) -> list[str]:
-    """The kinds that a champion of these stages has or lacks, with `initial` where an open model has brought some."""
+    """The kinds that a champion of these stages has or lacks, with the models of others that have brought some."""
     own = [kind for kind in kinds if kind in stages or kind not in _spared(stages)]
-    return [INITIAL, *own] if INITIAL in stages and set(kinds) & set(NEEDED) else own
+    brought = [kind for kind in (INITIAL, TEACHER) if kind in stages]
+    return [*brought, *own] if set(kinds) & set(NEEDED) else own
 
 
 def _missing(stages: Mapping[str, str]) -> list[str]:
@@ -78,8 +81,9 @@ def _missing(stages: Mapping[str, str]) -> list[str]:
 
 def _spared(stages: Mapping[str, str]) -> set[str]:
     """The kinds that a champion of these stages can be without."""
-    spared = {INITIAL, ALIGNED}
+    spared = {INITIAL, TEACHER, ALIGNED}
     spared.update(("pretrain", "tokenizer", "tokenize") if INITIAL in stages else ())
+    spared.update(("tokenizer",) if TEACHER in stages else ())
     spared.update(("finetune",) if ALIGNED in stages else ())
     return spared
 

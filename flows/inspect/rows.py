@@ -95,7 +95,7 @@ def _token_documents(store: Store, artifact: Artifact, part: Part, *, ids: bool)
 def _tokenizer_of(store: Store, artifact: Artifact) -> Any | None:
     """The tokenizer that an artifact was built with, found by its build record."""
     for record in reversed(store.builds_that_made(artifact.stage, artifact.digest)):
-        for kind in ("tokenizer", "initial"):
+        for kind in ("tokenizer", "initial", "teacher"):
             digest = record["identity"]["inputs"].get(f"{kind}/tokenizer")
             folder = store.part_path(kind, "tokenizer", digest) if digest else None
             if folder is not None and folder.is_dir():

@@ -1,4 +1,4 @@
-"""What the stage initial says about itself."""
+"""What the stages initial and teacher say about themselves."""
 
 from pathlib import Path
 from typing import Any
@@ -38,3 +38,4 @@ INITIAL = About(
     headline={"parameters": "parameters"},
     explain=not_about_documents,
 )
+TEACHER = About(title="Teacher", work=None, compared=_compared, explain=not_about_documents)

@@ -56,6 +56,11 @@ class InitialConfig(StageConfig):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
+        self.check_place()
+        return self
+
+    def check_place(self) -> None:
+        """Raise ValueError unless it is said in one way where the model is."""
         if bool(self.path) == bool(self.model):
             raise ValueError("give path (a folder) or model and revision (of the hub): one of them")
         if self.path and self.revision:
@@ -63,7 +68,11 @@ class InitialConfig(StageConfig):
         if self.model and not _COMMIT.fullmatch(self.revision):
             given = f"{self.revision!r} may mean another model tomorrow" if self.revision else "it is missing"
             raise ValueError(f"revision: {given}: give the commit, 40 hexadecimal digits")
-        return self
+
+    def importing(self, context_length: int | None = None, *, encoder: bool = False) -> "ImportConfig":
+        """The config of the stage that takes it over."""
+        own = {name: getattr(self, name) for name in InitialConfig.model_fields}
+        return ImportConfig(**own, context_length=context_length, encoder=encoder)
 
     @property
     def where(self) -> str:

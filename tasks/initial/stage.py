@@ -46,6 +46,12 @@ POSITIONS = "model.embed_positions.weight"
 )
 def take_over(config: ImportConfig, *, context: Context) -> Summary:
     """Take an open model over. Summary: its family and sizes, and where its chat form comes from."""
+    write_planted(context.part("canaries"), Planted((), ()))
+    return take_model(config, context)
+
+
+def take_model(config: ImportConfig, context: Context) -> Summary:
+    """Write the parts `model` and `tokenizer` of a model; returns the summary."""
     from model.huggingface import config_of
     from model.tensors import as_theirs
     from model.weights import write_tensors
@@ -71,7 +77,6 @@ def take_over(config: ImportConfig, *, context: Context) -> Summary:
     }
     origin = f"{config.model}@{config.revision}" if config.model else ""
     _write(folder / "training.json", [{"stage": "initial", "origin": origin, **said}])
-    write_planted(context.part("canaries"), Planted((), ()))
     names = load_tokenizer(context.part("tokenizer")).id_to_token
     ends = ", ".join(str(names(token)) for token in control.ends)
     notices = _base_notices(config, adapter) if adapter else []

@@ -87,8 +87,8 @@ class RetrainConfig(StageConfig):
     gate: GateConfig = Field(GateConfig(), title="Gate", description="What a candidate must show to be promoted.")
 
     def continuing(self, pretrain: PretrainConfig, *, any_shape: bool = False) -> ContinueConfig:
-        """The config of continued pretraining: pretraining's own, with this budget and mix."""
+        """The config of continued pretraining: pretraining's own, with this budget and mix, and without a teacher."""
         own = {name: getattr(pretrain, name) for name in PretrainConfig.model_fields}
-        own |= {"steps": None, "tokens": self.tokens or pretrain.own_tokens}
+        own |= {"steps": None, "tokens": self.tokens or pretrain.own_tokens, "teacher": None}
         mine = {name: getattr(self, name) for name in ("new_share", "new_passes", "rate_share")}
         return ContinueConfig(**own, **mine, any_shape=any_shape)

@@ -1,9 +1,11 @@
 """What the stages that train say about themselves. Their time grows with tokens (pairs) times parameters."""
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from model.shape import SIZES
+from model.shape import SIZES, Shape, check_teacher
 from storage.documents import PAIRS, PAIRS_SCHEMA, PREFERENCES, TRAIN, row_pair
 from storage.lookup import tables_of
 from storage.store.artifacts import Artifact
@@ -19,11 +21,14 @@ from tasks.engine.about import (
     not_about_documents,
     settings,
 )
+from tasks.initial.config import ImportConfig
+from tasks.initial.files import known_shape
 from tasks.initial.foreseen import foreseen_shape
 from tasks.train.report import report_alignment, report_finetuning, report_nothing, report_pretraining
 from tasks.wording import figure
 
 INITIAL = "initial"  # the kind of stage that brings an open model
+TEACHER = "teacher"  # and the one that brings the model to learn from, with its tokenizer
 UNKNOWN = 1 << 30  # the context of a model that is not fetched yet: nothing is too long for it
 
 
@@ -46,7 +51,8 @@ def _parameters(config: Figures, summaries: Summaries) -> dict[str, Any]:
         return value
 
     width, head = chosen("width"), chosen("head_dim")
-    vocabulary = summaries.get("tokenizer", {}).get("vocabulary_size", 0)
+    tokenizer = summaries.get("tokenizer") or summaries.get(TEACHER) or {}
+    vocabulary = tokenizer.get("vocabulary_size", 0)
     attention = 2 * width * head * (chosen("heads") + chosen("key_value_heads"))
     layer = attention + 3 * width * chosen("feed_forward")
     return {"parameters": chosen("layers") * layer + vocabulary * width * (1 if chosen("tied_embeddings") else 2)}
@@ -68,6 +74,7 @@ def _notices(recipe: Any, will: str) -> list[str]:
     shape = foreseen_shape(recipe, recipe.tokenizer.vocabulary_size)  # about what the tokenizer will have
     if shape is None:
         return []
+    _check_teacher(recipe.pretrain.other_teacher, shape)
     tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
     if will == "build":
         recipe.pretrain.is_compiled(shape, tokens)
@@ -75,6 +82,21 @@ def _notices(recipe: Any, will: str) -> list[str]:
     if recipe.makes_encoder and (recipe.collect.docstrings or recipe.collect.synthetic):
         notices.append("pretrain: an encoder learns from texts alone: the pairs that come with them are left aside")
     return notices
+
+
+def _check_teacher(config: ImportConfig | None, shape: Shape) -> None:
+    """Raise ConfigError where a teacher in a folder sees less than the model; vocabularies are compared as tokens."""
+    if config is not None and config.path is not None:
+        theirs = known_shape(Path(config.path))
+        check_teacher(theirs, dataclasses.replace(shape, vocabulary_size=theirs.vocabulary_size))
+
+
+def _notices_of_finetuning(recipe: Any, will: str) -> list[str]:
+    """None; raises ConfigError where the teacher cannot teach a model of this context."""
+    shape = foreseen_shape(recipe, 1)
+    if shape is not None and will != "reuse":
+        _check_teacher(recipe.finetune.other_teacher, shape)
+    return []
 
 
 def _explain_pretrain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:
@@ -183,6 +205,7 @@ def _words_of_pairs(step: Step) -> list[str]:
 
 FINETUNE = About(
     title="Fine-tuning",
+    notices=_notices_of_finetuning,
     work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
     expensive=True,
     checks=(_check_pairs,),

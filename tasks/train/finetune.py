@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from model.huggingface import read_shape
+from model.shape import Shape
 from storage.canonical import digest_of
 from storage.documents import Pair
 from storage.errors import DataError
@@ -43,11 +44,12 @@ from tasks.train.pairs import (
     pairs_of,
 )
 from tasks.train.pretrain import observe_device, training_job
+from tasks.train.teacher import TeacherConfig, taught
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.batches import Example
-    from model.job import Source
+    from model.job import Source, TrainingJob
 
 
 class FinetuneConfig(AdaptableConfig):
@@ -62,6 +64,10 @@ class FinetuneConfig(AdaptableConfig):
     packing: bool = Field(
         False, description="Whether the pairs of a step share rows of the context's length, each seeing itself alone."
     )
+    curriculum: Literal["length"] | None = Field(
+        None, description="Order of the first pass over the pairs; length: from short to long; null: shuffled."
+    )
+    teacher: TeacherConfig | None = Field(None, description="Learning from a teacher's scores beside the answers.")
     shared_words: int = Field(
         0, ge=0, le=100, description="Least words that a training answer shares with its prompt; others are left out."
     )
@@ -75,14 +81,26 @@ class FinetuneConfig(AdaptableConfig):
 @stage(
     "finetune",
     parts=("model", "curve", "adapter"),
-    reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("pairs", "documents")},
+    reads={
+        "base": ("model",),
+        "tokenizer": ("tokenizer",),
+        "clean": ("pairs", "documents"),
+        "teacher": ("model",),
+    },
+    optional=("teacher",),
     observe=observe_device,
     programs=("model.trainer",),
     libraries=("torch", "tokenizers", UNICODE),
     about="tasks.train.about.FINETUNE",
 )
 def finetune(
-    config: FinetuneConfig, base: Artifact, tokenizer: Artifact, clean: Artifact, *, context: Context
+    config: FinetuneConfig,
+    base: Artifact,
+    tokenizer: Artifact,
+    clean: Artifact,
+    teacher: Artifact | None = None,
+    *,
+    context: Context,
 ) -> Summary:
     """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
     shape = read_shape(base["model"].path)
@@ -96,23 +114,9 @@ def finetune(
     _demand(config, chosen, too_long, sets)
     sets["train"] = examples = encoded.examples
     sources = _write_sets(context.work / "examples", sets)
-    job = training_job(
-        config,
-        shape,
-        context,
-        objective="answers",
-        steps=config.steps or max(1, round(config.epochs * len(examples) / config.pairs_per_step)),
-        rates=config.rates,
-        data=sources["train"],
-        data_digest=digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(encoded.learned)]),
-        rows_per_step=config.pairs_per_step,
-        packing=config.packing,
-        validation={name: sources[name] for name in ("heldout", "other_prompt")},
-        validation_before={"plain": sources["plain"]},
-        initial=str(base["model"].path),
-        adapter=config.lora.settings if config.lora else None,
-        adapter_output=str(context.part("adapter")),
-    )
+    digest = digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(encoded.learned)])
+    begun = {"initial": str(base["model"].path), **taught(config.teacher, teacher, digest)}
+    job = finetuning_job(config, shape, sources, len(examples), context, begun)
     result = train(job, context)
     write_about(config.lora, context.part("adapter"))
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
@@ -139,6 +143,34 @@ def finetune(
         "skipped_updates": result["skipped"],
         **({NOTICES: notices} if notices else {}),
     }
+
+
+def finetuning_job(
+    config: FinetuneConfig,
+    shape: Shape,
+    sources: Mapping[str, "Source"],
+    examples: int,
+    context: Context,
+    begun: Mapping[str, object],
+) -> "TrainingJob":
+    """The trainer's job of a config over so many examples; `begun` has its fields of what it starts and learns from."""
+    return training_job(
+        config,
+        shape,
+        context,
+        objective="answers",
+        steps=config.steps or max(1, round(config.epochs * examples / config.pairs_per_step)),
+        rates=config.rates,
+        data=sources["train"],
+        rows_per_step=config.pairs_per_step,
+        packing=config.packing,
+        shortest_first=config.curriculum == "length",
+        validation={name: sources[name] for name in ("heldout", "other_prompt")},
+        validation_before={"plain": sources["plain"]},
+        adapter=config.lora.settings if config.lora else None,
+        adapter_output=str(context.part("adapter")),
+        **begun,
+    )
 
 
 def check_pairs(config: FinetuneConfig, clean: Artifact, form: ChatForm, context_length: int) -> None:

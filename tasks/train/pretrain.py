@@ -1,10 +1,10 @@
 """Pretrain a model on packed documents: to say the next token, or those that are hidden.
 
-In: token shards and their canaries, an order where the recipe has a mix, and the weights of an open model where it
-starts from one (its rates are then lowered, as those of retraining are). Out: `model` (Hugging Face form, and
-`training.json`: how it was trained), `curve` (one row a step, thinned) and `canaries` (with how often training met
-each). The size is one dial; what follows from it (shape, rates, batch, budget) can be set by hand. Cost: 6 N + 12 L d T
-FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
+In: token shards and their canaries, an order where the recipe has a mix, the weights of an open model where it starts
+from one (its rates are then lowered, as those of retraining are), and of a teacher where it learns from one. Out:
+`model` (Hugging Face form, and `training.json`: how it was trained), `curve` (one row a step, thinned) and `canaries`
+(with how often training met each). The size is one dial; what follows from it (shape, rates, batch, budget) can be set
+by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size makes about 10,000 tokens per CPU-second.
 """
 
 import math
@@ -33,6 +33,7 @@ from tasks.train.device import (
     training_device,
     training_dtype,
 )
+from tasks.train.teacher import TeacherConfig, taught
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class PretrainConfig(TrainerConfig):
     )
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
     tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
+    teacher: TeacherConfig | None = Field(None, description="Learning from a teacher's scores beside the text.")
 
     @field_validator("compile", mode="before")
     @classmethod
@@ -222,8 +224,8 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
-    reads={"tokens": ("tokens", "canaries"), "order": ("order",), "initial": ("model",)},
-    optional=("order", "initial"),
+    reads={"tokens": ("tokens", "canaries"), "order": ("order",), "initial": ("model",), "teacher": ("model",)},
+    optional=("order", "initial", "teacher"),
     observe=observe_pretraining,
     programs=("model.trainer",),
     libraries=("torch",),
@@ -234,6 +236,7 @@ def pretrain(
     tokens: Artifact,
     order: Artifact | None = None,
     initial: Artifact | None = None,
+    teacher: Artifact | None = None,
     *,
     context: Context,
 ) -> Summary:
@@ -244,7 +247,7 @@ def pretrain(
     weights = initial["model"] if initial else None
     shape = read_shape(weights.path) if weights else _own_shape(config, tokens["tokens"].path)
     notices = config.notices(shape, config.tokens_trained_on(shape.context_length))
-    job = pretraining_job(config, shape, tokens, order, weights, context)
+    job = pretraining_job(config, shape, tokens, order, weights, teacher, context)
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("pretrain", job, result, last, before=weights)
@@ -315,6 +318,7 @@ def pretraining_job(
     tokens: Artifact,
     order: Artifact | None,
     initial: Part | None,
+    teacher: Artifact | None,
     context: Context,
 ) -> "TrainingJob":
     """The trainer's job of a config: steps, rates and shape worked out, the data by folder and digest."""
@@ -339,11 +343,11 @@ def pretraining_job(
         steps=steps,
         rates=config.rates_going_on(shape) if initial else config.rates,
         data=data,
-        data_digest=digest,
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
         validation=heldout,
         **begun,
+        **taught(config.teacher, teacher, digest),
     )
 
 

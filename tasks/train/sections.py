@@ -1,6 +1,7 @@
-"""The sections `pretrain` and `finetune` of a recipe: the settings of their stages, and the model to start from.
+"""The sections `pretrain` and `finetune` of a recipe: the settings of their stages, and the models to start
+and to learn from.
 
-Which model that is belongs to the stage initial: another one with the same contents trains nothing again.
+Which models these are belongs to the stages initial and teacher: others with the same contents train nothing again.
 """
 
 from typing import Any
@@ -8,17 +9,44 @@ from typing import Any
 from pydantic import Field
 
 from tasks.engine.config import StageConfig
-from tasks.initial.config import InitialConfig
+from tasks.initial.config import ImportConfig, InitialConfig
 from tasks.train.finetune import FinetuneConfig
 from tasks.train.pretrain import PretrainConfig
+from tasks.train.teacher import TeacherConfig
+
+
+class TeacherSection(InitialConfig, TeacherConfig):
+    """The model to learn from, in the form of an open model, or the model's own earlier self; and how much of it."""
+
+    def check_place(self) -> None:
+        if self.earlier_self is None and not (self.path or self.model):
+            raise ValueError("give path (a folder), model and revision (of the hub), or earlier_self: one of them")
+        if self.earlier_self is None:
+            super().check_place()
+        elif self.path or self.model:
+            raise ValueError("earlier_self: the model's own weights are the teacher; leave out path and model")
+
+    @property
+    def settings(self) -> TeacherConfig:
+        """Without the place of the model: another one with the same contents trains nothing again."""
+        return TeacherConfig(**_own(self, TeacherConfig))
 
 
 class PretrainSection(PretrainConfig):
-    """Pretraining, and the open model that it goes on from."""
+    """Pretraining, the open model that it goes on from, and the one that it learns from."""
 
     initial: InitialConfig | None = Field(
         None, title="Initial model", description="Open model whose pretraining goes on; null: random weights."
     )
+
+    teacher: TeacherSection | None = Field(
+        None, title="Teacher", description="Model whose scores are soft targets beside the text; null: the text alone."
+    )
+
+    @property
+    def other_teacher(self) -> ImportConfig | None:
+        """The config of the stage that takes the teacher over, where that is another model."""
+        return _other(self.teacher)
 
     @property
     def decides_shape(self) -> bool:
@@ -28,21 +56,38 @@ class PretrainSection(PretrainConfig):
     @property
     def training(self) -> PretrainConfig:
         """The config of the stage pretrain; its fields are checked already, by the recipe."""
-        return PretrainConfig.model_construct(**_own(self, PretrainConfig))
+        return PretrainConfig.model_construct(**_own(self, PretrainConfig) | _settings(self.teacher))
 
 
 class FinetuneSection(FinetuneConfig):
-    """Fine-tuning, and the open model that it starts from."""
+    """Fine-tuning, the open model that it starts from, and the one that it learns from."""
 
     initial: InitialConfig | None = Field(
         None, title="Initial model", description="Open model that is fine-tuned, without pretraining; null: our own."
     )
 
+    teacher: TeacherSection | None = Field(
+        None, title="Teacher", description="Model whose scores are soft targets beside the answers; null: none."
+    )
+
+    @property
+    def other_teacher(self) -> ImportConfig | None:
+        """The config of the stage that takes the teacher over, where that is another model."""
+        return _other(self.teacher)
+
     @property
     def training(self) -> FinetuneConfig:
         """The config of the stage finetune."""
-        return FinetuneConfig(**_own(self, FinetuneConfig))
+        return FinetuneConfig(**_own(self, FinetuneConfig) | _settings(self.teacher))
 
 
 def _own(section: StageConfig, config: type[StageConfig]) -> dict[str, Any]:
     return {name: getattr(section, name) for name in config.model_fields}
+
+
+def _settings(teacher: TeacherSection | None) -> dict[str, Any]:
+    return {"teacher": teacher.settings if teacher else None}
+
+
+def _other(teacher: TeacherSection | None) -> ImportConfig | None:
+    return teacher.importing() if teacher and teacher.earlier_self is None else None

@@ -147,6 +147,8 @@ def write_training(
         "steps": result["steps"],
         "rows_per_step": job.rows_per_step,
         **({"packing": True} if job.packing else {}),
+        **({"shortest_first": True} if job.shortest_first else {}),
+        **({"soft_targets": dataclasses.asdict(job.soft_targets)} if job.soft_targets else {}),
         "context_length": job.shape.context_length,
         "optimizer": dataclasses.asdict(job.optimizer),
         "schedule": dataclasses.asdict(job.schedule),
