@@ -87,6 +87,9 @@ class FilesSource(OwnFiles):
     group_field: str | None = Field(
         None, description="Field that names a record's group (book, site); without it each record is its own group."
     )
+    score_field: str | None = Field(
+        None, description="Field with a number that says how good or hard a record is: kept as metadata.score."
+    )
     pages: PageConfig = Field(PageConfig(), description="How .html, .xml, .eml, .pdf, .epub and .docx are read.")
     repair_unicode: bool = Field(
         False, description="Repair texts that were decoded wrongly (Ã¤ for ä), and count them as `repaired`."
@@ -195,6 +198,9 @@ class HubSource(HuggingFaceSource):
     group_field: str | None = Field(
         None, description="Column that names a record's group; without it each record is its own group."
     )
+    score_field: str | None = Field(
+        None, description="Column with a number that says how good or hard a record is: kept as metadata.score."
+    )
     license: str = Field("", description="Licence of the texts, where a record does not say (column `license`).")
     lang: str = Field("", description="ISO 639-1 language of the texts, where a record does not say (column `lang`).")
     allow_truncated: bool = Field(
@@ -206,7 +212,9 @@ class HubSource(HuggingFaceSource):
         """How its files are read, once they are here."""
         return FilesSource(
             path=self.dataset,
-            **self.model_dump(include={"name", "text_field", "group_field", "license", "lang", "allow_truncated"}),
+            **self.model_dump(
+                include={"name", "text_field", "group_field", "score_field", "license", "lang", "allow_truncated"}
+            ),
         )
 
 

@@ -23,7 +23,7 @@ from tasks.collect.readers import field_of, read_records
 from tasks.collect.records import BadRecord, Reading, Record, excerpt
 from tasks.collect.repair import repair_unicode
 from tasks.collect.text_parts import marks_in
-from tasks.collect.texts import cleaned, encodes, group_of, without_field
+from tasks.collect.texts import cleaned, encodes, group_of, number_of, without_field
 from tasks.collect.unpack import BrokenStream
 from tasks.engine.context import Summary
 
@@ -37,6 +37,7 @@ class ReadJob(FileJob):
     separator: str | None = Field(None, description="What is between the documents of a text file.")
     form: StatedFields | None = Field(None, description="Which fields its source names (conversations).")
     group_field: str | None = Field(description="Field that names the group.")
+    score_field: str | None = Field(None, description="Field with a number, for the metadata of documents.")
     encoding: str = Field(description="Encoding of the files, or auto.")
     delimiter: str = Field(description="What separates fields of .csv and .tsv, or auto.")
     quote: str = Field(description="What fields of .csv and .tsv are quoted with, or auto.")
@@ -46,7 +47,7 @@ class ReadJob(FileJob):
     @property
     def reading(self) -> Reading:
         """How the files are read: the texts first among the fields."""
-        fields = (self.text_field, *(self.form.columns if self.form else ()), self.group_field)
+        fields = (self.text_field, *(self.form.columns if self.form else ()), self.group_field, self.score_field)
         return Reading(
             fields=tuple(field for field in fields if field),
             max_document_bytes=self.max_document_bytes,
@@ -142,6 +143,9 @@ def _document(job: ReadJob, name: str, record: Record) -> Document | BadRecord |
     if group is None:
         return without_field(record, job.group_field or "")
     metadata = {"file": name, "line": record.line, **record.about}
+    score = number_of(record, job.score_field) if job.score_field else None
+    if score is not None:
+        metadata["score"] = score
     identity = number_or_text(record.fields.get("id"))
     if identity is not None and encodes(identity):
         metadata["id"] = identity

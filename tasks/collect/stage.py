@@ -135,7 +135,7 @@ def _collect_files(
 ) -> Collected:
     """Documents of the user's own files."""
     files = hash_files(discover(source.path, f"collect.files[{number}].path"))
-    fields: dict[str, Any] = {"text_field": source.text_field, "separator": source.separator}
+    fields: dict[str, Any] = source.model_dump(include={"text_field", "separator", "score_field"})
     fields |= {"license": source.license, "lang": source.lang, "repair_unicode": source.repairs}
     jobs = _read_jobs(config, source, files, splits, fields)
     results = _map_largest_first(context, read_documents, jobs, "file groups")

@@ -1,5 +1,6 @@
 """What readers of records share: a text as it is kept, the fields that a record lacks, its group."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -64,6 +65,16 @@ def group_of(record: Record, field: str) -> str | None:
     except KeyError:
         return None
     return group if group and encodes(group) else None
+
+
+def number_of(record: Record, field: str) -> float | None:
+    """The finite number in a field, which CSV has as text; None where there is none."""
+    try:
+        value = field_of(record.fields, field)
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def encodes(text: str) -> bool:

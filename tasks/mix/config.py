@@ -11,6 +11,7 @@ from storage.listing import first_few
 from tasks.engine.config import StageConfig
 
 OTHERS = "*"  # stands for all names that are not named
+LENGTH, SIGNALS, METADATA = "length", "signals", "metadata"  # what documents can be sorted by, or the kind of it
 
 
 def _from_lines(value: Any) -> Any:
@@ -52,6 +53,21 @@ class PhaseConfig(StageConfig):
     weights: Weights = Field(description="Weight of each name, such as books=3; `*`: all others together.")
 
 
+class CurriculumConfig(StageConfig):
+    """All that is read sorted by a score, in phases of equal tokens."""
+
+    by: str = Field(
+        LENGTH,
+        pattern=rf"^({LENGTH}|{SIGNALS}\.[a-z0-9_]{{1,100}}|{METADATA}\..{{1,300}})$",
+        description="What documents are sorted by: length (tokens), signals.NAME of the filter (such as signals.words) "
+        "or metadata.NAME, a number that the source states. Documents without it come last.",
+    )
+    first: Literal["low", "high"] = Field(
+        "low", description="Which scores come first; low of length: from short to long."
+    )
+    phases: int = Field(4, ge=2, le=100, description="Phases of equal tokens; within one, documents are shuffled.")
+
+
 class MixConfig(StageConfig):
     """How much of what pretraining reads. A name is that of a source, a language or a group.
 
@@ -80,6 +96,11 @@ class MixConfig(StageConfig):
     )
     phases: tuple[PhaseConfig, ...] = Field(
         (), max_length=100, description="A curriculum: phases one after another, in place of weights, epochs."
+    )
+    curriculum: CurriculumConfig | None = Field(
+        None,
+        title="Curriculum",
+        description="Sort what is drawn by a score, in phases of equal tokens; empty: in no order. Not with phases.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of the order in which documents are drawn.")
 
@@ -130,6 +151,8 @@ class MixConfig(StageConfig):
             return self
         if self.weights or self.budgets or self.epochs:
             raise ValueError("phases: each has its weights; leave out weights, epochs and tokens of names beside them")
+        if self.curriculum is not None:
+            raise ValueError("phases, curriculum: both say when what is read; leave out one of them")
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, not to 1")

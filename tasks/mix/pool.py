@@ -29,15 +29,8 @@ class Pool:
         while tokens > 0 and self.tokens:
             if not self._left.shape[1]:
                 self._left = self._next_pass()
-            ends = np.cumsum(self._left[2])
-            whole = int(np.searchsorted(ends, tokens, side="right"))  # pieces that fit
-            taken, self._left = self._left[:, :whole], self._left[:, whole:]
+            taken, self._left = cut(self._left, tokens)
             tokens -= int(taken[2].sum())
-            if tokens and self._left.shape[1]:
-                cut, self._left = self._left[:, :1].copy(), self._left.copy()
-                cut[2] = tokens
-                self._left[:, 0] += (0, tokens, -tokens)
-                taken, tokens = np.concatenate([taken, cut], axis=1), 0
             drawn.append(taken)
         return np.concatenate(drawn, axis=1)
 
@@ -45,6 +38,19 @@ class Pool:
         order = shuffled(self.pieces, self._seed, self._pass)
         self._pass += 1
         return order
+
+
+def cut(pieces: Pieces, tokens: int) -> tuple[Pieces, Pieces]:
+    """The first pieces, of so many tokens or all there are, and the rest; a piece across the border is parted."""
+    whole = int(np.searchsorted(np.cumsum(pieces[2]), tokens, side="right"))  # pieces that fit
+    taken, left = pieces[:, :whole], pieces[:, whole:]
+    more = tokens - int(taken[2].sum())
+    if not more or not left.shape[1]:
+        return taken, left
+    parted, left = left[:, :1].copy(), left.copy()
+    parted[2] = more
+    left[:, 0] += (0, more, -more)
+    return np.concatenate([taken, parted], axis=1), left
 
 
 def shuffled(pieces: Pieces, seed: int, epoch: int = 0) -> Pieces:

@@ -25,6 +25,8 @@ def report(run: MadeRun, stage: str) -> Section:
 def _table(phases: list[dict[str, Any]], number: int, by: str) -> Table:
     phase = phases[number]
     heading = "Mix" if len(phases) == 1 else f"Mix, phase {number + 1}: {as_per_cent(phase['share'])} of the training"
+    if "scores" in phase:
+        heading += ", " + (" to ".join(map(figure, phase["scores"])) if phase["scores"] else "without a score")
     ranked = sorted(phase["names"].items(), key=lambda item: (-item[1]["wanted"], item[0]))
     note = and_more(len(ranked) - MOST_ROWS, f"of a {by}") if len(ranked) > MOST_ROWS else ""
     return Table(heading=heading, columns=(by, *COLUMNS), rows=tuple(_rows(dict(ranked[:MOST_ROWS]), phase)), note=note)

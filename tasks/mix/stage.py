@@ -2,9 +2,11 @@
 
 Only in the plan of a recipe with `collect.mix`. Nothing is copied: an order (storage/token_order.py) names documents.
 Part `mix` has `mix.json`: `[{"share", "names": {NAME: {"there", "wanted", "given", "documents"}}}, ...]`, a row a
-phase, in tokens. Cost: one column of the documents, and a second for a million documents drawn.
+phase, in tokens; of a curriculum by a score with `"scores": [least, greatest]`, null where no document has one. Cost:
+one column of the documents (by a score in their metadata, two), and a second for a million documents drawn.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from tasks.engine.stage import stage
 from tasks.mix.amounts import Amounts, amounts
 from tasks.mix.config import MixingConfig
 from tasks.mix.corpus import Corpus, corpus_of
+from tasks.mix.curriculum import Stretch, scores_of, stretches, without_score
 from tasks.mix.pool import Pool, shuffled, whole_documents
 from tasks.notices import NOTICES
 
@@ -44,34 +47,68 @@ def mix(config: MixingConfig, tokens: Artifact, documents: Artifact, clean: Arti
     _check_there(corpus, planned)
     pools = [Pool(whole_documents(corpus.documents_of(n), corpus.sizes), config.seed) for n in range(len(corpus.names))]
     canaries = shuffled(whole_documents(np.arange(len(corpus.owners), len(corpus.sizes)), corpus.sizes), config.seed)
-    phases, rows = [], []
-    for number, phase in enumerate(planned):
-        drawn = [pool.draw(int(tokens)) for pool, tokens in zip(pools, phase.given, strict=True)]
-        own = _share_of(canaries, planned, number)
-        phases.append(Phase(phase.share, shuffled(np.concatenate([*drawn, own], axis=1), config.seed, number)))
-        rows.append({"share": phase.share, "names": _figures(corpus, phase, drawn)})
-        context.progress(number + 1, len(planned), "phases")
+    drawn = [[pool.draw(int(given)) for pool, given in zip(pools, one.given, strict=True)] for one in planned]
+    notices = _notices(config, corpus, planned)
+    if config.curriculum is None:
+        read = [_Read(one.share, np.concatenate(own, axis=1)) for one, own in zip(planned, drawn, strict=True)]
+        rows = [_figures(corpus, one, own) for one, own in zip(planned, drawn, strict=True)]
+    else:
+        scores = scores_of(config.curriculum, documents["documents"], clean["signals"], corpus)
+        cut_up = stretches(config.curriculum, np.concatenate(drawn[0], axis=1), scores)
+        read = [_Read(1 / len(cut_up), one.pieces) for one in cut_up]
+        rows = [_figures_of_stretch(corpus, one) for one in cut_up]
+        notices += without_score(config.curriculum, scores)
+    phases = []
+    for number, own in enumerate(read):
+        pieces = np.concatenate([own.pieces, _share_of(canaries, read, number)], axis=1)
+        phases.append(Phase(own.share, shuffled(pieces, config.seed, number)))
+        context.progress(number + 1, len(read), "phases")
     write_order(context.part("order"), phases)
-    (context.part("mix") / "mix.json").write_bytes(canonical_json(rows) + b"\n")
+    shown = [{"share": own.share, **row} for own, row in zip(read, rows, strict=True)]
+    (context.part("mix") / "mix.json").write_bytes(canonical_json(shown) + b"\n")
     return {
         "tokens": sum(int(phase.pieces[2].sum()) for phase in phases),
         "documents": sum(phase.pieces.shape[1] for phase in phases),
         "phases": len(phases),
-        NOTICES: _notices(config, corpus, planned),
+        NOTICES: notices,
     }
 
 
-def _share_of(canaries: Pieces, planned: list[Amounts], number: int) -> Pieces:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a share of the steps reads, without canaries."""
+
+    share: float
+    pieces: Pieces
+
+
+def _share_of(canaries: Pieces, read: list[_Read], number: int) -> Pieces:
     """Each canary is met in one phase, as often as it was planted."""
-    borders = np.rint(np.cumsum([0.0, *(phase.share for phase in planned)]) * canaries.shape[1]).astype(int)
+    borders = np.rint(np.cumsum([0.0, *(own.share for own in read)]) * canaries.shape[1]).astype(int)
     return canaries[:, borders[number] : borders[number + 1]]
 
 
-def _figures(corpus: Corpus, phase: Amounts, drawn: list[Pieces]) -> dict[str, dict[str, Any]]:
+def _figures(corpus: Corpus, phase: Amounts, drawn: list[Pieces]) -> dict[str, Any]:
     rows = zip(corpus.names, corpus.tokens.tolist(), phase.wanted.tolist(), phase.given.tolist(), drawn, strict=True)
     return {
-        name: {"there": there, "wanted": round(wanted), "given": given, "documents": pieces.shape[1]}
-        for name, there, wanted, given, pieces in rows
+        "names": {
+            name: {"there": there, "wanted": round(wanted), "given": given, "documents": pieces.shape[1]}
+            for name, there, wanted, given, pieces in rows
+        }
+    }
+
+
+def _figures_of_stretch(corpus: Corpus, stretch: Stretch) -> dict[str, Any]:
+    """As of a phase that wants what it is given; and from which score to which it goes."""
+    owners, size = corpus.owners[stretch.pieces[0]], len(corpus.names)
+    given = np.bincount(owners, stretch.pieces[2], size).astype(np.int64).tolist()
+    rows = zip(corpus.names, corpus.tokens.tolist(), given, np.bincount(owners, minlength=size).tolist(), strict=True)
+    return {
+        "scores": stretch.scores,
+        "names": {
+            name: {"there": there, "wanted": tokens, "given": tokens, "documents": documents}
+            for name, there, tokens, documents in rows
+        },
     }
 
 
