@@ -1,5 +1,6 @@
 """Batches: each row once an epoch, by the step number alone, and answers alone are scored."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,19 @@ def test_each_example_comes_once_an_epoch_with_others_of_its_length(tmp_path: Pa
     assert (batches.batch(70).inputs.shape != batches.batch(7).inputs.shape) or (
         batches.batch(70).inputs != batches.batch(7).inputs
     ).any()
+
+
+def test_the_first_epoch_goes_from_short_to_long_where_that_is_asked_for(tmp_path: Path) -> None:
+    """All examples once, no batch with shorter ones than the batch before; the second epoch is as without."""
+    examples = write_examples(tmp_path, [1 + (7 * number) % 50 for number in range(50)])
+    ascending = ExampleBatches(examples, rows=8, seed=1, shortest_first=True)
+    plain = ExampleBatches(examples, rows=8, seed=1)
+    lengths = [np.sort((ascending.batch(step).targets != IGNORED).sum(axis=1)) for step in range(7)]
+    assert sorted(np.concatenate(lengths).tolist()) == sorted((examples.index[:, 2] - examples.index[:, 1]).tolist())
+    assert all(earlier[-1] <= later[0] for earlier, later in itertools.pairwise(lengths))
+    assert all(np.array_equal(ascending.batch(step).inputs, plain.batch(step).inputs) for step in range(7, 14))
+    again = ExampleBatches(examples, rows=8, seed=1, shortest_first=True)
+    assert np.array_equal(again.batch(3).inputs, ascending.batch(3).inputs), "a batch depends on the step alone"
 
 
 def test_lengths_come_in_few_sizes(tmp_path: Path) -> None:

@@ -59,6 +59,21 @@ def test_records_carry_what_they_say_of_themselves(home: Path, tmp_path: Path) -
     assert (second.lang, second.group) == ("en", "y")
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_score_of_a_record_is_kept_as_a_number(form: str, home: Path, tmp_path: Path) -> None:
+    """What is no finite number is none: a word, a truth, an empty cell."""
+    scores = [2, "0.5", "high", True, None, "nan"]
+    path = tmp_path / f"a.{form}"
+    if form == "jsonl":
+        write_lines(path, [{"text": f"Text {n}.", "meta": {"q": score}} for n, score in enumerate(scores)])
+    else:
+        cells = ["2", "0.5", "high", "True", "", "nan"]
+        path.write_text("text,q\n" + "".join(f"Text {n}.,{cell}\n" for n, cell in enumerate(cells)))
+    field = "meta.q" if form == "jsonl" else "q"
+    artifact, _ = run_collect(home, files=[{"path": str(path), "score_field": field}], **EVERYTHING_TRAINS)
+    assert [document.metadata.get("score") for document in documents_of(artifact)] == [2.0, 0.5, None, None, None, None]
+
+
 def test_records_without_a_group_field_are_held_out_one_by_one(home: Path, tmp_path: Path) -> None:
     write_lines(tmp_path / "a.jsonl", [{"text": f"Text number {number}."} for number in range(300)])
     artifact, summary = run_collect(home, files=[{"path": str(tmp_path / "a.jsonl")}])
