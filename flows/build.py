@@ -249,11 +249,9 @@ class Start:
         """The open model that the recipe names, if it does."""
         return take_over(recipe.importing) if recipe.importing else None
 
-    def teachers(self, recipe: Recipe, initial: Output | None) -> tuple[Output | None, Output | None]:
-        """The models that pretraining and fine-tuning learn from, where the recipe names them; of one vocabulary."""
-        first, second = recipe.pretrain.other_teacher, recipe.finetune.other_teacher
-        teacher = take_teacher(first, initial) if first else None
-        return teacher, finetune_teacher(second, initial or teacher) if second else None
+    def teacher(self, recipe: Recipe) -> Output | None:
+        """The model that pretraining learns from, where the recipe names one."""
+        return take_teacher(recipe.pretrain.other_teacher) if recipe.pretrain.other_teacher else None
 
     def tokenizer(self, recipe: Recipe, clean: Output, brought: Output | None) -> Output:
         """A tokenizer learned from the text, or the one that an initial model or a teacher has brought."""
@@ -291,7 +289,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filtering, unique, documents)
     initial = start.initial(recipe)
-    teacher, tutor = start.teachers(recipe, initial)
+    teacher = start.teacher(recipe)
+    tutor = finetune_teacher(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
     tokenizer = start.tokenizer(recipe, clean, initial or teacher or tutor)
     tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None

@@ -14,7 +14,6 @@ from storage.errors import ConfigError
 from tasks.engine.about import About
 from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
-from tasks.initial.teacher import finetune_teacher
 from tasks.retrain.continuing import continue_pretraining
 from tasks.retrain.gate import judge, judge_first
 from tasks.tune.stage import study
@@ -31,12 +30,9 @@ class FromChampion(Start):
     def initial(self, recipe: Recipe) -> Output | None:
         return None if self._goes_on_from(recipe) else super().initial(recipe)
 
-    def teachers(self, recipe: Recipe, initial: Output | None) -> tuple[Output | None, Output | None]:
-        """Pretraining that goes on learns from the text alone."""
-        old, second = self._goes_on_from(recipe), recipe.finetune.other_teacher
-        if old is None:
-            return super().teachers(recipe, initial)
-        return None, finetune_teacher(second, old.tokenizer) if second else None
+    def teacher(self, recipe: Recipe) -> Output | None:
+        """None where pretraining goes on: it learns from the text alone."""
+        return None if self._goes_on_from(recipe) else super().teacher(recipe)
 
     def tokenizer(self, recipe: Recipe, clean: Output, brought: Output | None) -> Output:
         old = self._goes_on_from(recipe)

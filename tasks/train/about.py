@@ -117,6 +117,7 @@ def _words_of_passes(step: Step) -> list[str]:
 PRETRAIN = About(
     title="Pretraining",
     work=Work("tokens times parameters", _pretraining_ahead, _tokens_done),
+    same_kinds=("teacher",),
     expensive=True,
     follows=_parameters,
     dial="size",
@@ -160,6 +161,13 @@ def _check_pairs(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
     if {"clean", "tokenizer"} <= inputs.keys():
         form = needed_chat_form(inputs["tokenizer"]["tokenizer"].path)
         check_pairs(recipe.finetune, inputs["clean"], form, _foreseen_context(recipe))
+
+
+def _check_vocabulary(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
+    """Raises ConfigError where the teacher has another vocabulary than the run."""
+    from tasks.train.teacher import check_vocabularies
+
+    check_vocabularies(inputs.get("teacher"), inputs.get("tokenizer"))
 
 
 def _foreseen_context(recipe: Any) -> int:
@@ -207,8 +215,9 @@ FINETUNE = About(
     title="Fine-tuning",
     notices=_notices_of_finetuning,
     work=Work("pairs times parameters", _pairs_ahead, _pairs_done),
+    same_kinds=("teacher",),
     expensive=True,
-    checks=(_check_pairs,),
+    checks=(_check_pairs, _check_vocabulary),
     compared=settings("pairs", "epochs", "steps", "matrix_rate", "seed"),
     figures=("answer_bits_per_byte", "other_prompt_bits_per_byte", "training_loss"),
     headline={"pairs": "training_pairs"},

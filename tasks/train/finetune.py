@@ -44,7 +44,7 @@ from tasks.train.pairs import (
     pairs_of,
 )
 from tasks.train.pretrain import observe_device, training_job
-from tasks.train.teacher import TeacherConfig, taught
+from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class FinetuneConfig(AdaptableConfig):
         "base": ("model",),
         "tokenizer": ("tokenizer",),
         "clean": ("pairs", "documents"),
-        "teacher": ("model",),
+        "teacher": ("model", "tokenizer"),
     },
     optional=("teacher",),
     observe=observe_device,
@@ -103,6 +103,7 @@ def finetune(
     context: Context,
 ) -> Summary:
     """Teach the base model to answer, on pairs of prompt and answer. Summary: pairs by fate, losses on answers."""
+    check_vocabularies(teacher, tokenizer)
     shape = read_shape(base["model"].path)
     form = needed_chat_form(tokenizer["tokenizer"].path)
     pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])

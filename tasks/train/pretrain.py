@@ -33,7 +33,7 @@ from tasks.train.device import (
     training_device,
     training_dtype,
 )
-from tasks.train.teacher import TeacherConfig, taught
+from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
 from tasks.train.trainer_process import train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -224,7 +224,12 @@ def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
 @stage(
     "pretrain",
     parts=("model", "curve", "canaries"),
-    reads={"tokens": ("tokens", "canaries"), "order": ("order",), "initial": ("model",), "teacher": ("model",)},
+    reads={
+        "tokens": ("tokens", "canaries"),
+        "order": ("order",),
+        "initial": ("model", "tokenizer"),
+        "teacher": ("model", "tokenizer"),
+    },
     optional=("order", "initial", "teacher"),
     observe=observe_pretraining,
     programs=("model.trainer",),
@@ -244,6 +249,7 @@ def pretrain(
 
     `bits_per_byte` is that of held-out documents at the end, `bits_per_byte_before` that of the initial model.
     """
+    check_vocabularies(teacher, initial)
     weights = initial["model"] if initial else None
     shape = read_shape(weights.path) if weights else _own_shape(config, tokens["tokens"].path)
     notices = config.notices(shape, config.tokens_trained_on(shape.context_length))

@@ -49,3 +49,20 @@ def taught(config: TeacherConfig | None, teacher: Artifact | None, data_digest: 
         weights = teacher["model"]
         fields |= {"teacher": str(weights.path), "data_digest": digest_of([weights.digest, data_digest])}
     return fields
+
+
+def check_vocabularies(teacher: Artifact | None, student: Artifact | None) -> None:
+    """Raise ConfigError unless the tokenizers of both give each token the same id; nothing where one is not there."""
+    from tasks.tokenize.tokenizer import load_tokenizer
+
+    if teacher is None or student is None or teacher["tokenizer"].digest == student["tokenizer"].digest:
+        return
+    theirs, ours = (load_tokenizer(one["tokenizer"].path).get_vocab() for one in (teacher, student))
+    if theirs == ours:
+        return
+    shared = len(theirs.items() & ours.items())
+    raise ConfigError(
+        f"teacher: it has a vocabulary of {len(theirs):,} tokens, and the model that learns from it one of "
+        f"{len(ours):,}, of which {shared:,} are the same: scores over other tokens teach nothing. Take a teacher with "
+        "the tokenizer of that model, or start from a model with the teacher's"
+    )
