@@ -223,6 +223,11 @@ class Recipe(StageConfig):
             )
         if self.finetune.initial and self.pretrain.teacher:
             raise ValueError("pretrain.teacher: finetune.initial leaves pretraining out; give finetune.teacher instead")
+        if self.makes_encoder and self.pretrain.teacher:
+            raise ValueError(
+                "pretrain.teacher: soft targets are for models that write: leave it out, or set "
+                "pretrain.objective=next_token"
+            )
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         if self.initial is None:

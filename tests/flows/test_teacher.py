@@ -49,6 +49,7 @@ def test_the_plan_of_a_teacher_has_its_stage_and_no_tokenizer(tmp_path: Path, ho
         ("teacher: {path: model}, context_length: 256", "steps: 4", "it sees 128 tokens at once"),
         ("seed: 1, context_length: 256", "steps: 4, teacher: {path: model}", "it sees 128 tokens at once"),
         ("teacher: {path: model}", "initial: {path: model}", "finetune.initial leaves pretraining out"),
+        ("teacher: {path: model}, objective: masked_words", "steps: 4", "soft targets are for models that write"),
     ],
 )
 def test_what_cannot_teach_is_refused_by_the_plan(
