@@ -138,4 +138,4 @@ def test_the_recipes_of_a_mix_are_valid() -> None:
         CollectSection(**yaml.safe_load(found)["collect"])
         for found in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     ]
-    assert [section.mix is not None and section.mix.by for section in sections] == ["source", "language"]
+    assert [section.mix is not None and section.mix.by for section in sections] == ["source", "language", "source"]
