@@ -162,7 +162,13 @@ def _piped_line() -> str:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    return _part_folder(options.release, "release")
+    from flows.inspect.references import NoArtifactError
+
+    try:
+        return _part_folder(options.release, "release")
+    except NoArtifactError as error:
+        hint = "Only a release can write: a model that tells classes apart is asked with `llmill classify`"
+        raise DataError(f"{error}. {hint}") from None
 
 
 def _part_folder(place: str, part: str) -> Path:

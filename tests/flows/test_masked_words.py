@@ -137,5 +137,7 @@ def test_a_run_fills_in_words_and_tells_classes_apart(start: str, command: Comma
         for asked in (["generate", "We saw"], ["chat"]):
             status, _, err = command(*asked, "--release", str(release), home=home)
             assert status == 2 and says in err and "Traceback" not in err
+    status, _, err = command("generate", "We saw", home=home)
+    assert status == 2 and "has no artifact of 'release'" in err and "Only a release can write" in " ".join(err.split())
     page = next(home.glob("runs/*.html")).read_text(encoding="utf-8")
     assert "hidden words of held-out text" in page and "by always saying the commonest" in page
