@@ -228,6 +228,11 @@ class Recipe(StageConfig):
                 "pretrain.teacher: soft targets are for models that write: leave it out, or set "
                 "pretrain.objective=next_token"
             )
+        if self.classify and self.classify.hidden_share and not self.makes_encoder:
+            raise ValueError(
+                "classify.hidden_share: only an encoder has a mask to hide tokens behind: leave it out, or set "
+                "pretrain.objective=masked_words"
+            )
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         if self.initial is None:
