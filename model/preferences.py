@@ -117,7 +117,10 @@ class PreferenceBatches:
 
 
 class PreferenceValidation:
-    """Held-out preferences: the loss, the share that is rewarded rightly, and by how many nats of reward on average."""
+    """Held-out preferences: the loss, the share that is rewarded rightly, and by how many nats of reward on average.
+
+    In float32, as the reference is: bfloat16 rounds by more than a model differs from itself of some steps ago.
+    """
 
     headline = "loss"
 
@@ -129,7 +132,9 @@ class PreferenceValidation:
         self._reference = torch.from_numpy(data.reference)
 
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
+        trained_in, model.compute_dtype = model.compute_dtype, torch.float32
         scored = [nats for nats, _ in score_continuations(model, self._requests, workers=workers)]
+        model.compute_dtype = trained_in
         tokens = torch.tensor([len(answer) for _, answer in self._requests], dtype=torch.float64)
         gaps = reward_gaps(self._settings, torch.tensor(scored, dtype=torch.float64), tokens, self._reference)
         return {

@@ -237,7 +237,9 @@ def _add_tokenizer(writer: "GGUFWriter", release: Path, vocabulary_size: int) ->
     writer.add_bos_token_id(control.start)
     named = token_text(read_object(release / TOKENIZER_CONFIG).get("eos_token"))  # what its template may call so
     end_of_text = form.tokenizer.token_to_id(named) if named else None
-    writer.add_eos_token_id(control.ends[0] if end_of_text is None else end_of_text)
+    if end_of_text is None:
+        end_of_text = next((end for end in control.ends if end != form.end), form.end)
+    writer.add_eos_token_id(end_of_text)
     writer.add_eot_token_id(form.end)
     writer.add_pad_token_id(control.pad)
     asked = form.prompts([[Message("user", "a")]])[0]

@@ -178,7 +178,7 @@ def test_examples_may_be_as_long_as_a_context_that_is_no_multiple_of_what_rows_a
 
 def test_a_job_that_cannot_be_carried_out_says_why(tokens: Path, tmp_path: Path) -> None:
     for changes, complaint in (
-        ({"objective": "rewards"}, "objective: 'rewards' is not one of next_token, answers"),
+        ({"objective": "rewards"}, "objective: 'rewards' is not one of next_token, masked_words, answers"),
         ({"processes": 0}, "processes: 0 cannot train"),
         ({"processes": 2}, "processes: 2 are asked for, and this trainer is one; set it to 1"),
         ({"objective": "answers"}, "objective answers trains on examples data, these are packed"),
