@@ -31,7 +31,7 @@ from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
 from tasks.initial.config import ImportConfig, InitialConfig
 from tasks.initial.stage import take_over
-from tasks.initial.teacher import finetune_teacher, take_teacher
+from tasks.initial.teacher import take_teacher, take_tutor
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
@@ -173,8 +173,18 @@ class Recipe(StageConfig):
 
     @property
     def tunes(self) -> bool:
-        """Whether there is fine-tuning: preferences and labels alone are learned by stages of their own."""
-        return not self.supervised or PAIRS in self.supervised or self.finetune.pairs != "collected"
+        """Whether there is fine-tuning: preferences and labels alone are learned by stages of their own. Raises
+        ConfigError where the recipe sets how, and there is none."""
+        if not self.supervised or PAIRS in self.supervised or self.finetune.pairs != "collected":
+            return True
+        for name in ("teacher", "lora"):
+            if getattr(self.finetune, name):
+                held = " and ".join(sorted(self.supervised))
+                instead = ", or set align.lora" if name == "lora" and PREFERENCES in self.supervised else ""
+                raise ConfigError(
+                    f"finetune.{name}: the sources hold {held} alone, so nothing is fine-tuned: leave it out{instead}"
+                )
+        return False
 
     @property
     def learns_answers(self) -> bool:
@@ -192,6 +202,7 @@ class Recipe(StageConfig):
         asked = [f"collect.conversations holds {part}" for part in (PAIRS, PREFERENCES) if part in found]
         asked += ["finetune.pairs makes pairs"] if self.finetune.pairs != "collected" else []
         asked += ["align is set"] if self.align else []
+        asked += [f"finetune.{name} is set" for name in ("teacher", "lora") if getattr(self.finetune, name)]
         if asked:
             raise ConfigError(
                 f"pretrain.objective=masked_words makes an encoder, which cannot write answers, and {asked[0]}: take "
@@ -227,11 +238,6 @@ class Recipe(StageConfig):
             raise ValueError(
                 "pretrain.teacher: soft targets are for models that write: leave it out, or set "
                 "pretrain.objective=next_token"
-            )
-        if self.classify and self.classify.hidden_share and not self.makes_encoder:
-            raise ValueError(
-                "classify.hidden_share: only an encoder has a mask to hide tokens behind: leave it out, or set "
-                "pretrain.objective=masked_words"
             )
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
@@ -300,7 +306,7 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     clean = filter_documents(recipe.filtering, unique, documents)
     initial = start.initial(recipe)
     teacher = start.teacher(recipe)
-    tutor = finetune_teacher(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
+    tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
     tokenizer = start.tokenizer(recipe, clean, initial or teacher or tutor)
     tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None

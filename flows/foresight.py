@@ -28,7 +28,7 @@ class Foresight(Listener):
         self._store, self._recipe = store, recipe
         names = pipeline.stage_names
         self._calls = pipeline.calls[: names.index(options.to) + 1 if options.to else len(names)]
-        self._made: dict[str, Artifact] = {}  # by kind
+        self._made: dict[str, Artifact] = {}  # by the name of the stage
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         if not stage.about.expensive:
@@ -51,7 +51,7 @@ class Foresight(Listener):
         """What a stage will read, as far as it is there."""
         there = {}
         for name, given in call.inputs.items():
-            artifact = given if isinstance(given, Artifact) else self._made.get(given.stage)
+            artifact = given if isinstance(given, Artifact) else self._made.get(given.call)
             if artifact is not None:
                 there[name] = artifact.only(call.stage.reads[name])
                 with suppress(DamagedError):  # healed when a stage reads it
@@ -60,4 +60,4 @@ class Foresight(Listener):
 
     def finished(self, result: StageResult) -> None:
         if result.artifact is not None:
-            self._made[result.artifact.stage] = result.artifact
+            self._made[result.stage] = result.artifact

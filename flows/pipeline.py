@@ -38,7 +38,7 @@ class _Roll:
 
     def call(self, stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) -> Output:
         self.calls.append(Call(stage, inputs))
-        return Pending(stage.kind)
+        return Pending(stage.kind, stage.name)
 
 
 def stages_called(function: Callable[[Any], Any], recipe: Any = None) -> tuple[Call, ...]:

@@ -152,7 +152,7 @@ class SharedLinear(Linear):
 
     def put(self, changes: Sequence[Change | None]) -> None:
         """Have these, by their numbers."""
-        rank = max(len(change.first) for change in changes if change is not None)
+        rank = max((len(change.first) for change in changes if change is not None), default=0)
         self.first = self.weight.new_zeros(len(changes), rank, self.weight.shape[1])
         self.second = self.weight.new_zeros(len(changes), self.weight.shape[0], rank)
         for number, change in enumerate(changes):
@@ -194,7 +194,7 @@ class Adapters:
         self._rows.numbers = None
         for map_name, parent, own, inner in list(maps_of(self._model)):
             changes = [None, *(one.changes.get(map_name) for one in self._adapters.values())]
-            if any(change is not None for change in changes):
+            if isinstance(inner, SharedLinear) or any(change is not None for change in changes):
                 shared = inner if isinstance(inner, SharedLinear) else SharedLinear(inner, self._rows)
                 shared.put(changes)
                 setattr(parent, own, shared)

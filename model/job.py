@@ -75,7 +75,7 @@ class TrainingJob:
     checkpoint_interval: int
     processes: int = 1  # that train together; more than one is not carried out yet
     packing: bool = False  # examples of a step share rows
-    masked_share: float = 0.0  # of the tokens, that are hidden: to be filled in, or while classes are learned
+    masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     shortest_first: bool = False  # the first epoch takes examples from short to long
     compiled: bool = False  # torch.compile, for rows of one length on a GPU
     initial: str | None = None  # folder of the weights to start from

@@ -30,7 +30,7 @@ from torch import Tensor
 from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
 from model.classes import class_nats
 from model.job import Objective, TrainingJob
-from model.masked import HidingBatches, MaskedBatches
+from model.masked import MaskedBatches
 from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
 from storage.errors import ConfigError
@@ -232,15 +232,6 @@ def _examples(job: TrainingJob) -> Batches:
     return ExampleBatches(examples, job.rows_per_step, job.seed, pack_to, job.shortest_first)
 
 
-def _classes(job: TrainingJob) -> Batches:
-    shape, texts = job.shape, _examples(job)
-    if not job.masked_share:
-        return texts
-    if shape.parts.causal:
-        raise ConfigError(f"objective classes: a model of the family {shape.family} has no mask to hide tokens behind")
-    return HidingBatches(texts, job.masked_share, shape.mask_token, job.seed)
-
-
 def _preferences(job: TrainingJob) -> Batches:
     return PreferenceBatches(PreferenceSet(Path(job.data.folder)), job.rows_per_step, job.seed)
 
@@ -262,7 +253,7 @@ LEARNING: dict[Objective, Learning] = {
     "answers": Learning("examples", _examples, _of_targets),
     "preferences": Learning("preferences", _preferences, _of_preferences),
     "masked_words": Learning("masked", _masked, _of_targets),
-    "classes": Learning("classes", _classes, _of_classes),
+    "classes": Learning("classes", _examples, _of_classes),
 }
 
 

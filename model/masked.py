@@ -4,8 +4,6 @@ Of packed rows a share of the tokens are targets. In training 80 % of these are 
 token of the vocabulary and 10 % as what they are, so that what a token is told apart by is not the mask alone. Held-out
 targets are all shown as the mask. What begins a document is never hidden. Which tokens these are follows from a hash of
 (seed, step), and on held-out documents from their place: the same tokens each time.
-
-Tokens can be hidden too where an encoder learns the classes of texts: not to be filled in, but to be done without.
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.batches import IGNORED, PADDED_TO, Batch, Batches, IntArray, PhasedBatches, hashes
+from model.batches import IGNORED, PADDED_TO, Batch, IntArray, PhasedBatches, hashes
 from model.parallel import Workers
 from model.transformer import Transformer
 from storage.errors import DataError
@@ -60,23 +58,6 @@ class MaskedBatches:
         shown = np.where(how[0] < SHOWN_AS_MASK, self.mask_token, ids)
         shown = np.where((how[0] >= SHOWN_AS_MASK) & (how[0] < SHOWN_AS_MASK + SHOWN_AS_ANY), others, shown)
         return Batch(np.where(hidden, shown, ids), np.where(hidden, ids, IGNORED))
-
-
-class HidingBatches:
-    """Texts to learn the classes of, a share of whose tokens is shown as the mask, others at each step, so that a text
-    is told by more than a few of its words (word dropout; Iyyer et al. 2015). What begins a text is never hidden."""
-
-    def __init__(self, texts: Batches, share: float, mask_token: int, seed: int) -> None:
-        self.texts, self.share, self.mask_token, self.seed = texts, share, mask_token, seed
-
-    @property
-    def bytes_per_token(self) -> float:
-        return self.texts.bytes_per_token
-
-    def batch(self, step: int) -> Batch:
-        batch = self.texts.batch(step)
-        hidden = hidden_tokens(batch.inputs, self.share, int(batch.inputs[0, 0]), self.seed, step)
-        return Batch(np.where(hidden, self.mask_token, batch.inputs), batch.targets)
 
 
 class MaskedValidation:

@@ -133,8 +133,10 @@ class PreferenceValidation:
 
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
         trained_in, model.compute_dtype = model.compute_dtype, torch.float32
-        scored = [nats for nats, _ in score_continuations(model, self._requests, workers=workers)]
-        model.compute_dtype = trained_in
+        try:
+            scored = [nats for nats, _ in score_continuations(model, self._requests, workers=workers)]
+        finally:
+            model.compute_dtype = trained_in
         tokens = torch.tensor([len(answer) for _, answer in self._requests], dtype=torch.float64)
         gaps = reward_gaps(self._settings, torch.tensor(scored, dtype=torch.float64), tokens, self._reference)
         return {

@@ -70,7 +70,8 @@ def load_champion(store: Store, ref: Ref) -> Champion:
 def _those_of(stages: Mapping[str, str], kinds: Sequence[str]) -> list[str]:
     """The kinds that a champion of these stages has or lacks, with the models of others that have brought some."""
     own = [kind for kind in kinds if kind in stages or kind not in _spared(stages)]
-    brought = [kind for kind in (INITIAL, TEACHER) if kind in stages]
+    brought = [kind for kind in (INITIAL, TEACHER) if kind in stages][:1]  # a teacher's tokenizer, where no other is
+    brought = [] if brought == [TEACHER] and "tokenizer" in stages else brought
     return [*brought, *own] if set(kinds) & set(NEEDED) else own
 
 

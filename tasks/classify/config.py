@@ -12,12 +12,6 @@ class ClassifyConfig(TrainerConfig):
     epochs: float = Field(4.0, gt=0, le=1000, description="Passes over the training texts.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
     texts_per_step: int = Field(32, ge=1, le=65_536, description="Texts of one optimizer step.")
-    hidden_share: float = Field(
-        0.0,
-        ge=0,
-        le=0.9,
-        description="Share of a text's tokens that are hidden at each step, of encoders; few texts need it.",
-    )
     heldout_texts: int = Field(5_000, ge=1, le=1_000_000, description="Held-out texts in the sample that is scored.")
     matrix_rate: float = Field(0.005, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
     embedding_rate: float = Field(

@@ -92,7 +92,6 @@ def classify(
         data=sources["train"],
         data_digest=_digest(base, tokenizer, training),
         rows_per_step=config.texts_per_step,
-        masked_share=config.hidden_share,
         validation={"heldout": sources["heldout"]},
         initial=str(base["model"].path),
     )

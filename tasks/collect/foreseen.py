@@ -29,7 +29,8 @@ _LONGEST_RECORD = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file, the form of its first record that has one, and its records; None where not all were counted."""
+    """A file, the form of its first record that has one (of an archive none), and its records; None where not all were
+    counted."""
 
     file: str
     form: str
@@ -43,6 +44,7 @@ def form_sentences(config: CollectConfig) -> list[str]:
         by_form: dict[str, list[Seen]] = {}
         for seen in _seen(number, source):
             by_form.setdefault(seen.form, []).append(seen)
+        by_form.pop("", None)
         forms = [
             f"{form} ({', '.join(first_few([_counted(seen) for seen in files], FILES_SHOWN))})"
             for form, files in by_form.items()
@@ -56,9 +58,10 @@ def foreseen_parts(config: CollectConfig) -> frozenset[str]:
     """The parts of supervised data (`pairs`, `preferences`, `labels`) that the sources of a recipe will fill."""
     found = {PAIRS} if config.docstrings or config.synthetic else set()
     for number, source in enumerate(config.conversations):
-        found.update({LABELS} if source.label_folders else ())  # in archives too, which are not looked into
+        found.update({LABELS} if source.label_folders else ())
         for seen in _seen(number, source):
-            found.update(PARTS_OF.get(seen.form, (PAIRS,)))
+            packed = not seen.form  # and not looked into: pairs may be in it
+            found.update((LABELS,) if packed and source.label_folders else PARTS_OF.get(seen.form, (PAIRS,)))
     return frozenset(found)
 
 
@@ -84,8 +87,10 @@ def _look(
 ) -> Seen | None:
     """What a file shows, as long as its `state` (bytes and time of change) stays; None for no record of any form."""
     kind = kind_of(name)
-    if kind is None or kind.format in ARCHIVES:
+    if kind is None:
         return None
+    if kind.format in ARCHIVES:
+        return Seen(name, "", None)
     if kind.format in TEXT_FORMATS:
         return Seen(name, LABELS, 1)
     reading = Reading(stated.columns, _LONGEST_RECORD, source.encoding, source.delimiter, source.quote)

@@ -54,7 +54,7 @@ class Builder:
         self._waits: dict[str, list[float]] = {}
         self.results: list[StageResult] = []
         self.retry: Retry | None = None  # what the last attempt's failure leads to
-        self._calls: dict[str, tuple[Stage, StageConfig, Mapping[str, Output]]] = {}  # by kind
+        self._calls: dict[str, tuple[Stage, StageConfig, Mapping[str, Output]]] = {}  # by what they made
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +90,6 @@ class Builder:
         started = time.monotonic()
         why: tuple[str, ...] = ()
         self.retry = None
-        self._calls[stage.kind] = stage, config, inputs
         try:
             with self.store.unswept():
                 decision = self._decide(stage, config, inputs)
@@ -111,6 +110,7 @@ class Builder:
                 raise
             raise error from caught
         assert result.artifact is not None
+        self._calls[result.artifact.digest] = stage, config, inputs
         if stage.name == self.options.to:
             raise ReachedTarget
         return result.artifact
@@ -156,9 +156,9 @@ class Builder:
         try:
             self.store.fetch(artifact, show)
         except DamagedError:
-            if artifact.stage not in self._calls:
+            if artifact.digest not in self._calls:
                 raise
-            healed = self.call(*self._calls[artifact.stage])
+            healed = self.call(*self._calls[artifact.digest])
             if any(healed[name].digest != part.digest for name, part in artifact.parts.items()):
                 raise  # it came out otherwise: what reads it has another key now
             self.store.fetch(artifact, show)

@@ -32,9 +32,12 @@ UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An artifact that is not there yet: what the planner passes on for a stage that will or may be built."""
+    """An artifact that is not there yet: what the planner passes on for a stage that will or may be built.
+
+    `call` is the name that the stage is called by; a pipeline may call two of its kind."""
 
     stage: str
+    call: str = ""
 
 
 Output = Artifact | Pending

@@ -23,4 +23,4 @@ def take_teacher(config: ImportConfig, *, context: Context) -> Summary:
     return take_model(config, context)
 
 
-finetune_teacher = take_teacher.named("finetune_teacher")
+take_tutor = take_teacher.named("tutor")  # the teacher of fine-tuning

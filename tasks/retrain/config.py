@@ -86,6 +86,15 @@ class RetrainConfig(StageConfig):
     rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
     gate: GateConfig = Field(GateConfig(), title="Gate", description="What a candidate must show to be promoted.")
 
+    @model_validator(mode="after")
+    def _guards_compare(self) -> Self:
+        if self.start == "scratch" and "known_text/forgetting" in self.gate.guards:
+            raise ValueError(
+                "gate.guards: known_text/forgetting: from scratch the candidate forgets of another model than the "
+                "champion does; take known_text/bits_per_byte"
+            )
+        return self
+
     def continuing(self, pretrain: PretrainConfig, *, any_shape: bool = False) -> ContinueConfig:
         """The config of continued pretraining: pretraining's own, with this budget and mix, and without a teacher."""
         own = {name: getattr(pretrain, name) for name in PretrainConfig.model_fields}

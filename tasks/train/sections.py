@@ -23,8 +23,10 @@ class TeacherSection(InitialConfig, TeacherConfig):
             raise ValueError("give path (a folder), model and revision (of the hub), or earlier_self: one of them")
         if self.earlier_self is None:
             super().check_place()
-        elif self.path or self.model:
-            raise ValueError("earlier_self: the model's own weights are the teacher; leave out path and model")
+        elif self.path or self.model or self.revision or self.adapter:
+            raise ValueError(
+                "earlier_self: the model's own weights are the teacher; leave out path, model, revision and adapter"
+            )
 
     @property
     def settings(self) -> TeacherConfig:

@@ -149,6 +149,7 @@ def write_training(
         **({"packing": True} if job.packing else {}),
         **({"shortest_first": True} if job.shortest_first else {}),
         **({"soft_targets": dataclasses.asdict(job.soft_targets)} if job.soft_targets else {}),
+        **({"teacher": json.loads((Path(job.teacher) / TRAINING_FILE).read_bytes())[0]} if job.teacher else {}),
         "context_length": job.shape.context_length,
         "optimizer": dataclasses.asdict(job.optimizer),
         "schedule": dataclasses.asdict(job.schedule),

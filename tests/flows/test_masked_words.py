@@ -73,8 +73,8 @@ PREFERENCE = {"prompt": "What is it?", "chosen": "A river.", "rejected": "No."}
         ([ENCODER], PREFERENCE, "collect.conversations holds preferences"),
         ([ENCODER, "finetune: {pairs: continuations}"], None, "finetune.pairs makes pairs"),
         ([ENCODER, "align: {}"], None, "align is set"),
+        ([ENCODER, "finetune: {lora: {rank: 4}}"], None, "finetune.lora is set"),
         ([ENCODER.replace("steps", "initial: {path: llama}, steps")], None, "is a llama model, in which no token sees"),
-        (["classify: {hidden_share: 0.5}"], None, "only an encoder has a mask to hide tokens behind"),
         (["finetune: {initial: {path: eurobert}}"], None, "is an encoder (eurobert), which fills in hidden words"),
     ],
 )

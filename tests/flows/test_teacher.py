@@ -29,7 +29,7 @@ def test_the_plan_of_a_teacher_has_its_stage_and_no_tokenizer(tmp_path: Path, ho
     stages = planned(command, home, recipe_of(tmp_path, "teacher: {path: model}"))
     assert stages[3:6] == ["teacher", "tokenize", "pretrain"]
     stages = planned(command, home, recipe_of(tmp_path, "seed: 1", "steps: 4, teacher: {path: model}"))
-    assert stages[3:6] == ["finetune_teacher", "tokenize", "pretrain"]
+    assert stages[3:6] == ["tutor", "tokenize", "pretrain"]
     stages = planned(command, home, recipe_of(tmp_path, "teacher: {earlier_self: 0.5}"))
     assert stages[3:6] == ["tokenizer", "tokenize", "pretrain"], "its own tokenizer serves an earlier self"
 
@@ -49,6 +49,7 @@ def test_the_plan_of_a_teacher_has_its_stage_and_no_tokenizer(tmp_path: Path, ho
         ("teacher: {path: model}, context_length: 256", "steps: 4", "it sees 128 tokens at once"),
         ("seed: 1, context_length: 256", "steps: 4, teacher: {path: model}", "it sees 128 tokens at once"),
         ("teacher: {path: model}", "initial: {path: model}", "finetune.initial leaves pretraining out"),
+        ("teacher: {earlier_self: 0.5, adapter: nowhere}", "steps: 4", "the model's own weights are the teacher"),
         ("teacher: {path: model}, objective: masked_words", "steps: 4", "soft targets are for models that write"),
     ],
 )
@@ -74,6 +75,27 @@ def test_a_teacher_of_another_vocabulary_ends_the_run_with_both_sizes(
     assert status == 2 and f"has a vocabulary of {sizes[0]} tokens" in said and f"one of {sizes[1]}" in said, err
 
 
+def test_two_teachers_of_different_vocabularies_are_seen_before_pretraining(
+    tmp_path: Path, home: Path, command: Command
+) -> None:
+    write_qwen(tmp_path / "model")
+    write_llama(tmp_path / "other")
+    recipe = recipe_of(tmp_path, "teacher: {path: model}", "steps: 2, teacher: {path: other}")
+    status, _, err = command("run", str(recipe), "--plain", home=home)
+    assert status == 2 and "not trained, since a later stage would fail" in " ".join(err.split()), err
+
+
+def test_how_to_fine_tune_is_refused_where_nothing_is_fine_tuned(tmp_path: Path, home: Path, command: Command) -> None:
+    write_qwen(tmp_path / "model")
+    recipe = lay_out(tmp_path, "finetune: {initial: {path: model}}")
+    liked = {"prompt": "What of it?", "chosen": "The river.", "rejected": "No."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(liked) + "\n")
+    assert "finetune" not in planned(command, home, recipe)
+    status, _, err = command("plan", str(recipe), "--set", "finetune.lora.rank=4", home=home)
+    said = " ".join(err.split())
+    assert status == 2 and "finetune.lora: the sources hold preferences alone" in said and "or set align.lora" in said
+
+
 @pytest.mark.slow
 def test_a_run_with_teachers_learns_and_is_retrained(tmp_path: Path, home: Path, command: Command) -> None:
     """The released student has the teacher's tokenizer; a retraining goes on from it without its teachers' stage."""
@@ -84,7 +106,7 @@ def test_a_run_with_teachers_learns_and_is_retrained(tmp_path: Path, home: Path,
     assert status == 0, err
     report: dict[str, Any] = json.loads(out)
     done = outcomes(report)
-    assert "tokenizer" not in done and (done["teacher"], done["finetune_teacher"]) == ("built", "reused")
+    assert "tokenizer" not in done and (done["teacher"], done["tutor"]) == ("built", "reused")
     release = part(home, report, "release", "release")
     assert load_tokenizer(release).get_vocab() == load_tokenizer(tmp_path / "model").get_vocab()
     training = json.loads((part(home, report, "finetune", "model") / "training.json").read_text())

@@ -164,6 +164,19 @@ def test_an_adapter_can_be_replaced_and_the_weights_stay(tmp_path: Path) -> None
 # Refused ------------------------------------------------------------------------------------------------------------
 
 
+def test_an_adapter_replaced_by_one_of_other_maps_leaves_nothing_behind(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", "llama")
+    one = write_adapter(tmp_path / "one", base, LowRank(4, 6.0, ("q_proj",)))
+    other = write_adapter(tmp_path / "other", base, LowRank(2, 6.0, ("v_proj",)), seed=9)
+    model = load_model(base)
+    beside = Adapters(model, base)
+    for name, folder in (("x", one), ("x", other), ("y", other)):
+        beside.add(name, folder)
+    for name in ("x", "y"):
+        beside.choose([name])
+        assert torch.allclose(logits(model), logits(merged(base, other)), atol=1e-5)
+
+
 def test_an_adapter_of_other_weights_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", "llama")
     (tmp_path / "other").mkdir()

@@ -11,11 +11,10 @@ import torch
 from test_families import ENCODERS, scattered
 from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights, write_walks
 
-from model.batches import IGNORED, ExampleBatches, ExampleSet, packed_phases
-from model.classes import labelled
+from model.batches import IGNORED, packed_phases
 from model.job import Source, TrainingJob
 from model.loss import learning_of
-from model.masked import HidingBatches, MaskedBatches, MaskedValidation
+from model.masked import MaskedBatches, MaskedValidation
 from model.parallel import Workers
 from model.schedule import Schedule
 from model.transformer import Transformer
@@ -118,15 +117,3 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     run_to_end(whole)
     kill_and_resume(job, 15)
     assert weights(job) == weights(whole)
-
-
-def test_texts_are_learned_with_other_tokens_hidden_at_each_step_and_never_their_beginning(tmp_path: Path) -> None:
-    ExampleSet.write(tmp_path, [labelled([0, *range(1, 40)], number % 2) for number in range(32)])
-    texts = ExampleBatches(ExampleSet(tmp_path), 32, 1)
-    hiding = HidingBatches(texts, 0.4, MASK, 1)
-    plain, shown, next_shown = texts.batch(0), hiding.batch(0), hiding.batch(1)
-    hidden = shown.inputs != plain.inputs
-    assert (shown.inputs[hidden] == MASK).all() and np.array_equal(shown.targets, plain.targets)
-    assert not hidden[:, 0].any() and hidden[:, 1:].mean() == pytest.approx(0.4, abs=0.03)
-    assert not np.array_equal(shown.inputs == MASK, next_shown.inputs == MASK)
-    assert np.array_equal(HidingBatches(texts, 0.4, MASK, 1).batch(0).inputs, shown.inputs)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support import Command
 
+from flows.build import BUILD
 from flows.cli.main import _parser
-from flows.terminal.columns import WIDTH, folded
+from flows.terminal.columns import NAMES, WIDTH, folded
 
 COMMANDS = list(next(iter(_parser()._subparsers._group_actions)).choices)  # type: ignore[union-attr,arg-type]
 LONG = 30  # a word that is not broken: a path, an address, a digest, the name of a run
@@ -21,6 +22,10 @@ def check_columns(text: str) -> None:
         rest, _, last = line.rpartition(" ")
         fits = len(line) <= WIDTH or (len(last) >= LONG and len(rest) <= 50 and len(rest.split()) <= 4)
         assert fits, f"{len(line)} columns: {line}\n\n{text}"
+
+
+def test_the_names_of_all_stages_leave_a_space_behind_them() -> None:
+    assert all(len(name) < NAMES for name in BUILD.stage_names)
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,16 @@ def test_folders_named_after_labels_are_foreseen_in_archives_too(tmp_path: Path)
     assert foreseen_parts(CollectConfig(conversations=(source,))) == {"labels"}
 
 
+def test_what_an_archive_holds_may_be_pairs(tmp_path: Path) -> None:
+    (tmp_path / "liked.jsonl").write_text(json.dumps({"prompt": "A?", "chosen": "B.", "rejected": "C."}) + "\n")
+    config = CollectConfig(conversations=({"name": "own", "path": str(tmp_path)},))
+    assert foreseen_parts(config) == {"preferences"}
+    with tarfile.open(tmp_path / "more.tar", "w"):
+        pass
+    assert foreseen_parts(config) == {"pairs", "preferences"}
+    assert form_sentences(config) == ["source own: read as preference (liked.jsonl: 1 records)"]
+
+
 def test_new_preferences_leave_the_pairs_as_they_are(home: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
