@@ -70,9 +70,14 @@ def load_champion(store: Store, ref: Ref) -> Champion:
 def _those_of(stages: Mapping[str, str], kinds: Sequence[str]) -> list[str]:
     """The kinds that a champion of these stages has or lacks, with the models of others that have brought some."""
     own = [kind for kind in kinds if kind in stages or kind not in _spared(stages)]
-    brought = [kind for kind in (INITIAL, TEACHER) if kind in stages][:1]  # a teacher's tokenizer, where no other is
-    brought = [] if brought == [TEACHER] and "tokenizer" in stages else brought
-    return [*brought, *own] if set(kinds) & set(NEEDED) else own
+    return [*_brought(stages), *own] if set(kinds) & set(NEEDED) else own
+
+
+def _brought(stages: Mapping[str, str]) -> list[str]:
+    """The kind that has brought a tokenizer, and of an open model weights, where none was learned here."""
+    if INITIAL in stages:
+        return [INITIAL]
+    return [TEACHER] if TEACHER in stages and "tokenizer" not in stages else []
 
 
 def _missing(stages: Mapping[str, str]) -> list[str]:

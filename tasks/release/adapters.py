@@ -3,7 +3,7 @@
 | trained by adapters | in the release | makes its model |
 |---|---|---|
 | fine-tuning, and nothing after it | adapters/finetune | on the base model |
-| alignment alone | adapters/align | on the fine-tuned model, which fine-tuning made of the base |
+| alignment alone | adapters/align | on the model before it, fine-tuned or as it was |
 | both | adapters/finetune, adapters/align | both at once on the base model: their changes add up |
 | fine-tuning, then alignment trained all weights | none | no adapter does |
 
@@ -44,7 +44,7 @@ class Adapters:
 def carry_adapters(stages: Sequence[Artifact], folder: Path) -> Adapters:
     """Copy the adapters of the stages that have trained the model, in their order, into its release."""
     trained = {stage.stage: _files(stage) for stage in stages}
-    if stages and not trained[stages[-1].stage]:
+    if not trained[stages[-1].stage]:
         return Adapters(overtaken=any(trained.values()))
     carried = []
     for stage, files in trained.items():

@@ -84,8 +84,10 @@ def write_gguf(target: Path, kind: str, config: ReleaseConfig, release: Path) ->
 def why_no_gguf(shape: Shape, folder: Path) -> str:
     """Why a model with the tokenizer of a folder cannot be a GGUF file here; empty where it can."""
     whole = json.loads((folder / "tokenizer.json").read_bytes())
+    if was_sentencepiece(whole):
+        return ""
     try:
-        "" if was_sentencepiece(whole) else split_name(whole)
+        split_name(whole)
     except DataError as error:
         return f"GGUF: {error}"
     return ""

@@ -98,7 +98,8 @@ def make_release(
         for name in names:
             clone_or_copy(files[name].path, folder / name)  # whoever edits the release touches no other stage
 
-    adapters = carry_adapters([before, tuned] if before else [tuned], folder)
+    trained = [before, tuned] if before else [tuned]
+    adapters = carry_adapters(trained, folder)
     samples = _samples(config, tuned["model"].path, form, scores, context)
     _write_json(folder / "config.json", settings | form.control.settings)
     _write_json(folder / GENERATION_CONFIG, _generation_config(config, form.control))
@@ -111,7 +112,7 @@ def make_release(
     _write_json(folder / "formats.json", formats)
     corpus = _read_object(scores["scores"] / "corpus.json")
     training = json.loads((tuned["model"] / TRAINING_FILE).read_bytes())
-    made_from = (*filter(None, (before,)), tuned, tokenizer, scores, clean)
+    made_from = (*trained, tokenizer, scores, clean)
     card = model_card(config, shape, training, read_scores(scores), corpus, samples, formats, adapters, made_from)
     (folder / "README.md").write_text(card, encoding="utf-8")
     written = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -117,7 +117,7 @@ def finetune(
     sources = _write_sets(context.work / "examples", sets)
     digest = digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(encoded.learned)])
     begun = {"initial": str(base["model"].path), **taught(config.teacher, teacher, digest)}
-    job = finetuning_job(config, shape, sources, len(examples), context, begun)
+    job = _job(config, shape, sources, len(examples), context, begun)
     result = train(job, context)
     write_about(config.lora, context.part("adapter"))
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
@@ -146,7 +146,7 @@ def finetune(
     }
 
 
-def finetuning_job(
+def _job(
     config: FinetuneConfig,
     shape: Shape,
     sources: Mapping[str, "Source"],
