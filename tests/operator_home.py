@@ -2,12 +2,16 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 from support import living_processes, llmill, llmill_command, users_own_modules, wait_until
 
@@ -99,6 +103,36 @@ class Operator:
     def retry(self, flow_run: str) -> None:
         """The button on the page of a run."""
         self.set_state(flow_run, {"type": "SCHEDULED", "name": "AwaitingRetry"})
+
+    def run_elsewhere(self) -> str:
+        """A flow run that is Running, whose process is on another machine; returns the flow run."""
+        path = f"deployments/{self.deployments['build/build']}/create_flow_run"
+        return str(self.api(path, {"state": {"type": "RUNNING"}})["id"])
+
+    def heartbeat(self, flow_run: str) -> None:
+        """What the process of a flow run sends every half minute; returns when the server has heard it."""
+        tag = {"prefect.resource.id": "prefect.tag.llmill", "prefect.resource.role": "tag"}
+        event = {
+            "id": str(uuid4()),
+            "event": "prefect.flow-run.heartbeat",
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{flow_run}"},
+            "related": [tag],
+        }
+        refused = self.api("events", [event])
+        assert refused is None, refused
+        wait_until(lambda: flow_run in self.watched(), "its heartbeat is heard")
+
+    def watched(self) -> set[str]:
+        """The flow runs that turn Crashed by their silence if nothing is heard of them."""
+        with closing(sqlite3.connect(self.home / "prefect" / "prefect.db", timeout=30)) as database:
+            keys = database.execute("SELECT bucketing_key FROM automation_bucket WHERE count < 1").fetchall()
+        return {json.loads(key)[0].removeprefix("prefect.flow-run.") for (key,) in keys}
+
+    def stay_away(self) -> None:
+        """Between `stop` and `start`: as if all that is watched had been silent for too long."""
+        with closing(sqlite3.connect(self.home / "prefect" / "prefect.db")) as database, database:
+            database.execute("""UPDATE automation_bucket SET "end" = "2026-01-01 00:00:00.000000" """)
 
     def task_runs(self, flow_run: str) -> list[tuple[str, str]]:
         """Names and states of the task runs of a flow run, oldest first."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.build import Recipe
 from flows.prefect.form import BUILD_FIELDS, RETRAIN_FIELDS, TUNE_FIELDS, form_schema
-from flows.prefect.servers import HEARTBEAT, HEARTBEAT_SECONDS, POOL, TAG, Server
+from flows.prefect.servers import HEARTBEAT, HEARTBEAT_SECONDS, POOL, SILENCE_SECONDS, TAG, Server
 from flows.validation import explain
 from storage.errors import ConfigError
 from storage.yaml_files import read_yaml
@@ -31,7 +31,6 @@ FORMS = {
     "tune": TUNE_FIELDS,
 }  # flow of flows/prefect/deployed.py -> its form
 AUTOMATION = "llmill: runs without a heartbeat have crashed"
-SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
 LIMIT_VARIABLE = "LLMILL_POOL_LIMIT"
 TEMPLATES = {"kubernetes": FOLDER / "kubernetes" / "base-job-template.json"}  # of pools that need one of ours
 

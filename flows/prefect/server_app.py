@@ -1,17 +1,21 @@
 """Prefect's server as llmill starts it: asked again where its SQLite was busy, and forms checked in full.
 
-Two things that its UI can't do for itself. SQLite answers `database is locked` when a transaction that began by
+What it can't do for itself. SQLite answers `database is locked` when a transaction that began by
 reading meets another writer: the server rolls back and says 503, after which clients ask again and the UI does not.
 And a form is checked against its JSON schema only, which knows nothing of a line `path=value`: what our forms ask for
-is checked here, when Submit is pressed, by the code that will carry it out.
+is checked here, when Submit is pressed, by the code that will carry it out. And before it starts it takes up what a
+server before it has heard (restart.py).
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import timedelta
 from typing import Any
 
 from flows.prefect.form import refusal_of_form
+from flows.prefect.restart import resume_listening
+from flows.prefect.servers import SILENCE_SECONDS
 from storage.errors import LlmillError
 
 Message = MutableMapping[str, Any]
@@ -39,6 +43,8 @@ class Patient:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await resume_listening(timedelta(seconds=SILENCE_SECONDS))
         if scope["type"] != "http" or _length(scope) > MAX_BODY_BYTES:
             await self._application(scope, receive, send)
             return

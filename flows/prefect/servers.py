@@ -32,6 +32,7 @@ POOL = "llmill"  # the work pool that our workers serve
 WORKER = ("prefect", "worker", "start", "--pool", POOL, "--type", "process", "--install-policy", "never")
 TAG = "llmill"  # of every flow run of ours: what watches over runs on a shared server ignores others
 HEARTBEAT, HEARTBEAT_SECONDS = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30  # of a flow run; the least that Prefect takes
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # a run whose process is gone turns Crashed after so long
 POLL_SECONDS = 2  # a worker asks so often for runs; Prefect's own 10 are long after a click
 PASSWORD, USER = "LLMILL_UI_PASSWORD", "LLMILL_UI_USER"  # of the UIs that `llmill ui` serves
 LEAST_PASSWORD = 8  # characters

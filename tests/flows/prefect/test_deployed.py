@@ -184,10 +184,18 @@ def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_und
 
     operator.retry(flow_run)
     wait_until(lambda: operator.processes("model.trainer"), "training with a new worker")
+    elsewhere = operator.run_elsewhere()
+    operator.heartbeat(elsewhere)
     operator.stop()
     wait_until(lambda: not operator.processes(""), "Ctrl-C leaves nothing behind")
+    assert {flow_run, elsewhere} <= operator.watched()
+    operator.stay_away()
     operator.start()
+    operator.heartbeat(elsewhere)
     assert operator.state(flow_run)["name"] == "Crashed"
+    wait_until(lambda: flow_run not in operator.watched(), "its end is heard: no silence of before ends its next try")
+    assert operator.state(elsewhere)["name"] == "Running", "nobody could hear it while the server was away"
+    operator.set_state(elsewhere, {"type": "CANCELLED"})
     operator.retry(flow_run)
     assert operator.ended(flow_run)["name"] == "Completed"
     assert operator.built()["pretrain"] == before.get("pretrain", 0) + 1

@@ -16,8 +16,8 @@ from browser import Page, browser_page, chromium_path
 from operator_home import Operator
 from support import ROOT, llmill, llmill_command, wait_until
 
-from flows.prefect.deployments import SHIPPED, SILENCE_SECONDS
-from flows.prefect.servers import free_port
+from flows.prefect.deployments import SHIPPED
+from flows.prefect.servers import SILENCE_SECONDS, free_port
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(chromium_path() is None, reason="no chromium in PATH")
