@@ -1,15 +1,15 @@
 """Keys and values of the tokens already read, so that a further token costs itself alone.
 
-The rows of a batch have lengths of their own: texts at different positions are gone on with together, one that ends
-leaves (`take`), another comes (`join`). What a row gives does not depend on its neighbours but for the last digits of
-sums, whose order follows the sizes of tensors. While all rows are equally long, as in a search, nothing is masked by
-row or copied by index.
+The rows of a batch have lengths of their own: texts at different positions are gone on with together. A `window` is
+some neighbouring rows in the same memory, so that a text can be read into one row while the others wait, and rows that
+are gone on with together lie together (`swap`). What a row gives does not depend on its neighbours but for the last
+digits of sums, whose order follows the sizes of tensors. While all rows are equally long, as in a search, nothing is
+masked by row or copied by index.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.shape import Shape
@@ -61,11 +61,24 @@ class KeyValueCache:
         self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
         self.lengths = [self.lengths[row] for row in rows]
 
-    def join(self, other: "KeyValueCache") -> None:
-        """Put the rows of another cache behind those of this one; the larger capacity holds for all."""
-        capacity = max(self.keys.shape[3], other.keys.shape[3])
-        self.keys, self.values = (
-            torch.cat([F.pad(tensor, (0, 0, 0, capacity - tensor.shape[3])) for tensor in pair], dim=1)
-            for pair in ((self.keys, other.keys), (self.values, other.values))
-        )
-        self.lengths = self.lengths + other.lengths
+    def window(self, start: int, lengths: Sequence[int]) -> "KeyValueCache":
+        """Rows from `start` on in the same memory, one for each of these lengths, as a cache of their own.
+
+        What a pass over the window writes is here too; whoever made it keeps count of lengths.
+        """
+        window = object.__new__(KeyValueCache)
+        rows = slice(start, start + len(lengths))
+        window.keys, window.values, window.lengths = self.keys[:, rows], self.values[:, rows], list(lengths)
+        return window
+
+    def swap(self, one: int, other: int, length: int) -> None:
+        """Let two rows change places; `length` places of each are read."""
+        for tensor in (self.keys, self.values):
+            kept = tensor[:, one, :, :length].clone()
+            tensor[:, one, :, :length] = tensor[:, other, :, :length]
+            tensor[:, other, :, :length] = kept
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Give the row `target` the first `length` places of another."""
+        for tensor in (self.keys, self.values):
+            tensor[:, target, :, :length] = tensor[:, source, :, :length]

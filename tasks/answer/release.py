@@ -83,7 +83,10 @@ def open_release(folder: Path, *, int8: bool = False, adapter: Path | None = Non
 
     `adapter` is the folder of one that was trained on it, by which it answers; not in eight bits.
     """
+    from model.products import lay_out_for_decoding
+
     model, tokenizer = load_release(folder, int8=int8)
+    lay_out_for_decoding(model)
     if adapter is not None:
         from model.adapters import Adapters
 

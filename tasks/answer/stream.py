@@ -80,7 +80,8 @@ class Answer:
         return self._tokenizer.decode(self.tokens[start:end], skip_special_tokens=True)
 
     def _made(self) -> Iterator[int]:
-        from model.generate import generate, search
+        from model.generate import generate
+        from model.search import search
 
         chosen, ends = self._sampling, self._ends
         if chosen.beams > 1:

@@ -172,7 +172,7 @@ def _generation_config(config: ReleaseConfig, control: ControlTokens) -> dict[st
     """Never drawn by default; an answer ends with any of the model's ends, as does a text."""
     settings = {**control.settings, "do_sample": False, "max_new_tokens": config.max_new_tokens}
     settings["prompt_form"] = _form(config)  # a name of ours, as below
-    if config.beams > 1:  # what follows makes transformers search as model.generate.search does
+    if config.beams > 1:  # what follows makes transformers search as model.search.search does
         settings |= {"num_beams": config.beams, "length_penalty": 0.0, "early_stopping": "never"}
         settings |= {"no_repeat_in_answer": config.no_repeat} if config.no_repeat else {}
     return settings

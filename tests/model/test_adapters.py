@@ -15,8 +15,9 @@ from torch import Tensor
 from model.adapter_config import CONFIG, TENSORS
 from model.adapters import Adapters, add_adapter, read_adapter
 from model.cache import KeyValueCache
-from model.generate import generate, search
+from model.generate import generate
 from model.lora import LowRank, save_adapter, trained
+from model.search import search
 from model.transformer import Transformer, initialise, load_model, save_model
 from storage.errors import ConfigError, DataError
 

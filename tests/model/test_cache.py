@@ -34,10 +34,15 @@ def prompts() -> list[list[int]]:
     return [torch.randint(0, 300, (length,), generator=generator).tolist() for length in LENGTHS]
 
 
-def read(model: Transformer, prompt: list[int], capacity: int = SHAPE.context_length) -> tuple[KeyValueCache, int]:
-    """A prompt alone: its cache, and the likeliest token to follow."""
-    cache = KeyValueCache(SHAPE, 1, capacity, model.device, torch.float32)
-    return cache, int(model.logits(model(torch.tensor([prompt]), cache)[0, -1]).argmax())
+def empty(rows: int) -> KeyValueCache:
+    return KeyValueCache(SHAPE, rows, SHAPE.context_length, torch.device("cpu"), torch.float32)
+
+
+def read(model: Transformer, cache: KeyValueCache, row: int, prompt: list[int]) -> int:
+    """Read a prompt into a row of a cache; the likeliest token to follow."""
+    hidden = model(torch.tensor([prompt]), cache.window(row, [0]))
+    cache.lengths[row] = len(prompt)
+    return int(model.logits(hidden[0, -1]).argmax())
 
 
 def scores_of(model: Transformer, cache: KeyValueCache, newest: list[int]) -> torch.Tensor:
@@ -54,11 +59,9 @@ def alone(model: Transformer, prompt: list[int], count: int) -> list[int]:
 
 
 def test_rows_of_different_lengths_say_what_each_says_alone(model: Transformer, prompts: list[list[int]]) -> None:
-    read_alone = [read(model, prompt, len(prompt) + 20) for prompt in prompts]
-    cache, newest = read_alone[0][0], [token for _, token in read_alone]
-    for other, _ in read_alone[1:]:
-        cache.join(other)
-    assert cache.lengths == list(LENGTHS)
+    cache = empty(len(prompts))
+    newest = [read(model, cache, row, prompt) for row, prompt in enumerate(prompts)]
+    assert tuple(cache.lengths) == LENGTHS
     said = [[token] for token in newest]
     for _ in range(19):
         newest = scores_of(model, cache, newest).argmax(dim=-1).tolist()
@@ -72,10 +75,9 @@ def test_scores_of_several_tokens_at_once_are_those_of_whole_texts(
     model: Transformer, prompts: list[list[int]]
 ) -> None:
     """Each row reads the same number of further tokens, from where it stands."""
-    caches = [read(model, prompt)[0] for prompt in prompts]
-    cache = caches[0]
-    for other in caches[1:]:
-        cache.join(other)
+    cache = empty(len(prompts))
+    for row, prompt in enumerate(prompts):
+        read(model, cache, row, prompt)
     further = torch.randint(0, 300, (len(prompts), 7), generator=torch.Generator().manual_seed(2))
     together = model.logits(model(further, cache))
     for row, prompt in enumerate(prompts):
@@ -88,27 +90,28 @@ def test_rows_leave_and_others_come(model: Transformer, prompts: list[list[int]]
     wanted = {0: 4, 1: 11, 2: 7, 3: 9}
     said: dict[int, list[int]] = {number: [] for number in wanted}
     waiting: Iterator[int] = iter(wanted)
-    cache, going, newest = None, list[int](), list[int]()
+    cache, going, newest = empty(2), list[int](), list[int]()
     shared = 0
     while True:
         while len(going) < 2 and (number := next(waiting, None)) is not None:
-            other, token = read(model, prompts[number])
-            if cache is None or not going:
-                cache = other
-            else:
-                cache.join(other)
-            going, newest = [*going, number], [*newest, token]
+            newest.append(read(model, cache, len(going), prompts[number]))
+            going.append(number)
         if not going:
             break
         for number, token in zip(going, newest, strict=True):
             said[number].append(token)
-        staying = [row for row, number in enumerate(going) if len(said[number]) < wanted[number]]
-        going, newest = [going[row] for row in staying], [newest[row] for row in staying]
+        for row in reversed(range(len(going))):
+            if len(said[going[row]]) == wanted[going[row]]:
+                cache.swap(row, len(going) - 1, max(cache.lengths))
+                for order in (cache.lengths, going, newest):
+                    order[row] = order[len(going) - 1]
+                going.pop()
+                newest.pop()
         if going:
-            assert cache is not None
-            cache.take(staying)
-            shared += len(set(cache.lengths)) > 1
-            scores = scores_of(model, cache, newest)
+            shared += len(set(cache.lengths[: len(going)])) > 1
+            window = cache.window(0, cache.lengths[: len(going)])
+            scores = scores_of(model, window, newest)
+            cache.lengths[: len(going)] = window.lengths
             for row, number in enumerate(going):
                 text = [*prompts[number], *said[number]]
                 assert torch.allclose(scores[row], whole_text(model, text)[-1], atol=TOLERANCE, rtol=0)
@@ -119,7 +122,8 @@ def test_rows_leave_and_others_come(model: Transformer, prompts: list[list[int]]
 
 def test_equal_rows_need_no_mask_of_their_own(model: Transformer, prompts: list[list[int]]) -> None:
     """A search goes on as before: positions are a slice, whichever rows are taken."""
-    cache, _ = read(model, prompts[0])
+    cache = empty(1)
+    read(model, cache, 0, prompts[0])
     cache.take([0, 0, 0])
     places, mask = cache.reserve(2)
     assert (places, tuple(mask.shape)) == (slice(5, 7), (2, 7))

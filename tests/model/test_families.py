@@ -89,12 +89,10 @@ def test_reading_through_the_cache_equals_reading_at_once(name: str) -> None:
         cache = KeyValueCache(model.shape, 2, 50, model.device, torch.float32)
         pieces = [model(IDS[:, a:b], cache) for a, b in [(0, 7), (7, 8), (8, 30), (30, 50)]]
         assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-5)
-        cache = KeyValueCache(model.shape, 1, 50, model.device, torch.float32)
-        model(IDS[:1, :9], cache)
-        other = KeyValueCache(model.shape, 1, 50, model.device, torch.float32)
-        model(IDS[1:, :4], other)
-        cache.join(other)  # rows of different lengths
-        ragged = model(torch.stack([IDS[0, 9], IDS[1, 4]])[:, None], cache)
+        cache = KeyValueCache(model.shape, 2, 50, model.device, torch.float32)
+        for row, length in enumerate((9, 4)):
+            model(IDS[row : row + 1, :length], cache.window(row, [0]))
+        ragged = model(torch.stack([IDS[0, 9], IDS[1, 4]])[:, None], cache.window(0, [9, 4]))
     assert torch.allclose(ragged[:, 0], torch.stack([whole[0, 9], whole[1, 4]]), atol=1e-5)
 
 

@@ -8,10 +8,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.generate import generate, sample, search
+from model.generate import generate
 from model.likelihood import batches, score_continuations, score_documents
 from model.parallel import Workers
 from model.prefixes import Group
+from model.sampling import Choice, Dice, choose
+from model.search import search
 from model.shape import Shape
 from model.transformer import Transformer
 from storage.errors import DataError
@@ -235,11 +237,15 @@ def test_the_same_seed_gives_the_same_text(model: Transformer) -> None:
 
 def test_sampling_follows_the_probabilities_within_top_p() -> None:
     """1,000 draws of p = 0.6 lie within 0.53 and 0.67 but for one case in 100,000."""
-    scores = torch.log(torch.tensor([0.1, 0.6, 0.3]))
-    generator = torch.Generator().manual_seed(0)
-    draws = [sample(scores, 1.0, 1.0, generator) for _ in range(1000)]
+    scores = torch.log(torch.tensor([[0.1, 0.6, 0.3]]))
+    dice = Dice(0)
+
+    def draw(temperature: float, top_p: float) -> int:
+        return choose(scores, [Choice(temperature, top_p)], [dice])[0]
+
+    draws = [draw(1.0, 1.0) for _ in range(1000)]
     assert 530 < draws.count(1) < 670
     assert set(draws) == {0, 1, 2}
-    assert {sample(scores, 1.0, 0.7, generator) for _ in range(200)} == {1, 2}
-    assert {sample(scores, 1.0, 0.0, generator) for _ in range(50)} == {1}
-    assert {sample(scores, 0.05, 1.0, generator) for _ in range(50)} == {1}
+    assert {draw(1.0, 0.7) for _ in range(200)} == {1, 2}
+    assert {draw(1.0, 0.0) for _ in range(50)} == {1}
+    assert {draw(0.05, 1.0) for _ in range(50)} == {1}

@@ -1,0 +1,130 @@
+"""Tokens a CPU-second of answers to 1, 16 and 32 requests at once, one thread, beside transformers.
+
+    python -m benchmarks.serving_speed [--rounds N]
+
+Each request has a prompt of 32 tokens and takes the likeliest token 128 times. Figures are CPU time of this process;
+engines and numbers of requests take turns, and the middle of the rounds counts. The last line is what a 17th request
+waits for its first token while 16 others are answered.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from model.engine import Engine, Request
+from model.products import lay_out_for_decoding
+from model.shape import Shape
+from model.transformer import Transformer, load_model, save_model
+
+SHAPE = Shape(
+    vocabulary_size=4096,
+    layers=4,
+    width=256,
+    heads=4,
+    key_value_heads=4,
+    head_dim=64,
+    feed_forward=704,
+    context_length=256,
+)
+PROMPT_TOKENS, NEW_TOKENS = 32, 128
+REQUESTS = (1, 16, 32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: 5)")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_model(_random_model(), folder)
+        model = load_model(folder)
+        lay_out_for_decoding(model)
+        engines = {"llmill": _ours(model), "transformers": _transformers(folder)}
+        speeds: dict[tuple[str, int], list[float]] = {}
+        for _ in range(rounds):
+            for number in REQUESTS:
+                for engine, answer in engines.items():
+                    started = time.process_time()
+                    answer(_prompts(number))
+                    used = time.process_time() - started
+                    speeds.setdefault((engine, number), []).append(number * NEW_TOKENS / used)
+        waits = [_first_token(model) for _ in range(rounds)]
+    middle = {key: statistics.median(values) for key, values in speeds.items()}
+    print(f"{SHAPE.parameters / 1e6:.1f} million parameters; tokens a CPU-second, and times one request alone")
+    for engine in engines:
+        cells = [f"{number:>3}: {middle[engine, number]:>6,.0f} ({middle[engine, number] / middle[engine, 1]:.2f})"
+                 for number in REQUESTS]  # fmt: skip
+        print(f"{engine:<14}{'   '.join(cells)}")
+    print(f"first token beside 16 others: {statistics.median(waits) * 1e3:.1f} ms of CPU")
+
+
+def _random_model() -> Transformer:
+    torch.manual_seed(0)
+    model = Transformer(SHAPE)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def _prompts(number: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(number)
+    prompts: list[list[int]] = torch.randint(
+        0, SHAPE.vocabulary_size, (number, PROMPT_TOKENS), generator=generator
+    ).tolist()
+    return prompts
+
+
+def _ours(model: Transformer) -> Callable[[list[list[int]]], None]:
+    def answer(prompts: list[list[int]]) -> None:
+        engine = Engine(model, len(prompts))
+        for prompt in prompts:
+            engine.submit(Request(prompt, NEW_TOKENS))
+        while engine.running or engine.waiting:
+            engine.step()
+
+    return answer
+
+
+def _transformers(folder: Path) -> Callable[[list[list[int]]], None]:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+
+    def answer(prompts: list[list[int]]) -> None:
+        ids = torch.tensor(prompts)
+        with torch.inference_mode():
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                min_new_tokens=NEW_TOKENS,
+                max_new_tokens=NEW_TOKENS,
+                pad_token_id=0,
+            )
+
+    return answer
+
+
+def _first_token(model: Transformer) -> float:
+    engine = Engine(model, 17)
+    for prompt in _prompts(16):
+        engine.submit(Request(prompt, NEW_TOKENS))
+    for _ in range(20):
+        engine.step()
+    late = Request(_prompts(17)[0], NEW_TOKENS)
+    started = time.process_time()
+    engine.submit(late)
+    while not any(made.request is late for made in engine.step()):
+        pass
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()
