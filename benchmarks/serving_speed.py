@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -95,7 +96,7 @@ def _ours(model: Transformer) -> Callable[[list[list[int]]], None]:
 def _transformers(folder: Path) -> Callable[[list[list[int]]], None]:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
 
     def answer(prompts: list[list[int]]) -> None:
         ids = torch.tensor(prompts)

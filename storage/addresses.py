@@ -3,6 +3,7 @@
 The clients themselves would try for minutes (MLflow: 7 retries a call, 15 for a database) or end in a traceback.
 """
 
+import errno
 import http.client
 import os
 import re
@@ -44,6 +45,20 @@ def keep_loopback_direct() -> None:
         exempt = [host.strip() for host in (own or other).split(",") if host.strip()]
         if "*" not in exempt:
             os.environ[name] = ",".join([*exempt, *(host for host in LOOPBACK if host not in exempt)])
+
+
+def check_free(option: str, host: str, port: int) -> None:
+    """Raise ConfigError unless a server can be started there; `option` is where the port was given."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all of them") from None
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all") from None
+            raise ConfigError(f"port {port} is in use: end what uses it, or choose another with {option}") from None
 
 
 def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> None:

@@ -3,11 +3,9 @@
 On another address than the loopback they are behind a name and a password, or not served.
 """
 
-import errno
 import os
 import shlex
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -39,6 +37,7 @@ from flows.prefect.servers import (
     worker_environment,
     worker_folder,
 )
+from storage.addresses import check_free
 from storage.errors import ConfigError, StoreError
 from storage.files import locked, write_json
 from storage.home import ui_file
@@ -62,7 +61,7 @@ def serve_ui(home: Path, prefect_port: int, mlflow_port: int, host: str) -> None
     if prefect_port == mlflow_port:
         raise ConfigError(f"--prefect-port and --mlflow-port are both {mlflow_port}: give each a port of its own")
     for name, port in (("--prefect-port", prefect_port), ("--mlflow-port", mlflow_port)):
-        _check_free(name, host, port)
+        check_free(name, host, port)
     prefect_environment(home)
     check_server_database()
     silence = check_tracking_uri(home)
@@ -142,16 +141,3 @@ def _start_mlflow(home: Path, host: str, port: int, log: Path):  # type: ignore[
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _check_free(option: str, host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except socket.gaierror:
-            raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all of them") from None
-        except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL:
-                raise ConfigError(f"--host {host}: not an address of this machine; 0.0.0.0 means all") from None
-            raise ConfigError(f"port {port} is in use: end what uses it, or choose another with {option}") from None

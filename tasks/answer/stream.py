@@ -1,4 +1,4 @@
-"""Text from a release, piece by piece: what `llmill generate` and `llmill chat` print.
+"""Text from a release, piece by piece: what `llmill generate` and `llmill chat` print, and a server sends.
 
 Pieces are whole characters: a token may end inside one, which is held back until the rest of it comes. A stop string
 ends the answer and is never shown, not even in part, however tokens cut it.
@@ -55,29 +55,18 @@ class Answer:
         self._ends = tuple(ends)
 
     def __iter__(self) -> Iterator[str]:
-        before = StopStrings(self._sampling.stop)
-        for piece in self._decoded():
-            yield from filter(None, [before.add(piece)])
-            if before.found:
-                self.finish = "stop"
-                return
-        yield from filter(None, [before.rest()])
-
-    def _decoded(self) -> Iterator[str]:
-        """The text of the tokens: what each adds to those before it that were shown last, since a tokenizer may treat
-        the beginning of a text otherwise."""
-        before = shown = 0
+        text = TextStream(self._tokenizer, self._sampling.stop)
         for token in self._made():
             self.tokens.append(token)
-            text = self._text(before)
-            known = len(self._text(before, shown))
-            if len(text) > known and not text.endswith(BROKEN):
-                yield text[known:]
-                before, shown = shown, len(self.tokens)
-        yield self._text(before)[len(self._text(before, shown)) :]  # an answer may end inside a character
-
-    def _text(self, start: int, end: int | None = None) -> str:
-        return self._tokenizer.decode(self.tokens[start:end], skip_special_tokens=True)
+            if piece := text.add(token):
+                yield piece
+            if text.found:
+                self.finish = "stop"
+                return
+        if rest := text.rest():
+            yield rest
+            if text.found:
+                self.finish = "stop"
 
     def _made(self) -> Iterator[int]:
         from model.generate import generate
@@ -99,6 +88,43 @@ class Answer:
             chosen.seed,
             ends,
         )
+
+
+class TextStream:
+    """Tokens in, one at a time, and their text out, without the stop string that ends it."""
+
+    def __init__(self, tokenizer: "Tokenizer", stop: Sequence[str] = ()) -> None:
+        self._tokenizer, self._stops = tokenizer, StopStrings(stop)
+        self._tokens: list[int] = []
+        self._before = self._shown = 0  # where the tokens that were shown last begin, and where they end
+
+    @property
+    def found(self) -> bool:
+        """Whether a stop string is complete: nothing follows."""
+        return self._stops.found
+
+    def add(self, token: int) -> str:
+        """What may be shown once this token is there too.
+
+        It is what the token adds to those that were shown last, since a tokenizer may treat the beginning of a text
+        otherwise.
+        """
+        self._tokens.append(token)
+        text = self._text(self._before)
+        known = len(self._text(self._before, self._shown))
+        if len(text) <= known or text.endswith(BROKEN):
+            return ""
+        self._before, self._shown = self._shown, len(self._tokens)
+        return self._stops.add(text[known:])
+
+    def rest(self) -> str:
+        """What was held back, once it is known that nothing follows: an answer may end inside a character."""
+        rest = self._text(self._before)[len(self._text(self._before, self._shown)) :]
+        shown = self._stops.add(rest)
+        return shown if self.found else shown + self._stops.rest()
+
+    def _text(self, start: int, end: int | None = None) -> str:
+        return self._tokenizer.decode(self._tokens[start:end], skip_special_tokens=True)
 
 
 class StopStrings:

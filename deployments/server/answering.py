@@ -1,0 +1,83 @@
+"""One answer while it is made: from the engine's thread into the server's loop, as text."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from deployments.server.errors import ApiError
+from deployments.server.served import Served
+from model.engine import Made, Request
+from model.engine_thread import EngineFullError, EngineLateError, EngineStoppedError
+from tasks.answer.stream import TextStream
+
+RETRY_SECONDS = 1  # after which a client that was turned away may ask again
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What may be shown further, the tokens behind it, and why the answer ends, where it does."""
+
+    text: str
+    made: Made
+    ending: str | None
+
+
+class Answering:
+    """Iterate over it once for the pieces; `cancel` where nobody reads them any more."""
+
+    def __init__(self, served: Served, request: Request, stops: tuple[str, ...], seconds: float) -> None:
+        self.request, self.tokens = request, 0
+        self._served, self._seconds = served, seconds
+        self._loop, self._pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | BaseException]()
+        self._text = TextStream(served.release.tokenizer, stops)
+        self._over = False
+        try:
+            served.engine.submit(request, self._hear, seconds)
+        except EngineFullError:
+            raise ApiError(
+                429, "as many requests wait as may: ask again", code="queue_full", retry_after=RETRY_SECONDS
+            ) from None
+
+    def cancel(self) -> None:
+        """Let go of the engine's row; nothing happens where the answer has ended."""
+        if not self._over:
+            self._over = True
+            self._served.engine.cancel(self.request)
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        try:
+            while True:
+                piece = await self._pieces.get()
+                if isinstance(piece, BaseException):
+                    self._over = True
+                    raise _as_api_error(piece, self._seconds) from piece
+                yield piece
+                if piece.ending is not None:
+                    self._over = True
+                    return
+        finally:
+            self.cancel()
+
+    def _hear(self, made: Made | BaseException) -> bool:
+        """In the engine's thread: make text of a token, and say whether that was enough."""
+        piece: Piece | BaseException = made if isinstance(made, BaseException) else self._piece(made)
+        self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
+        return self._text.found
+
+    def _piece(self, made: Made) -> Piece:
+        text = ""
+        if made.token is not None:
+            self.tokens += 1
+            text = self._text.add(made.token)
+        ending: str | None = made.ending
+        if ending is not None and not self._text.found:
+            text += self._text.rest()
+        return Piece(text, made, "stop" if self._text.found else ending)
+
+
+def _as_api_error(error: BaseException, seconds: float) -> ApiError:
+    if isinstance(error, EngineLateError):
+        return ApiError(504, f"the answer took longer than {seconds:g} s", code="timeout")
+    if isinstance(error, EngineStoppedError):
+        return ApiError(503, "the server stops: ask again", code="stopping", retry_after=RETRY_SECONDS)
+    return ApiError(500, f"the model failed ({type(error).__name__})", code="engine_error")

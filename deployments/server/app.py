@@ -1,0 +1,206 @@
+"""The server's routes. Whoever speaks OpenAI's API is answered; an error is in that API's shape, whatever it is of."""
+
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from deployments.server.errors import ApiError, invalid
+from deployments.server.generation import Generator
+from deployments.server.limits import Application, LimitedBody, Message, Receive, Send
+from deployments.server.metrics import Metrics
+from deployments.server.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenizeRequest,
+)
+from deployments.server.served import Served
+from deployments.server.settings import ServerSettings
+
+HEALTH = ("/livez", "/readyz", "/metrics")
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Server:
+    """The state behind the routes: the model that is served now."""
+
+    def __init__(self, served: Served, settings: ServerSettings) -> None:
+        self.served, self.settings = served, settings
+        self.metrics = Metrics(lambda: self.served.engine.running, lambda: self.served.engine.waiting)
+        self.generator = Generator(settings, self.metrics)
+        self.stopping = False
+        self.open = 0  # requests that have not been answered to their end
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return self.open > 0
+
+    def model(self, name: str) -> Served:
+        """The model of that name, by default the one there is; ApiError for another."""
+        if name not in ("", "default", self.served.name):
+            raise ApiError(
+                404,
+                f"there is no model {name!r} here; there is {self.served.name!r}",
+                code="model_not_found",
+                param="model",
+            )
+        return self.served
+
+    def ready(self) -> str | None:
+        """Why no request should be sent here now; None where all is well."""
+        engine = self.served.engine
+        if self.stopping or not engine.alive:
+            return "the server stops"
+        if engine.stuck_seconds > self.settings.stuck_seconds:
+            return f"no token for {engine.stuck_seconds:.0f} s"
+        return None
+
+
+def create_app(served: Served, settings: ServerSettings) -> FastAPI:
+    """The application, for uvicorn; `app.state.server` is the server behind it."""
+    app = FastAPI(title="llmill", docs_url=None, redoc_url=None)
+    server = Server(served, settings)
+    app.state.server = server
+    app.add_middleware(LimitedBody, most=settings.max_body_bytes)
+    app.add_middleware(Counted, server=server)
+    _add_errors(app)
+    _add_health(app, server)
+    _add_models(app, server)
+    _add_generation(app, server)
+    _add_tokens(app, server)
+    return app
+
+
+def _add_generation(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/chat/completions")
+    async def chat_completions(http: Request, asked: ChatRequest) -> Response:
+        return await server.generator.chat(http, server.model(asked.model), asked)
+
+    @app.post("/v1/completions")
+    async def completions(http: Request, asked: CompletionRequest) -> Response:
+        return await server.generator.complete(http, server.model(asked.model), asked)
+
+    @app.post("/v1/embeddings")
+    def embeddings(asked: EmbeddingRequest) -> dict[str, Any]:
+        """The mean of the last hidden states, of length 1. A model that learned to write was never taught to place
+        texts by meaning: good enough to find texts that are alike in words, no more."""
+        served = server.model(asked.model)
+        found = served.embed(asked.texts)
+        tokens = sum(number for _, number in found)
+        rows = [{"object": "embedding", "index": place, "embedding": one} for place, (one, _) in enumerate(found)]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": rows, "model": served.name, "usage": usage}
+
+
+def _add_tokens(app: FastAPI, server: Server) -> None:
+    @app.post("/tokenize")
+    def tokenize(asked: TokenizeRequest) -> dict[str, Any]:
+        served = server.model(asked.model)
+        ids = served.tokens(asked.text, "text") if asked.text is not None else served.chat_ids(asked.messages or [])
+        return {"tokens": ids, "count": len(ids), "max_model_len": served.context_length}
+
+    @app.post("/detokenize")
+    def detokenize(asked: DetokenizeRequest) -> dict[str, Any]:
+        served = server.model(asked.model)
+        served.text_ids(asked.tokens, "tokens")
+        return {"text": served.release.tokenizer.decode(asked.tokens, skip_special_tokens=False)}
+
+
+def _add_models(app: FastAPI, server: Server) -> None:
+    def described(served: Served) -> dict[str, Any]:
+        return {
+            "id": served.name,
+            "object": "model",
+            "created": served.created,
+            "owned_by": "llmill",
+            "digest": served.digest,
+            "context_length": served.context_length,
+        }
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        return {"object": "list", "data": [described(server.served)]}
+
+    @app.get("/v1/models/{name:path}")
+    def model(name: str) -> dict[str, Any]:
+        return described(server.model(name))
+
+
+def _add_health(app: FastAPI, server: Server) -> None:
+    @app.get("/livez")
+    def livez() -> PlainTextResponse:
+        return PlainTextResponse("alive")
+
+    @app.get("/readyz")
+    def readyz() -> PlainTextResponse:
+        why_not = server.ready()
+        return PlainTextResponse(why_not or "ready", 503 if why_not else 200)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(server.metrics.text(), media_type=METRICS_TYPE)
+
+
+def _add_errors(app: FastAPI) -> None:
+    def reply(error: ApiError) -> JSONResponse:
+        return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(ApiError)
+    async def of_ours(request: Request, error: ApiError) -> JSONResponse:
+        return reply(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_the_body(request: Request, error: RequestValidationError) -> JSONResponse:
+        return reply(invalid(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def of_the_route(request: Request, error: HTTPException) -> JSONResponse:
+        words = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not allowed here"}
+        return reply(ApiError(error.status_code, words.get(error.status_code, str(error.detail))))
+
+    @app.exception_handler(RecursionError)
+    async def of_depth(request: Request, error: RecursionError) -> JSONResponse:
+        return reply(ApiError(400, "the body is nested too deeply", code="invalid_json"))
+
+    @app.exception_handler(Exception)
+    async def of_anything(request: Request, error: Exception) -> JSONResponse:
+        return reply(ApiError(500, "the server failed; its log says where", code="internal_error"))
+
+
+class Counted:
+    """An ASGI application that counts requests and their times, and takes none while the server stops."""
+
+    def __init__(self, app: Application, server: Server) -> None:
+        self._app, self._server = app, server
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._server.stopping and scope["path"] not in HEALTH:
+            error = ApiError(503, "the server stops: ask again", code="stopping", retry_after=1)
+            await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 499
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._server.open += 1
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            self._server.open -= 1
+            route = getattr(scope.get("route"), "path", "other")
+            self._server.metrics.requests.labels(route, status).inc()
+            self._server.metrics.seconds.labels(route).observe(time.perf_counter() - started)

@@ -1,0 +1,60 @@
+"""Errors as OpenAI's API has them: `{"error": {"message", "type", "param", "code"}}`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class ApiError(Exception):
+    """What a client is told, with the status of the answer."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The answer's body, or what a stream sends instead of its next piece."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(self.status, kind)
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the answer."""
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
+
+def invalid(errors: Sequence[Any]) -> ApiError:
+    """What pydantic says of a body, of its first fault."""
+    first = errors[0]
+    forbidden = first["type"] == "extra_forbidden"
+    named = [str(step) for step in first["loc"] if isinstance(step, int) or _is_field(step)]
+    param = ".".join(named[1:] if named[:1] == ["body"] else named) or None
+    if forbidden and not _is_field(first["loc"][-1]):
+        param = str(first["loc"][-1])
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "value_error" and ":" in message:
+        param = param or message.partition(":")[0]
+    elif first["type"] == "json_invalid":
+        return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', message)}", code="invalid_json")
+    elif forbidden:
+        message = f"{param}: this server does not support it"
+    elif first["type"] == "missing":
+        message = f"{param or 'body'}: missing"
+    else:
+        message = f"{param or 'body'}: {message[:1].lower()}{message[1:]}"
+    code = "unsupported_parameter" if forbidden else "invalid_value"
+    return ApiError(400, message, code=code, param=param)
+
+
+def _is_field(step: Any) -> bool:
+    """Whether a step to the fault is a field's name: between them stand names of types, such as `list[str]`."""
+    return str(step).isidentifier() and step not in ("str", "int")

@@ -1,0 +1,189 @@
+"""Requests for answers, carried out: `/v1/chat/completions` and `/v1/completions` alike."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from deployments.server.answering import Answering, Piece
+from deployments.server.errors import ApiError
+from deployments.server.metrics import Metrics
+from deployments.server.protocol import ChatRequest, CompletionRequest
+from deployments.server.replies import Choice, Shape, event, usage_of
+from deployments.server.served import Served
+from deployments.server.settings import ServerSettings
+from model.engine import Request
+from model.sampling import Choice as Sampling
+
+LOOK_SECONDS = 0.25  # between two looks whether a client is still there
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy must hand on each piece
+
+
+class Generator:
+    """Answers the requests of one server."""
+
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+
+    async def chat(self, http: HttpRequest, served: Served, asked: ChatRequest) -> Response:
+        """The reply to a conversation."""
+        if len(asked.messages) > self._settings.max_messages:
+            most = self._settings.max_messages
+            raise ApiError(400, f"messages: {len(asked.messages)} messages; {most} at most", param="messages")
+        ids = await asyncio.to_thread(served.chat_ids, asked.messages)
+        return await self._reply(http, served, asked, [ids], asked.likeliest, "messages")
+
+    async def complete(self, http: HttpRequest, served: Served, asked: CompletionRequest) -> Response:
+        """The reply to texts that go on."""
+        prompts = await asyncio.to_thread(
+            lambda: [served.text_ids(prompt, f"prompt.{place}") for place, prompt in enumerate(asked.prompts)]
+        )
+        if not prompts or not all(prompts):
+            raise ApiError(400, "prompt: has no tokens", param="prompt")
+        return await self._reply(http, served, asked, prompts, asked.logprobs, "prompt")
+
+    async def _reply(
+        self,
+        http: HttpRequest,
+        served: Served,
+        asked: ChatRequest | CompletionRequest,
+        prompts: Sequence[list[int]],
+        likeliest: int | None,
+        param: str,
+    ) -> Response:
+        number, most = len(prompts) * asked.n, self._settings.max_choices
+        if number > most:
+            raise ApiError(400, f"n: {number} answers are asked for; {most} at most", param="n")
+        chat = isinstance(asked, ChatRequest)
+        identity = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
+        shape = Shape(chat, identity, int(time.time()), served, likeliest)
+        requests = [
+            request
+            for ids in prompts
+            for request in _requests(served, asked, ids, served.room(ids, asked.most_tokens, param), likeliest)
+        ]
+        answers: list[Answering] = []
+        try:
+            for request in requests:
+                answers.append(Answering(served, request, asked.stops, self._settings.request_seconds))
+        except BaseException:
+            _cancel(answers)
+            raise
+        tokens = sum(map(len, prompts))
+        if asked.stream:
+            with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+            stream = self._stream(shape, answers, tokens, with_usage)
+            return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+        choices = await _while_there(http, answers)
+        usage = usage_of(tokens, sum(answer.request.reused for answer in answers[:: asked.n]), choices)
+        self._metrics.count_tokens(served.name, usage)
+        return JSONResponse(shape.whole(choices, usage))
+
+    async def _stream(
+        self, shape: Shape, answers: Sequence[Answering], tokens: int, with_usage: bool
+    ) -> AsyncIterator[str]:
+        choices = [Choice() for _ in answers]
+        try:
+            if shape.chat:
+                for place in range(len(answers)):
+                    yield shape.first(place)
+            async for place, piece in _together(answers):
+                choices[place].add(piece)
+                choices[place].pieces.clear()
+                if shown := shape.piece(place, piece):
+                    yield shown
+        except ApiError as error:  # the status is sent already: the client raises on such an event
+            yield event(error.body)
+            return
+        finally:
+            _cancel(answers)
+            usage = usage_of(tokens, sum(answer.request.reused for answer in answers[:1]), choices)
+            self._metrics.count_tokens(shape.served.name, usage)
+        if with_usage:
+            yield shape.usage_event(usage)
+        yield "data: [DONE]\n\n"
+
+
+def _requests(
+    served: Served, asked: ChatRequest | CompletionRequest, ids: list[int], most: int, likeliest: int | None
+) -> list[Request]:
+    """One for each of `n` answers, which draw by seeds that follow each other."""
+    settings = served.settings
+    searched = not asked.draws and not asked.stream and likeliest is None
+    seed = secrets.randbits(62) if asked.seed is None else asked.seed
+    return [
+        Request(
+            ids,
+            most,
+            Sampling(asked.drawn_temperature, 1.0 if asked.top_p is None else asked.top_p, _wrapped(seed + number)),
+            served.release.control.ends,
+            likeliest,
+            beams=settings.num_beams if searched else 1,
+            no_repeat=settings.no_repeat_in_answer if searched else 0,
+        )
+        for number in range(asked.n)
+    ]
+
+
+def _wrapped(seed: int) -> int:
+    return (seed + 2**63) % 2**64 - 2**63
+
+
+def _cancel(answers: Sequence[Answering]) -> None:
+    for answer in answers:
+        answer.cancel()
+
+
+async def _while_there(http: HttpRequest, answers: Sequence[Answering]) -> list[Choice]:
+    """All answers, whole; they are cancelled when the client goes away."""
+
+    async def collect(answer: Answering) -> Choice:
+        choice = Choice()
+        async for piece in answer:
+            choice.add(piece)
+        return choice
+
+    collecting = asyncio.gather(*map(collect, answers))
+    try:
+        while not (await asyncio.wait([collecting], timeout=LOOK_SECONDS))[0]:
+            if await http.is_disconnected():
+                raise ApiError(499, "the client has gone")
+        return await collecting
+    finally:
+        collecting.cancel()
+        _cancel(answers)
+
+
+async def _together(answers: Sequence[Answering]) -> AsyncIterator[tuple[int, Piece]]:
+    """The pieces of several answers, as they come."""
+    if len(answers) == 1:
+        async for piece in answers[0]:
+            yield 0, piece
+        return
+    queue: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue()
+
+    async def forward(place: int, answer: Answering) -> None:
+        try:
+            async for piece in answer:
+                queue.put_nowait((place, piece))
+            queue.put_nowait((place, None))
+        except ApiError as error:
+            queue.put_nowait((place, error))
+
+    tasks = [asyncio.create_task(forward(place, answer)) for place, answer in enumerate(answers)]
+    try:
+        going = len(answers)
+        while going:
+            place, made = await queue.get()
+            if isinstance(made, BaseException):
+                raise made
+            if made is None:
+                going -= 1
+            else:
+                yield place, made
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,65 @@
+"""Serve one model until it is told to stop: requests under way end, new ones are sent elsewhere."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from deployments.server.app import Server, create_app
+from deployments.server.served import Served
+from deployments.server.settings import ServerSettings
+
+LOOK_SECONDS = 0.05
+
+
+def serve(
+    served: Served, settings: ServerSettings, host: str, port: int, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
+
+    `ready` is called once the port is open.
+    """
+    app = create_app(served, settings)
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        log_level="warning",
+        access_log=False,  # what users ask is nobody's business
+        timeout_graceful_shutdown=1,
+        h11_max_incomplete_event_size=64 << 10,
+        server_header=False,
+    )
+    _Uvicorn(config, app.state.server, ready).run()
+    served.engine.stop()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Goes on listening, to say 503, until what is under way has ended."""
+
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._state, self._ready = server, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def handle_exit(self, signal_number: int, frame: Any) -> None:
+        """The first signal drains, the second ends."""
+        if self._state.stopping:
+            super().handle_exit(signal_number, frame)
+            return
+        self._state.stopping = True
+        threading.Thread(target=self._drain, args=(signal_number,), daemon=True).start()
+
+    def _drain(self, signal_number: int) -> None:
+        deadline = time.monotonic() + self._state.settings.stop_seconds
+        while self._state.busy and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        super().handle_exit(signal_number, None)

@@ -1,0 +1,144 @@
+"""A model that is served: its release, its engine, and the prompts that it takes."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from deployments.server.errors import ApiError
+from deployments.server.protocol import ChatMessage
+from deployments.server.settings import ServerSettings
+from model.engine import Engine, Request
+from model.engine_thread import EngineThread
+from storage.documents import Message
+from storage.errors import DataError
+from storage.files import is_utf8
+from tasks.answer.prompt_form import plain_ids, prompt_text
+from tasks.answer.release import Release, ReleaseSettings, open_release, release_settings
+from tasks.tokenize.tokenizer import text_ids
+
+WARM_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One model behind the API. `name` is what requests call it, `digest` what it is, `created` in Unix seconds."""
+
+    name: str
+    digest: str
+    created: int
+    release: Release
+    settings: ReleaseSettings
+    engine: EngineThread
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        return self.release.context_length
+
+    def chat_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """The ids that an answer to a conversation follows."""
+        if self.settings.prompt_form == "plain":
+            raise ApiError(
+                400,
+                f"{self.name} was not taught to chat: it goes on with texts. Use /v1/completions",
+                code="unsupported_model",
+                param="messages",
+            )
+        said = [
+            Message("system" if one.role == "developer" else one.role, self._read(one.text, f"messages.{place}"))
+            for place, one in enumerate(messages)
+        ]
+        try:
+            (ids,) = self.release.chat_form().prompts([[self._asked(message) for message in said]])
+        except DataError as error:  # a template of others may allow less than we do
+            raise ApiError(400, str(error), code="invalid_value", param="messages") from None
+        return ids
+
+    def text_ids(self, prompt: str | Sequence[int], param: str) -> list[int]:
+        """The ids of a text that goes on; those of a prompt of ids as they are."""
+        if isinstance(prompt, str):
+            return plain_ids(self.release.tokenizer, self.release.control, self._read(prompt, param))
+        size = self.release.model.shape.vocabulary_size
+        wrong = next((token for token in prompt if not 0 <= token < size), None)
+        if wrong is not None:
+            raise ApiError(400, f"{param}: {wrong} is no token; they are 0 to {size - 1}", param=param)
+        return list(prompt)
+
+    def tokens(self, text: str, param: str) -> list[int]:
+        """The ids of a text and nothing else."""
+        return text_ids(self.release.tokenizer, [self._read(text, param)])[0]
+
+    def embed(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
+        """The mean of the last hidden states of each text, of length 1, and how many tokens it has."""
+        ids = [self.text_ids(text, f"input.{place}") for place, text in enumerate(texts)]
+        for place, one in enumerate(ids):
+            if len(one) > self.context_length:
+                raise self.too_long(len(one), 0, f"input.{place}")
+        return self.engine.call(lambda: [(self._mean(one), len(one)) for one in ids]).result()
+
+    def room(self, prompt: Sequence[int], most: int | None, param: str) -> int:
+        """How many tokens an answer may have; ApiError where prompt and answer do not fit the context."""
+        left = self.context_length - len(prompt)
+        if left < 1 or (most or 1) > left:
+            raise self.too_long(len(prompt), most or 0, param)
+        return most or left
+
+    def too_long(self, prompt: int, most: int, param: str) -> ApiError:
+        """The error for a prompt that does not fit, with both numbers."""
+        asked = f"the prompt has {prompt} tokens" + (f", and {most} are asked for" if most else "")
+        message = f"this model's context is {self.context_length} tokens; {asked}: shorten it"
+        return ApiError(400, message, code="context_length_exceeded", param=param)
+
+    def _asked(self, message: Message) -> Message:
+        if message.role != "user":
+            return message
+        return Message(message.role, prompt_text(message.content, self.settings.prompt_form))
+
+    def _read(self, text: str, param: str) -> str:
+        if not is_utf8(text):
+            raise ApiError(
+                400, f"{param}: half of a surrogate pair, which is no text", code="invalid_value", param=param
+            )
+        return text
+
+    @torch.inference_mode()
+    def _mean(self, ids: Sequence[int]) -> list[float]:
+        hidden = self.release.model(torch.tensor([list(ids)]))[0].float().mean(dim=0)
+        mean: list[float] = torch.nn.functional.normalize(hidden, dim=0).tolist()
+        return mean
+
+
+def serve_model(folder: Path, name: str, digest: str, settings: ServerSettings) -> Served:
+    """Load a model, start its engine and have it say something; DataError for a folder that is not one."""
+    said = release_settings(folder)
+    release = open_release(folder)
+    engine = EngineThread(Engine(release.model, settings.rows), settings.max_waiting)
+    created = int((folder / "config.json").stat().st_mtime)
+    served = Served(name, digest, created, release, said, engine)
+    _warm_up(served)
+    return served
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the digests of a model folder's files, where no store says one."""
+    from storage.canonical import digest_file
+
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256("".join(f"{path.name} {digest_file(path)}\n" for path in files).encode()).hexdigest()
+
+
+def _warm_up(served: Served) -> None:
+    """A few tokens, so that the first user waits for no first time; raises what the model raises."""
+    from queue import SimpleQueue
+
+    said: SimpleQueue = SimpleQueue()
+    served.engine.submit(Request([served.release.control.start], WARM_TOKENS), said.put, 60)
+    while True:
+        made = said.get()
+        if isinstance(made, BaseException):
+            raise made
+        if made.ending is not None:
+            return

@@ -1,0 +1,20 @@
+"""What a server allows: numbers that keep one user from taking all, and the machine from being filled."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServerSettings(BaseModel):
+    """Limits of one server. A request beyond one of them is refused with the number in the message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int = Field(32, ge=1, le=1024, description="Requests that are answered at once.")
+    max_waiting: int = Field(128, ge=0, le=100_000, description="Requests that may wait for a row; one more gets 429.")
+    request_seconds: float = Field(300, gt=0, le=86_400, description="Seconds after which a request is ended.")
+    stop_seconds: float = Field(
+        30, ge=0, le=3600, description="Seconds that requests get to end when the server stops."
+    )
+    stuck_seconds: float = Field(60, gt=0, le=3600, description="Seconds without a token, while busy, until not ready.")
+    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request's body.")
+    max_messages: int = Field(1000, ge=1, le=100_000, description="Messages of a conversation.")
+    max_choices: int = Field(16, ge=1, le=1024, description="Answers to one request (`n`), over all its prompts.")

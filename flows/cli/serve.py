@@ -1,0 +1,122 @@
+"""`llmill serve`: a release behind an API that OpenAI's clients speak."""
+
+import argparse
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.options import between, home_store, print_json
+from storage.addresses import LOOPBACK, check_free
+from storage.errors import ConfigError, DataError
+from tasks.wording import amount
+
+if TYPE_CHECKING:
+    from deployments.server.served import Served
+
+CHAMPION, NEWEST = "champion", "latest/release"
+EXAMPLES = {"docstrings": "def add_edge(graph, source, target)", "chat": "What is a tokenizer?", "plain": "Once upon"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A model's folder, what the API calls it, and its digest."""
+
+    folder: Path
+    name: str
+    digest: str
+
+
+def add_commands(commands: Any) -> None:
+    """Declare the command of this module."""
+    serve = commands.add_parser(
+        "serve",
+        help="answer requests in the form of OpenAI's API, until Ctrl-C",
+        description="Serve a release over HTTP, in the form of OpenAI's API. Ctrl-C lets answers under way end first.",
+    )
+    serve.add_argument(
+        "release",
+        nargs="?",
+        metavar="REF",
+        help="champion, a run, latest/release, or a folder in Hugging Face form; default: champion, else newest",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to serve at; only the loopback, so far")
+    serve.add_argument("--port", type=between(1, 65535, int), default=8000, help="default: 8000")
+    serve.add_argument("--json", action="store_true", help="one JSON object on stdout once it answers")
+    serve.set_defaults(command=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if options.host not in LOOPBACK:
+        raise ConfigError(
+            f"--host {options.host}: whoever reaches this address could use the model, since no keys are asked for. "
+            "Serve it on the loopback, and reach it through a proxy that asks for a password, or through "
+            f"`ssh -L {options.port}:127.0.0.1:{options.port}`"
+        )
+    host = "127.0.0.1" if options.host == "localhost" else options.host
+    check_free("--port", host, options.port)
+    found = _find(options.release)
+
+    from deployments.server.run import serve
+    from deployments.server.served import serve_model
+    from deployments.server.settings import ServerSettings
+
+    settings = ServerSettings()
+    served = serve_model(found.folder, found.name, found.digest, settings)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
+    serve(
+        served,
+        settings,
+        host,
+        options.port,
+        lambda: _say(served, address, settings.stop_seconds, options.json),
+    )
+    return 0
+
+
+def _find(reference: str | None) -> _Found:
+    from flows.champion.champion import champion_ref
+    from flows.inspect.references import find_part
+    from storage.runs import find_run
+
+    if reference is not None and (folder := Path(reference).expanduser()).is_dir():
+        from deployments.server.served import folder_digest
+
+        return _Found(folder, folder.resolve().name, folder_digest(folder))
+    store = home_store()
+    champion = champion_ref(store) if reference in (None, CHAMPION) else None
+    if champion is not None:
+        part = find_part(store, champion.artifact, "release")
+        return _Found(part.path, str(champion.note["run"]), part.digest)
+    if reference == CHAMPION:
+        raise DataError("there is no champion yet: `llmill retrain` makes one, or `llmill promote RUN`")
+    reference = reference or NEWEST
+    run = reference.partition("/")[0]
+    try:
+        name = find_run(store.home, run, "release")["run"]
+    except DataError:
+        name = run
+    else:
+        reference = f"{run}/release" if "/" not in reference else reference
+    part = find_part(store, reference, "release")
+    return _Found(part.path, name, part.digest)
+
+
+def _say(served: "Served", address: str, stop_seconds: float, as_json: bool) -> None:
+    if as_json:
+        print_json({"address": address, "model": served.name, "digest": served.digest, "keys": False})
+        sys.stdout.flush()
+        return
+    prompt = EXAMPLES[served.settings.prompt_form]
+    body: dict[str, Any]
+    if served.settings.prompt_form == "plain":
+        route, body = "completions", {"prompt": prompt}
+    else:
+        route, body = "chat/completions", {"messages": [{"role": "user", "content": prompt}]}
+    parameters = amount(served.release.model.shape.parameters)
+    print(f"Model  {served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}")
+    print(f"API    {address}/v1, open to whoever reaches it: no keys are asked for")
+    print(f"Try    curl {address}/v1/{route} -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
+    print(f"Ctrl-C stops it; answers under way get {stop_seconds:g} s to end", flush=True)

@@ -1,0 +1,74 @@
+"""A model server on the loopback in this process, and what it is asked by HTTP."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+from support import wait_until
+
+from deployments.server.app import Server, create_app
+from deployments.server.served import serve_model
+from deployments.server.settings import ServerSettings
+from flows.prefect.servers import free_port
+
+NAME = "river"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server that answers."""
+
+    port: int
+    server: Server
+
+    def client(self, retries: int = 0) -> OpenAI:
+        """OpenAI's own client."""
+        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=retries)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], Any]:
+        """Status, headers and body (JSON where it is some) of an answer; a body of bytes is sent as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+            connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            kind = answer.headers.get_content_type()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, named, json.loads(text) if kind == "application/json" else text
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any) -> tuple[int, Any]:
+        """Status and body of the answer to a POST."""
+        status, _, answer = self.ask("POST", path, body)
+        return status, answer
+
+
+@contextmanager
+def model_server(folder: Path, **limits: Any) -> Iterator[Address]:
+    """Serve a model folder with these limits, until the end of the block."""
+    import uvicorn
+
+    settings = ServerSettings(**limits)
+    served = serve_model(folder, NAME, "d" * 64, settings)
+    app = create_app(served, settings)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive(), "the server answers")
+        yield Address(port, app.state.server)
+    finally:
+        server.should_exit = True
+        thread.join()
+        served.engine.stop()
