@@ -1,6 +1,6 @@
 """The plan: what a run would do, stage by stage, and why. Nothing runs, nothing heavy is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.build import BUILD, Recipe, building
@@ -13,6 +13,7 @@ from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 
 STAGE_NAMES = BUILD.stage_names
+READ_BY_OTHERS = {"pretrain": ("context_length", "objective", "initial"), "finetune": ("initial",)}  # than their stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,31 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
     planner = Planner(store, options)
     pipeline.walk(recipe, planner)
     found = estimates(store, planner.decisions)
-    return [
+    plan = [
         PlannedStage(stage, decision, estimate, tuple(stage.about.notices(recipe, decision.will)))
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
+    if unused := unused_settings(recipe, pipeline):
+        plan[-1] = replace(plan[-1], seen=(*plan[-1].seen, *unused))
+    return plan
+
+
+def unused_settings(recipe: Recipe, pipeline: Pipeline) -> list[str]:
+    """A sentence for each section that differs from what ships while its stage is no part of the build: what it sets
+    would be lost without a word."""
+    if pipeline.name != BUILD.name:
+        return []  # what goes on from a champion has no need of all that has made it
+    sentences = []
+    for name, field in type(recipe).model_fields.items():
+        section = getattr(recipe, name)
+        if name not in STAGE_NAMES or name in pipeline.stage_names or section is None:
+            continue
+        shipped = field.get_default(call_default_factory=True)
+        read = READ_BY_OTHERS.get(name, ())
+        differing = [one for one in type(section).model_fields if getattr(section, one) != getattr(shipped, one)]
+        if said := [f"{name}.{one}" for one in differing if one not in read]:
+            sentences.append(f"{name}: there is no such stage in this plan, so nothing comes of {', '.join(said)}")
+    return sentences
 
 
 def all_reused(plan: list[PlannedStage]) -> bool:

@@ -97,6 +97,35 @@ def test_pairs_that_come_with_texts_are_left_aside_and_said(command: Command, ho
     assert status == 0 and "the pairs that come with them are left aside" in " ".join((out + err).split())
 
 
+def unused(command: Command, recipe: Path, home: Path) -> list[str]:
+    """What a plan says of settings that nothing comes of."""
+    rows = command.json("plan", str(recipe), home=home)["stages"]
+    return [notice for row in rows for notice in row["notices"] if "there is no such stage" in notice]
+
+
+def test_settings_of_stages_that_a_recipe_does_not_come_to_are_said(
+    command: Command, tmp_path: Path, home: Path
+) -> None:
+    """Where classes are the end nothing is evaluated or released; an open model that is not pretrained has a tokenizer
+    and asks for no tokens, and of `pretrain` it takes the context."""
+    assert unused(command, lay_out(tmp_path / "a", ENCODER), home) == []
+    recipe = lay_out(tmp_path / "b", ENCODER, "evaluate: {items: 20, spans: 0, seed: 1337}\nrelease: {beams: 2}")
+    assert unused(command, recipe, home) == [
+        "evaluate: there is no such stage in this plan, so nothing comes of evaluate.items, evaluate.spans",
+        "release: there is no such stage in this plan, so nothing comes of release.beams",
+    ]
+    status, out, _ = command("plan", str(recipe), "--to", "tokenizer", home=home)
+    assert status == 0 and "nothing comes of evaluate.items, evaluate.spans" in " ".join(out.split())
+    write_eurobert(tmp_path / "c" / "model")
+    settings = "{objective: masked_words, steps: 3, context_length: 32}\nfinetune: {initial: {path: model}}"
+    recipe = lay_out(tmp_path / "c", f"pretrain: {settings}")
+    assert [one.partition("nothing comes of ")[2] for one in unused(command, recipe, home)] == [
+        "tokenizer.vocabulary_size",
+        "tokenize.canaries",
+        "pretrain.steps",
+    ]
+
+
 def artifact_part(home: Path, report: dict[str, Any], stage: str, name: str) -> Path:
     digest = next(row["artifact"]["digest"] for row in report["stages"] if row["stage"] == stage)
     artifact = Store(home).artifact(digest)
