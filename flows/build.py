@@ -103,7 +103,8 @@ class Recipe(StageConfig):
         """The config of the stage initial: the model with a context as long as the recipe asks for, or all it has."""
         if self.initial is None:
             return None
-        return self.initial.importing(self.pretrain.context_length, encoder=self.makes_encoder)
+        field = "pretrain.initial" if self.pretrains else "finetune.initial"
+        return self.initial.importing(field, self.pretrain.context_length, encoder=self.makes_encoder)
 
     @property
     def size_name(self) -> str:

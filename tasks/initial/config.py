@@ -69,10 +69,10 @@ class InitialConfig(StageConfig):
             given = f"{self.revision!r} may mean another model tomorrow" if self.revision else "it is missing"
             raise ValueError(f"revision: {given}: give the commit, 40 hexadecimal digits")
 
-    def importing(self, context_length: int | None = None, *, encoder: bool = False) -> "ImportConfig":
-        """The config of the stage that takes it over."""
+    def importing(self, field: str, context_length: int | None = None, *, encoder: bool = False) -> "ImportConfig":
+        """The config of the stage that takes it over; `field` of the recipe names it."""
         own = {name: getattr(self, name) for name in InitialConfig.model_fields}
-        return ImportConfig(**own, context_length=context_length, encoder=encoder)
+        return ImportConfig(**own, field=field, context_length=context_length, encoder=encoder)
 
     @property
     def where(self) -> str:
@@ -89,17 +89,28 @@ class ImportConfig(InitialConfig):
 
     encoder: bool = Field(False, description="Whether it is to fill in hidden words, and not to write.")
 
+    field: str = Field("initial", description="Field of the recipe that names it, for messages.")
+
+    def identity(self) -> dict[str, Any]:
+        """Without the field: a model that teaches pretraining and fine-tuning is taken over once."""
+        return {name: value for name, value in super().identity().items() if name != "field"}
+
     def check_kind(self, shape: Shape) -> None:
         """Raise ConfigError for a model of this shape that learns another way than the recipe asks for."""
         if self.encoder and shape.parts.causal:
             raise ConfigError(
-                f"initial: {self.where} is a {shape.family} model, in which no token sees those after it: hidden words "
-                "are filled in by an encoder (eurobert). Set pretrain.objective=next_token, or start from an encoder"
+                f"{self.field}: {self.where} is a {shape.family} model, in which no token sees those after it: hidden "
+                "words are filled in by an encoder (eurobert). Set pretrain.objective=next_token, or start from an "
+                "encoder"
             )
         if not self.encoder and not shape.parts.causal:
+            teaches = self.field.endswith(".teacher")
+            instead = (
+                "take a teacher" if teaches else "set pretrain.objective=masked_words for it, or start from a model"
+            )
             raise ConfigError(
-                f"initial: {self.where} is an encoder ({shape.family}), which fills in hidden words and cannot write: "
-                "set pretrain.objective=masked_words for it, or start from a model that writes"
+                f"{self.field}: {self.where} is an encoder ({shape.family}), which fills in hidden words and cannot "
+                f"write: {instead} that writes"
             )
 
     def shortened(self, context_length: int) -> int:

@@ -85,9 +85,11 @@ def _notices(recipe: Any, will: str) -> list[str]:
 
 
 def _check_teacher(config: ImportConfig | None, shape: Shape) -> None:
-    """Raise ConfigError where a teacher in a folder sees less than the model; vocabularies are compared as tokens."""
+    """Raise ConfigError where a teacher in a folder cannot write or sees less than the model. Vocabularies are compared
+    as tokens."""
     if config is not None and config.path is not None:
         theirs = known_shape(Path(config.path))
+        config.check_kind(theirs)
         check_teacher(theirs, dataclasses.replace(shape, vocabulary_size=theirs.vocabulary_size))
 
 

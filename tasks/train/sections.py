@@ -48,7 +48,7 @@ class PretrainSection(PretrainConfig):
     @property
     def other_teacher(self) -> ImportConfig | None:
         """The config of the stage that takes the teacher over, where that is another model."""
-        return _other(self.teacher)
+        return _other(self.teacher, "pretrain.teacher")
 
     @property
     def decides_shape(self) -> bool:
@@ -75,7 +75,7 @@ class FinetuneSection(FinetuneConfig):
     @property
     def other_teacher(self) -> ImportConfig | None:
         """The config of the stage that takes the teacher over, where that is another model."""
-        return _other(self.teacher)
+        return _other(self.teacher, "finetune.teacher")
 
     @property
     def training(self) -> FinetuneConfig:
@@ -91,5 +91,5 @@ def _settings(teacher: TeacherSection | None) -> dict[str, Any]:
     return {"teacher": teacher.settings if teacher else None}
 
 
-def _other(teacher: TeacherSection | None) -> ImportConfig | None:
-    return teacher.importing() if teacher and teacher.earlier_self is None else None
+def _other(teacher: TeacherSection | None, field: str) -> ImportConfig | None:
+    return teacher.importing(field) if teacher and teacher.earlier_self is None else None

@@ -64,6 +64,7 @@ def test_such_a_recipe_pretrains_tells_classes_apart_and_asks_for_no_answers(
 
 PAIR = {"prompt": "What is it?", "answer": "A river."}
 PREFERENCE = {"prompt": "What is it?", "chosen": "A river.", "rejected": "No."}
+GOING_ON = ENCODER.replace("steps", "initial: {path: llama}, steps")
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,8 @@ PREFERENCE = {"prompt": "What is it?", "chosen": "A river.", "rejected": "No."}
         ([ENCODER, "finetune: {pairs: continuations}"], None, "finetune.pairs makes pairs"),
         ([ENCODER, "align: {}"], None, "align is set"),
         ([ENCODER, "finetune: {lora: {rank: 4}}"], None, "finetune.lora is set"),
-        ([ENCODER.replace("steps", "initial: {path: llama}, steps")], None, "is a llama model, in which no token sees"),
-        (["finetune: {initial: {path: eurobert}}"], None, "is an encoder (eurobert), which fills in hidden words"),
+        ([GOING_ON], None, "pretrain.initial: HERE/llama is a llama model, in which no token sees those after it"),
+        (["finetune: {initial: {path: eurobert}}"], None, "finetune.initial: HERE/eurobert is an encoder"),
     ],
 )
 def test_what_asks_an_encoder_for_answers_is_refused(
@@ -84,7 +85,7 @@ def test_what_asks_an_encoder_for_answers_is_refused(
     write_llama(tmp_path / "llama"), write_eurobert(tmp_path / "eurobert")
     recipe = lay_out(tmp_path, *sections, pairs=pairs)
     status, _, err = command("plan", str(recipe), home=home)
-    assert status == 2 and says in err and "Traceback" not in err
+    assert status == 2 and says.replace("HERE", str(tmp_path)) in err and "Traceback" not in err
 
 
 def test_an_encoder_is_no_champion_s_rival(command: Command, tmp_path: Path, home: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_run_fills_in_words_and_tells_classes_apart(start: str, command: Comma
     for release, says in ((folder, "tells classes of texts apart"), (encoder, "is an encoder, which fills in")):
         for asked in (["generate", "We saw"], ["chat"]):
             status, _, err = command(*asked, "--release", str(release), home=home)
-            assert status == 2 and says in err and "Traceback" not in err
+            assert status == 2 and says.replace("HERE", str(tmp_path)) in err and "Traceback" not in err
     status, _, err = command("generate", "We saw", home=home)
     assert status == 2 and "has no artifact of 'release'" in err and "Only a release can write" in " ".join(err.split())
     page = next(home.glob("runs/*.html")).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from open_models import write_llama, write_qwen
+from open_models import write_eurobert, write_llama, write_qwen
 from support import Command
 from test_open_model import lay_out, made, outcomes, part, summary_of
 
@@ -51,16 +51,23 @@ def test_the_plan_of_a_teacher_has_its_stage_and_no_tokenizer(tmp_path: Path, ho
         ("teacher: {path: model}", "initial: {path: model}", "finetune.initial leaves pretraining out"),
         ("teacher: {earlier_self: 0.5, adapter: nowhere}", "steps: 4", "the model's own weights are the teacher"),
         ("teacher: {path: model}, objective: masked_words", "steps: 4", "soft targets are for models that write"),
+        (
+            "teacher: {path: encoder}",
+            "steps: 4",
+            "pretrain.teacher: HERE/encoder is an encoder (eurobert), which fills in hidden words and cannot write: "
+            "take a teacher that writes",
+        ),
+        ("seed: 1", "steps: 4, teacher: {path: encoder}", "finetune.teacher: HERE/encoder is an encoder (eurobert)"),
     ],
 )
 def test_what_cannot_teach_is_refused_by_the_plan(
     pretrain: str, finetune: str, says: str, tmp_path: Path, home: Path, command: Command
 ) -> None:
-    write_qwen(tmp_path / "model")
+    write_qwen(tmp_path / "model"), write_eurobert(tmp_path / "encoder")
     tiny = TINY.replace("context_length: 64, ", "") if "context_length" in pretrain else TINY
     recipe = lay_out(tmp_path, f"pretrain: {{{tiny}, {pretrain}}}\nfinetune: {{{finetune}}}")
     status, _, err = command("plan", str(recipe), home=home)
-    assert status == 2 and says in " ".join(err.split()), err
+    assert status == 2 and says.replace("HERE", str(tmp_path)) in " ".join(err.split()), err
 
 
 def test_a_teacher_of_another_vocabulary_ends_the_run_with_both_sizes(
