@@ -20,7 +20,8 @@ BITS_PER_BYTE = "bits_per_byte"
 
 
 class Validation(Protocol):
-    """A fixed sample that a model can be scored on; `headline` is the figure that its curve shows."""
+    """A fixed sample that a model can be scored on; `headline` is the figure that its curve shows and that tells a bad
+    training from a good one while it goes on: less is better."""
 
     @property
     def headline(self) -> str: ...

@@ -19,7 +19,7 @@ from flows.inspect.rows import file_rows
 from flows.pipeline import Around
 from flows.recipe import document_with
 from flows.run import execute
-from flows.tune.figure import SearchedFigure, value_of
+from flows.tune.figure import SearchedFigure, finite, value_of
 from flows.tune.sampler import Median
 from flows.validation import explain
 from storage.errors import ConfigError, LlmillError, OutputError, StoppedError, StoreError
@@ -28,9 +28,9 @@ from storage.store.local import Store
 from tasks.engine.builder import describe
 from tasks.engine.listener import Listener
 from tasks.engine.planner import Options
+from tasks.train.trainer_process import validated
 from tasks.tune.trials import FAILED, FINISHED, REFUSED, STOPPED, Settings, Trial
 
-VALIDATION = "validation_bits_per_byte"  # of a row of a training's metrics
 LEAST_POINTS = 2  # of a curve that is judged: the first comes while rates are still warming up
 CURVE = "curve"  # the part of a trained model
 
@@ -119,8 +119,15 @@ class TrialRunner:
         with suppress(LlmillError, OSError, ValueError):
             self.store.fetch(artifact.only((CURVE,)))
             rows = (row for file in artifact[CURVE].files for row in file_rows(file))
-            return tuple((row["step"], row[VALIDATION]) for row in rows if VALIDATION in row)
+            return tuple((int(row["step"]), value) for row in rows for _, value in _validations(row))
         return ()
+
+
+def _validations(row: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What a row of metrics says of held-out data: none, or the one figure that its kind of training is watched by
+    (`Validation.headline` of model/validation.py; of all kinds less is better) with its name."""
+    found = ((name.removeprefix("validation_"), finite(value)) for name, value in validated(row).items())
+    return [(name, value) for name, value in found if value is not None]
 
 
 class UnfinishedTrial(Exception):
@@ -143,17 +150,18 @@ class _Judge(Listener):
         if stage != self._watched:
             return
         for row in rows:
-            if VALIDATION in row and (not self.curve or row["step"] > self.curve[-1][0]):
-                self._judge(int(row["step"]), float(row[VALIDATION]))
+            for name, value in _validations(row):
+                if not self.curve or row["step"] > self.curve[-1][0]:
+                    self._judge(int(row["step"]), name, value)
 
-    def _judge(self, step: int, value: float) -> None:
+    def _judge(self, step: int, name: str, value: float) -> None:
         self.curve.append((step, value))
         worse = self._median is not None and self._median.is_worse(step, value)
         if worse and len(self.curve) >= LEAST_POINTS:
             self.stopped_at = step
             raise StoppedError(
-                f"stopped at step {step:,}: bits per byte {value:.4g} in validation is worse than the median of the "
-                "trials before"
+                f"stopped at step {step:,}: {name.replace('_', ' ')} {value:.4g} in validation is worse than the "
+                "median of the trials before"
             )
 
 

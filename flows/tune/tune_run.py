@@ -231,7 +231,8 @@ class _Search:
             "trials", f"{self._wanted:,} wanted, {there:,} begun before{limit}; each runs to {self._figure.stage}"
         )
         if self._watched and space.stop_bad:
-            every = getattr(self._recipe, self._watched).validation_interval
+            watched = next(line for line in self._plan if line.stage == self._watched)
+            every = watched.decision.identity.config["validation_interval"]
             name = f"{self._watched}.validation_interval"
             self._say("stopping", f"by the validation of {self._watched} every {every:,} steps ({name})")
         self._say_what_changed()

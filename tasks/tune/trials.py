@@ -35,8 +35,8 @@ class Trial(StageConfig):
     | refused | the recipe does not take this combination; `why` says so |
     | failed | it ended with an error, `why` |
 
-    `curve` are (step, bits per byte) of the validations of the stage that is watched. `artifact` is what the stage of
-    the figure made.
+    `curve` are (step, figure) of the validations of the stage that is watched, in the figure of its kind of training.
+    `artifact` is what the stage of the figure made.
     """
 
     number: int = Field(ge=1)

@@ -202,6 +202,20 @@ def test_a_bad_trial_is_stopped_by_its_curve(smoke_home: Path, tmp_path: Path) -
     assert stopped["status"] == "interrupted", "it can go on"
 
 
+def test_a_bad_trial_of_an_encoder_is_stopped_by_its_loss(smoke_home: Path, tmp_path: Path) -> None:
+    """Filling in words has no bits per byte; its curve is a loss."""
+    text = grid("pretrain.heldout_loss", "pretrain.matrix_rate", "[0.021, 0.022, 0.023, 0.0001]")
+    encoder = ("pretrain.objective=masked_words", "pretrain.steps=9", "pretrain.validation_interval=3")
+    settings = [word for setting in encoder for word in ("--set", setting)]
+    command = ("tune", "smoke", *settings, "--space", space_file(tmp_path, text), "--trials", "5", "--plain", "--json")
+    result = llmill(*command, home=smoke_home)
+    report_of(result)
+    trials = trials_of(smoke_home)
+    assert [trial["state"] for trial in trials] == [*["finished"] * 4, "stopped"]
+    assert trials[-1]["stopped_at"] == 6 and "loss" in trials[-1]["why"] and "bits per byte" not in trials[-1]["why"]
+    assert "by the validation of pretrain every 3 steps (pretrain.validation_interval)" in unwrapped(result.stderr)
+
+
 def test_time_that_is_over_ends_the_trial_under_way_and_the_next_call_goes_on(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("finetune.answer_bits_per_byte", "finetune.matrix_rate", "[0.02]")
     long = ("--set", "finetune.steps=3000", "--set", "execution.checkpoint_interval=1")
