@@ -1,6 +1,7 @@
 """The speed and memory of each kind of fine-tuning, beside transformers with peft: same shape, same rows.
 
-    python -m benchmarks.finetuning_speed [--size micro] [--vocabulary 4096] [--rounds 6] [--memory]
+    python -m benchmarks.finetuning_speed [--size micro] [--vocabulary 4096] [--rounds 6]
+    python -m benchmarks.finetuning_speed --memory [--size mini] [--rows 2] [--context 128]
 
 Kinds: all weights on pairs, adapters of rank 8 on all maps of the blocks, preferences (DPO with likelihoods of the
 reference that are there), classes of texts. The peer is a plain loop: transformers' Qwen3, rows padded to the longest,
@@ -45,22 +46,22 @@ from model.transformer import Transformer, initialise
 
 KINDS = ("all weights", "adapters", "preferences", "classes")
 PEER, OURS = "transformers", "llmill"
-BATCHES, ROWS, CLASSES, BETA, RANK = 4, 32, 4, 0.1, 8
+BATCHES, CLASSES, BETA, RANK = 4, 4, 0.1, 8
 MICRO_BATCH_TOKENS = 65_536
 
 Step = Callable[[], None]
 
 
-def batches_of(kind: str, shape: Shape, folder: Path) -> list[Batch]:
+def batches_of(kind: str, shape: Shape, rows: int, folder: Path) -> list[Batch]:
     """Batches of random ids in rows of lengths as instructions have them."""
     random = np.random.default_rng(0)
     longest = shape.context_length // 2  # of a prompt; an answer is shorter
-    prompts, answers = (random.integers(16, most, BATCHES * ROWS).tolist() for most in (longest, longest // 2))
+    prompts, answers = (random.integers(16, most, BATCHES * rows).tolist() for most in (longest, longest // 2))
 
     def ids(count: int) -> list[int]:
         return [int(one) for one in random.integers(0, shape.vocabulary_size, count)]
 
-    numbers = np.arange(BATCHES * ROWS).reshape(BATCHES, ROWS)
+    numbers = np.arange(BATCHES * rows).reshape(BATCHES, rows)
     if kind == "classes":
         examples = [
             labelled(ids(size), int(random.integers(CLASSES))) for size in map(sum, zip(prompts, answers, strict=True))
@@ -143,14 +144,14 @@ def step_of(who: str, kind: str, shape: Shape, batches: list[Batch]) -> Step:
     return (our_step if who == OURS else peer_step)(kind, shape, cycle(batches))
 
 
-def compare(shape: Shape, rounds: int) -> None:
+def compare(shape: Shape, rows: int, rounds: int) -> None:
     """Time all kinds of both in turn, and print a line a kind."""
     steps: dict[tuple[str, str], Step] = {}
     tokens: dict[str, float] = {}
     taken: dict[tuple[str, str], list[float]] = {}
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
-            batches = batches_of(kind, shape, Path(folder))
+            batches = batches_of(kind, shape, rows, Path(folder))
         tokens[kind] = tokens_of(batches)
         steps |= {(who, kind): step_of(who, kind, shape, batches) for who in (PEER, OURS)}
     for turn in range(rounds + 1):  # the first warms up
@@ -173,7 +174,9 @@ def print_memory(options: argparse.Namespace) -> None:
     for kind in KINDS:
         row = []
         for who in (OURS, PEER):
-            arguments = ["--size", options.size, "--vocabulary", str(options.vocabulary), "--one", who, kind]
+            arguments = ["--size", options.size, "--vocabulary", str(options.vocabulary), "--rows", str(options.rows)]
+            arguments += ["--context", str(options.context)] if options.context else []
+            arguments += ["--one", who, kind]
             found = subprocess.run(
                 [sys.executable, "-m", "benchmarks.finetuning_speed", *arguments],
                 check=True,
@@ -184,13 +187,13 @@ def print_memory(options: argparse.Namespace) -> None:
         print(f"{kind:14}{row[0]:10,}{row[1]:14,}", flush=True)
 
 
-def print_one(who: str, kind: str, shape: Shape) -> None:
+def print_one(who: str, kind: str, shape: Shape, rows: int) -> None:
     """Print the megabytes that a few steps of one kind take at most."""
     import peft  # noqa: F401
     import transformers  # noqa: F401
 
     with tempfile.TemporaryDirectory() as folder:
-        batches = batches_of(kind, shape, Path(folder))
+        batches = batches_of(kind, shape, rows, Path(folder))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = step_of(who, kind, shape, batches)
     for _ in range(BATCHES):
@@ -202,23 +205,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="micro")
     parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--rows", type=int, default=32, help="of a step; two of them are a preference")
+    parser.add_argument(
+        "--context", type=int, help="of which rows take up to three quarters, 68 or more; default: the size's"
+    )
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     size = SIZES[options.size]
     numbers = (size.layers, size.width, size.heads, size.key_value_heads, size.head_dim, size.feed_forward)
-    shape = Shape(options.vocabulary, *numbers, size.context_length, tied_embeddings=size.tied_embeddings)
+    context = options.context or size.context_length
+    shape = Shape(options.vocabulary, *numbers, context, tied_embeddings=size.tied_embeddings)
     torch.set_num_threads(1)
     if options.one:
         who, kind = options.one
-        print_one(who, kind, shape)
+        print_one(who, kind, shape, options.rows)
         return
     print(
-        f"{options.size}: {shape.parameters:,} parameters, vocabulary {shape.vocabulary_size:,}, {ROWS} rows a step",
+        f"{options.size}: {shape.parameters:,} parameters, vocabulary {shape.vocabulary_size:,}, "
+        f"{options.rows} rows a step in a context of {context:,}",
         flush=True,
     )
-    print_memory(options) if options.memory else compare(shape, options.rounds)
+    print_memory(options) if options.memory else compare(shape, options.rows, options.rounds)
 
 
 if __name__ == "__main__":
