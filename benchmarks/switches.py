@@ -1,14 +1,17 @@
-"""What the switches of pretraining do: held-out bits per byte and CPU time a step, against the same steps without.
+"""What the switches of trainings do: held-out bits per byte and CPU time a step, against the same steps without.
 
-    python -m benchmarks.switches quick [--seeds 1 2] [--tokens 400000] [--teacher FOLDER] [--only base length]
-    python -m benchmarks.switches mixture.yaml --only even late early
+    python -m benchmarks.switches quick [--seeds 1 2] [--tokens 400000] [--teacher FOLDER] [--only base mix]
+    python -m benchmarks.switches mixture.yaml --only even "novels late" "novels early"
+    python -m benchmarks.switches quick --stage finetune --teacher FOLDER [--shared-words 3]
 
-Each line is what `llmill run RECIPE --to pretrain` builds with the settings of SWITCHES, for each seed, with one
-thread, in the home that LLMILL_HOME names. CPU time is that of the trainer's process less that of a training over two
-steps. The last three are for a recipe with sources `docstrings` and `novels`.
+Each line is what `llmill run RECIPE --to STAGE` builds with the settings of SWITCHES, for each seed, with one thread,
+in the home that LLMILL_HOME names. CPU time is that of the trainer's process less that of a training over three steps;
+`nan` where a model of the same settings is there already. The last three of pretraining are for a recipe with sources
+`docstrings` and `novels`. Fine-tuning starts from the base model of seed 1, and its figure is that of answers.
 """
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -26,7 +29,7 @@ HALVES = (
     "collect.mix.phases=[{{share: 0.5, weights: {{novels: {0}, docstrings: {1}}}}}, "
     "{{share: 0.5, weights: {{novels: {1}, docstrings: {0}}}}}]"
 )
-SWITCHES: dict[str, Sequence[str]] = {
+PRETRAINING: dict[str, Sequence[str]] = {
     "base": (),
     "mix": ("collect.mix={}",),
     "short first": ("collect.mix.curriculum={by: length}",),
@@ -42,44 +45,72 @@ SWITCHES: dict[str, Sequence[str]] = {
     "novels early": (HALVES.format(3, 1),),
     "novels late": (HALVES.format(1, 3),),
 }
+FINETUNING: dict[str, Sequence[str]] = {
+    "base": (),
+    "two passes": ("finetune.epochs=2",),
+    "short first": ("finetune.curriculum=length",),
+    "teacher 0.5 at 2": ("finetune.teacher={path: TEACHER, weight: 0.5, temperature: 2}",),
+    "teacher 0.9 at 2": ("finetune.teacher={path: TEACHER, weight: 0.9, temperature: 2}",),
+    "self at 0.3": ("finetune.teacher={earlier_self: 0.3, weight: 0.3}",),
+}
+SWITCHES = {"pretrain": PRETRAINING, "finetune": FINETUNING}
+FIGURES = {"pretrain": "bits_per_byte", "finetune": "answer_bits_per_byte"}
 
 
-def run(recipe: str, settings: Sequence[str]) -> tuple[float, float]:
-    """Held-out bits per byte, and the CPU seconds of the trainer's process, 0 where the model is there already."""
+def run(recipe: str, stage: str, settings: Sequence[str]) -> tuple[float, int, float]:
+    """Held-out bits per byte, steps, and the CPU seconds of the trainer's process, NaN where the model is there."""
     loaded = load_recipe(recipe, settings)
-    with Builder(Store(prepare_home()), loaded.execution, Options(to="pretrain")) as engine:
+    with Builder(Store(prepare_home()), loaded.execution, Options(to=stage)) as engine:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         building(loaded).walk(loaded, engine)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = engine.results[-1]
-    bits: float = result.summary["bits_per_byte"]
-    return bits, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    built = result.outcome == "built"
+    return float(result.summary[FIGURES[stage]]), int(result.summary["steps"]), seconds if built else math.nan
+
+
+def steps_of(stage: str, steps: int) -> str:
+    """The setting that makes a training so long."""
+    return f"pretrain.tokens={steps * STEP_TOKENS}" if stage == "pretrain" else f"finetune.steps={steps}"
+
+
+def measure(given: argparse.Namespace, name: str) -> None:
+    """Build one line for each seed and print it."""
+    stage: str = given.stage
+    fixed = [one.replace("TEACHER", given.teacher) for one in SWITCHES[stage][name]] + ["pretrain.threads=1"]
+    if stage == "finetune":
+        fixed += [f"pretrain.tokens={given.tokens}", "pretrain.seed=1"]
+        fixed += ["finetune.threads=1", f"finetune.shared_words={given.shared_words}"]
+    run(given.recipe, stage, [*fixed, steps_of(stage, 2)])  # the stages before, in processes of their own
+    _, few, start = run(given.recipe, stage, [*fixed, steps_of(stage, 3)])
+    bits, seconds, steps = [], [], 0
+    for seed in given.seeds:
+        long = [f"pretrain.tokens={given.tokens}"] if stage == "pretrain" else []
+        found, steps, whole = run(given.recipe, stage, [*fixed, *long, f"{stage}.seed={seed}"])
+        bits.append(found)
+        seconds.append((whole - start) / (steps - few))
+    shown = "  ".join(f"{one:.4f}" for one in bits)
+    cost = f"{statistics.mean(seconds):.3f} CPU-s a step of {steps:,}"
+    print(f"{name:18} {shown}  mean {statistics.mean(bits):.4f}  {cost}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe")
+    parser.add_argument("--stage", choices=SWITCHES, default="pretrain")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--tokens", type=int, default=400_000)
+    parser.add_argument("--tokens", type=int, default=400_000, help="of pretraining")
+    parser.add_argument("--shared-words", type=int, default=3, help="3 leaves 24,000 pairs of the docstrings' 75,000")
     parser.add_argument("--teacher", default="")
-    parser.add_argument("--only", nargs="+", default=list(SWITCHES), choices=list(SWITCHES), metavar="NAME")
+    parser.add_argument("--only", nargs="+", metavar="NAME")
     given = parser.parse_args()
-    steps = -(-given.tokens // STEP_TOKENS)
-    print(f"{given.tokens:,} tokens, {steps} steps, seeds {given.seeds}, {os.cpu_count()} cores", flush=True)
-    fixed = ["pretrain.threads=1"]
-    run(given.recipe, [*fixed, f"pretrain.tokens={STEP_TOKENS}"])  # the stages before, in processes of their own
-    _, start = run(given.recipe, [*fixed, f"pretrain.tokens={2 * STEP_TOKENS}"])
-    for name in given.only:
-        bits, seconds = [], []
-        for seed in given.seeds:
-            settings = [one.replace("TEACHER", given.teacher) for one in SWITCHES[name]]
-            settings += [*fixed, f"pretrain.seed={seed}", f"pretrain.tokens={given.tokens}"]
-            found, whole = run(given.recipe, settings)
-            bits.append(found)
-            seconds.append((whole - start) / (steps - 2))
-        shown = "  ".join(f"{one:.4f}" for one in bits)
-        cost = f"{statistics.mean(seconds):.3f} CPU-s a step"
-        print(f"{name:18} {shown}  mean {statistics.mean(bits):.4f}  {cost}", flush=True)
+    for name in given.only or ():
+        if name not in SWITCHES[given.stage]:
+            parser.error(f"--only: {name} is not one of {', '.join(SWITCHES[given.stage])}")
+    print(f"{given.tokens:,} tokens of pretraining, seeds {given.seeds}, {os.cpu_count()} cores", flush=True)
+    for name in given.only or SWITCHES[given.stage]:
+        measure(given, name)
 
 
 if __name__ == "__main__":
