@@ -92,6 +92,9 @@ class PretrainConfig(TrainerConfig):
     context_length: int | None = Field(None, ge=8, le=131_072, description="Tokens that the model sees at once.")
     tied_embeddings: bool | None = Field(None, description="Whether the head is the embedding matrix.")
     rope_theta: float = Field(10_000.0, ge=1, le=1e9, description="Base of the rotary positions' wavelengths.")
+    norm_epsilon: float = Field(
+        1e-6, gt=0, le=100, description="Added to the mean square that norms divide by; 1: short vectors stay short."
+    )
     batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether a GPU's operations are fused by torch.compile; auto: in runs long enough to gain."
@@ -160,7 +163,13 @@ class PretrainConfig(TrainerConfig):
             for name in (*names, "tied_embeddings")
         }
         family: FamilyName = "eurobert" if self.hides_words else "qwen3"
-        return Shape(vocabulary_size=vocabulary_size, rope_theta=self.rope_theta, family=family, **chosen)
+        return Shape(
+            vocabulary_size=vocabulary_size,
+            rope_theta=self.rope_theta,
+            norm_epsilon=self.norm_epsilon,
+            family=family,
+            **chosen,
+        )
 
     def rows_and_steps(self, context_length: int) -> tuple[int, int]:
         """Rows of one optimizer step, and the number of steps."""

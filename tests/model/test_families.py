@@ -42,6 +42,7 @@ SHAPES = {
 ENCODERS = {
     "eurobert": dataclasses.replace(LLAMA, family="eurobert", mask_token=7),
     "eurobert, its own head": dataclasses.replace(LLAMA, family="eurobert", mask_token=7, tied_embeddings=False),
+    "eurobert, short vectors": dataclasses.replace(LLAMA, family="eurobert", mask_token=7, norm_epsilon=1.0),
 }
 AUTO = dict.fromkeys(SHAPES, transformers.AutoModelForCausalLM)
 AUTO |= dict.fromkeys(ENCODERS, transformers.AutoModelForMaskedLM)

@@ -1,5 +1,6 @@
 """The model is Qwen3: transformers, the judge, agrees on the logits, and the cache changes nothing."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def test_initial_weights_depend_on_the_seed_alone_and_a_new_model_knows_nothing(
         logits = first.logits(first(torch.arange(64)[None]))
     loss = torch.nn.functional.cross_entropy(logits[0, :-1], torch.arange(1, 64))
     assert abs(float(loss) - 5.70) < 0.2  # ln 300
+
+
+def test_with_a_large_epsilon_a_short_vector_stays_short() -> None:
+    """At first embeddings have deviation 0.02 and blocks add nothing: what is seen is that or, brought to length 1, 50
+    times as much."""
+    ids = torch.arange(300)[None]
+    for epsilon, deviation in ((1e-6, 1.0), (1.0, 0.02)):
+        model = Transformer(dataclasses.replace(GROUPED, norm_epsilon=epsilon, context_length=300))
+        initialise(model, 1)
+        assert float(model(ids).detach().std()) == pytest.approx(deviation, rel=0.05)
 
 
 def test_a_folder_that_is_not_a_model_is_refused_with_its_name(tmp_path: Path) -> None:

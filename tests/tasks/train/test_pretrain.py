@@ -191,9 +191,12 @@ def test_every_size_gives_a_shape_and_a_schedule(size: str) -> None:
 
 
 def test_what_is_set_by_hand_goes_before_the_size() -> None:
-    config = PretrainConfig(size="micro", width=320, context_length=128, batch_tokens=1000, tokens=100_000)
+    config = PretrainConfig(
+        size="micro", width=320, context_length=128, batch_tokens=1000, tokens=100_000, norm_epsilon=0.5
+    )
     shape = config.shape(1000)
     assert (shape.layers, shape.width, shape.context_length) == (SIZES["micro"].layers, 320, 128)
+    assert (shape.norm_epsilon, PretrainConfig().shape(1000).norm_epsilon) == (0.5, 1e-6)
     assert config.rows_and_steps(128) == (7, 112)
 
 
