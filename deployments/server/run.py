@@ -51,15 +51,15 @@ class _Uvicorn(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, signal_number: int, frame: Any) -> None:
-        """The first signal drains, the second ends."""
+        """The first signal drains, the second ends. Neither is raised again afterwards: it was obeyed."""
         if self._state.stopping:
-            super().handle_exit(signal_number, frame)
+            self.should_exit = self.force_exit = True
             return
         self._state.stopping = True
-        threading.Thread(target=self._drain, args=(signal_number,), daemon=True).start()
+        threading.Thread(target=self._drain, daemon=True).start()
 
-    def _drain(self, signal_number: int) -> None:
+    def _drain(self) -> None:
         deadline = time.monotonic() + self._state.settings.stop_seconds
         while self._state.busy and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        super().handle_exit(signal_number, None)
+        self.should_exit = True

@@ -51,7 +51,7 @@ def _config(**changed: object) -> Damage:
     return change
 
 
-def _pickled(folder: Path) -> None:
+def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
@@ -71,7 +71,7 @@ def _not_finite(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
-def _fewer_rows(folder: Path) -> None:
+def fewer_rows(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["model.embed_tokens.weight"] = tensors["model.embed_tokens.weight"][:300].contiguous()
     save_file(tensors, folder / "model.safetensors")
@@ -93,7 +93,7 @@ def _other_tokenizer(folder: Path) -> None:
 
 
 FOLDERS = (
-    _model("model whose weights are pickled", _pickled, "model: pytorch_model.bin is pickled", "safetensors"),
+    _model("model whose weights are pickled", pickled, "model: pytorch_model.bin is pickled", "safetensors"),
     _model(
         "model of an unknown family",
         _config(model_type="mamba"),
@@ -137,7 +137,7 @@ CONTENTS = (
     ),
     _model(
         "model with fewer rows than its tokenizer has tokens",
-        _fewer_rows,
+        fewer_rows,
         "its tokenizer has 365 tokens, its model 300",
         command=TAKE,
     ),

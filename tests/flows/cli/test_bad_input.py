@@ -19,6 +19,7 @@ import bad_models
 import bad_recipes
 import bad_searches
 import bad_servers
+import bad_serving
 import bad_sources
 import pytest
 from bad_input import ADDRESS, EMPTY, SHARED, BadInput, files_below, published
@@ -31,6 +32,7 @@ HERE = (
     *bad_recipes.ROWS,
     *bad_searches.ROWS,
     *bad_models.ROWS,
+    *bad_serving.ROWS,
     *bad_sources.ROWS,
     *bad_collections.ROWS,
     *bad_conversations.ROWS,

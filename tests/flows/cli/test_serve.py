@@ -1,0 +1,87 @@
+"""`llmill serve` as it is started by a user: what it prints, that it answers, and how it stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from open_models import write_qwen
+from openai import APIStatusError, OpenAI
+from support import llmill, llmill_command
+
+from flows.prefect.servers import free_port
+
+pytestmark = pytest.mark.slow
+PROMPT: Any = [{"role": "user", "content": "Where is the river?"}]
+
+
+@contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
+    """A server of that home, and what it prints once it answers."""
+    command = [*llmill_command(), "serve", "--json", "--port", str(free_port()), *arguments]
+    process = subprocess.Popen(
+        command, env={**os.environ, "LLMILL_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = ""
+    try:
+        while not lines.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            lines += line
+        yield process, json.loads(lines)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_s_release_is_served_and_says_what_generate_says(smoke: tuple[Path, dict[str, Any]]) -> None:
+    home, report = smoke
+    generated = json.loads(llmill("generate", PROMPT[0]["content"], "--json", "--beams", "1", home=home).stdout)
+    with serving(home) as (process, said):
+        assert said["model"] == report["run"] and said["keys"] is False
+        client = OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0)
+        made = client.chat.completions.create(model="default", messages=PROMPT, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in made) == generated["text"]
+        (model,) = client.models.list().data
+        assert model.id == report["run"]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_server_that_is_stopped_ends_its_answers_first(tmp_path: Path) -> None:
+    folder = write_qwen(tmp_path / "river", context_length=2048)
+    with serving(tmp_path / "home", str(folder)) as (process, said):
+        assert said["model"] == "river"
+        client = OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0, timeout=60)
+        stream = client.completions.create(
+            model="river", prompt="The river", max_tokens=1500, n=4, temperature=2, seed=1, stream=True
+        )
+        next(stream)
+        process.send_signal(signal.SIGTERM)
+        status = 200
+        while status == 200:  # until the signal has reached it
+            try:
+                client.completions.create(model="river", prompt="x", max_tokens=1)
+            except APIStatusError as error:
+                status = error.status_code
+        assert status == 503
+        ends = [choice.finish_reason for chunk in stream for choice in chunk.choices if choice.finish_reason]
+        assert len(ends) == 4, "each answer has its end"
+        assert process.wait(60) == 0
+
+
+def test_a_port_that_is_taken_is_said(smoke: tuple[Path, dict[str, Any]]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = llmill("serve", "--port", str(port), home=smoke[0])
+    assert result.returncode == 2 and f"port {port} is in use" in result.stderr
