@@ -70,6 +70,8 @@ def check_form(setting: str, address: str, schemes: tuple[str, ...] = ()) -> Non
         wrong = True
     if wrong:
         form = "such as http://127.0.0.1:4200/api" if schemes else "such as http://127.0.0.1:5000"
+        if "postgresql" in schemes:
+            form = "such as postgresql://USER:PASSWORD@127.0.0.1:5432/DATABASE"
         problem = f"{setting}={redacted(address)}: this is not an address"
         raise ConfigError(f"{problem}. Write it in full, {form}, or unset it")
 

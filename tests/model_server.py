@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from openai import OpenAI
 from support import wait_until
 
+from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
+from deployments.server.pricing import read_pricing
 from deployments.server.served import serve_model
 from deployments.server.settings import ServerSettings
 from flows.prefect.servers import free_port
+from storage.service import Service
 
 NAME = "river"
 
@@ -25,11 +29,17 @@ class Address:
     """A server that answers."""
 
     port: int
-    server: Server
+    app: FastAPI
 
-    def client(self, retries: int = 0) -> OpenAI:
+    @property
+    def server(self) -> Server:
+        """What stands behind the routes."""
+        server: Server = self.app.state.server
+        return server
+
+    def client(self, key: str = "none", retries: int = 0) -> OpenAI:
         """OpenAI's own client."""
-        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=retries)
+        return OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=retries)
 
     def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -43,7 +53,7 @@ class Address:
             text = answer.read().decode()
             kind = answer.headers.get_content_type()
             named = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, named, json.loads(text) if kind == "application/json" else text
+            return answer.status, named, json.loads(text) if text and kind == "application/json" else text
         finally:
             connection.close()
 
@@ -54,20 +64,21 @@ class Address:
 
 
 @contextmanager
-def model_server(folder: Path, **limits: Any) -> Iterator[Address]:
-    """Serve a model folder with these limits, until the end of the block."""
+def model_server(folder: Path, service: Service | None = None, **limits: Any) -> Iterator[Address]:
+    """Serve a model folder with these limits, and the keys of a database, until the end of the block."""
     import uvicorn
 
     settings = ServerSettings(**limits)
     served = serve_model(folder, NAME, "d" * 64, settings)
-    app = create_app(served, settings)
+    service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
+    app = create_app(served, settings, Accounts(service, read_pricing()))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive(), "the server answers")
-        yield Address(port, app.state.server)
+        yield Address(port, app)
     finally:
         server.should_exit = True
         thread.join()

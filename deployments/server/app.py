@@ -1,5 +1,7 @@
 """The server's routes. Whoever speaks OpenAI's API is answered; an error is in that API's shape, whatever it is of."""
 
+import asyncio
+import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -9,8 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from deployments.server.accounts import Accounts
 from deployments.server.errors import ApiError, invalid
-from deployments.server.generation import Generator
+from deployments.server.generation import KEY, ONCE, Generator
 from deployments.server.limits import Application, LimitedBody, Message, Receive, Send
 from deployments.server.metrics import Metrics
 from deployments.server.protocol import (
@@ -22,18 +25,19 @@ from deployments.server.protocol import (
 )
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
+from storage.service import Key
 
-HEALTH = ("/livez", "/readyz", "/metrics")
+HEALTH = ("/livez", "/readyz")  # ask for no key, and answer while the server stops
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Server:
     """The state behind the routes: the model that is served now."""
 
-    def __init__(self, served: Served, settings: ServerSettings) -> None:
-        self.served, self.settings = served, settings
+    def __init__(self, served: Served, settings: ServerSettings, accounts: Accounts) -> None:
+        self.served, self.settings, self.accounts = served, settings, accounts
         self.metrics = Metrics(lambda: self.served.engine.running, lambda: self.served.engine.waiting)
-        self.generator = Generator(settings, self.metrics)
+        self.generator = Generator(settings, self.metrics, accounts)
         self.stopping = False
         self.open = 0  # requests that have not been answered to their end
 
@@ -63,10 +67,10 @@ class Server:
         return None
 
 
-def create_app(served: Served, settings: ServerSettings) -> FastAPI:
+def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> FastAPI:
     """The application, for uvicorn; `app.state.server` is the server behind it."""
     app = FastAPI(title="llmill", docs_url=None, redoc_url=None)
-    server = Server(served, settings)
+    server = Server(served, settings, accounts)
     app.state.server = server
     app.add_middleware(LimitedBody, most=settings.max_body_bytes)
     app.add_middleware(Counted, server=server)
@@ -88,7 +92,7 @@ def _add_generation(app: FastAPI, server: Server) -> None:
         return await server.generator.complete(http, server.model(asked.model), asked)
 
     @app.post("/v1/embeddings")
-    def embeddings(asked: EmbeddingRequest) -> dict[str, Any]:
+    def embeddings(http: Request, asked: EmbeddingRequest) -> dict[str, Any]:
         """The mean of the last hidden states, of length 1. A model that learned to write was never taught to place
         texts by meaning: good enough to find texts that are alike in words, no more."""
         served = server.model(asked.model)
@@ -96,6 +100,8 @@ def _add_generation(app: FastAPI, server: Server) -> None:
         tokens = sum(number for _, number in found)
         rows = [{"object": "embedding", "index": place, "embedding": one} for place, (one, _) in enumerate(found)]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        identity = f"embd-{secrets.token_hex(12)}"
+        server.accounts.charge(identity, http.scope[KEY], served.digest, usage, "done", http.headers.get(ONCE))
         return {"object": "list", "data": rows, "model": served.name, "usage": usage}
 
 
@@ -188,6 +194,13 @@ class Counted:
             error = ApiError(503, "the server stops: ask again", code="stopping", retry_after=1)
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
             return
+        if scope["path"] not in HEALTH:
+            try:
+                scope[KEY] = await self._admit(scope)
+            except ApiError as error:
+                self._server.metrics.requests.labels("refused", error.status).inc()
+                await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
+                return
         started, status = time.perf_counter(), 499
 
         async def noted(message: Message) -> None:
@@ -204,3 +217,7 @@ class Counted:
             route = getattr(scope.get("route"), "path", "other")
             self._server.metrics.requests.labels(route, status).inc()
             self._server.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _admit(self, scope: MutableMapping[str, Any]) -> Key | None:
+        sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        return await asyncio.to_thread(self._server.accounts.admit, sent)

@@ -4,10 +4,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from deployments.server.accounts import Accounts
 from deployments.server.answering import Answering, Piece
 from deployments.server.errors import ApiError
 from deployments.server.metrics import Metrics
@@ -17,7 +20,10 @@ from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
 from model.engine import Request
 from model.sampling import Choice as Sampling
+from storage.service import Key
 
+KEY = "llmill.key"  # in a request's scope: the key that it came with
+ONCE = "idempotency-key"  # a header: the client's own name for a request, however often it sends it
 LOOK_SECONDS = 0.25  # between two looks whether a client is still there
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy must hand on each piece
 
@@ -25,8 +31,8 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy mu
 class Generator:
     """Answers the requests of one server."""
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: ServerSettings, metrics: Metrics, accounts: Accounts) -> None:
+        self._settings, self._metrics, self._accounts = settings, metrics, accounts
 
     async def chat(self, http: HttpRequest, served: Served, asked: ChatRequest) -> Response:
         """The reply to a conversation."""
@@ -60,10 +66,13 @@ class Generator:
         chat = isinstance(asked, ChatRequest)
         identity = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         shape = Shape(chat, identity, int(time.time()), served, likeliest)
+        key: Key | None = http.scope[KEY]
         requests = [
             request
             for ids in prompts
-            for request in _requests(served, asked, ids, served.room(ids, asked.most_tokens, param), likeliest)
+            for request in _requests(
+                served, asked, ids, served.room(ids, asked.most_tokens, param), likeliest, key.name if key else ""
+            )
         ]
         answers: list[Answering] = []
         try:
@@ -72,43 +81,80 @@ class Generator:
         except BaseException:
             _cancel(answers)
             raise
-        tokens = sum(map(len, prompts))
+        bill = _Bill(shape, answers, sum(map(len, prompts)), asked.n, key, http.headers.get(ONCE))
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
-            stream = self._stream(shape, answers, tokens, with_usage)
+            stream = self._stream(bill, with_usage)
             return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
-        choices = await _while_there(http, answers)
-        usage = usage_of(tokens, sum(answer.request.reused for answer in answers[:: asked.n]), choices)
-        self._metrics.count_tokens(served.name, usage)
-        return JSONResponse(shape.whole(choices, usage))
+        outcome = "cancelled"
+        try:
+            await _while_there(http, answers, bill.choices)
+            outcome = "done"
+        except ApiError as error:
+            outcome = error.code or "cancelled"
+            raise
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._charge, bill, outcome))
+        return JSONResponse(shape.whole(bill.choices, bill.usage))
 
-    async def _stream(
-        self, shape: Shape, answers: Sequence[Answering], tokens: int, with_usage: bool
-    ) -> AsyncIterator[str]:
-        choices = [Choice() for _ in answers]
+    async def _stream(self, bill: "_Bill", with_usage: bool) -> AsyncIterator[str]:
+        """The ledger has a request before the client sees its end."""
+        shape, answers, outcome = bill.shape, bill.answers, "cancelled"
         try:
             if shape.chat:
                 for place in range(len(answers)):
                     yield shape.first(place)
             async for place, piece in _together(answers):
-                choices[place].add(piece)
-                choices[place].pieces.clear()
+                bill.choices[place].add(piece)
+                bill.choices[place].pieces.clear()
                 if shown := shape.piece(place, piece):
                     yield shown
+            outcome = "done"
         except ApiError as error:  # the status is sent already: the client raises on such an event
+            outcome = error.code or "failed"
             yield event(error.body)
             return
         finally:
             _cancel(answers)
-            usage = usage_of(tokens, sum(answer.request.reused for answer in answers[:1]), choices)
-            self._metrics.count_tokens(shape.served.name, usage)
+            await asyncio.shield(asyncio.to_thread(self._charge, bill, outcome))
         if with_usage:
-            yield shape.usage_event(usage)
+            yield shape.usage_event(bill.usage)
         yield "data: [DONE]\n\n"
+
+    def _charge(self, bill: "_Bill", outcome: str) -> None:
+        self._metrics.count_tokens(bill.shape.served.name, bill.usage)
+        served = bill.shape.served
+        self._accounts.charge(bill.shape.identity, bill.key, served.digest, bill.usage, outcome, bill.once)
+
+
+@dataclass
+class _Bill:
+    """A request's answers as they grow, and who pays for them."""
+
+    shape: Shape
+    answers: Sequence[Answering]
+    tokens: int  # of its prompts
+    n: int
+    key: Key | None
+    once: str | None  # the client's name for the request: sent again, it is not paid again
+    choices: list[Choice] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.choices = [Choice() for _ in self.answers]
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What has been used so far; prompts count once, however many answers they have."""
+        return usage_of(self.tokens, sum(answer.request.reused for answer in self.answers[:: self.n]), self.choices)
 
 
 def _requests(
-    served: Served, asked: ChatRequest | CompletionRequest, ids: list[int], most: int, likeliest: int | None
+    served: Served,
+    asked: ChatRequest | CompletionRequest,
+    ids: list[int],
+    most: int,
+    likeliest: int | None,
+    tenant: str,
 ) -> list[Request]:
     """One for each of `n` answers, which draw by seeds that follow each other."""
     settings = served.settings
@@ -121,6 +167,7 @@ def _requests(
             Sampling(asked.drawn_temperature, 1.0 if asked.top_p is None else asked.top_p, _wrapped(seed + number)),
             served.release.control.ends,
             likeliest,
+            tenant,
             beams=settings.num_beams if searched else 1,
             no_repeat=settings.no_repeat_in_answer if searched else 0,
         )
@@ -137,21 +184,19 @@ def _cancel(answers: Sequence[Answering]) -> None:
         answer.cancel()
 
 
-async def _while_there(http: HttpRequest, answers: Sequence[Answering]) -> list[Choice]:
-    """All answers, whole; they are cancelled when the client goes away."""
+async def _while_there(http: HttpRequest, answers: Sequence[Answering], choices: Sequence[Choice]) -> None:
+    """Take all answers, whole; they are cancelled when the client goes away."""
 
-    async def collect(answer: Answering) -> Choice:
-        choice = Choice()
+    async def collect(answer: Answering, choice: Choice) -> None:
         async for piece in answer:
             choice.add(piece)
-        return choice
 
-    collecting = asyncio.gather(*map(collect, answers))
+    collecting = asyncio.gather(*(collect(*pair) for pair in zip(answers, choices, strict=True)))
     try:
         while not (await asyncio.wait([collecting], timeout=LOOK_SECONDS))[0]:
             if await http.is_disconnected():
-                raise ApiError(499, "the client has gone")
-        return await collecting
+                raise ApiError(499, "the client has gone", code="cancelled")
+        await collecting
     finally:
         collecting.cancel()
         _cancel(answers)

@@ -8,6 +8,7 @@ from typing import Any
 
 import uvicorn
 
+from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
@@ -16,13 +17,13 @@ LOOK_SECONDS = 0.05
 
 
 def serve(
-    served: Served, settings: ServerSettings, host: str, port: int, ready: Callable[[], None] = lambda: None
+    served: Served, settings: ServerSettings, accounts: Accounts, host: str, port: int, ready: Callable[[], None]
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
 
     `ready` is called once the port is open.
     """
-    app = create_app(served, settings)
+    app = create_app(served, settings, accounts)
     config = uvicorn.Config(
         app,
         host,

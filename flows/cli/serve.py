@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli.options import between, home_store, print_json
 from storage.addresses import LOOPBACK, check_free
 from storage.errors import ConfigError, DataError
+from storage.home import home
 from tasks.wording import amount
 
 if TYPE_CHECKING:
@@ -42,17 +43,22 @@ def add_commands(commands: Any) -> None:
         metavar="REF",
         help="champion, a run, latest/release, or a folder in Hugging Face form; default: champion, else newest",
     )
-    serve.add_argument("--host", default="127.0.0.1", help="address to serve at; only the loopback, so far")
+    serve.add_argument("--host", default="127.0.0.1", help="address to serve at; any but the loopback needs keys")
     serve.add_argument("--port", type=between(1, 65535, int), default=8000, help="default: 8000")
     serve.add_argument("--json", action="store_true", help="one JSON object on stdout once it answers")
     serve.set_defaults(command=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    if options.host not in LOOPBACK:
+    from deployments.server.accounts import Accounts
+    from deployments.server.pricing import read_pricing
+    from storage.service import open_service
+
+    accounts = Accounts(open_service(home()), read_pricing())
+    if options.host not in LOOPBACK and not accounts.asks:
         raise ConfigError(
-            f"--host {options.host}: whoever reaches this address could use the model, since no keys are asked for. "
-            "Serve it on the loopback, and reach it through a proxy that asks for a password, or through "
+            f"--host {options.host}: whoever reaches this address could use the model, since there are no keys. Give "
+            "one out (`llmill keys add NAME`), or serve on the loopback and reach it through "
             f"`ssh -L {options.port}:127.0.0.1:{options.port}`"
         )
     host = "127.0.0.1" if options.host == "localhost" else options.host
@@ -66,12 +72,14 @@ def _serve(options: argparse.Namespace) -> int:
     settings = ServerSettings()
     served = serve_model(found.folder, found.name, found.digest, settings)
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
+    keys = accounts.asks
     serve(
         served,
         settings,
+        accounts,
         host,
         options.port,
-        lambda: _say(served, address, settings.stop_seconds, options.json),
+        lambda: _say(served, address, keys, settings.stop_seconds, options.json),
     )
     return 0
 
@@ -104,9 +112,9 @@ def _find(reference: str | None) -> _Found:
     return _Found(part.path, name, part.digest)
 
 
-def _say(served: "Served", address: str, stop_seconds: float, as_json: bool) -> None:
+def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_json: bool) -> None:
     if as_json:
-        print_json({"address": address, "model": served.name, "digest": served.digest, "keys": False})
+        print_json({"address": address, "model": served.name, "digest": served.digest, "keys": keys})
         sys.stdout.flush()
         return
     prompt = EXAMPLES[served.settings.prompt_form]
@@ -117,6 +125,9 @@ def _say(served: "Served", address: str, stop_seconds: float, as_json: bool) -> 
         route, body = "chat/completions", {"messages": [{"role": "user", "content": prompt}]}
     parameters = amount(served.release.model.shape.parameters)
     print(f"Model  {served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}")
-    print(f"API    {address}/v1, open to whoever reaches it: no keys are asked for")
-    print(f"Try    curl {address}/v1/{route} -H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}")
+    who = "a key is asked for" if keys else "open to whoever reaches it: there are no keys (`llmill keys add NAME`)"
+    header = ' -H "authorization: Bearer $KEY"' if keys else ""
+    sent = f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+    print(f"API    {address}/v1, {who}")
+    print(f"Try    curl {address}/v1/{route}{header} {sent}")
     print(f"Ctrl-C stops it; answers under way get {stop_seconds:g} s to end", flush=True)

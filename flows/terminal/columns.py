@@ -3,6 +3,7 @@
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from typing import TextIO
 
 WIDTH = 80
@@ -52,6 +53,21 @@ def _folded_line(line: str) -> list[str]:
     if indent and line[indent:].startswith(_WHOLE):
         return [line]
     return wrapped(line[indent:], line[:indent], " " * (indent or 2))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells below their heads; columns of numbers stand to the right."""
+    columns = list(zip(heads, *rows, strict=True))
+    right = [all(re.fullmatch(r"[\d.,]+", cell) for cell in column[1:]) for column in columns]
+    widths = [max(map(len, column)) for column in columns]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
+        for line in (heads, *rows)
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def for_stderr(message: str) -> str:

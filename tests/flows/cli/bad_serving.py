@@ -35,11 +35,26 @@ ROWS = (
     BadInput("serve what nobody knows", "serve nothing", ("nothing: neither a run nor a digest",)),
     BadInput("serve a stage that is no release", "serve latest/tokenizer", ("latest/tokenizer", "release")),
     BadInput("serve a damaged release", "serve latest", ("model.safetensors",), prepare=_damaged_release, home=OWN),
-    BadInput("serve for all to reach", "serve --host 0.0.0.0", ("--host 0.0.0.0", "no keys", "ssh -L 8000:127.0.0.1")),
+    BadInput("serve for all to reach", "serve --host 0.0.0.0", ("there are no keys", "ssh -L 8000:127.0.0.1")),
     BadInput("serve at no port", "serve --port 70000", ("--port", "65535")),
     BadInput("serve an empty folder", SERVE, ("is not a release: it has no config.json",), {"model/notes.txt": "x"}),
     _folder("serve pickled weights", pickled, "is not a release: it has no model.safetensors"),
     _folder("serve weights that do not fit", fewer_rows, "they do not belong together"),
     _folder("serve other weights than its sums say", _other_sums, "model.safetensors"),
     _folder("serve an encoder", lambda folder: None, "is an encoder", write=write_eurobert),
+)
+WITH_ENVIRONMENT = (
+    BadInput(
+        "serve with a database at no address",
+        "serve",
+        ("LLMILL_SERVICE_DATABASE=service.db", "not an address", "such as postgresql://"),
+        environment={"LLMILL_SERVICE_DATABASE": "service.db"},
+    ),
+    BadInput(
+        "prices that are none",
+        "keys add ada",
+        ("prices.yaml: plans.free.prompt", "greater than or equal to 0"),
+        {"prices.yaml": "currency: EUR\nplans: {free: {prompt: -1, cached: 0, made: 0}}\n"},
+        environment={"LLMILL_PRICING": "prices.yaml"},
+    ),
 )

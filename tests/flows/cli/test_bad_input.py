@@ -38,7 +38,7 @@ HERE = (
     *bad_conversations.ROWS,
     *bad_servers.SITES,
 )
-TABLE = (*HERE, *bad_homes.ROWS, *bad_servers.HUBS)
+TABLE = (*HERE, *bad_homes.ROWS, *bad_serving.WITH_ENVIRONMENT, *bad_servers.HUBS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 

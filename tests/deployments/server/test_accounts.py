@@ -1,0 +1,204 @@
+"""Keys, their limits and the ledger, over HTTP and from the command line."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+from model_server import NAME, Address, model_server
+from open_models import write_qwen
+from starlette.routing import Route
+from support import wait_until
+
+from deployments.server import accounts as accounts_module
+from deployments.server.app import HEALTH
+from deployments.server.pricing import Plan, read_pricing
+from storage.errors import ConfigError
+from storage.service import Limits, Service, open_service
+
+BODY: Any = {"prompt": "The river", "max_tokens": 5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_qwen(tmp_path_factory.mktemp("model") / "river", context_length=256)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    return Service(f"sqlite:///{tmp_path / 'service.db'}")
+
+
+@pytest.fixture
+def server(folder: Path, service: Service) -> Iterator[Address]:
+    with model_server(folder, service) as address:
+        yield address
+
+
+def ask(server: Address, key: str, body: Any = BODY, path: str = "/v1/completions", **headers: str) -> Any:
+    return server.ask("POST", path, body, {"authorization": f"Bearer {key}", **headers})
+
+
+def test_every_route_but_health_asks_for_a_key_once_there_is_one(server: Address, service: Service) -> None:
+    assert server.ask("POST", "/v1/completions", BODY)[0] == 200, "no key was given out: open"
+    secret = service.add_key("ada", "standard", Limits())
+    wait_until(lambda: server.ask("POST", "/v1/completions", BODY)[0] == 401, "keys are asked for")
+    routes = [(route.path, sorted(route.methods or ())) for route in server.app.routes if isinstance(route, Route)]
+    assert len(routes) == len(server.app.routes), "there are no routes of another kind"
+    assert {"/v1/models", "/v1/chat/completions", "/tokenize", "/metrics", "/openapi.json"} <= {
+        path for path, _ in routes
+    }
+    for path, methods in routes:
+        for method in methods:
+            address = path.replace("{name:path}", NAME)
+            without = server.ask(method, address)
+            wrong = server.ask(method, address, headers={"authorization": f"Bearer {secret[:-1]}"})
+            right = server.ask(method, address, headers={"authorization": f"Bearer {secret}"})
+            if path in HEALTH:
+                assert without[0] == 200
+            else:
+                assert without[0] == wrong[0] == 401 and right[0] != 401, path
+    assert server.ask("GET", "/nothing")[0] == 401, "what is not there is not told either"
+    assert server.client(secret).models.list().data[0].id == NAME
+    with pytest.raises(openai.AuthenticationError) as refused:
+        server.client("sk-wrong").models.list()
+    assert refused.value.code == "invalid_api_key"
+    for header in ("", "Basic eDp5", "Bearer", f"bearer  {secret} x", "Bearer \xff\xfe"):
+        assert server.ask("GET", "/v1/models", headers={"authorization": header})[0] == 401
+
+
+def test_a_revoked_key_is_refused_within_a_second_and_the_server_stays_closed(
+    server: Address, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_module, "LOOK_SECONDS", 0.05)
+    secret = service.add_key("ada", "standard", Limits())
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    assert ask(server, secret)[0] == 200
+    assert service.revoke("ada") and not service.revoke("ada")
+    wait_until(lambda: ask(server, secret)[0] == 401, "it is refused")
+    assert server.ask("GET", "/v1/models")[0] == 401, "the last key that goes opens nothing"
+    with pytest.raises(ConfigError, match="there is no such key"):
+        service.revoke("eve")
+
+
+def test_the_ledger_is_what_the_replies_say_to_the_token(server: Address, service: Service) -> None:
+    secret = service.add_key("ada", "standard", Limits())
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    said = {"prompt": 0, "cached": 0, "made": 0}
+
+    def add(usage: Any) -> None:
+        said["prompt"] += usage["prompt_tokens"]
+        said["cached"] += usage["prompt_tokens_details"]["cached_tokens"]
+        said["made"] += usage["completion_tokens"]
+
+    for body in (BODY, BODY, BODY | {"n": 3, "seed": 1}, BODY | {"prompt": ["a b", "c d e"], "n": 2, "seed": 1}):
+        add(ask(server, secret, body)[2]["usage"])
+    streamed = ask(server, secret, BODY | {"stream": True, "stream_options": {"include_usage": True}})[2]
+    add(json.loads(streamed.strip().split("\n\n")[-2].removeprefix("data: "))["usage"])
+    ask(server, secret, BODY | {"max_tokens": -1})
+    (row,) = service.usage("", "key")
+    assert (row["key"], row["requests"]) == ("ada", 5), "what was refused is no request"
+    assert {name: row[f"{name}_tokens"] for name in said} == said
+    plan = read_pricing().plan("standard")
+    assert 0 < row["price"] - float(plan.price(*said.values())) + 5 <= 10, "each request is rounded up once"
+    (model,) = service.usage("", "model")
+    assert model["model"] == "d" * 64 and model["price"] == row["price"]
+    assert service.usage("2999-01-01", "day") == []
+
+
+def test_a_request_that_is_sent_again_is_paid_once(server: Address, service: Service) -> None:
+    secret = service.add_key("ada", "standard", Limits())
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    for _ in range(3):
+        assert ask(server, secret, BODY, **{"idempotency-key": "order-1"})[0] == 200
+    other = service.add_key("eve", "standard", Limits())
+    ask(server, other, BODY, **{"idempotency-key": "order-1"})
+    assert [row["requests"] for row in service.usage("", "key")] == [1, 1], "by the key that sends it"
+
+
+def test_limits_of_a_key(server: Address, service: Service) -> None:
+    few = service.add_key("few", "standard", Limits(requests_per_minute=2))
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    assert [ask(server, few)[0] for _ in range(2)] == [200, 200]
+    status, headers, answer = ask(server, few)
+    assert (status, answer["error"]["code"]) == (429, "rate_limit_exceeded") and 1 <= int(headers["retry-after"]) <= 31
+    day = service.add_key("day", "standard", Limits(tokens_per_day=8))
+    statuses = [ask(server, day)[0] for _ in range(4)]
+    assert statuses[0] == 200 and statuses[-1] == 429
+    status, headers, answer = ask(server, day)
+    assert answer["error"]["code"] == "tokens_per_day" and int(headers["retry-after"]) <= 86_401
+    poor = service.add_key("poor", "standard", Limits(budget=1))
+    assert [ask(server, poor)[0] for _ in range(2)] == [200, 429]
+    assert ask(server, poor)[2]["error"]["code"] == "insufficient_quota"
+
+
+def test_a_tenant_does_not_learn_what_another_has_asked(server: Address, service: Service) -> None:
+    ada, eve = (service.add_key(name, "standard", Limits()) for name in ("ada", "eve"))
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    body = BODY | {"prompt": "A secret of the narrow castle by the river"}
+
+    def cached(key: str) -> int:
+        return int(ask(server, key, body)[2]["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    assert [cached(ada) > 0, cached(ada) > 0, cached(eve) > 0, cached(eve) > 0] == [False, True, False, True]
+
+
+@given(some.integers(0, 10**9), some.integers(0, 10**9), some.integers(0, 10**9))
+def test_a_price_is_rounded_up_once(prompt: int, cached: int, made: int) -> None:
+    plan = Plan.model_validate({"prompt": "0.1", "cached": "0.02", "made": "0.4"})
+    exact = (10 * (prompt - min(cached, prompt)) + 2 * min(cached, prompt) + 40 * made) / 100
+    assert 0 <= plan.price(prompt, min(cached, prompt), made) - exact <= 1
+
+
+def test_keys_and_usage_on_the_command_line(home: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.cli.main import main
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    assert "no keys" in command("keys", "list")[1]
+    assert "nothing was asked yet" in command("usage")[1]
+    status, secret, err = command("keys", "add", "ada", "--requests-per-minute", "90", "--budget", "12.50")
+    assert status == 0 and re.fullmatch(r"sk-llmill-[\w-]{43}\n", secret) and "shown once" in err
+    assert secret.strip() not in (home / "service" / "service.db").read_bytes().decode("latin-1")
+    _, listed, _ = command("keys", "list")
+    assert secret[:16] in listed and secret.strip() not in listed
+    assert "90 requests/min, budget 12.5" in listed and "valid" in listed
+    with model_server(folder, open_service(home)) as server:
+        assert ask(server, secret.strip())[0] == 200
+    _, table, _ = command("usage")
+    assert table.splitlines()[0].split() == ["key", "requests", "prompt", "cached", "made", "EUR"]
+    assert table.splitlines()[1].split()[:2] == ["ada", "1"]
+    (row,) = csv.DictReader(io.StringIO(command("usage", "--csv", "--by", "day")[1]))
+    assert row["requests"] == "1" and row["currency"] == "EUR" and float(row["price"]) > 0
+    assert json.loads(command("usage", "--json", "--since", row["day"])[1])["rows"][0]["key"] == "ada"
+    assert command("keys", "revoke", "ada")[1] == "ada: revoked\n"
+    for arguments, words in (
+        (("keys", "add", "ada"), "there is such a key already"),
+        (("keys", "add", "eve", "--plan", "fre"), "did you mean 'free'"),
+        (("keys", "add", "eve", "--budget", "much"), "--budget much"),
+        (("keys", "add", ""), "NAME ''"),
+        (("keys", "revoke", "eve"), "there is no such key"),
+        (("usage", "--since", "yesterday"), "--since yesterday"),
+        (("usage", "--csv", "--json"), "choose one"),
+    ):
+        status, _, err = command(*arguments)
+        assert status == 2 and words in err.replace("\n", " "), err
