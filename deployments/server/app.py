@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import time
-from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,10 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
 from deployments.server.errors import ApiError, invalid
 from deployments.server.generation import KEY, ONCE, Generator
-from deployments.server.limits import Application, LimitedBody, Message, Receive, Send
+from deployments.server.limits import LimitedBody
 from deployments.server.metrics import Metrics
 from deployments.server.protocol import (
     ChatRequest,
@@ -186,7 +186,7 @@ class Counted:
     def __init__(self, app: Application, server: Server) -> None:
         self._app, self._server = app, server
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -218,6 +218,6 @@ class Counted:
             self._server.metrics.requests.labels(route, status).inc()
             self._server.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
-    async def _admit(self, scope: MutableMapping[str, Any]) -> Key | None:
+    async def _admit(self, scope: Scope) -> Key | None:
         sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         return await asyncio.to_thread(self._server.accounts.admit, sent)

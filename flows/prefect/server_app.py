@@ -9,19 +9,13 @@ server before it has heard (restart.py).
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
-from typing import Any
 
+from deployments.asgi import Application, Message, Receive, Scope, Send, again, read_body
 from flows.prefect.form import refusal_of_form
 from flows.prefect.restart import resume_listening
 from flows.prefect.servers import SILENCE_SECONDS
 from storage.errors import LlmillError
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 VALIDATION = "/ui/schemas/validate"
 BUSY = 503
@@ -42,20 +36,20 @@ class Patient:
     def __init__(self, application: Application) -> None:
         self._application = application
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await resume_listening(timedelta(seconds=SILENCE_SECONDS))
         if scope["type"] != "http" or _length(scope) > MAX_BODY_BYTES:
             await self._application(scope, receive, send)
             return
-        body = await _body(receive)
+        body = await read_body(receive)
         if body is None:  # the client has gone
             return
         checked = scope["path"].endswith(VALIDATION)
         for wait in (*WAITS, None):
             answer = _Answer(send, hold=checked)
             try:
-                await self._application(dict(scope), _again(body, receive), answer)
+                await self._application(dict(scope), again(body, receive), answer)
             except Exception:  # it has sent its 503 first
                 if not answer.busy:
                     raise
@@ -117,32 +111,7 @@ def _with_our_refusal(request: bytes, answer: bytes) -> bytes:
     return json.dumps({"errors": [{"property": field, "errors": [message]}], "valid": False}).encode()
 
 
-async def _body(receive: Receive) -> bytes | None:
-    pieces = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        pieces += message.get("body", b"")
-        if not message.get("more_body", False):
-            return pieces
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A request whose body is known already; after it what comes on the wire, which is the end of the client."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
-
-
-def _length(scope: MutableMapping[str, Any]) -> int:
+def _length(scope: Scope) -> int:
     """Bytes of a request's body as it says itself; too many where it does not say and may have one."""
     headers = dict(scope["headers"])
     if b"transfer-encoding" in headers:

@@ -10,11 +10,9 @@ from typing import Any
 
 import openai
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from model_server import NAME, Address, model_server
-from open_models import write_qwen
 from starlette.routing import Route
 from support import wait_until
 
@@ -25,18 +23,6 @@ from storage.errors import ConfigError
 from storage.service import Limits, Service, open_service
 
 BODY: Any = {"prompt": "The river", "max_tokens": 5}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_qwen(tmp_path_factory.mktemp("model") / "river", context_length=256)
 
 
 @pytest.fixture

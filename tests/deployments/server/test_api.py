@@ -13,23 +13,11 @@ import openai
 import pytest
 import torch
 from model_server import NAME, Address, model_server
-from open_models import QWEN_TOKENS, VOCABULARY, write_qwen
+from open_models import QWEN_TOKENS, VOCABULARY
 from support import wait_until
 
 CONTEXT = 1024
 ASKED: Any = [{"role": "user", "content": "Where is the river?"}]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_qwen(tmp_path_factory.mktemp("model") / "river", context_length=CONTEXT)
 
 
 @pytest.fixture(scope="module")
