@@ -16,6 +16,7 @@ from deployments.server.errors import ApiError, invalid
 from deployments.server.generation import KEY, ONCE, Generator
 from deployments.server.limits import LimitedBody
 from deployments.server.metrics import Metrics
+from deployments.server.pages import OPEN, add_page
 from deployments.server.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -76,6 +77,7 @@ def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> 
     app.add_middleware(Counted, server=server)
     _add_errors(app)
     _add_health(app, server)
+    add_page(app, server)
     _add_models(app, server)
     _add_generation(app, server)
     _add_tokens(app, server)
@@ -194,7 +196,7 @@ class Counted:
             error = ApiError(503, "the server stops: ask again", code="stopping", retry_after=1)
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
             return
-        if scope["path"] not in HEALTH:
+        if scope["path"] not in (*HEALTH, *OPEN):
             try:
                 scope[KEY] = await self._admit(scope)
             except ApiError as error:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from deployments.server.served import Served
 
 CHAMPION, NEWEST = "champion", "latest/release"
-EXAMPLES = {"docstrings": "def add_edge(graph, source, target)", "chat": "What is a tokenizer?", "plain": "Once upon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,9 @@ def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_jso
         print_json({"address": address, "model": served.name, "digest": served.digest, "keys": keys})
         sys.stdout.flush()
         return
-    prompt = EXAMPLES[served.settings.prompt_form]
+    from deployments.server.pages import WORDS
+
+    prompt = WORDS[served.settings.prompt_form]["example"]
     body: dict[str, Any]
     if served.settings.prompt_form == "plain":
         route, body = "completions", {"prompt": prompt}
@@ -128,6 +129,7 @@ def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_jso
     who = "a key is asked for" if keys else "open to whoever reaches it: there are no keys (`llmill keys add NAME`)"
     header = ' -H "authorization: Bearer $KEY"' if keys else ""
     sent = f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
+    print(f"Page   {address}")
     print(f"API    {address}/v1, {who}")
     print(f"Try    curl {address}/v1/{route}{header} {sent}")
     print(f"Ctrl-C stops it; answers under way get {stop_seconds:g} s to end", flush=True)

@@ -1,0 +1,72 @@
+"""The page at `/`: a conversation in a browser, from files of this folder alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+from deployments.server.served import Served
+from tasks.answer.prompt_form import PromptForm
+
+if TYPE_CHECKING:
+    from deployments.server.app import Server
+
+FOLDER = Path(__file__).with_name("page")
+FILES = {"/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
+OPEN = ("/", *FILES)  # ask for no key: without them nobody could enter one
+HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+WORDS: dict[PromptForm, dict[str, str]] = {  # what a model is for, by the form of its prompts
+    "docstrings": {
+        "purpose": "Writes the summary of a function or class from its declaration. Each one stands alone.",
+        "label": "A declaration",
+        "example": "def add_edge(graph, source, target)",
+        "log": "Declarations and their summaries",
+    },
+    "chat": {
+        "purpose": "Answers what you ask; it may be wrong.",
+        "label": "Your message",
+        "example": "What is a tokenizer?",
+        "log": "The conversation",
+    },
+    "plain": {
+        "purpose": "Goes on with a text; it was not taught to answer.",
+        "label": "The beginning of a text",
+        "example": "The river was quiet, and",
+        "log": "Texts and how they go on",
+    },
+}
+
+
+def add_page(app: FastAPI, server: "Server") -> None:
+    """The page and its files."""
+
+    @app.get("/", include_in_schema=False)
+    def page() -> Response:
+        return Response(
+            page_html(server.served, server.accounts.asks), media_type="text/html; charset=utf-8", headers=HEADERS
+        )
+
+    for path, kind in FILES.items():
+        app.add_api_route(path, _file(path, kind), include_in_schema=False)
+
+
+def _file(path: str, kind: str) -> Callable[[], Response]:
+    content = (FOLDER / path.removeprefix("/")).read_bytes()
+    return lambda: Response(content, media_type=kind, headers=HEADERS)
+
+
+def page_html(served: Served, keys: bool) -> str:
+    """The page of a model; `keys` says whether one is asked for."""
+    from jinja2 import Environment
+
+    template = Environment(autoescape=True).from_string((FOLDER / "page.html").read_text(encoding="utf-8"))
+    form = served.settings.prompt_form
+    return template.render(name=served.name, form=form, context=served.context_length, keys=keys, **WORDS[form])
