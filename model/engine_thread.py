@@ -65,10 +65,10 @@ class EngineThread:
         return self._thread.is_alive() and not self._stopping
 
     def submit(self, request: Request, sink: Sink, seconds: float) -> None:
-        """Put a request in line; it must end within so many seconds. EngineFullError where the line is full."""
+        """Put a request in line; it must end within so many seconds. EngineFullError where the line is full,
+        EngineStoppedError where the engine takes none any more."""
         with self._changed:
-            if self._stopping or self.waiting >= self._most_waiting:
-                raise EngineFullError
+            self._check_line(self.waiting)
             if not self._sinks:
                 self._stepped = time.monotonic()
             self._sinks[request] = (sink, time.monotonic() + seconds)
@@ -82,11 +82,10 @@ class EngineThread:
             self._changed.notify()
 
     def call(self, action: Callable[[], Any]) -> "Future[Any]":
-        """Have something done between two steps, where nothing else touches the weights."""
+        """Have something done between two steps, where nothing else touches the weights; raises as `submit` does."""
         future: Future[Any] = Future()
         with self._changed:
-            if self._stopping or len(self._calls) >= self._most_waiting:
-                raise EngineFullError
+            self._check_line(len(self._calls))
             self._calls.append((action, future))
             self._changed.notify()
         return future
@@ -103,6 +102,12 @@ class EngineThread:
             self._closing = True
             self._changed.notify()
         self._thread.join()
+
+    def _check_line(self, waiting: int) -> None:
+        if self._stopping:
+            raise EngineStoppedError
+        if waiting >= self._most_waiting:
+            raise EngineFullError
 
     def _serve(self) -> None:
         while self._take():

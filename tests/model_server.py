@@ -16,7 +16,7 @@ from support import wait_until
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
 from deployments.server.pricing import read_pricing
-from deployments.server.served import serve_model
+from deployments.server.served import Place, serve_model
 from deployments.server.settings import ServerSettings
 from flows.prefect.servers import free_port
 from storage.service import Service
@@ -69,7 +69,7 @@ def model_server(folder: Path, service: Service | None = None, **limits: Any) ->
     import uvicorn
 
     settings = ServerSettings(**limits)
-    served = serve_model(folder, NAME, "d" * 64, settings)
+    served = serve_model(Place(folder, NAME, "d" * 64), settings)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
     app = create_app(served, settings, Accounts(service, read_pricing()))
     port = free_port()
@@ -82,4 +82,4 @@ def model_server(folder: Path, service: Service | None = None, **limits: Any) ->
     finally:
         server.should_exit = True
         thread.join()
-        served.engine.stop()
+        app.state.server.served.engine.stop()

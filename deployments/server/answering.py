@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from deployments.server.errors import ApiError
+from deployments.server.errors import ApiError, full, stopping
 from deployments.server.served import Served
 from model.engine import Made, Request
 from model.engine_thread import EngineFullError, EngineLateError, EngineStoppedError
 from tasks.answer.stream import TextStream
-
-RETRY_SECONDS = 1  # after which a client that was turned away may ask again
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,10 @@ class Piece:
 
 
 class Answering:
-    """Iterate over it once for the pieces; `cancel` where nobody reads them any more."""
+    """Iterate over it once for the pieces; `cancel` where nobody reads them any more.
+
+    Raises EngineStoppedError where the model is served no more, before anything was made.
+    """
 
     def __init__(self, served: Served, request: Request, stops: tuple[str, ...], seconds: float) -> None:
         self.request, self.tokens = request, 0
@@ -34,9 +35,7 @@ class Answering:
         try:
             served.engine.submit(request, self._hear, seconds)
         except EngineFullError:
-            raise ApiError(
-                429, "as many requests wait as may: ask again", code="queue_full", retry_after=RETRY_SECONDS
-            ) from None
+            raise full() from None
 
     def cancel(self) -> None:
         """Let go of the engine's row; nothing happens where the answer has ended."""
@@ -79,5 +78,5 @@ def _as_api_error(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, EngineLateError):
         return ApiError(504, f"the answer took longer than {seconds:g} s", code="timeout")
     if isinstance(error, EngineStoppedError):
-        return ApiError(503, "the server stops: ask again", code="stopping", retry_after=RETRY_SECONDS)
+        return stopping()
     return ApiError(500, f"the model failed ({type(error).__name__})", code="engine_error")

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
-from deployments.server.errors import ApiError, invalid
+from deployments.server.errors import ApiError, invalid, stopping
 from deployments.server.generation import KEY, ONCE, Generator
 from deployments.server.limits import LimitedBody
 from deployments.server.metrics import Metrics
@@ -26,6 +27,7 @@ from deployments.server.protocol import (
 )
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
+from model.engine_thread import EngineStoppedError
 from storage.service import Key
 
 HEALTH = ("/livez", "/readyz")  # ask for no key, and answer while the server stops
@@ -40,6 +42,7 @@ class Server:
         self.metrics = Metrics(lambda: self.served.engine.running, lambda: self.served.engine.waiting)
         self.generator = Generator(settings, self.metrics, accounts)
         self.stopping = False
+        self.earlier: set[str] = set()  # names of models that were served before: who asks for one gets the present one
         self.open = 0  # requests that have not been answered to their end
 
     @property
@@ -49,7 +52,7 @@ class Server:
 
     def model(self, name: str) -> Served:
         """The model of that name, by default the one there is; ApiError for another."""
-        if name not in ("", "default", self.served.name):
+        if name not in ("", "default", self.served.name, *self.earlier):
             raise ApiError(
                 404,
                 f"there is no model {name!r} here; there is {self.served.name!r}",
@@ -57,6 +60,23 @@ class Server:
                 param="model",
             )
         return self.served
+
+    def swap(self, served: Served) -> Served:
+        """Serve another model from the next request on; returns the one of before, which ends what it has begun."""
+        before = self.served
+        self.earlier.add(before.name)
+        self.served = served
+        return before
+
+    async def with_model(self, name: str, answer: Callable[[Served], Awaitable[Response]]) -> Response:
+        """Have a request answered by the model of that name, by its successor where it was swapped meanwhile."""
+        while True:
+            served = self.model(name)
+            try:
+                return await answer(served)
+            except EngineStoppedError:
+                if served is self.served:
+                    raise stopping() from None
 
     def ready(self) -> str | None:
         """Why no request should be sent here now; None where all is well."""
@@ -87,24 +107,31 @@ def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> 
 def _add_generation(app: FastAPI, server: Server) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(http: Request, asked: ChatRequest) -> Response:
-        return await server.generator.chat(http, server.model(asked.model), asked)
+        return await server.with_model(asked.model, lambda served: server.generator.chat(http, served, asked))
 
     @app.post("/v1/completions")
     async def completions(http: Request, asked: CompletionRequest) -> Response:
-        return await server.generator.complete(http, server.model(asked.model), asked)
+        return await server.with_model(asked.model, lambda served: server.generator.complete(http, served, asked))
 
     @app.post("/v1/embeddings")
-    def embeddings(http: Request, asked: EmbeddingRequest) -> dict[str, Any]:
+    async def embeddings(http: Request, asked: EmbeddingRequest) -> Response:
         """The mean of the last hidden states, of length 1. A model that learned to write was never taught to place
         texts by meaning: good enough to find texts that are alike in words, no more."""
-        served = server.model(asked.model)
-        found = served.embed(asked.texts)
-        tokens = sum(number for _, number in found)
-        rows = [{"object": "embedding", "index": place, "embedding": one} for place, (one, _) in enumerate(found)]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        identity = f"embd-{secrets.token_hex(12)}"
-        server.accounts.charge(identity, http.scope[KEY], served.digest, usage, "done", http.headers.get(ONCE))
-        return {"object": "list", "data": rows, "model": served.name, "usage": usage}
+        if not 0 < len(asked.texts) <= server.settings.max_texts:
+            most = server.settings.max_texts
+            raise ApiError(400, f"input: {len(asked.texts)} texts; 1 to {most} at once", param="input")
+
+        async def embed(served: Served) -> Response:
+            found = await asyncio.to_thread(served.embed, asked.texts)
+            tokens = sum(number for _, number in found)
+            usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+            identity, once = f"embd-{secrets.token_hex(12)}", http.headers.get(ONCE)
+            charged = (identity, http.scope[KEY], served.digest, usage, "done", once)
+            await asyncio.to_thread(server.accounts.charge, *charged)
+            rows = [{"object": "embedding", "index": place, "embedding": one} for place, (one, _) in enumerate(found)]
+            return JSONResponse({"object": "list", "data": rows, "model": served.name, "usage": usage})
+
+        return await server.with_model(asked.model, embed)
 
 
 def _add_tokens(app: FastAPI, server: Server) -> None:
@@ -193,7 +220,7 @@ class Counted:
             await self._app(scope, receive, send)
             return
         if self._server.stopping and scope["path"] not in HEALTH:
-            error = ApiError(503, "the server stops: ask again", code="stopping", retry_after=1)
+            error = stopping()
             await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
             return
         if scope["path"] not in (*HEALTH, *OPEN):

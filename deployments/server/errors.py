@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+RETRY_SECONDS = 1  # after which a client that was turned away may ask again
+
 
 class ApiError(Exception):
     """What a client is told, with the status of the answer."""
@@ -30,6 +32,16 @@ class ApiError(Exception):
     def headers(self) -> dict[str, str]:
         """Headers of the answer."""
         return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
+
+def full() -> ApiError:
+    """The error for one request too many."""
+    return ApiError(429, "as many requests wait as may: ask again", code="queue_full", retry_after=RETRY_SECONDS)
+
+
+def stopping() -> ApiError:
+    """The error where the server takes no requests any more."""
+    return ApiError(503, "the server stops: ask again", code="stopping", retry_after=RETRY_SECONDS)
 
 
 def invalid(errors: Sequence[Any]) -> ApiError:

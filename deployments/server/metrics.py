@@ -17,6 +17,7 @@ class Metrics:
         made = partial(Counter, registry=self._registry, namespace="llmill")
         self.requests = made("requests", "Requests that were answered.", ["route", "status"])
         self.tokens = made("tokens", "Tokens of prompts, of them read before, and made.", ["model", "kind"])
+        self.refused = made("refused_models", "New champions that could not be served.")
         self.seconds = Histogram(
             "request_seconds",
             "Until an answer's end.",

@@ -10,18 +10,25 @@ import uvicorn
 
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
-from deployments.server.served import Served
+from deployments.server.follow import Follower
+from deployments.server.served import Place, Served
 from deployments.server.settings import ServerSettings
 
 LOOK_SECONDS = 0.05
 
 
 def serve(
-    served: Served, settings: ServerSettings, accounts: Accounts, host: str, port: int, ready: Callable[[], None]
+    served: Served,
+    settings: ServerSettings,
+    accounts: Accounts,
+    host: str,
+    port: int,
+    ready: Callable[[], None],
+    look: Callable[[], Place | None] | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
 
-    `ready` is called once the port is open.
+    `ready` is called once the port is open. `look` says which model is to be served now (follow.py).
     """
     app = create_app(served, settings, accounts)
     config = uvicorn.Config(
@@ -34,8 +41,12 @@ def serve(
         h11_max_incomplete_event_size=64 << 10,
         server_header=False,
     )
-    _Uvicorn(config, app.state.server, ready).run()
-    served.engine.stop()
+    server: Server = app.state.server
+    follower = Follower(server, look) if look is not None else None
+    _Uvicorn(config, server, ready).run()
+    if follower is not None:
+        follower.stop()
+    server.served.engine.stop()
 
 
 class _Uvicorn(uvicorn.Server):

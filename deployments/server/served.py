@@ -1,17 +1,19 @@
 """A model that is served: its release, its engine, and the prompts that it takes."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import torch
 
-from deployments.server.errors import ApiError
+from deployments.server.errors import ApiError, full
 from deployments.server.protocol import ChatMessage
 from deployments.server.settings import ServerSettings
-from model.engine import Engine, Request
-from model.engine_thread import EngineThread
+from model.engine import Engine, Made, Request
+from model.engine_thread import EngineFullError, EngineThread
 from storage.documents import Message
 from storage.errors import DataError
 from storage.files import is_utf8
@@ -19,7 +21,7 @@ from tasks.answer.prompt_form import plain_ids, prompt_text
 from tasks.answer.release import Release, ReleaseSettings, open_release, release_settings
 from tasks.tokenize.tokenizer import text_ids
 
-WARM_TOKENS = 4
+WARM_TOKENS, WARM_SECONDS = 4, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,10 @@ class Served:
         for place, one in enumerate(ids):
             if len(one) > self.context_length:
                 raise self.too_long(len(one), 0, f"input.{place}")
-        return self.engine.call(lambda: [(self._mean(one), len(one)) for one in ids]).result()
+        try:
+            return self.engine.call(lambda: [(self._mean(one), len(one)) for one in ids]).result()
+        except EngineFullError:
+            raise full() from None
 
     def room(self, prompt: Sequence[int], most: int | None, param: str) -> int:
         """How many tokens an answer may have; ApiError where prompt and answer do not fit the context."""
@@ -111,14 +116,27 @@ class Served:
         return mean
 
 
-def serve_model(folder: Path, name: str, digest: str, settings: ServerSettings) -> Served:
-    """Load a model, start its engine and have it say something; DataError for a folder that is not one."""
-    said = release_settings(folder)
-    release = open_release(folder)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model lies, what requests call it, and its digest."""
+
+    folder: Path
+    name: str
+    digest: str
+
+
+def serve_model(place: Place, settings: ServerSettings) -> Served:
+    """Load a model, start its engine and have it say something; DataError for one that cannot."""
+    said = release_settings(place.folder)
+    release = open_release(place.folder)
     engine = EngineThread(Engine(release.model, settings.rows), settings.max_waiting)
-    created = int((folder / "config.json").stat().st_mtime)
-    served = Served(name, digest, created, release, said, engine)
-    _warm_up(served)
+    created = int((place.folder / "config.json").stat().st_mtime)
+    served = Served(place.name, place.digest, created, release, said, engine)
+    try:
+        _warm_up(served)
+    except BaseException:
+        engine.stop()
+        raise
     return served
 
 
@@ -132,13 +150,14 @@ def folder_digest(folder: Path) -> str:
 
 def _warm_up(served: Served) -> None:
     """A few tokens, so that the first user waits for no first time; raises what the model raises."""
-    from queue import SimpleQueue
-
-    said: SimpleQueue = SimpleQueue()
-    served.engine.submit(Request([served.release.control.start], WARM_TOKENS), said.put, 60)
+    made: SimpleQueue[Made | BaseException] = SimpleQueue()
+    request = Request([served.release.control.start], WARM_TOKENS, likeliest=0)
+    served.engine.submit(request, made.put, WARM_SECONDS)
     while True:
-        made = said.get()
-        if isinstance(made, BaseException):
-            raise made
-        if made.ending is not None:
+        one = made.get()
+        if isinstance(one, BaseException):
+            raise DataError(f"{served.name}: the model fails: {type(one).__name__}: {one}") from one
+        if not math.isfinite(one.log_probability):
+            raise DataError(f"{served.name}: the model's scores are not finite")
+        if one.ending is not None:
             return

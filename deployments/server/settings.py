@@ -18,3 +18,5 @@ class ServerSettings(BaseModel):
     max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request's body.")
     max_messages: int = Field(1000, ge=1, le=100_000, description="Messages of a conversation.")
     max_choices: int = Field(16, ge=1, le=1024, description="Answers to one request (`n`), over all its prompts.")
+    max_texts: int = Field(64, ge=1, le=10_000, description="Texts of one request for embeddings.")
+    look_seconds: float = Field(5, gt=0, le=3600, description="Seconds between two looks for another champion.")

@@ -4,7 +4,6 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +14,9 @@ from storage.home import home
 from tasks.wording import amount
 
 if TYPE_CHECKING:
-    from deployments.server.served import Served
+    from deployments.server.served import Place, Served
 
 CHAMPION, NEWEST = "champion", "latest/release"
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A model's folder, what the API calls it, and its digest."""
-
-    folder: Path
-    name: str
-    digest: str
 
 
 def add_commands(commands: Any) -> None:
@@ -69,7 +59,7 @@ def _serve(options: argparse.Namespace) -> int:
     from deployments.server.settings import ServerSettings
 
     settings = ServerSettings()
-    served = serve_model(found.folder, found.name, found.digest, settings)
+    served = serve_model(found, settings)
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     keys = accounts.asks
     serve(
@@ -79,27 +69,24 @@ def _serve(options: argparse.Namespace) -> int:
         host,
         options.port,
         lambda: _say(served, address, keys, settings.stop_seconds, options.json),
+        _champion if options.release in (None, CHAMPION) else None,
     )
     return 0
 
 
-def _find(reference: str | None) -> _Found:
-    from flows.champion.champion import champion_ref
+def _find(reference: str | None) -> "Place":
+    from deployments.server.served import Place, folder_digest
     from flows.inspect.references import find_part
     from storage.runs import find_run
 
     if reference is not None and (folder := Path(reference).expanduser()).is_dir():
-        from deployments.server.served import folder_digest
-
-        return _Found(folder, folder.resolve().name, folder_digest(folder))
-    store = home_store()
-    champion = champion_ref(store) if reference in (None, CHAMPION) else None
+        return Place(folder, folder.resolve().name, folder_digest(folder))
+    champion = _champion() if reference in (None, CHAMPION) else None
     if champion is not None:
-        part = find_part(store, champion.artifact, "release")
-        return _Found(part.path, str(champion.note["run"]), part.digest)
+        return champion
     if reference == CHAMPION:
         raise DataError("there is no champion yet: `llmill retrain` makes one, or `llmill promote RUN`")
-    reference = reference or NEWEST
+    store, reference = home_store(), reference or NEWEST
     run = reference.partition("/")[0]
     try:
         name = find_run(store.home, run, "release")["run"]
@@ -108,7 +95,20 @@ def _find(reference: str | None) -> _Found:
     else:
         reference = f"{run}/release" if "/" not in reference else reference
     part = find_part(store, reference, "release")
-    return _Found(part.path, name, part.digest)
+    return Place(part.path, name, part.digest)
+
+
+def _champion() -> "Place | None":
+    from deployments.server.served import Place
+    from flows.champion.champion import champion_ref
+    from flows.inspect.references import find_part
+
+    store = home_store()
+    champion = champion_ref(store)
+    if champion is None:
+        return None
+    part = find_part(store, champion.artifact, "release")
+    return Place(part.path, str(champion.note["run"]), part.digest)
 
 
 def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_json: bool) -> None:
