@@ -14,16 +14,18 @@ class BodyTooLargeError(Exception):
     """A body of more bytes than it may have; it was read no further."""
 
 
-async def read_body(receive: Receive, most: int | None = None) -> bytes | None:
-    """The body of a request; None where the client has gone. BodyTooLargeError beyond `most` bytes."""
+async def read_body(receive: Receive, most: int | None = None, *, keep: bool = True) -> bytes | None:
+    """The body of a request, or nothing of it without `keep`; None where the client has gone. BodyTooLargeError
+    beyond `most` bytes."""
     pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
+        piece = message.get("body", b"")
+        pieces += [piece] * keep
+        size += len(piece)
         if most is not None and size > most:
             raise BodyTooLargeError
         if not message.get("more_body", False):

@@ -42,6 +42,7 @@ class Request:
     beams: int = 1
     no_repeat: int = 0  # tokens in a row that a searched answer never says twice; 0: it may
     reused: int = 0  # tokens of `ids` that were read before, once it is under way
+    begun: bool = False  # whether it has been under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Engine:
         self._waiting: deque[Request] = deque()
         self._searches: deque[Request] = deque()  # one at a time: each needs as many rows as it has beams
         self._search: Generator[None, None, Found] | None = None  # of the first of them
+        self.failed: list[tuple[Request, Exception]] = []  # searches that ended so in the last step
         self._clock = itertools.count(1)
 
     @property
@@ -105,7 +107,7 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Put a request in line; DataError for a prompt that leaves no room in the context."""
-        check_prompt(self.model.shape, request.ids)
+        check_prompt(self.capacity, request.ids)
         (self._waiting if request.beams == 1 else self._searches).append(request)
 
     def cancel(self, request: Request) -> None:
@@ -128,6 +130,7 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Made]:
         """Read on in prompts, and make one token of each answer; returns what was made."""
+        self.failed = []
         self._read()
         made = self._answer() if self._answering else []
         return made + self._search_on() if self._searches else made
@@ -167,6 +170,7 @@ class Engine:
 
     def _search_on(self) -> list[Made]:
         request = self._searches[0]
+        request.begun = True
         if self._search is None:
             self._search = search_steps(
                 self.model, request.ids, request.most, request.beams, request.no_repeat, request.stop_ids
@@ -178,13 +182,17 @@ class Engine:
             self._searches.popleft()
             tokens, ending = end.value
             return [*(Made(request, token, None) for token in tokens), Made(request, None, ending)]
+        except Exception as error:  # of this one alone: the rows are not its own
+            self._search = None
+            self._searches.popleft()
+            self.failed.append((request, error))
         return []
 
     def _made(self, one: _Going, token: int, scores: Tensor) -> Made:
         request = one.request
         if token in request.stop_ids:
             return Made(request, None, "stop")
-        full = one.made == request.most or len(request.ids) + one.made > self.model.shape.context_length
+        full = one.made == request.most or len(request.ids) + one.made > self.capacity
         ending: Ending | None = "length" if full else None
         if request.likeliest is None:
             return Made(request, token, ending)
@@ -205,23 +213,25 @@ class Engine:
     def _join(self, request: Request) -> _Going:
         """Give a request the row behind the answers under way, with what is there of its prompt already.
 
-        A free row that has read its beginning is taken itself, else the one that was free for the longest, into which
-        the beginning is copied where a row in use has it. The last token is always read: what follows is asked of it.
+        A free row of which at least half is its beginning is taken itself, else the one that was free for the longest,
+        into which the beginning is copied. The last token is always read: what follows is asked of it.
         """
         place = len(self._answering)
         ids = list(request.ids)
         shared = [_common(ids[:-1], row.tokens) if row.tenant == request.tenant else 0 for row in self._rows]
-        best = max(range(len(self._rows)), key=lambda number: (shared[number], number >= place))
-        if best >= place and shared[best]:
-            chosen = best
+        source = max(range(len(self._rows)), key=lambda number: (shared[number], number >= place))
+        known = shared[source]
+        if source >= place and 0 < len(self._rows[source].tokens) <= 2 * known:
+            chosen = source
         else:
             chosen = min(range(place, len(self._rows)), key=lambda number: self._rows[number].used)
         self._swap(place, chosen)
-        if best < place:
-            self._cache.copy(best, place, shared[best])
-        request.reused = shared[best]
-        self._rows[place] = _Row(request.tenant, ids[: shared[best]])
-        return _Going(request, Dice(request.choice.seed), ids[shared[best] :])
+        source = {place: chosen, chosen: place}.get(source, source)
+        if known and source != place:
+            self._cache.copy(source, place, known)
+        request.reused, request.begun = known, True
+        self._rows[place] = _Row(request.tenant, ids[:known])
+        return _Going(request, Dice(request.choice.seed), ids[known:])
 
     def _leave(self, place: int) -> None:
         """Free the row of an answer; the last answer takes its place, and a prompt that is read follows."""

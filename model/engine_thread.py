@@ -96,7 +96,7 @@ class EngineThread:
             self._stopping = True
             self._changed.notify()
         deadline = time.monotonic() + seconds
-        while self._sinks and self._thread.is_alive() and time.monotonic() < deadline:
+        while (self._sinks or self._calls) and self._thread.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         with self._changed:
             self._closing = True
@@ -121,18 +121,26 @@ class EngineThread:
                 self._stepped = time.monotonic()
             for one in made:
                 self._hand_over(one)
+            for request, failure in self._engine.failed:
+                self._end(request, failure)
 
     def _take(self) -> bool:
         """Wait until there is something to do, and bring the line up to date; False where it is over."""
         with self._changed:
             while not (self._sinks or self._calls or self._stopping):
                 self._changed.wait()
-            arrived, cancelled, calls = list(self._arrived), list(self._cancelled), list(self._calls)
-            for taken in (self._arrived, self._cancelled, self._calls):
-                taken.clear()
+            arrived, cancelled = list(self._arrived), list(self._cancelled)
+            self._arrived.clear()
+            self._cancelled.clear()
+            calls = [self._calls.popleft()] if self._calls else []  # one between two steps: answers go on beside them
+            if self._closing:
+                calls += self._calls
+                self._calls.clear()
         for action, future in calls:
             if future.set_running_or_notify_cancel():
                 try:
+                    if self._closing:
+                        raise EngineStoppedError
                     future.set_result(action())
                 except Exception as error:
                     future.set_exception(error)
@@ -147,7 +155,7 @@ class EngineThread:
         for request, (_, deadline) in list(self._sinks.items()):
             if self._closing or deadline < now:
                 self._end(request, EngineStoppedError() if self._closing else EngineLateError())
-        return bool(self._sinks) or not self._stopping
+        return bool(self._sinks or self._calls) or not self._stopping
 
     def _hand_over(self, made: Made) -> None:
         entry = self._sinks.get(made.request)
@@ -155,8 +163,9 @@ class EngineThread:
             return
         try:
             enough = entry[0](made)
-        except Exception:  # whoever listens is at fault, and is no longer heard
-            enough = True
+        except Exception as error:  # whoever listens is at fault, and hears of it
+            self._end(made.request, error)
+            return
         if made.ending is not None:
             self._sinks.pop(made.request, None)
         elif enough:

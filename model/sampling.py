@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from model.shape import Shape
 from storage.errors import DataError
 
 Ending = Literal["stop", "length"]  # a stop id, or as many tokens as are allowed
@@ -37,12 +36,12 @@ class Dice:
         return float(torch.rand((), generator=self._generator, dtype=torch.float64))
 
 
-def check_prompt(shape: Shape, ids: Sequence[int]) -> None:
+def check_prompt(context_length: int, ids: Sequence[int]) -> None:
     """Raise DataError for a prompt of no tokens, or of so many that nothing can follow in the context."""
-    if not 0 < len(ids) < shape.context_length:
+    if not 0 < len(ids) < context_length:
         raise DataError(
-            f"the prompt has {len(ids)} tokens; this model takes 1 to {shape.context_length - 1} "
-            f"(context_length {shape.context_length}): shorten it"
+            f"the prompt has {len(ids)} tokens; this model takes 1 to {context_length - 1} "
+            f"(context_length {context_length}): shorten it"
         )
 
 

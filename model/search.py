@@ -48,7 +48,7 @@ def search_steps(
     stop_ids: Collection[int] = (),
 ) -> Generator[None, None, Found]:
     """`search`, which lets others go on after each token."""
-    check_prompt(model.shape, ids)
+    check_prompt(model.shape.context_length, ids)
     with torch.inference_mode():
         capacity = min(model.shape.context_length, len(ids) + max_new_tokens)
         cache = KeyValueCache(model.shape, 1, capacity, model.device, model.compute_dtype)

@@ -12,8 +12,6 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -32,7 +30,7 @@ VARIABLE = "LLMILL_SERVICE_DATABASE"
 SECRET_BYTES, SHOWN_CHARACTERS = 32, 12
 MOST_NAME_CHARACTERS = 64
 PREFIX = "sk-llmill-"
-BUSY_SECONDS = 30
+BUSY_SECONDS = 5
 Grouping = Literal["key", "day", "model"]
 
 
@@ -130,13 +128,17 @@ class Service:
             return None
         return _key(row)
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entry: Entry) -> None:
         """Add to the ledger. A request that a client has named, and sent again, is written once."""
         from sqlalchemy.exc import IntegrityError
 
-        for entry in entries:
-            with suppress(IntegrityError):
-                self._do(lambda connection, entry=entry: connection.execute(self._ledger.insert(), asdict(entry)))
+        table = self._ledger.c
+        known = self._ledger.select().where(table.key == entry.key, table.once == entry.once)
+        try:
+            self._do(lambda connection: connection.execute(self._ledger.insert(), asdict(entry)))
+        except IntegrityError as error:
+            if entry.once is None or self._do(lambda connection: connection.execute(known).first()) is None:
+                raise StoreError(f"{redacted(self._url)}: {str(error.orig).strip()}") from error
 
     def used(self, key: str, since: str = "") -> tuple[int, int]:
         """Tokens (of prompts and made) and price of a key's requests since a time."""
@@ -193,10 +195,13 @@ class Service:
                 connection.execute("PRAGMA journal_mode=WAL")
         else:
             engine = create_engine(self._url, pool_pre_ping=True)
-        try:
-            self._tables.create_all(engine)
-        except SQLAlchemyError as error:
-            raise StoreError(f"{redacted(self._url)}: {str(getattr(error, 'orig', error)).strip()}") from error
+        for last in (False, True):  # another server may make them at the same moment
+            try:
+                self._tables.create_all(engine)
+                break
+            except SQLAlchemyError as error:
+                if last:
+                    raise StoreError(f"{redacted(self._url)}: {str(getattr(error, 'orig', error)).strip()}") from error
         return engine
 
     @cached_property

@@ -5,19 +5,29 @@ revoked is known to every server of the database within LOOK_SECONDS. Requests a
 itself, tokens a day and money by the ledger, which all share.
 """
 
+import asyncio
+import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deployments.server.errors import ApiError
 from deployments.server.pricing import Pricing
+from storage.errors import StoreError
 from storage.service import Entry, Key, Service
 
 LOOK_SECONDS = 1.0
 DAY = timedelta(days=1)
+THREADS = 16  # that may wait for the database at once; nothing else waits with them
+MOST_REPEATS = 2  # of a request that a client has named: OpenAI's own sends one twice more
+REMEMBERED = 10_000  # names of requests
+_log = logging.getLogger("llmill.server")
 
 
 @dataclass
@@ -28,8 +38,17 @@ class _Bucket:
     filled: float
 
 
+@dataclass
+class _Open:
+    """What a key has under way: answers, and the tokens and the price that they may come to."""
+
+    answers: int = 0
+    tokens: int = 0
+    price: int = 0
+
+
 class Accounts:
-    """The keys and the ledger of one server. Its methods may wait for the database."""
+    """The keys and the ledger of one server."""
 
     def __init__(self, service: Service, pricing: Pricing) -> None:
         self._service, self._pricing = service, pricing
@@ -37,6 +56,11 @@ class Accounts:
         self._buckets: dict[str, _Bucket] = {}
         self._known: dict[str, tuple[float, Key | None]] = {}  # secret -> when it was looked up, whose it is
         self._asks: tuple[float, bool] | None = None
+        self._open: dict[str, _Open] = {}
+        self._used: dict[str, tuple[int, int]] = {}  # tokens today and price in all, as the ledger last said
+        self._repeats: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._unwritten: list[Entry] = []  # what the database did not take; it is offered again with the next
+        self._threads = ThreadPoolExecutor(THREADS, "accounts")
 
     @property
     def asks(self) -> bool:
@@ -46,8 +70,60 @@ class Accounts:
             self._asks = (now, bool(self._service.keys()))
         return self._asks[1]
 
-    def admit(self, authorization: str) -> Key | None:
+    async def admit(self, authorization: str) -> Key | None:
         """The key of a request; None where none is asked for. ApiError for one that may not ask, now or at all."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, self._admit, authorization)
+        except StoreError as error:
+            _log.error("keys cannot be looked up: %s", error)
+            raise ApiError(
+                503, "keys cannot be looked up now: ask again", code="accounts_away", retry_after=5
+            ) from None
+
+    @contextmanager
+    def under_way(self, key: Key | None, answers: int, most_answers: int, prompt: int, made: int) -> Iterator[None]:
+        """While a request of a key is carried out; ApiError where the key has too much under way."""
+        if key is None:
+            yield
+            return
+        plan = self._pricing.plans.get(key.plan)
+        price = plan.price(prompt, 0, made) if plan is not None else 0
+        with self._lock:
+            going = self._open.setdefault(key.name, _Open())
+            self._check_limits(key, going)
+            if going.answers and going.answers + answers > most_answers:
+                raise ApiError(
+                    429,
+                    f"this key has {going.answers} answers under way; {most_answers} at most",
+                    code="rate_limit_exceeded",
+                    retry_after=1,
+                )
+            going.answers, going.tokens, going.price = (
+                going.answers + answers,
+                going.tokens + prompt + made,
+                going.price + price,
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                going.answers, going.tokens, going.price = (
+                    going.answers - answers,
+                    going.tokens - prompt - made,
+                    going.price - price,
+                )
+
+    async def charge(
+        self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None = None
+    ) -> None:
+        """Write a request into the ledger, at its key's plan's prices. What the database does not take is kept and
+        offered again: an answer that was made is not lost by it."""
+        entry = self._entry(request, key, model, usage, outcome, once)
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._threads, self._write, entry))
+
+    def _admit(self, authorization: str) -> Key | None:
         if not self.asks:
             return None
         kind, _, secret = authorization.partition(" ")
@@ -60,17 +136,35 @@ class Accounts:
         self._check_ledger(key)
         return key
 
-    def charge(
-        self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None = None
-    ) -> None:
-        """Write a request into the ledger, at its key's plan's prices."""
+    def _entry(
+        self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None
+    ) -> Entry:
         prompt, made = usage["prompt_tokens"], usage.get("completion_tokens", 0)
         cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
-        plan = self._pricing.plans.get(key.plan) if key is not None else None
+        name, plan = (key.name, self._pricing.plans.get(key.plan)) if key is not None else ("", None)
         price = plan.price(prompt, cached, made) if plan is not None else 0
-        time_now = datetime.now(UTC).isoformat(timespec="microseconds")
-        name = key.name if key is not None else ""
-        self._service.write([Entry(request, name, model, time_now, prompt, cached, made, price, outcome, once)])
+        if once is not None:
+            with self._lock:
+                repeats = self._repeats.get((name, once), -1) + 1
+                self._repeats[name, once] = repeats
+                while len(self._repeats) > REMEMBERED:
+                    self._repeats.popitem(last=False)
+            if repeats > MOST_REPEATS:  # not sent again for want of an answer: it is another request
+                once = None
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        return Entry(request, name, model, now, prompt, cached, made, price, outcome, once)
+
+    def _write(self, entry: Entry) -> None:
+        with self._lock:
+            entries, self._unwritten = [*self._unwritten, entry], []
+        for place, one in enumerate(entries):
+            try:
+                self._service.write(one)
+            except StoreError as error:
+                _log.error("the ledger cannot be written, %d requests wait: %s", len(entries) - place, error)
+                with self._lock:
+                    self._unwritten = entries[place:] + self._unwritten
+                return
 
     def _key_of(self, secret: str) -> Key | None:
         now = time.monotonic()
@@ -100,14 +194,26 @@ class Accounts:
 
     def _check_ledger(self, key: Key) -> None:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        limits, since = key.limits, today.isoformat(timespec="microseconds")
+        tokens = self._service.used(key.name, since)[0] if limits.tokens_per_day is not None else 0
+        price = self._service.used(key.name)[1] if limits.budget is not None else 0
+        with self._lock:
+            self._used[key.name] = (tokens, price)
+            self._check_limits(key, self._open.get(key.name, _Open()))
+
+    def _check_limits(self, key: Key, going: _Open) -> None:
+        """What is under way counts as if it were used: requests side by side pass no limit that one after another
+        keep."""
         most, budget = key.limits.tokens_per_day, key.limits.budget
-        if most is not None and self._service.used(key.name, today.isoformat(timespec="microseconds"))[0] >= most:
-            wait = int((today + DAY - datetime.now(UTC)).total_seconds()) + 1
+        tokens, price = self._used.get(key.name, (0, 0))
+        if most is not None and tokens + going.tokens >= most:
+            now = datetime.now(UTC)
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
             raise ApiError(
                 429,
-                f"the {most} tokens of this day are used (it ends at 00:00 UTC)",
+                f"the {most} tokens of this day are used, or under way (it ends at 00:00 UTC)",
                 code="tokens_per_day",
-                retry_after=wait,
+                retry_after=int((midnight - now).total_seconds()) + 1,
             )
-        if budget is not None and self._service.used(key.name)[1] >= budget:
-            raise ApiError(429, "the budget of this key is used up", code="insufficient_quota")
+        if budget is not None and price + going.price >= budget:
+            raise ApiError(429, "the budget of this key is used up, or under way", code="insufficient_quota")

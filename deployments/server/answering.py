@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from deployments.server.errors import ApiError, full, stopping
+from deployments.server.errors import ApiError, full, late, stopping
 from deployments.server.served import Served
 from model.engine import Made, Request
 from model.engine_thread import EngineFullError, EngineLateError, EngineStoppedError
@@ -76,7 +76,7 @@ class Answering:
 
 def _as_api_error(error: BaseException, seconds: float) -> ApiError:
     if isinstance(error, EngineLateError):
-        return ApiError(504, f"the answer took longer than {seconds:g} s", code="timeout")
+        return late(seconds)
     if isinstance(error, EngineStoppedError):
         return stopping()
     return ApiError(500, f"the model failed ({type(error).__name__})", code="engine_error")

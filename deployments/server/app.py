@@ -1,6 +1,5 @@
 """The server's routes. Whoever speaks OpenAI's API is answered; an error is in that API's shape, whatever it is of."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -14,8 +13,8 @@ from starlette.exceptions import HTTPException
 from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
 from deployments.server.errors import ApiError, invalid, stopping
-from deployments.server.generation import KEY, ONCE, Generator
-from deployments.server.limits import LimitedBody
+from deployments.server.generation import KEY, Generator, too_many_messages
+from deployments.server.limits import ONCE, LimitedBody
 from deployments.server.metrics import Metrics
 from deployments.server.pages import OPEN, add_page
 from deployments.server.protocol import (
@@ -25,6 +24,7 @@ from deployments.server.protocol import (
     EmbeddingRequest,
     TokenizeRequest,
 )
+from deployments.server.replies import embedding_of
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
 from model.engine_thread import EngineStoppedError
@@ -90,10 +90,10 @@ class Server:
 
 def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> FastAPI:
     """The application, for uvicorn; `app.state.server` is the server behind it."""
-    app = FastAPI(title="llmill", docs_url=None, redoc_url=None)
+    app = FastAPI(title="llmill", docs_url=None, redoc_url=None, redirect_slashes=False)
     server = Server(served, settings, accounts)
     app.state.server = server
-    app.add_middleware(LimitedBody, most=settings.max_body_bytes)
+    app.add_middleware(LimitedBody, most=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Counted, server=server)
     _add_errors(app)
     _add_health(app, server)
@@ -122,13 +122,15 @@ def _add_generation(app: FastAPI, server: Server) -> None:
             raise ApiError(400, f"input: {len(asked.texts)} texts; 1 to {most} at once", param="input")
 
         async def embed(served: Served) -> Response:
-            found = await asyncio.to_thread(served.embed, asked.texts)
+            found = await served.embed(asked.texts, server.settings.request_seconds)
             tokens = sum(number for _, number in found)
             usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-            identity, once = f"embd-{secrets.token_hex(12)}", http.headers.get(ONCE)
-            charged = (identity, http.scope[KEY], served.digest, usage, "done", once)
-            await asyncio.to_thread(server.accounts.charge, *charged)
-            rows = [{"object": "embedding", "index": place, "embedding": one} for place, (one, _) in enumerate(found)]
+            identity, once = f"embd-{secrets.token_hex(12)}", http.scope[ONCE]
+            await server.accounts.charge(identity, http.scope[KEY], served.digest, usage, "done", once)
+            rows = [
+                {"object": "embedding", "index": place, "embedding": embedding_of(one, asked.encoding_format)}
+                for place, (one, _) in enumerate(found)
+            ]
             return JSONResponse({"object": "list", "data": rows, "model": served.name, "usage": usage})
 
         return await server.with_model(asked.model, embed)
@@ -138,6 +140,8 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
     @app.post("/tokenize")
     def tokenize(asked: TokenizeRequest) -> dict[str, Any]:
         served = server.model(asked.model)
+        if len(asked.messages or ()) > server.settings.max_messages:
+            raise too_many_messages(len(asked.messages or ()), server.settings.max_messages)
         ids = served.tokens(asked.text, "text") if asked.text is not None else served.chat_ids(asked.messages or [])
         return {"tokens": ids, "count": len(ids), "max_model_len": served.context_length}
 
@@ -249,4 +253,4 @@ class Counted:
 
     async def _admit(self, scope: Scope) -> Key | None:
         sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        return await asyncio.to_thread(self._server.accounts.admit, sent)
+        return await self._server.accounts.admit(sent)

@@ -39,6 +39,11 @@ def full() -> ApiError:
     return ApiError(429, "as many requests wait as may: ask again", code="queue_full", retry_after=RETRY_SECONDS)
 
 
+def late(seconds: float) -> ApiError:
+    """The error for an answer that took too long."""
+    return ApiError(504, f"the answer took longer than {seconds:g} s", code="timeout")
+
+
 def stopping() -> ApiError:
     """The error where the server takes no requests any more."""
     return ApiError(503, "the server stops: ask again", code="stopping", retry_after=RETRY_SECONDS)

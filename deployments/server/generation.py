@@ -4,15 +4,18 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from deployments.asgi import Receive, Scope, Send
 from deployments.server.accounts import Accounts
 from deployments.server.answering import Answering, Piece
 from deployments.server.errors import ApiError
+from deployments.server.limits import ONCE
 from deployments.server.metrics import Metrics
 from deployments.server.protocol import ChatRequest, CompletionRequest
 from deployments.server.replies import Choice, Shape, event, usage_of
@@ -23,7 +26,8 @@ from model.sampling import Choice as Sampling
 from storage.service import Key
 
 KEY = "llmill.key"  # in a request's scope: the key that it came with
-ONCE = "idempotency-key"  # a header: the client's own name for a request, however often it sends it
+PAID = ("done", "cancelled")  # outcomes that cost what was made
+COMPLETION_TOKENS = 16  # of an answer to a text, where a request does not say how many
 LOOK_SECONDS = 0.25  # between two looks whether a client is still there
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy must hand on each piece
 
@@ -37,13 +41,14 @@ class Generator:
     async def chat(self, http: HttpRequest, served: Served, asked: ChatRequest) -> Response:
         """The reply to a conversation."""
         if len(asked.messages) > self._settings.max_messages:
-            most = self._settings.max_messages
-            raise ApiError(400, f"messages: {len(asked.messages)} messages; {most} at most", param="messages")
+            raise too_many_messages(len(asked.messages), self._settings.max_messages)
+        self._check_number(asked.n)
         ids = await asyncio.to_thread(served.chat_ids, asked.messages)
         return await self._reply(http, served, asked, [ids], asked.likeliest, "messages")
 
     async def complete(self, http: HttpRequest, served: Served, asked: CompletionRequest) -> Response:
         """The reply to texts that go on."""
+        self._check_number(len(asked.prompts) * asked.n)
         prompts = await asyncio.to_thread(
             lambda: [served.text_ids(prompt, f"prompt.{place}") for place, prompt in enumerate(asked.prompts)]
         )
@@ -60,9 +65,6 @@ class Generator:
         likeliest: int | None,
         param: str,
     ) -> Response:
-        number, most = len(prompts) * asked.n, self._settings.max_choices
-        if number > most:
-            raise ApiError(400, f"n: {number} answers are asked for; {most} at most", param="n")
         chat = isinstance(asked, ChatRequest)
         identity = f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}"
         shape = Shape(chat, identity, int(time.time()), served, likeliest)
@@ -71,31 +73,42 @@ class Generator:
             request
             for ids in prompts
             for request in _requests(
-                served, asked, ids, served.room(ids, asked.most_tokens, param), likeliest, key.name if key else ""
+                served, asked, ids, _room(served, asked, ids, param), likeliest, key.name if key else ""
             )
         ]
+        held = ExitStack()
+        prompt, made = sum(map(len, prompts)), sum(request.most for request in requests)
+        held.enter_context(
+            self._accounts.under_way(key, len(requests), self._settings.max_answers_per_key, prompt, made)
+        )
         answers: list[Answering] = []
         try:
             for request in requests:
                 answers.append(Answering(served, request, asked.stops, self._settings.request_seconds))
         except BaseException:
             _cancel(answers)
+            held.close()
             raise
-        bill = _Bill(shape, answers, sum(map(len, prompts)), asked.n, key, http.headers.get(ONCE))
+        bill = _Bill(shape, answers, [len(ids) for ids in prompts], asked.n, key, http.scope[ONCE], held)
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
             stream = self._stream(bill, with_usage)
-            return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+            return _Stream(bill, stream)
         outcome = "cancelled"
         try:
             await _while_there(http, answers, bill.choices)
             outcome = "done"
         except ApiError as error:
-            outcome = error.code or "cancelled"
+            outcome = error.code or "failed"
             raise
         finally:
-            await asyncio.shield(asyncio.to_thread(self._charge, bill, outcome))
+            await self._charge(bill, outcome)
         return JSONResponse(shape.whole(bill.choices, bill.usage))
+
+    def _check_number(self, number: int) -> None:
+        most = self._settings.max_choices
+        if number > most:
+            raise ApiError(400, f"n: {number} answers are asked for; {most} at most", code="invalid_value", param="n")
 
     async def _stream(self, bill: "_Bill", with_usage: bool) -> AsyncIterator[str]:
         """The ledger has a request before the client sees its end."""
@@ -116,15 +129,35 @@ class Generator:
             return
         finally:
             _cancel(answers)
-            await asyncio.shield(asyncio.to_thread(self._charge, bill, outcome))
+            await self._charge(bill, outcome)
         if with_usage:
             yield shape.usage_event(bill.usage)
         yield "data: [DONE]\n\n"
 
-    def _charge(self, bill: "_Bill", outcome: str) -> None:
-        self._metrics.count_tokens(bill.shape.served.name, bill.usage)
+    async def _charge(self, bill: "_Bill", outcome: str) -> None:
+        """Into the ledger; an answer that failed by no fault of the client costs nothing."""
+        usage = bill.usage if outcome in PAID else usage_of(0, 0, ())
         served = bill.shape.served
-        self._accounts.charge(bill.shape.identity, bill.key, served.digest, bill.usage, outcome, bill.once)
+        self._metrics.count_tokens(served.name, usage)
+        try:
+            await self._accounts.charge(bill.shape.identity, bill.key, served.digest, usage, outcome, bill.once)
+        finally:
+            bill.held.close()
+
+
+class _Stream(StreamingResponse):
+    """A stream that lets go of what it holds, whether or not its first piece was ever asked for."""
+
+    def __init__(self, bill: "_Bill", pieces: AsyncIterator[str]) -> None:
+        super().__init__(pieces, media_type="text/event-stream", headers=HEADERS)
+        self._bill = bill
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _cancel(self._bill.answers)
+            self._bill.held.close()
 
 
 @dataclass
@@ -133,10 +166,11 @@ class _Bill:
 
     shape: Shape
     answers: Sequence[Answering]
-    tokens: int  # of its prompts
+    tokens: Sequence[int]  # of each prompt
     n: int
     key: Key | None
     once: str | None  # the client's name for the request: sent again, it is not paid again
+    held: ExitStack  # what the key has under way by it
     choices: list[Choice] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,8 +178,15 @@ class _Bill:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """What has been used so far; prompts count once, however many answers they have."""
-        return usage_of(self.tokens, sum(answer.request.reused for answer in self.answers[:: self.n]), self.choices)
+        """What has been used so far; a prompt counts once, however many answers it has, and only if it was read."""
+        first = [answer.request for answer in self.answers[:: self.n]]
+        read = sum(tokens for tokens, request in zip(self.tokens, first, strict=True) if request.begun)
+        return usage_of(read, sum(request.reused for request in first), self.choices)
+
+
+def too_many_messages(number: int, most: int) -> ApiError:
+    """The error for a conversation that is too long to be looked at."""
+    return ApiError(400, f"messages: {number} messages; {most} at most", code="invalid_value", param="messages")
 
 
 def _requests(
@@ -158,7 +199,7 @@ def _requests(
 ) -> list[Request]:
     """One for each of `n` answers, which draw by seeds that follow each other."""
     settings = served.settings
-    searched = not asked.draws and not asked.stream and likeliest is None
+    searched = asked.temperature is None and not asked.draws and not asked.stream and likeliest is None
     seed = secrets.randbits(62) if asked.seed is None else asked.seed
     return [
         Request(
@@ -173,6 +214,11 @@ def _requests(
         )
         for number in range(asked.n)
     ]
+
+
+def _room(served: Served, asked: ChatRequest | CompletionRequest, ids: list[int], param: str) -> int:
+    room = served.room(ids, asked.most_tokens, param)
+    return min(room, COMPLETION_TOKENS) if asked.most_tokens is None and not isinstance(asked, ChatRequest) else room
 
 
 def _wrapped(seed: int) -> int:

@@ -23,8 +23,10 @@ NOTHING: Mapping[str, Any] = {  # fields of others, and the value of each that a
     "echo": False,
     "best_of": 1,
     "suffix": "",
-    "encoding_format": "float",
 }
+# A list of a million wrong items is one fault: the first of them ends it.
+Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
+Texts = Annotated[list[str], Field(fail_fast=True)]
 StopString = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS)]
 
 
@@ -63,7 +65,7 @@ class ChatMessage(Body):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
 
     @property
@@ -75,8 +77,8 @@ class ChatMessage(Body):
 class Generation(Body):
     """What requests for answers have in common.
 
-    Without `temperature`, `top_p` and `seed` the model is asked as its release says: by its own search, else for the
-    likeliest token; with `top_p` or `seed` alone the temperature is 1.
+    Without `temperature`, `top_p`, `seed` and several answers the model is asked as its release says: by its own
+    search, else for the likeliest token; with one of the others alone the temperature is 1.
     """
 
     model: str = ""
@@ -85,7 +87,7 @@ class Generation(Body):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: StopString | list[StopString] = Field(default_factory=list)
+    stop: StopString | Annotated[list[StopString], Field(fail_fast=True)] = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = Field(None, max_length=256)
@@ -106,7 +108,7 @@ class Generation(Body):
     @property
     def draws(self) -> bool:
         """Whether tokens are drawn, not the likeliest taken."""
-        asked = self.top_p not in (None, 1) or self.seed is not None or self.n > 1
+        asked = self.top_p is not None or self.seed is not None or self.n > 1
         return asked if self.temperature is None else self.temperature > 0
 
     @property
@@ -123,7 +125,7 @@ class Generation(Body):
 class ChatRequest(Generation):
     """`/v1/chat/completions`."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Annotated[list[ChatMessage], Field(fail_fast=True)] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MOST_LIKELIEST)
@@ -149,34 +151,36 @@ class ChatRequest(Generation):
 class CompletionRequest(Generation):
     """`/v1/completions`: texts, or their token ids, that go on."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Texts | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
     logprobs: int | None = Field(None, ge=0, le=MOST_LIKELIEST)
-
-    @property
-    def most_tokens(self) -> int:
-        return self.max_tokens or 16
 
     @property
     def prompts(self) -> list[str | list[int]]:
         """Each of them alone."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if self.prompt and isinstance(self.prompt[0], int):
-            return [[one for one in self.prompt if isinstance(one, int)]]
-        return [one for one in self.prompt if not isinstance(one, int)]
+        return each_alone(self.prompt)
 
 
 class EmbeddingRequest(Body):
     """`/v1/embeddings`."""
 
     model: str = ""
-    input: str | list[str]
+    input: str | Texts | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    encoding_format: Literal["float", "base64"] = "float"
     user: str | None = Field(None, max_length=256)
 
     @property
-    def texts(self) -> list[str]:
-        """Each text alone."""
-        return [self.input] if isinstance(self.input, str) else self.input
+    def texts(self) -> list[str | list[int]]:
+        """Each text alone, some as token ids."""
+        return each_alone(self.input)
+
+
+def each_alone(given: "str | list[str] | list[int] | list[list[int]]") -> list[str | list[int]]:
+    """One or several texts, or their ids, as a list of them."""
+    if isinstance(given, str):
+        return [given]
+    if given and isinstance(given[0], int):
+        return [[one for one in given if isinstance(one, int)]]
+    return [one for one in given if not isinstance(one, int)]
 
 
 class TokenizeRequest(Body):
@@ -184,7 +188,7 @@ class TokenizeRequest(Body):
 
     model: str = ""
     text: str | None = None
-    messages: list[ChatMessage] | None = None
+    messages: Annotated[list[ChatMessage], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -197,4 +201,4 @@ class DetokenizeRequest(Body):
     """`/detokenize`."""
 
     model: str = ""
-    tokens: list[Annotated[int, Field(ge=0)]]
+    tokens: Tokens

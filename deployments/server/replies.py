@@ -1,6 +1,8 @@
 """Answers in the shapes of OpenAI's API: whole, and as the pieces of a stream."""
 
+import base64
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +126,13 @@ def usage_of(prompt: int, reused: int, choices: Iterable[Choice]) -> dict[str, A
         "total_tokens": prompt + made,
         "prompt_tokens_details": {"cached_tokens": reused},
     }
+
+
+def embedding_of(values: Sequence[float], form: str) -> list[float] | str:
+    """An embedding as numbers, or as base64 of float32, the lowest byte first, which OpenAI's client asks for."""
+    if form == "float":
+        return list(values)
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
 
 
 def event(body: Mapping[str, Any]) -> str:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
 from deployments.server.follow import Follower
 from deployments.server.served import Place, Served
 from deployments.server.settings import ServerSettings
+from storage.addresses import LOOPBACK
 
 LOOK_SECONDS = 0.05
+TOLD_SECONDS = 2.0  # in which the last errors go out
 
 
 def serve(
@@ -31,6 +34,8 @@ def serve(
     `ready` is called once the port is open. `look` says which model is to be served now (follow.py).
     """
     app = create_app(served, settings, accounts)
+    if host in LOOPBACK:  # a page of somebody else's, whose name leads here, must not reach it
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     config = uvicorn.Config(
         app,
         host,
@@ -73,5 +78,9 @@ class _Uvicorn(uvicorn.Server):
     def _drain(self) -> None:
         deadline = time.monotonic() + self._state.settings.stop_seconds
         while self._state.busy and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        self._state.served.engine.stop()  # whoever is answered still is told
+        told = time.monotonic() + TOLD_SECONDS
+        while self._state.busy and time.monotonic() < told:
             time.sleep(LOOK_SECONDS)
         self.should_exit = True

@@ -1,5 +1,7 @@
 """A model that is served: its release, its engine, and the prompts that it takes."""
 
+import asyncio
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from queue import SimpleQueue
 
 import torch
 
-from deployments.server.errors import ApiError, full
+from deployments.server.errors import ApiError, full, late
 from deployments.server.protocol import ChatMessage
 from deployments.server.settings import ServerSettings
 from model.engine import Engine, Made, Request
@@ -22,6 +24,7 @@ from tasks.answer.release import Release, ReleaseSettings, open_release, release
 from tasks.tokenize.tokenizer import text_ids
 
 WARM_TOKENS, WARM_SECONDS = 4, 600.0
+FEWEST_ROWS, LEAST_CONTEXT = 4, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,12 @@ class Served:
     release: Release
     settings: ReleaseSettings
     engine: EngineThread
+    capacity: int  # tokens that a row has room for: the model's context, or what memory allows
 
     @property
     def context_length(self) -> int:
         """Tokens of prompt and answer together."""
-        return self.release.context_length
+        return self.capacity
 
     def chat_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
         """The ids that an answer to a conversation follows."""
@@ -73,16 +77,28 @@ class Served:
         """The ids of a text and nothing else."""
         return text_ids(self.release.tokenizer, [self._read(text, param)])[0]
 
-    def embed(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
-        """The mean of the last hidden states of each text, of length 1, and how many tokens it has."""
-        ids = [self.text_ids(text, f"input.{place}") for place, text in enumerate(texts)]
+    async def embed(self, texts: Sequence[str | list[int]], seconds: float) -> list[tuple[list[float], int]]:
+        """The mean of the last hidden states of each text, of length 1, and how many tokens it has.
+
+        One text is read between two steps of the answers under way. ApiError where it takes longer than it may.
+        """
+        ids = await asyncio.to_thread(
+            lambda: [self.text_ids(text, f"input.{place}") for place, text in enumerate(texts)]
+        )
         for place, one in enumerate(ids):
-            if len(one) > self.context_length:
+            if not 0 < len(one) <= self.context_length:
                 raise self.too_long(len(one), 0, f"input.{place}")
+        found = []
         try:
-            return self.engine.call(lambda: [(self._mean(one), len(one)) for one in ids]).result()
+            async with asyncio.timeout(seconds):
+                for one in ids:
+                    mean = await asyncio.wrap_future(self.engine.call(functools.partial(self._mean, one)))
+                    found.append((mean, len(one)))
         except EngineFullError:
             raise full() from None
+        except TimeoutError:
+            raise late(seconds) from None
+        return found
 
     def room(self, prompt: Sequence[int], most: int | None, param: str) -> int:
         """How many tokens an answer may have; ApiError where prompt and answer do not fit the context."""
@@ -129,15 +145,33 @@ def serve_model(place: Place, settings: ServerSettings) -> Served:
     """Load a model, start its engine and have it say something; DataError for one that cannot."""
     said = release_settings(place.folder)
     release = open_release(place.folder)
-    engine = EngineThread(Engine(release.model, settings.rows), settings.max_waiting)
+    rows, capacity = rows_in_memory(release, settings)
+    engine = EngineThread(Engine(release.model, rows, capacity), settings.max_waiting)
     created = int((place.folder / "config.json").stat().st_mtime)
-    served = Served(place.name, place.digest, created, release, said, engine)
+    served = Served(place.name, place.digest, created, release, said, engine, capacity)
     try:
         _warm_up(served)
     except BaseException:
         engine.stop()
         raise
     return served
+
+
+def rows_in_memory(release: Release, settings: ServerSettings) -> tuple[int, int]:
+    """How many requests are answered at once, and how many tokens each may have, in `cache_bytes`.
+
+    A long context is cut until FEWEST_ROWS fit. DataError where not even LEAST_CONTEXT tokens of one do.
+    """
+    shape, width = release.model.shape, release.model.compute_dtype.itemsize
+    token = 2 * shape.layers * shape.key_value_heads * shape.head_dim * width
+    fewest = min(FEWEST_ROWS, settings.rows)
+    capacity = min(shape.context_length, settings.cache_bytes // (token * fewest))
+    if capacity < min(LEAST_CONTEXT, shape.context_length):
+        raise DataError(
+            f"a token of this model takes {token:,} bytes of cache; cache_bytes ({settings.cache_bytes:,}) is too "
+            f"little for {fewest} requests of {LEAST_CONTEXT} tokens"
+        )
+    return min(settings.rows, settings.cache_bytes // (token * capacity)), capacity
 
 
 def folder_digest(folder: Path) -> str:

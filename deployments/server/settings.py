@@ -9,7 +9,12 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rows: int = Field(32, ge=1, le=1024, description="Requests that are answered at once.")
-    max_waiting: int = Field(128, ge=0, le=100_000, description="Requests that may wait for a row; one more gets 429.")
+    max_waiting: int = Field(128, ge=1, le=100_000, description="Requests that may wait for a row; one more gets 429.")
+    cache_bytes: int = Field(
+        2 << 30, ge=1 << 20, le=1 << 42, description="Memory for what is read, in bytes; long contexts get fewer rows."
+    )
+    max_answers_per_key: int = Field(16, ge=1, le=1024, description="Answers that one key may have under way at once.")
+    body_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a request's body to arrive.")
     request_seconds: float = Field(300, gt=0, le=86_400, description="Seconds after which a request is ended.")
     stop_seconds: float = Field(
         30, ge=0, le=3600, description="Seconds that requests get to end when the server stops."

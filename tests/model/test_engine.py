@@ -162,6 +162,42 @@ def test_a_beginning_that_was_read_is_not_read_again_by_the_same_tenant(model: T
     assert ask([1, 9, *said, 5], "a")[0] == 32 + len(said) - 1, "a conversation goes on; the newest token was not read"
 
 
+def test_another_prompt_does_not_take_the_row_that_a_long_one_was_read_into(model: Transformer) -> None:
+    engine = Engine(model, 4)
+    reused = []
+    for seed in (1, 2, 1, 2):
+        request = Request([5, *prompt(seed, 40)], 3)
+        engine.submit(request)
+        assert finish(engine, Answers()).of(request) == alone(model, request)
+        reused.append(request.reused)
+    assert reused == [0, 1, 40, 40], "a common mark at the beginning is copied"
+
+
+def test_a_search_that_fails_ends_alone(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise MemoryError("no room")
+        yield
+
+    monkeypatch.setattr(engine_module, "search_steps", broken)
+    engine, answers = Engine(model, 2), Answers()
+    searching, going = Request(prompt(1, 9), 12, beams=4), Request(prompt(3, 9), 12)
+    engine.submit(searching)
+    engine.submit(going)
+    answers.add(engine.step())
+    assert [(request, type(error)) for request, error in engine.failed] == [(searching, MemoryError)]
+    assert finish(engine, answers).of(going) == alone(model, going)
+
+
+def test_an_engine_of_little_room_ends_answers_there(model: Transformer) -> None:
+    engine = Engine(model, 1, capacity=20)
+    request = Request(prompt(1, 15), 50)
+    engine.submit(request)
+    said, ending = finish(engine, Answers()).of(request)
+    assert (said, ending) == (alone(model, request)[0][:6], "length")
+    with pytest.raises(DataError, match="takes 1 to 19"):
+        engine.submit(Request(prompt(1, 20), 1))
+
+
 def test_a_beginning_is_copied_from_an_answer_under_way(model: Transformer) -> None:
     engine, answers = Engine(model, 3), Answers()
     first = Request(prompt(1, 40), 20)

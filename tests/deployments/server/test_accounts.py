@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from deployments.server import accounts as accounts_module
 from deployments.server.app import HEALTH
 from deployments.server.pages import OPEN
 from deployments.server.pricing import Plan, read_pricing
-from storage.errors import ConfigError
-from storage.service import Limits, Service, open_service
+from storage.errors import ConfigError, StoreError
+from storage.service import Entry, Limits, Service, open_service
 
 BODY: Any = {"prompt": "The river", "max_tokens": 5}
 
@@ -116,6 +117,51 @@ def test_a_request_that_is_sent_again_is_paid_once(server: Address, service: Ser
     other = service.add_key("eve", "standard", Limits())
     ask(server, other, BODY, **{"idempotency-key": "order-1"})
     assert [row["requests"] for row in service.usage("", "key")] == [1, 1], "by the key that sends it"
+    for number in range(4):
+        ask(server, other, BODY | {"seed": number}, **{"idempotency-key": "order-1"})
+    assert [row["requests"] for row in service.usage("", "key")] == [1, 5], "another body is another request"
+    for _ in range(3):
+        ask(server, secret, BODY, **{"idempotency-key": "order-1"})
+    assert [row["requests"] for row in service.usage("", "key")] == [4, 5], (
+        "nobody asks six times for want of an answer"
+    )
+
+
+def test_requests_side_by_side_pass_no_limit(server: Address, service: Service) -> None:
+    day = service.add_key("day", "standard", Limits(tokens_per_day=100))
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    body = BODY | {"max_tokens": 80, "temperature": 2}
+    with ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(lambda seed: ask(server, day, body | {"seed": seed})[0], range(12)))
+    assert set(statuses) == {200, 429}
+    assert service.used("day")[0] < 100 + 100, "one at most may pass it"
+
+
+def test_one_key_cannot_take_all_rows(server: Address, service: Service) -> None:
+    many = service.add_key("many", "standard", Limits())
+    wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+    body = BODY | {"n": 16, "max_tokens": 200, "temperature": 2}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda seed: ask(server, many, body | {"seed": seed}), range(4)))
+    assert {status for status, _, _ in answers} == {200, 429}
+    assert ask(server, many, body)[0] == 200, "when they have ended it may ask again"
+
+
+def test_an_answer_is_not_lost_by_a_ledger_that_is_away(
+    server: Address, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, away = service.write, [True]
+
+    def write(entry: Entry) -> None:
+        if away[0]:
+            raise StoreError("the database is away")
+        plain(entry)
+
+    monkeypatch.setattr(service, "write", write)
+    assert server.ask("POST", "/v1/completions", BODY)[0] == 200
+    away[0] = False
+    assert server.ask("POST", "/v1/completions", BODY)[0] == 200
+    assert service.usage("", "key")[0]["requests"] == 2, "it is written with the next"
 
 
 def test_limits_of_a_key(server: Address, service: Service) -> None:

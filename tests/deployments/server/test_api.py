@@ -235,6 +235,40 @@ def test_bodies_that_are_bombs(server: Address) -> None:
     assert server.post("/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", b'{"prompt": [' + b"true," * 150_000 + b"true]}"),
+        ("/v1/completions", b'{"prompt": [' + b'"",' * 250_000 + b'""]}'),
+        ("/v1/chat/completions", b'{"messages": [' + b"5," * 400_000 + b"5]}"),
+        ("/detokenize", b'{"tokens": [' + b"[]," * 300_000 + b"[]]}"),
+    ],
+    ids=["no prompts", "empty prompts", "no messages", "no tokens"],
+)
+def test_a_million_faults_are_one(server: Address, path: str, body: bytes) -> None:
+    started = time.process_time()
+    status, _, answer = server.ask("POST", path, body)
+    assert status == 400 and len(answer["error"]["message"]) < 300
+    assert time.process_time() - started < 2
+
+
+def test_embeddings_as_openai_s_client_asks_for_them(server: Address) -> None:
+    client = server.client()
+    short = client.embeddings.create(model=NAME, input="a river").data[0].embedding
+    plain = client.embeddings.create(model=NAME, input="a river", encoding_format="float").data[0].embedding
+    assert short == pytest.approx(plain, abs=1e-6)
+    assert server.post("/v1/embeddings", {"input": ["x"] * 65})[0] == 400
+    assert server.post("/v1/embeddings", {"input": [[5, 6], [7]]})[0] == 200
+
+
+def test_a_long_context_is_cut_to_what_memory_allows(folder: Path) -> None:
+    with model_server(folder, cache_bytes=1 << 20) as server:
+        (model,) = server.ask("GET", "/v1/models")[2]["data"]
+        assert model["context_length"] == (1 << 20) // (2 * 2 * 2 * 16 * 4 * 4)
+        whole = server.post("/v1/completions", {"prompt": "The river", "max_tokens": 200, "temperature": 0})[1]
+        assert whole["usage"]["completion_tokens"] == 200 or whole["choices"][0]["finish_reason"] == "stop"
+
+
 def test_control_tokens_in_a_text_stay_text(server: Address) -> None:
     said = "".join(QWEN_TOKENS)
     _, plain = server.post("/tokenize", {"text": said})
