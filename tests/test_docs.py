@@ -81,7 +81,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     commands = _commands()
     for name, rest in _commands_in(page.read_text()):
         assert name in commands, f"{page.name}: llmill {name}"
-        known = set(commands[name]._option_string_actions)
+        known = {option for parser in _with_actions(commands[name]) for option in parser._option_string_actions}
         assert set(_OPTION.findall(rest)) <= known, f"{page.name}: llmill {name} {rest}"
 
 
@@ -118,7 +118,7 @@ def test_pages_that_are_made_from_the_code_are_those_of_the_code(page: str) -> N
 
 def test_the_page_on_new_stages_works_when_it_is_followed(tmp_path: Path) -> None:
     copy = tmp_path / "llmill"
-    for package in PACKAGES:
+    for package in (*PACKAGES, "deployments"):
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", copy)
     shutil.copytree(ROOT / "docs", copy / "docs")
@@ -181,6 +181,12 @@ def _side(diff: str, sign: str) -> Iterator[str]:
 def _commands() -> dict[str, argparse.ArgumentParser]:
     actions = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(next(actions).choices)
+
+
+def _with_actions(command: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A command, and the actions below it: `llmill keys add`."""
+    below = (action for action in command._actions if isinstance(action, argparse._SubParsersAction))
+    return [command, *(parser for actions in below for parser in actions.choices.values())]
 
 
 def _commands_in(text: str) -> Iterator[tuple[str, str]]:

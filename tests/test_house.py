@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-FOLDERS = ("flows", "tasks", "model", "storage", "tests", "benchmarks", "docs")
+FOLDERS = ("flows", "deployments", "tasks", "model", "storage", "tests", "benchmarks", "docs")
 FUNCTION_LINES, FILE_LINES = 60, 400
 
 
