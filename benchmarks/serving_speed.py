@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.scorer_speed import random_model
 from model.engine import Engine, Request
 from model.products import lay_out_for_decoding
 from model.shape import Shape
@@ -43,7 +44,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_model(_random_model(), folder)
+        save_model(random_model(SHAPE), folder)
         model = load_model(folder)
         lay_out_for_decoding(model)
         engines = {"llmill": _ours(model), "transformers": _transformers(folder)}
@@ -63,15 +64,6 @@ def main() -> None:
                  for number in REQUESTS]  # fmt: skip
         print(f"{engine:<14}{'   '.join(cells)}")
     print(f"first token beside 16 others: {statistics.median(waits) * 1e3:.1f} ms of CPU")
-
-
-def _random_model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.05)
-    return model
 
 
 def _prompts(number: int) -> list[list[int]]:

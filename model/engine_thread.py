@@ -32,7 +32,7 @@ class EngineStoppedError(Exception):
 class EngineThread:
     """Serves an engine until `stop`; `most_waiting` requests may wait for a row."""
 
-    def __init__(self, engine: Engine, most_waiting: int, name: str = "engine") -> None:
+    def __init__(self, engine: Engine, most_waiting: int) -> None:
         self._engine, self._most_waiting = engine, most_waiting
         self._changed = threading.Condition()
         self._arrived: deque[Request] = deque()
@@ -41,7 +41,7 @@ class EngineThread:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopping = self._closing = False
         self._stepped = time.monotonic()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
     @property

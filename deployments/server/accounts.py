@@ -46,6 +46,12 @@ class _Open:
     tokens: int = 0
     price: int = 0
 
+    def add(self, answers: int, tokens: int, price: int) -> None:
+        """Count a request that begins, or with negative numbers one that ends."""
+        self.answers += answers
+        self.tokens += tokens
+        self.price += price
+
 
 class Accounts:
     """The keys and the ledger of one server."""
@@ -54,7 +60,7 @@ class Accounts:
         self._service, self._pricing = service, pricing
         self._lock = threading.Lock()
         self._buckets: dict[str, _Bucket] = {}
-        self._known: dict[str, tuple[float, Key | None]] = {}  # secret -> when it was looked up, whose it is
+        self._known: dict[str, tuple[float, Key]] = {}  # secret -> when it was looked up, whose it is
         self._asks: tuple[float, bool] | None = None
         self._open: dict[str, _Open] = {}
         self._used: dict[str, tuple[int, int]] = {}  # tokens today and price in all, as the ledger last said
@@ -99,20 +105,12 @@ class Accounts:
                     code="rate_limit_exceeded",
                     retry_after=1,
                 )
-            going.answers, going.tokens, going.price = (
-                going.answers + answers,
-                going.tokens + prompt + made,
-                going.price + price,
-            )
+            going.add(answers, prompt + made, price)
         try:
             yield
         finally:
             with self._lock:
-                going.answers, going.tokens, going.price = (
-                    going.answers - answers,
-                    going.tokens - prompt - made,
-                    going.price - price,
-                )
+                going.add(-answers, -prompt - made, -price)
 
     async def charge(
         self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None = None

@@ -27,7 +27,7 @@ class Answering:
     """
 
     def __init__(self, served: Served, request: Request, stops: tuple[str, ...], seconds: float) -> None:
-        self.request, self.tokens = request, 0
+        self.request = request
         self._served, self._seconds = served, seconds
         self._loop, self._pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | BaseException]()
         self._text = TextStream(served.release.tokenizer, stops)
@@ -64,10 +64,7 @@ class Answering:
         return self._text.found
 
     def _piece(self, made: Made) -> Piece:
-        text = ""
-        if made.token is not None:
-            self.tokens += 1
-            text = self._text.add(made.token)
+        text = self._text.add(made.token) if made.token is not None else ""
         ending: str | None = made.ending
         if ending is not None and not self._text.found:
             text += self._text.rest()

@@ -37,12 +37,7 @@ class Served:
     release: Release
     settings: ReleaseSettings
     engine: EngineThread
-    capacity: int  # tokens that a row has room for: the model's context, or what memory allows
-
-    @property
-    def context_length(self) -> int:
-        """Tokens of prompt and answer together."""
-        return self.capacity
+    context_length: int  # tokens of prompt and answer together: the model's context, or what memory allows
 
     def chat_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
         """The ids that an answer to a conversation follows."""

@@ -4,15 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from small_model import SHAPE, small_model
 
 from model.cache import KeyValueCache
 from model.generate import generate
-from model.shape import Shape
 from model.transformer import Transformer
 
-SHAPE = Shape(
-    vocabulary_size=300, layers=2, width=64, heads=4, key_value_heads=2, head_dim=16, feed_forward=96, context_length=64
-)
 LENGTHS = (5, 1, 23, 9)
 TOLERANCE = 1e-4  # of scores of size 10, in float32
 
@@ -21,11 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, mean=0.3 if parameter.ndim == 1 else 0.0, std=0.2)
-    return model.eval().requires_grad_(False)
+    return small_model()
 
 
 @pytest.fixture(scope="module")

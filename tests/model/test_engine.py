@@ -8,18 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from small_model import SHAPE, small_model
 
 from model import engine as engine_module
 from model.engine import Engine, Made, Request
 from model.sampling import Choice, Dice, choose
 from model.search import search
-from model.shape import Shape
 from model.transformer import Transformer
 from storage.errors import DataError
 
-SHAPE = Shape(
-    vocabulary_size=300, layers=2, width=64, heads=4, key_value_heads=2, head_dim=16, feed_forward=96, context_length=64
-)
 STOPS = (7, 11)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,11 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, mean=0.3 if parameter.ndim == 1 else 0.0, std=0.2)
-    return model.eval().requires_grad_(False)
+    return small_model()
 
 
 def prompt(seed: int, length: int) -> list[int]:
