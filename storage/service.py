@@ -1,4 +1,4 @@
-"""What the model server keeps: who may ask it, and what each request has used. SQLite in the home, or PostgreSQL.
+"""Who may ask the model server, and what each request has used. The database: database.py.
 
 | table | a row is |
 |---|---|
@@ -10,27 +10,22 @@ Amounts are whole millionths of the currency, so that sums are exact. Times are 
 
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage.addresses import check_form, redacted
-from storage.errors import ConfigError, StoreError
+from storage.database import Database, database_url
+from storage.errors import ConfigError
 from storage.files import is_utf8
-from storage.postgres import check_database, check_driver, is_postgres, sqlite_url
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, MetaData, Table
+    from sqlalchemy import MetaData, Table
 
-VARIABLE = "LLMILL_SERVICE_DATABASE"
 SECRET_BYTES, SHOWN_CHARACTERS = 32, 12
 MOST_NAME_CHARACTERS = 64
 PREFIX = "sk-llmill-"
-BUSY_SECONDS = 5
 Grouping = Literal["key", "day", "model"]
 
 
@@ -73,22 +68,14 @@ class Entry:
 
 def open_service(home: Path) -> "Service":
     """The database that the environment names, else one in the home. ConfigError for one that cannot be used."""
-    given = os.environ.get(VARIABLE)
-    if not given:
-        path = home / "service" / "service.db"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return Service(sqlite_url(path))
-    check_form(VARIABLE, given, ("postgresql", "postgresql+psycopg2"))
-    check_driver(VARIABLE, given)
-    check_database(VARIABLE, given)
-    return Service(given)
+    return Service(database_url(home))
 
 
 class Service:
     """The tables of one database. Each method is one transaction; StoreError where the database refuses it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._database = Database(url, _tables)
 
     def add_key(self, name: str, plan: str, limits: Limits) -> str:
         """Give out a key; returns its secret, which nothing can show again. ConfigError for a name that is taken."""
@@ -100,12 +87,14 @@ class Service:
         del row["limits"]
         if any(known.name == name for known in self.keys()):
             raise ConfigError(f"NAME {name!r}: there is such a key already; choose another, or revoke it first")
-        self._do(lambda connection: connection.execute(self._keys.insert(), row))
+        self._database.do(lambda connection: connection.execute(self._keys.insert(), row))
         return secret
 
     def keys(self) -> list[Key]:
         """All keys that were given out, the first first; revoked ones too."""
-        rows = self._do(lambda connection: connection.execute(self._keys.select().order_by(self._keys.c.id)).all())
+        rows = self._database.do(
+            lambda connection: connection.execute(self._keys.select().order_by(self._keys.c.id)).all()
+        )
         return [_key(row) for row in rows]
 
     def revoke(self, name: str) -> bool:
@@ -116,14 +105,14 @@ class Service:
         if known.revoked is not None:
             return False
         change = self._keys.update().where(self._keys.c.name == name).values(revoked=_now())
-        self._do(lambda connection: connection.execute(change))
+        self._database.do(lambda connection: connection.execute(change))
         return True
 
     def key_of(self, secret: str) -> Key | None:
         """The key of a secret; None for one that is not known or was revoked."""
         digest = _digest(secret)
         query = self._keys.select().where(self._keys.c.digest == digest)
-        row = self._do(lambda connection: connection.execute(query).first())
+        row = self._database.do(lambda connection: connection.execute(query).first())
         if row is None or row.revoked is not None or not hmac.compare_digest(row.digest, digest):
             return None
         return _key(row)
@@ -135,10 +124,10 @@ class Service:
         table = self._ledger.c
         known = self._ledger.select().where(table.key == entry.key, table.once == entry.once)
         try:
-            self._do(lambda connection: connection.execute(self._ledger.insert(), asdict(entry)))
+            self._database.do(lambda connection: connection.execute(self._ledger.insert(), asdict(entry)))
         except IntegrityError as error:
-            if entry.once is None or self._do(lambda connection: connection.execute(known).first()) is None:
-                raise StoreError(f"{redacted(self._url)}: {str(error.orig).strip()}") from error
+            if entry.once is None or self._database.do(lambda connection: connection.execute(known).first()) is None:
+                raise self._database.refusal(error) from error
 
     def used(self, key: str, since: str = "") -> tuple[int, int]:
         """Tokens (of prompts and made) and price of a key's requests since a time."""
@@ -147,7 +136,7 @@ class Service:
         table = self._ledger.c
         query = select(func.sum(table.prompt_tokens + table.made_tokens), func.sum(table.price))
         query = query.where(table.key == key, table.time >= since)
-        tokens, price = self._do(lambda connection: connection.execute(query).one())
+        tokens, price = self._database.do(lambda connection: connection.execute(query).one())
         return int(tokens or 0), int(price or 0)
 
     def usage(self, since: str, by: Grouping) -> list[dict[str, Any]]:
@@ -160,83 +149,52 @@ class Service:
             func.sum(table[name]).label(name) for name in ("prompt_tokens", "cached_tokens", "made_tokens", "price")
         ]
         query = select(group.label(by), func.count().label("requests"), *sums).where(table.time >= since)
-        rows = self._do(lambda connection: connection.execute(query.group_by(group).order_by(group)).mappings().all())
+        rows = self._database.do(
+            lambda connection: connection.execute(query.group_by(group).order_by(group)).mappings().all()
+        )
         return [{name: value if name == by else int(value) for name, value in row.items()} for row in rows]
 
     @property
     def _keys(self) -> "Table":
-        return self._tables.tables["keys"]
+        return self._database["keys"]
 
     @property
     def _ledger(self) -> "Table":
-        return self._tables.tables["ledger"]
+        return self._database["ledger"]
 
-    def _do(self, action: Any) -> Any:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-        try:
-            with self._engine.begin() as connection:
-                return action(connection)
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            raise StoreError(f"{redacted(self._url)}: {str(getattr(error, 'orig', error)).strip()}") from error
+def _tables() -> "MetaData":
+    from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, UniqueConstraint
 
-    @cached_property
-    def _engine(self) -> "Engine":
-        from sqlalchemy import create_engine, event
-        from sqlalchemy.exc import SQLAlchemyError
-
-        if not is_postgres(self._url):
-            engine = create_engine(self._url, connect_args={"timeout": BUSY_SECONDS})
-
-            @event.listens_for(engine, "connect")
-            def prepare(connection: Any, record: Any) -> None:  # readers and the writer do not wait for each other
-                connection.execute("PRAGMA journal_mode=WAL")
-        else:
-            engine = create_engine(self._url, pool_pre_ping=True)
-        for last in (False, True):  # another server may make them at the same moment
-            try:
-                self._tables.create_all(engine)
-                break
-            except SQLAlchemyError as error:
-                if last:
-                    raise StoreError(f"{redacted(self._url)}: {str(getattr(error, 'orig', error)).strip()}") from error
-        return engine
-
-    @cached_property
-    def _tables(self) -> "MetaData":
-        from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, UniqueConstraint
-
-        tables = MetaData()
-        limits = ("requests_per_minute", "tokens_per_day", "budget")
-        Table(
-            "keys",
-            tables,
-            Column("id", Integer, primary_key=True),
-            Column("name", String, unique=True, nullable=False),
-            Column("digest", String, unique=True, nullable=False),
-            Column("begins", String, nullable=False),
-            Column("plan", String, nullable=False),
-            Column("created", String, nullable=False),
-            Column("revoked", String),
-            *(Column(name, BigInteger) for name in limits),
-        )
-        numbers = ("prompt_tokens", "cached_tokens", "made_tokens", "price")
-        Table(
-            "ledger",
-            tables,
-            Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-            Column("request", String, unique=True, nullable=False),
-            Column("key", String, nullable=False, index=True),
-            Column("model", String, nullable=False),
-            Column("time", String, nullable=False, index=True),
-            *(Column(name, BigInteger, nullable=False) for name in numbers),
-            Column("outcome", String, nullable=False),
-            Column("once", String),
-            UniqueConstraint("key", "once"),
-        )
-        return tables
+    tables = MetaData()
+    limits = ("requests_per_minute", "tokens_per_day", "budget")
+    Table(
+        "keys",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("name", String, unique=True, nullable=False),
+        Column("digest", String, unique=True, nullable=False),
+        Column("begins", String, nullable=False),
+        Column("plan", String, nullable=False),
+        Column("created", String, nullable=False),
+        Column("revoked", String),
+        *(Column(name, BigInteger) for name in limits),
+    )
+    numbers = ("prompt_tokens", "cached_tokens", "made_tokens", "price")
+    Table(
+        "ledger",
+        tables,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("request", String, unique=True, nullable=False),
+        Column("key", String, nullable=False, index=True),
+        Column("model", String, nullable=False),
+        Column("time", String, nullable=False, index=True),
+        *(Column(name, BigInteger, nullable=False) for name in numbers),
+        Column("outcome", String, nullable=False),
+        Column("once", String),
+        UniqueConstraint("key", "once"),
+    )
+    return tables
 
 
 def _key(row: Any) -> Key:
