@@ -60,9 +60,9 @@ class EngineThread:
         return time.monotonic() - self._stepped if self._sinks else 0.0
 
     @property
-    def alive(self) -> bool:
-        """Whether it takes requests."""
-        return self._thread.is_alive() and not self._stopping
+    def fault(self) -> str | None:
+        """Why it takes no requests; None where it does."""
+        return None if self._thread.is_alive() and not self._stopping else "the engine has stopped"
 
     def submit(self, request: Request, sink: Sink, seconds: float) -> None:
         """Put a request in line; it must end within so many seconds. EngineFullError where the line is full,

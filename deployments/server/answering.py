@@ -1,10 +1,11 @@
 """One answer while it is made: from the engine's thread into the server's loop, as text."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from deployments.server.errors import ApiError, full, late, stopping
+from deployments.server.engines.seam import EngineUnavailableError, Said, Written
+from deployments.server.errors import ApiError, full, late, stopping, unavailable
 from deployments.server.served import Served
 from model.engine import Made, Request
 from model.engine_thread import EngineFullError, EngineLateError, EngineStoppedError
@@ -13,11 +14,26 @@ from tasks.answer.stream import TextStream
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What may be shown further, the tokens behind it, and why the answer ends, where it does."""
+    """What may be shown further, what the engine made, and why the answer ends, where it does."""
 
     text: str
-    made: Made
+    made: Made | Written
     ending: str | None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were made for it."""
+        return self.made.tokens if isinstance(self.made, Written) else int(self.made.token is not None)
+
+    def said(self, decode: Callable[[int], str]) -> tuple[Said, ...]:
+        """Its tokens with their log-probabilities."""
+        made = self.made
+        if isinstance(made, Written):
+            return made.said
+        if made.token is None:
+            return ()
+        likeliest = tuple((decode(token), value) for token, value in made.likeliest)
+        return (Said(decode(made.token), made.log_probability, likeliest),)
 
 
 class Answering:
@@ -57,14 +73,17 @@ class Answering:
         finally:
             self.cancel()
 
-    def _hear(self, made: Made | BaseException) -> bool:
+    def _hear(self, made: Made | Written | BaseException) -> bool:
         """In the engine's thread: make text of a token, and say whether that was enough."""
         piece: Piece | BaseException = made if isinstance(made, BaseException) else self._piece(made)
         self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
         return self._text.found
 
-    def _piece(self, made: Made) -> Piece:
-        text = self._text.add(made.token) if made.token is not None else ""
+    def _piece(self, made: Made | Written) -> Piece:
+        if isinstance(made, Written):
+            text = self._text.add_text(made.text)
+        else:
+            text = self._text.add(made.token) if made.token is not None else ""
         ending: str | None = made.ending
         if ending is not None and not self._text.found:
             text += self._text.rest()
@@ -76,4 +95,8 @@ def _as_api_error(error: BaseException, seconds: float) -> ApiError:
         return late(seconds)
     if isinstance(error, EngineStoppedError):
         return stopping()
+    if isinstance(error, EngineFullError):
+        return full()
+    if isinstance(error, EngineUnavailableError):
+        return unavailable(str(error))
     return ApiError(500, f"the model failed ({type(error).__name__})", code="engine_error")

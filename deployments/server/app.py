@@ -81,8 +81,10 @@ class Server:
     def ready(self) -> str | None:
         """Why no request should be sent here now; None where all is well."""
         engine = self.served.engine
-        if self.stopping or not engine.alive:
+        if self.stopping:
             return "the server stops"
+        if engine.fault is not None:
+            return engine.fault
         if engine.stuck_seconds > self.settings.stuck_seconds:
             return f"no token for {engine.stuck_seconds:.0f} s"
         return None

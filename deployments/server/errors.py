@@ -49,6 +49,11 @@ def stopping() -> ApiError:
     return ApiError(503, "the server stops: ask again", code="stopping", retry_after=RETRY_SECONDS)
 
 
+def unavailable(why: str) -> ApiError:
+    """The error where another's engine cannot be asked."""
+    return ApiError(503, f"{why}: ask again", code="engine_unavailable", retry_after=RETRY_SECONDS)
+
+
 def invalid(errors: Sequence[Any]) -> ApiError:
     """What pydantic says of a body, of its first fault."""
     first = errors[0]

@@ -23,7 +23,7 @@ class Choice:
     def add(self, piece: Piece) -> None:
         """Take a further piece."""
         self.text += piece.text
-        self.tokens += piece.made.token is not None
+        self.tokens += piece.tokens
         self.ending = piece.ending
         self.pieces.append(piece)
 
@@ -57,7 +57,7 @@ class Shape:
 
     def piece(self, place: int, piece: Piece) -> str:
         """A further piece of a stream; empty where there is nothing to show."""
-        shown = piece.text or (self.likeliest is not None and piece.made.token is not None)
+        shown = piece.text or (self.likeliest is not None and piece.said(self._token))
         events = self._event(place, {"content": piece.text}, None, [piece]) if shown else ""
         return events + (self._event(place, {}, piece.ending, []) if piece.ending is not None else "")
 
@@ -88,28 +88,25 @@ class Shape:
     def _log_probabilities(self, pieces: Iterable[Piece]) -> dict[str, Any] | None:
         if self.likeliest is None:
             return None
-        made = [piece.made for piece in pieces if piece.made.token is not None]
-        tokens = [self._token(one.token or 0) for one in made]
+        said = [token for piece in pieces for token in piece.said(self._token)]
         if self.chat:
             content = [
                 {
-                    **_with_bytes(token),
+                    **_with_bytes(one.text),
                     "logprob": one.log_probability,
-                    "top_logprobs": [
-                        {**_with_bytes(self._token(other)), "logprob": value} for other, value in one.likeliest
-                    ],
+                    "top_logprobs": [{**_with_bytes(other), "logprob": value} for other, value in one.likeliest],
                 }
-                for one, token in zip(made, tokens, strict=True)
+                for one in said
             ]
             return {"content": content}
         offsets, place = [], 0
-        for token in tokens:
+        for one in said:
             offsets.append(place)
-            place += len(token)
+            place += len(one.text)
         return {
-            "tokens": tokens,
-            "token_logprobs": [one.log_probability for one in made],
-            "top_logprobs": [{self._token(other): value for other, value in one.likeliest} for one in made],
+            "tokens": [one.text for one in said],
+            "token_logprobs": [one.log_probability for one in said],
+            "top_logprobs": [dict(one.likeliest) for one in said],
             "text_offset": offsets,
         }
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 import torch
 
+from deployments.server.engines.seam import AnswerEngine, Written
 from deployments.server.errors import ApiError, full, late
 from deployments.server.protocol import ChatMessage
 from deployments.server.settings import ServerSettings
@@ -36,7 +37,7 @@ class Served:
     created: int
     release: Release
     settings: ReleaseSettings
-    engine: EngineThread
+    engine: AnswerEngine
     context_length: int  # tokens of prompt and answer together: the model's context, or what memory allows
 
     def chat_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
@@ -77,6 +78,9 @@ class Served:
 
         One text is read between two steps of the answers under way. ApiError where it takes longer than it may.
         """
+        engine = self.engine
+        if not isinstance(engine, EngineThread):
+            raise ApiError(400, "this server's engine makes no embeddings", code="unsupported_model", param="model")
         ids = await asyncio.to_thread(
             lambda: [self.text_ids(text, f"input.{place}") for place, text in enumerate(texts)]
         )
@@ -87,7 +91,7 @@ class Served:
         try:
             async with asyncio.timeout(seconds):
                 for one in ids:
-                    mean = await asyncio.wrap_future(self.engine.call(functools.partial(self._mean, one)))
+                    mean = await asyncio.wrap_future(engine.call(functools.partial(self._mean, one)))
                     found.append((mean, len(one)))
         except EngineFullError:
             raise full() from None
@@ -179,14 +183,15 @@ def folder_digest(folder: Path) -> str:
 
 def _warm_up(served: Served) -> None:
     """A few tokens, so that the first user waits for no first time; raises what the model raises."""
-    made: SimpleQueue[Made | BaseException] = SimpleQueue()
+    made: SimpleQueue[Made | Written | BaseException] = SimpleQueue()
     request = Request([served.release.control.start], WARM_TOKENS, likeliest=0)
     served.engine.submit(request, made.put, WARM_SECONDS)
     while True:
         one = made.get()
         if isinstance(one, BaseException):
             raise DataError(f"{served.name}: the model fails: {type(one).__name__}: {one}") from one
-        if not math.isfinite(one.log_probability):
+        values = [said.log_probability for said in one.said] if isinstance(one, Written) else [one.log_probability]
+        if not all(map(math.isfinite, values)):
             raise DataError(f"{served.name}: the model's scores are not finite")
         if one.ending is not None:
             return

@@ -91,7 +91,7 @@ class Answer:
 
 
 class TextStream:
-    """Tokens in, one at a time, and their text out, without the stop string that ends it."""
+    """Tokens or text in, one piece at a time, and their text out, without the stop string that ends it."""
 
     def __init__(self, tokenizer: "Tokenizer", stop: Sequence[str] = ()) -> None:
         self._tokenizer, self._stops = tokenizer, StopStrings(stop)
@@ -116,6 +116,10 @@ class TextStream:
             return ""
         self._before, self._shown = self._shown, len(self._tokens)
         return self._stops.add(text[known:])
+
+    def add_text(self, piece: str) -> str:
+        """What may be shown once this text is there too."""
+        return self._stops.add(piece)
 
     def rest(self) -> str:
         """What was held back, once it is known that nothing follows: an answer may end inside a character."""
