@@ -19,6 +19,7 @@ from deployments.server.pricing import read_pricing
 from deployments.server.served import Place, serve_model
 from deployments.server.settings import ServerSettings
 from flows.prefect.servers import free_port
+from storage.feedback import FeedbackStore
 from storage.service import Service
 
 NAME = "river"
@@ -64,14 +65,18 @@ class Address:
 
 
 @contextmanager
-def model_server(folder: Path, service: Service | None = None, **limits: Any) -> Iterator[Address]:
-    """Serve a model folder with these limits, and the keys of a database, until the end of the block."""
+def model_server(
+    folder: Path, service: Service | None = None, beside: Place | None = None, **limits: Any
+) -> Iterator[Address]:
+    """Serve a model folder, perhaps another beside it, with these limits, and the keys of a database, until the end of
+    the block. Feedback goes to `feedback.db` beside the folder."""
     import uvicorn
 
     settings = ServerSettings(**limits)
     served = serve_model(Place(folder, NAME, "d" * 64), settings)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
-    app = create_app(served, settings, Accounts(service, read_pricing()))
+    other = serve_model(beside, settings) if beside is not None else None
+    app = create_app(served, settings, Accounts(service, read_pricing()), feedback_store(folder), other)
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run)
@@ -82,4 +87,9 @@ def model_server(folder: Path, service: Service | None = None, **limits: Any) ->
     finally:
         server.should_exit = True
         thread.join()
-        app.state.server.served.engine.stop()
+        app.state.server.stop_engines()
+
+
+def feedback_store(folder: Path) -> FeedbackStore:
+    """Where a server of this folder keeps what users say."""
+    return FeedbackStore(f"sqlite:///{folder.parent / 'feedback.db'}")

@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
 from deployments.server.errors import ApiError, invalid, stopping
+from deployments.server.feedback import Listener, add_feedback
 from deployments.server.generation import KEY, Generator, too_many_messages
 from deployments.server.limits import ONCE, LimitedBody
+from deployments.server.memory import Memory
 from deployments.server.metrics import Metrics
 from deployments.server.pages import OPEN, add_page
 from deployments.server.protocol import (
@@ -28,6 +30,7 @@ from deployments.server.replies import embedding_of
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
 from model.engine_thread import EngineStoppedError
+from storage.feedback import FeedbackStore
 from storage.service import Key
 
 HEALTH = ("/livez", "/readyz")  # ask for no key, and answer while the server stops
@@ -35,12 +38,24 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Server:
-    """The state behind the routes: the model that is served now."""
+    """The state behind the routes: the model that is served now, and perhaps one beside it, to be compared."""
 
-    def __init__(self, served: Served, settings: ServerSettings, accounts: Accounts) -> None:
-        self.served, self.settings, self.accounts = served, settings, accounts
-        self.metrics = Metrics(lambda: self.served.engine.running, lambda: self.served.engine.waiting)
-        self.generator = Generator(settings, self.metrics, accounts)
+    def __init__(
+        self,
+        served: Served,
+        settings: ServerSettings,
+        accounts: Accounts,
+        feedback: FeedbackStore,
+        beside: Served | None = None,
+    ) -> None:
+        self.served, self.settings, self.accounts, self.beside = served, settings, accounts, beside
+        self.metrics = Metrics(
+            lambda: sum(one.engine.running for one in self.models),
+            lambda: sum(one.engine.waiting for one in self.models),
+        )
+        memory = Memory(settings)
+        self.generator = Generator(settings, self.metrics, accounts, memory)
+        self.listener = Listener(memory, feedback, settings)
         self.stopping = False
         self.earlier: set[str] = set()  # names of models that were served before: who asks for one gets the present one
         self.open = 0  # requests that have not been answered to their end
@@ -50,23 +65,41 @@ class Server:
         """Whether somebody waits for an answer."""
         return self.open > 0
 
+    @property
+    def models(self) -> tuple[Served, ...]:
+        """Those that are served."""
+        return (self.served,) if self.beside is None else (self.served, self.beside)
+
     def model(self, name: str) -> Served:
         """The model of that name, by default the one there is; ApiError for another."""
+        if self.beside is not None and name == self.beside.name:
+            return self.beside
         if name not in ("", "default", self.served.name, *self.earlier):
+            names = " and ".join(repr(one.name) for one in self.models)
             raise ApiError(
                 404,
-                f"there is no model {name!r} here; there is {self.served.name!r}",
+                f"there is no model {name!r} here; there is {names}",
                 code="model_not_found",
                 param="model",
             )
         return self.served
 
     def swap(self, served: Served) -> Served:
-        """Serve another model from the next request on; returns the one of before, which ends what it has begun."""
+        """Serve another model from the next request on; returns the one of before, which ends what it has begun.
+
+        The one beside may take its place; then there is none beside it any more.
+        """
         before = self.served
         self.earlier.add(before.name)
+        if served is self.beside:
+            self.beside = None
         self.served = served
         return before
+
+    def stop_engines(self) -> None:
+        """Answer nothing any more."""
+        for one in self.models:
+            one.engine.stop()
 
     async def with_model(self, name: str, answer: Callable[[Served], Awaitable[Response]]) -> Response:
         """Have a request answered by the model of that name, by its successor where it was swapped meanwhile."""
@@ -75,25 +108,31 @@ class Server:
             try:
                 return await answer(served)
             except EngineStoppedError:
-                if served is self.served:
+                if any(served is one for one in self.models):
                     raise stopping() from None
 
     def ready(self) -> str | None:
         """Why no request should be sent here now; None where all is well."""
-        engine = self.served.engine
         if self.stopping:
             return "the server stops"
-        if engine.fault is not None:
-            return engine.fault
-        if engine.stuck_seconds > self.settings.stuck_seconds:
-            return f"no token for {engine.stuck_seconds:.0f} s"
+        for engine in (one.engine for one in self.models):
+            if engine.fault is not None:
+                return engine.fault
+            if engine.stuck_seconds > self.settings.stuck_seconds:
+                return f"no token for {engine.stuck_seconds:.0f} s"
         return None
 
 
-def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> FastAPI:
+def create_app(
+    served: Served,
+    settings: ServerSettings,
+    accounts: Accounts,
+    feedback: FeedbackStore,
+    beside: Served | None = None,
+) -> FastAPI:
     """The application, for uvicorn; `app.state.server` is the server behind it."""
     app = FastAPI(title="llmill", docs_url=None, redoc_url=None, redirect_slashes=False)
-    server = Server(served, settings, accounts)
+    server = Server(served, settings, accounts, feedback, beside)
     app.state.server = server
     app.add_middleware(LimitedBody, most=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Counted, server=server)
@@ -103,6 +142,7 @@ def create_app(served: Served, settings: ServerSettings, accounts: Accounts) -> 
     _add_models(app, server)
     _add_generation(app, server)
     _add_tokens(app, server)
+    add_feedback(app, server)
     return app
 
 
@@ -163,11 +203,12 @@ def _add_models(app: FastAPI, server: Server) -> None:
             "owned_by": "llmill",
             "digest": served.digest,
             "context_length": served.context_length,
+            "memory_bytes": served.memory_bytes,
         }
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        return {"object": "list", "data": [described(server.served)]}
+        return {"object": "list", "data": [described(one) for one in server.models]}
 
     @app.get("/v1/models/{name:path}")
     def model(name: str) -> dict[str, Any]:

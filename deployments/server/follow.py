@@ -40,8 +40,10 @@ class Follower:
                 self._change(place)
 
     def _change(self, place: Place) -> None:
+        beside = self._server.beside
         try:
-            served = serve_model(place, self._server.settings)
+            known = beside is not None and beside.digest == place.digest
+            served = beside if known and beside else serve_model(place, self._server.settings)
         except Exception as error:
             self._refused = place.digest
             self._server.metrics.refused.inc()

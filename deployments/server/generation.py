@@ -16,6 +16,7 @@ from deployments.server.accounts import Accounts
 from deployments.server.answering import Answering, Piece
 from deployments.server.errors import ApiError
 from deployments.server.limits import ONCE
+from deployments.server.memory import Memory, reply_of
 from deployments.server.metrics import Metrics
 from deployments.server.protocol import ChatRequest, CompletionRequest
 from deployments.server.replies import Choice, Shape, event, usage_of
@@ -35,8 +36,8 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy mu
 class Generator:
     """Answers the requests of one server."""
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics, accounts: Accounts) -> None:
-        self._settings, self._metrics, self._accounts = settings, metrics, accounts
+    def __init__(self, settings: ServerSettings, metrics: Metrics, accounts: Accounts, memory: Memory) -> None:
+        self._settings, self._metrics, self._accounts, self._memory = settings, metrics, accounts, memory
 
     async def chat(self, http: HttpRequest, served: Served, asked: ChatRequest) -> Response:
         """The reply to a conversation."""
@@ -89,7 +90,7 @@ class Generator:
             _cancel(answers)
             held.close()
             raise
-        bill = _Bill(shape, answers, [len(ids) for ids in prompts], asked.n, key, http.scope[ONCE], held)
+        bill = _Bill(asked, shape, answers, [len(ids) for ids in prompts], asked.n, key, http.scope[ONCE], held)
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
             stream = self._stream(bill, with_usage)
@@ -103,6 +104,7 @@ class Generator:
             raise
         finally:
             await self._charge(bill, outcome)
+        self._remember(bill)
         return JSONResponse(shape.whole(bill.choices, bill.usage))
 
     def _check_number(self, number: int) -> None:
@@ -130,9 +132,16 @@ class Generator:
         finally:
             _cancel(answers)
             await self._charge(bill, outcome)
+        self._remember(bill)
         if with_usage:
             yield shape.usage_event(bill.usage)
         yield "data: [DONE]\n\n"
+
+    def _remember(self, bill: "_Bill") -> None:
+        """A reply that its client has whole may be told what is to be said of it."""
+        requests, tenant = [answer.request for answer in bill.answers], bill.key.name if bill.key else ""
+        reply = reply_of(bill.shape.served, bill.asked, tenant, requests, bill.choices)
+        self._memory.remember(bill.shape.identity, reply)
 
     async def _charge(self, bill: "_Bill", outcome: str) -> None:
         """Into the ledger; an answer that failed by no fault of the client costs nothing."""
@@ -164,6 +173,7 @@ class _Stream(StreamingResponse):
 class _Bill:
     """A request's answers as they grow, and who pays for them."""
 
+    asked: ChatRequest | CompletionRequest
     shape: Shape
     answers: Sequence[Answering]
     tokens: Sequence[int]  # of each prompt

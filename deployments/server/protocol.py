@@ -69,6 +69,11 @@ class ChatMessage(Body):
     name: str | None = None
 
     @property
+    def speaker(self) -> str:
+        """Its role, as models know it."""
+        return "system" if self.role == "developer" else self.role
+
+    @property
     def text(self) -> str:
         """The whole content."""
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)

@@ -1,4 +1,4 @@
-"""Serve one model until it is told to stop: requests under way end, new ones are sent elsewhere."""
+"""Serve a model, or two, until it is told to stop: requests under way end, new ones are sent elsewhere."""
 
 import socket
 import threading
@@ -15,6 +15,7 @@ from deployments.server.follow import Follower
 from deployments.server.served import Place, Served
 from deployments.server.settings import ServerSettings
 from storage.addresses import LOOPBACK
+from storage.feedback import FeedbackStore
 
 LOOK_SECONDS = 0.05
 TOLD_SECONDS = 2.0  # in which the last errors go out
@@ -24,16 +25,19 @@ def serve(
     served: Served,
     settings: ServerSettings,
     accounts: Accounts,
+    feedback: FeedbackStore,
     host: str,
     port: int,
     ready: Callable[[], None],
     look: Callable[[], Place | None] | None = None,
+    beside: Served | None = None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
 
-    `ready` is called once the port is open. `look` says which model is to be served now (follow.py).
+    `ready` is called once the port is open. `look` says which model is to be served now (follow.py);
+    `beside` is one more, to be compared.
     """
-    app = create_app(served, settings, accounts)
+    app = create_app(served, settings, accounts, feedback, beside)
     if host in LOOPBACK:  # a page of somebody else's, whose name leads here, must not reach it
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     config = uvicorn.Config(
@@ -51,7 +55,7 @@ def serve(
     _Uvicorn(config, server, ready).run()
     if follower is not None:
         follower.stop()
-    server.served.engine.stop()
+    server.stop_engines()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -79,7 +83,7 @@ class _Uvicorn(uvicorn.Server):
         deadline = time.monotonic() + self._state.settings.stop_seconds
         while self._state.busy and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        self._state.served.engine.stop()  # whoever is answered still is told
+        self._state.stop_engines()  # whoever is answered still is told
         told = time.monotonic() + TOLD_SECONDS
         while self._state.busy and time.monotonic() < told:
             time.sleep(LOOK_SECONDS)

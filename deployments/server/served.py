@@ -14,15 +14,14 @@ import torch
 from deployments.server.engines.seam import AnswerEngine, Written
 from deployments.server.errors import ApiError, full, late
 from deployments.server.protocol import ChatMessage
+from deployments.server.reading import Reading, reading_of
 from deployments.server.settings import ServerSettings
 from model.engine import Engine, Made, Request
 from model.engine_thread import EngineFullError, EngineThread
 from storage.documents import Message
 from storage.errors import DataError
 from storage.files import is_utf8
-from tasks.answer.prompt_form import plain_ids, prompt_text
 from tasks.answer.release import Release, ReleaseSettings, open_release, release_settings
-from tasks.tokenize.tokenizer import text_ids
 
 WARM_TOKENS, WARM_SECONDS = 4, 600.0
 FEWEST_ROWS, LEAST_CONTEXT = 4, 64
@@ -39,6 +38,12 @@ class Served:
     settings: ReleaseSettings
     engine: AnswerEngine
     context_length: int  # tokens of prompt and answer together: the model's context, or what memory allows
+    memory_bytes: int  # of its weights, and of what it may have read at once
+
+    @property
+    def reading(self) -> Reading:
+        """How it reads texts."""
+        return reading_of(self.release, self.settings.prompt_form)
 
     def chat_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
         """The ids that an answer to a conversation follows."""
@@ -49,20 +54,16 @@ class Served:
                 code="unsupported_model",
                 param="messages",
             )
-        said = [
-            Message("system" if one.role == "developer" else one.role, self._read(one.text, f"messages.{place}"))
-            for place, one in enumerate(messages)
-        ]
+        said = [Message(one.speaker, self._read(one.text, f"messages.{place}")) for place, one in enumerate(messages)]
         try:
-            (ids,) = self.release.chat_form().prompts([[self._asked(message) for message in said]])
+            return self.reading.conversation(said)
         except DataError as error:  # a template of others may allow less than we do
             raise ApiError(400, str(error), code="invalid_value", param="messages") from None
-        return ids
 
     def text_ids(self, prompt: str | Sequence[int], param: str) -> list[int]:
         """The ids of a text that goes on; those of a prompt of ids as they are."""
         if isinstance(prompt, str):
-            return plain_ids(self.release.tokenizer, self.release.control, self._read(prompt, param))
+            return self.reading.beginning(self._read(prompt, param))
         size = self.release.model.shape.vocabulary_size
         wrong = next((token for token in prompt if not 0 <= token < size), None)
         if wrong is not None:
@@ -71,7 +72,7 @@ class Served:
 
     def tokens(self, text: str, param: str) -> list[int]:
         """The ids of a text and nothing else."""
-        return text_ids(self.release.tokenizer, [self._read(text, param)])[0]
+        return self.reading.text(self._read(text, param))
 
     async def embed(self, texts: Sequence[str | list[int]], seconds: float) -> list[tuple[list[float], int]]:
         """The mean of the last hidden states of each text, of length 1, and how many tokens it has.
@@ -112,11 +113,6 @@ class Served:
         message = f"this model's context is {self.context_length} tokens; {asked}: shorten it"
         return ApiError(400, message, code="context_length_exceeded", param=param)
 
-    def _asked(self, message: Message) -> Message:
-        if message.role != "user":
-            return message
-        return Message(message.role, prompt_text(message.content, self.settings.prompt_form))
-
     def _read(self, text: str, param: str) -> str:
         if not is_utf8(text):
             raise ApiError(
@@ -147,7 +143,9 @@ def serve_model(place: Place, settings: ServerSettings) -> Served:
     rows, capacity = rows_in_memory(release, settings)
     engine = EngineThread(Engine(release.model, rows, capacity), settings.max_waiting)
     created = int((place.folder / "config.json").stat().st_mtime)
-    served = Served(place.name, place.digest, created, release, said, engine, capacity)
+    weights = sum(one.numel() * one.element_size() for one in release.model.parameters())
+    memory = weights + rows * capacity * token_bytes(release)
+    served = Served(place.name, place.digest, created, release, said, engine, capacity, memory)
     try:
         _warm_up(served)
     except BaseException:
@@ -161,8 +159,7 @@ def rows_in_memory(release: Release, settings: ServerSettings) -> tuple[int, int
 
     A long context is cut until FEWEST_ROWS fit. DataError where not even LEAST_CONTEXT tokens of one do.
     """
-    shape, width = release.model.shape, release.model.compute_dtype.itemsize
-    token = 2 * shape.layers * shape.key_value_heads * shape.head_dim * width
+    shape, token = release.model.shape, token_bytes(release)
     fewest = min(FEWEST_ROWS, settings.rows)
     capacity = min(shape.context_length, settings.cache_bytes // (token * fewest))
     if capacity < min(LEAST_CONTEXT, shape.context_length):
@@ -171,6 +168,12 @@ def rows_in_memory(release: Release, settings: ServerSettings) -> tuple[int, int
             f"little for {fewest} requests of {LEAST_CONTEXT} tokens"
         )
     return min(settings.rows, settings.cache_bytes // (token * capacity)), capacity
+
+
+def token_bytes(release: Release) -> int:
+    """What a token takes of the cache."""
+    shape = release.model.shape
+    return 2 * shape.layers * shape.key_value_heads * shape.head_dim * release.model.compute_dtype.itemsize
 
 
 def folder_digest(folder: Path) -> str:

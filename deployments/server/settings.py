@@ -25,3 +25,12 @@ class ServerSettings(BaseModel):
     max_choices: int = Field(16, ge=1, le=1024, description="Answers to one request (`n`), over all its prompts.")
     max_texts: int = Field(64, ge=1, le=10_000, description="Texts of one request for embeddings.")
     look_seconds: float = Field(5, gt=0, le=3600, description="Seconds between two looks for another champion.")
+    remembered_replies: int = Field(
+        10_000, ge=0, le=10_000_000, description="Replies kept in memory, so that feedback can name them."
+    )
+    remembered_bytes: int = Field(64 << 20, ge=0, le=1 << 40, description="Memory for those replies, in bytes.")
+    remembered_seconds: float = Field(
+        3600, gt=0, le=604_800, description="Seconds after which a reply is forgotten, whatever is said of it then."
+    )
+    max_correction_characters: int = Field(20_000, ge=1, le=1 << 20, description="Characters of a correction.")
+    max_records_per_reply: int = Field(16, ge=1, le=10_000, description="How often something is kept of one reply.")

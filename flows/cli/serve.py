@@ -4,6 +4,7 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from flows.cli.options import between, home_store, print_json
 from storage.addresses import LOOPBACK, check_free
 from storage.errors import ConfigError, DataError
 from storage.home import home
-from tasks.wording import amount
+from tasks.wording import amount, size
 
 if TYPE_CHECKING:
     from deployments.server.served import Place, Served
@@ -32,6 +33,9 @@ def add_commands(commands: Any) -> None:
         metavar="REF",
         help="champion, a run, latest/release, or a folder in Hugging Face form; default: champion, else newest",
     )
+    serve.add_argument(
+        "--beside", metavar="REF", help="one more model, such as a candidate: the page has people compare both"
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to serve at; any but the loopback needs keys")
     serve.add_argument("--port", type=between(1, 65535, int), default=8000, help="default: 8000")
     serve.add_argument("--json", action="store_true", help="one JSON object on stdout once it answers")
@@ -41,6 +45,7 @@ def add_commands(commands: Any) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from deployments.server.accounts import Accounts
     from deployments.server.pricing import read_pricing
+    from storage.feedback import open_feedback
     from storage.service import open_service
 
     accounts = Accounts(open_service(home()), read_pricing())
@@ -53,6 +58,7 @@ def _serve(options: argparse.Namespace) -> int:
     host = "127.0.0.1" if options.host == "localhost" else options.host
     check_free("--port", host, options.port)
     found = _find(options.release)
+    compared = _find_beside(options.beside, found)
 
     from deployments.server.run import serve
     from deployments.server.served import serve_model
@@ -60,16 +66,19 @@ def _serve(options: argparse.Namespace) -> int:
 
     settings = ServerSettings()
     served = serve_model(found, settings)
+    beside = serve_model(compared, settings) if compared is not None else None
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     keys = accounts.asks
     serve(
         served,
         settings,
         accounts,
+        open_feedback(home()),
         host,
         options.port,
-        lambda: _say(served, address, keys, settings.stop_seconds, options.json),
+        lambda: _say(served, beside, address, keys, settings.stop_seconds, options.json),
         _champion if options.release in (None, CHAMPION) else None,
+        beside,
     )
     return 0
 
@@ -98,6 +107,16 @@ def _find(reference: str | None) -> "Place":
     return Place(part.path, name, part.digest)
 
 
+def _find_beside(reference: str | None, found: "Place") -> "Place | None":
+    """The model to compare with: another one, of another name."""
+    if reference is None:
+        return None
+    other = _find(reference)
+    if other.digest == found.digest:
+        raise ConfigError(f"--beside {reference}: is the same model as {found.name} ({found.digest[:8]}); name another")
+    return replace(other, name=f"{other.name}-{other.digest[:8]}") if other.name == found.name else other
+
+
 def _champion() -> "Place | None":
     from deployments.server.served import Place
     from flows.champion.champion import champion_ref
@@ -111,9 +130,12 @@ def _champion() -> "Place | None":
     return Place(part.path, str(champion.note["run"]), part.digest)
 
 
-def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_json: bool) -> None:
+def _say(
+    served: "Served", beside: "Served | None", address: str, keys: bool, stop_seconds: float, as_json: bool
+) -> None:
     if as_json:
-        print_json({"address": address, "model": served.name, "digest": served.digest, "keys": keys})
+        other = {"beside": {"model": beside.name, "digest": beside.digest}} if beside is not None else {}
+        print_json({"address": address, "model": served.name, "digest": served.digest, **other, "keys": keys})
         sys.stdout.flush()
         return
     from deployments.server.pages import WORDS
@@ -124,8 +146,9 @@ def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_jso
         route, body = "completions", {"prompt": prompt}
     else:
         route, body = "chat/completions", {"messages": [{"role": "user", "content": prompt}]}
-    parameters = amount(served.release.model.shape.parameters)
-    print(f"Model  {served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}")
+    for head, one in (("Model", served), ("Beside", beside)):
+        if one is not None:
+            print(f"{head:6} {_described(one)}")
     who = "a key is asked for" if keys else "open to whoever reaches it: there are no keys (`llmill keys add NAME`)"
     header = ' -H "authorization: Bearer $KEY"' if keys else ""
     sent = f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
@@ -133,3 +156,11 @@ def _say(served: "Served", address: str, keys: bool, stop_seconds: float, as_jso
     print(f"API    {address}/v1, {who}")
     print(f"Try    curl {address}/v1/{route}{header} {sent}")
     print(f"Ctrl-C stops it; answers under way get {stop_seconds:g} s to end", flush=True)
+
+
+def _described(served: "Served") -> str:
+    parameters, memory = amount(served.release.model.shape.parameters), size(served.memory_bytes)
+    return (
+        f"{served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}, "
+        f"up to {memory} of memory"
+    )

@@ -2,7 +2,7 @@
 
 The placeholders cannot belong to anyone (RFC 2606, RFC 5737, the 555-01xx numbers) and read naturally; a second
 pass changes nothing. Patterns use ASCII digits: `\\d` would also match digits of other scripts, which no validator
-below accepts. Each pattern has bounded repeats only: linear in the text. Telephone numbers: phones.py.
+below accepts. Each pattern has bounded repeats only: linear in the text. Telephone numbers: phones.py; cards: cards.py.
 
 What looks alike and stays: version numbers (1.2.3.4 after "version", "v", "==", "/" or in a longer chain) and other
 chains of four short numbers (one real address in 700 is as short), private, loopback and documentation addresses,
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from tasks.filter.cards import redact_cards
 from tasks.filter.phones import phone_spans
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def _redact_addresses(text: str, _: Sequence[str]) -> tuple[str, int]:
 
 _REDACTORS: dict[str, Callable[[str, Sequence[str]], tuple[str, int]]] = {
     "email": _redact_emails,
+    "card": lambda text, _: redact_cards(text),
     "phone": _redact_phones,
     "ip": _redact_addresses,
 }
