@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from deployments.server.app import Server
 
 FOLDER = Path(__file__).with_name("page")
-FILES = {"/page.css": "text/css; charset=utf-8", "/page.js": "text/javascript; charset=utf-8"}
+SCRIPT = "text/javascript; charset=utf-8"
+SCRIPTS = ("page", "api", "feedback", "beside")
+FILES = {"/page.css": "text/css; charset=utf-8", **{f"/{name}.js": SCRIPT for name in SCRIPTS}}
 OPEN = ("/", *FILES)  # ask for no key: without them nobody could enter one
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -50,9 +52,8 @@ def add_page(app: FastAPI, server: "Server") -> None:
 
     @app.get("/", include_in_schema=False)
     def page() -> Response:
-        return Response(
-            page_html(server.served, server.accounts.asks), media_type="text/html; charset=utf-8", headers=HEADERS
-        )
+        html = page_html(server.served, server.beside, server.accounts.asks)
+        return Response(html, media_type="text/html; charset=utf-8", headers=HEADERS)
 
     for path, kind in FILES.items():
         app.add_api_route(path, _file(path, kind), include_in_schema=False)
@@ -63,10 +64,15 @@ def _file(path: str, kind: str) -> Callable[[], Response]:
     return lambda: Response(content, media_type=kind, headers=HEADERS)
 
 
-def page_html(served: Served, keys: bool) -> str:
-    """The page of a model; `keys` says whether one is asked for."""
+def page_html(served: Served, beside: Served | None, keys: bool) -> str:
+    """The page of a model, and of one that it may be compared with; `keys` says whether one is asked for.
+
+    Two models are compared only where both take their prompts in one form.
+    """
     from jinja2 import Environment
 
     template = Environment(autoescape=True).from_string((FOLDER / "page.html").read_text(encoding="utf-8"))
     form = served.settings.prompt_form
-    return template.render(name=served.name, form=form, context=served.context_length, keys=keys, **WORDS[form])
+    other = beside.name if beside is not None and beside.settings.prompt_form == form else ""
+    facts = {"name": served.name, "beside": other, "form": form, "context": served.context_length, "keys": keys}
+    return template.render(**facts, **WORDS[form])

@@ -8,7 +8,9 @@ beside letters of scripts that need no spaces. The pattern has bounded repeats: 
 import re
 
 CARD = "0000 0000 0000 0000"  # 0 is the industry of standards: no card's
-_NUMBER = re.compile(r"[2-6](?<![A-Za-z0-9_.,\-+/#=][2-6])[0-9]{2,5}(?:[ \-\u00a0]?[0-9]){10,15}(?![A-Za-z_]|[.,\-/]?[0-9])")
+_NUMBER = re.compile(
+    r"[2-6](?<![A-Za-z0-9_.,\-+/#=][2-6])[0-9]{2,5}(?:[ \-\u00a0]?[0-9]){10,15}(?![A-Za-z_]|[.,\-/]?[0-9])"
+)
 
 
 def redact_cards(text: str) -> tuple[str, int]:

@@ -1,31 +1,27 @@
 // A conversation with the model of this server. What is said is put into the page as text, never as HTML, and is kept
-// nowhere but here.
-"use strict";
+// nowhere but here, unless the person agrees (feedback.js).
 
-const form = document.body.dataset.form;
-const element = (id) => document.getElementById(id);
-const value = (id) => element(id)?.value.trim() ?? "";
+import { answer, button, element, made } from "./api.js";
+import { compare } from "./beside.js";
+import { offerFeedback } from "./feedback.js";
+
+const WHO = { user: "You", assistant: "Model", beside: "Two models", wrong: "Not answered" };
 let turns = []; // {role, content}, as the API takes them
 let asking = null; // what ends the answer that is under way
 
+const beside = () => document.body.dataset.mode === "beside";
+
 function show(role, content) {
-  const item = document.createElement("li");
-  const who = document.createElement("b");
-  const text = document.createElement("p");
-  item.className = role;
-  who.textContent = { user: "You", assistant: "Model", wrong: "Not answered" }[role];
-  text.textContent = content;
-  item.append(who, text);
+  const item = made("li", "", { className: role });
+  item.append(made("b", WHO[role]));
+  if (role !== "beside") item.append(made("p", content));
   element("log").append(item);
   item.scrollIntoView({ block: "end" });
   return item;
 }
 
 function offerEdit(item, place) {
-  const edit = document.createElement("button");
-  edit.type = "button";
-  edit.textContent = "Edit";
-  edit.addEventListener("click", () => {
+  item.append(button("Edit", () => {
     if (asking) return;
     element("text").value = turns[place].content;
     turns = turns.slice(0, place);
@@ -33,91 +29,76 @@ function offerEdit(item, place) {
     item.remove();
     settle();
     element("text").focus();
-  });
-  item.append(edit);
+  }));
 }
 
 function settle() {
   element("send").hidden = asking !== null;
   element("stop").hidden = asking === null;
   element("again").hidden = asking !== null || turns.length === 0;
-  element("clear").hidden = asking !== null || turns.length === 0;
+  element("clear").hidden = asking !== null || element("log").childElementCount === 0;
 }
 
-function request() {
-  const settings = { model: "default", stream: true, stream_options: { include_usage: true } };
-  const temperature = Number(value("temperature"));
-  if (temperature > 0) settings.temperature = temperature;
-  if (value("most")) settings.max_tokens = Number(value("most"));
-  if (form === "plain") {
-    if (!settings.max_tokens) settings.max_tokens = 128;
-    return ["v1/completions", { ...settings, prompt: turns[turns.length - 1].content }];
-  }
-  const said = form === "chat" ? turns : turns.slice(-1);
-  const system = value("system") ? [{ role: "system", content: value("system") }] : [];
-  return ["v1/chat/completions", { ...settings, messages: [...system, ...said] }];
-}
-
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { value: piece, done } = await reader.read();
-    if (done) return;
-    held += piece;
-    const parts = held.split("\n\n");
-    held = parts.pop();
-    for (const part of parts) {
-      if (part.startsWith("data: ") && part !== "data: [DONE]") yield JSON.parse(part.slice(6));
-    }
-  }
-}
-
-async function answer() {
-  const [path, body] = request();
-  const headers = { "content-type": "application/json" };
-  if (value("key")) headers.authorization = `Bearer ${value("key")}`;
-  asking = new AbortController();
-  settle();
-  element("status").textContent = "The model answers.";
-  let item = null;
-  let text = "";
-  let ending = "";
-  try {
-    const reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: asking.signal });
-    if (!reply.ok) throw new Error((await reply.json()).error.message);
-    item = show("assistant", "");
-    for await (const event of events(reply.body)) {
-      if (event.error) throw new Error(event.error.message);
-      for (const choice of event.choices) {
-        text += choice.delta?.content ?? choice.text ?? "";
-        ending = choice.finish_reason ?? ending;
-      }
-      item.querySelector("p").textContent = text;
-      element("log").lastChild.scrollIntoView({ block: "end" });
-    }
-    element("status").textContent = ending === "length" ? "The answer is as long as it may be." : "";
-  } catch (error) {
-    if (asking.signal.aborted) {
-      element("status").textContent = "Stopped.";
-    } else {
-      show("wrong", error.message);
-      element("status").textContent = "";
-    }
-  }
-  if (item) turns.push({ role: "assistant", content: text });
-  asking = null;
+function clear() {
+  turns = [];
+  element("log").replaceChildren();
+  element("status").textContent = "";
   settle();
   element("text").focus();
+}
+
+// Do what asks a model, which ends by itself, by Stop or by an error that is shown.
+async function whileAsking(words, act) {
+  asking = new AbortController();
+  settle();
+  element("status").textContent = words;
+  try {
+    element("status").textContent = await act(asking.signal);
+  } catch (error) {
+    element("status").textContent = asking.signal.aborted ? "Stopped." : "";
+    if (!asking.signal.aborted) show("wrong", error.message);
+    asking.abort();
+  }
+  asking = null;
+  settle();
+  element("log").lastChild.scrollIntoView({ block: "end" });
+  element("text").focus();
+}
+
+function reply() {
+  let item = null;
+  let text = "";
+  return whileAsking("The model answers.", async (signal) => {
+    try {
+      const said = await answer("default", turns, signal, (more) => {
+        text = more;
+        item ??= show("assistant", "");
+        item.querySelector("p").textContent = text;
+        item.scrollIntoView({ block: "end" });
+      });
+      offerFeedback(item, said.id, text);
+      return said.ending === "length" ? "The answer is as long as it may be." : "";
+    } finally {
+      if (item) turns.push({ role: "assistant", content: text });
+    }
+  });
 }
 
 function send() {
   const content = element("text").value.trim();
   if (!content || asking) return;
+  element("text").value = "";
+  if (beside()) {
+    show("user", content);
+    whileAsking("Two models answer.", async (signal) => {
+      await compare(show("beside", ""), content, signal);
+      return "Which answer is better?";
+    });
+    return;
+  }
   turns.push({ role: "user", content });
   offerEdit(show("user", content), turns.length - 1);
-  element("text").value = "";
-  answer();
+  reply();
 }
 
 element("ask").addEventListener("submit", (event) => {
@@ -133,21 +114,19 @@ element("text").addEventListener("keydown", (event) => {
 element("stop").addEventListener("click", () => asking?.abort());
 element("again").addEventListener("click", () => {
   if (asking || turns.length === 0) return;
-  if (turns[turns.length - 1].role === "assistant") {
-    turns.pop();
-    element("log").lastChild.remove();
-  }
-  answer();
+  if (turns[turns.length - 1].role === "assistant") turns.pop();
+  while (element("log").lastChild.className !== "user") element("log").lastChild.remove();
+  reply();
 });
 element("example").addEventListener("click", () => {
   element("text").value = element("text").placeholder;
   element("text").focus();
 });
-element("clear").addEventListener("click", () => {
-  turns = [];
-  element("log").replaceChildren();
-  element("status").textContent = "";
-  settle();
-  element("text").focus();
+element("clear").addEventListener("click", clear);
+element("mode")?.addEventListener("click", () => {
+  if (asking) return;
+  document.body.dataset.mode = beside() ? "" : "beside";
+  element("mode").setAttribute("aria-pressed", String(beside()));
+  clear();
 });
 settle();

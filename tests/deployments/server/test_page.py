@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from browser import Page, browser_page, chromium_path
+from chat_page import IDLE, SHOWN, opened, say
 from model_server import NAME, Address, model_server
 
 from deployments.server.pages import HEADERS, OPEN, WORDS
@@ -14,8 +15,6 @@ from storage.service import Limits, Service
 
 pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(chromium_path() is None, reason="no chromium in PATH")
-SHOWN = "[...document.querySelectorAll('#log li')].map(item => [item.className, item.querySelector('p').innerText])"
-IDLE = "!document.getElementById('send').hidden"
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +27,6 @@ def server(folder: Path) -> Iterator[Address]:
 def tab() -> Iterator[Page]:
     with browser_page() as page:
         yield page
-
-
-def opened(tab: Page, server: Address, **look: Any) -> Page:
-    tab.events.clear()
-    tab.visit(f"http://127.0.0.1:{server.port}/", **{"width": 1100, **look})
-    tab.wait_until(f"document.readyState === 'complete' && document.querySelector('h1')?.innerText === '{NAME}'")
-    tab.evaluate("document.getElementById('most').value = '12'")
-    return tab
-
-
-def say(tab: Page, text: str) -> list[list[str]]:
-    tab.evaluate(f"document.getElementById('text').value = {text!r}")
-    tab.press("Send")
-    tab.wait_until(IDLE)
-    shown: list[list[str]] = tab.evaluate(SHOWN)
-    return shown
 
 
 @needs_browser
