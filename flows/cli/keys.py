@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
     revoke.set_defaults(command=_revoke)
 
     usage = commands.add_parser("usage", help="what was asked of the model server, and what it costs")
-    usage.add_argument("--since", metavar="DATE", help="such as 2026-12-01 (UTC); default: all there is")
+    date_option(usage)
     usage.add_argument("--by", choices=("key", "day", "model"), default="key", help="a row for each; default: key")
     usage.add_argument("--csv", action="store_true", help="as CSV on stdout, for an invoice")
     add_json_option(usage)
@@ -139,7 +139,7 @@ def _usage(options: argparse.Namespace) -> int:
     if options.csv and options.json:
         raise ConfigError("--csv and --json: choose one")
     currency = read_pricing().currency
-    rows = _service().usage(_since(options.since), options.by)
+    rows = _service().usage(since_date(options.since), options.by)
     if options.json:
         priced = [{**row, "price": str(row["price"] / MILLIONTHS)} for row in rows]
         print_json({"currency": currency, "by": options.by, "rows": priced})
@@ -164,7 +164,13 @@ def _named(value: str, most: int | None = None) -> str:
     return value[:most] or "(no key)"
 
 
-def _since(given: str | None) -> str:
+def date_option(parser: argparse.ArgumentParser) -> None:
+    """`--since`, of commands that show what a server has kept."""
+    parser.add_argument("--since", metavar="DATE", help="such as 2026-12-01 (UTC); default: all there is")
+
+
+def since_date(given: str | None) -> str:
+    """The beginning of the time of `--since`, as records have it; ConfigError for what is no date."""
     if given is None:
         return ""
     try:

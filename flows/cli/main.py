@@ -15,14 +15,26 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 from unicodedata import category
 
-from flows.cli import classify, generate, inspect, keys, maintain, operate, retrain, run, serve, tune
+from flows.cli import classify, generate, inspect, keys, maintain, operate, retrain, run, serve, tune, votes
 from flows.cli.options import Parser, print_json
 from flows.terminal.columns import for_stderr
 from storage.addresses import keep_loopback_direct
 from storage.errors import LlmillError, OutputError, StoreError, refusal
 from storage.fingerprint import many_small_objects
 
-COMMANDS = (run, tune, retrain, operate, inspect, generate, classify, serve, keys, maintain)  # in the order of the help
+COMMANDS = (
+    run,
+    tune,
+    retrain,
+    operate,
+    inspect,
+    generate,
+    classify,
+    serve,
+    keys,
+    votes,
+    maintain,
+)  # in the order of the help
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -117,9 +117,8 @@ def test_two_models_answer_side_by_side_and_are_named_after_the_vote(tab: Page, 
         tab.wait_until(f"{last}.querySelector('.feedback p').innerText.startsWith('Kept. Thank you. A was')")
         heads = tab.evaluate(f"[...{last}.querySelectorAll('section b')].map(one => one.innerText)")
         vote = list(store.votes())[-1]
-        assert heads == [
-            f"{side}: {NAME if model[0] == 'd' else 'lake'}" for side, model in zip("AB", (vote.model_a, vote.model_b))
-        ]
+        names = [NAME if model[0] == "d" else "lake" for model in (vote.model_a, vote.model_b)]
+        assert heads == [f"A: {names[0]}", f"B: {names[1]}"]
         assert vote.choice == "b" and vote.messages[-1].content == text
         votes.append(vote)
         shown.add((vote.model_a, vote.model_b))
