@@ -48,11 +48,13 @@ export function offerFeedback(item, id, text) {
   group.setAttribute("aria-label", "What you say of this answer");
   status.setAttribute("role", "status");
 
-  const thumbs = [["up", "👍 Good"], ["down", "👎 Bad"]].map(([rating, words]) => {
+  const thumbs = [["up", "Good"], ["down", "Bad"]].map(([rating, words]) => {
     const thumb = button(words, async () => {
       if (!(await keep("v1/feedback", { id, rating }, status))) return;
       for (const one of thumbs) one.setAttribute("aria-pressed", String(one === thumb));
     });
+    thumb.className = rating;
+    thumb.prepend(element("thumb").content.cloneNode(true));
     thumb.setAttribute("aria-pressed", "false");
     return thumb;
   });
@@ -72,6 +74,7 @@ export function offerFeedback(item, id, text) {
   const correct = button("Correct it", () => {
     for (const one of [label, send, cancel]) one.hidden = false;
     correct.hidden = true;
+    send.scrollIntoView({ block: "nearest" });
     field.focus();
   });
   function close() {

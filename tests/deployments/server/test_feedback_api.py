@@ -12,6 +12,7 @@ from open_models import write_qwen
 from safetensors.torch import load_file, save_file
 from support import wait_until
 
+from deployments.server.follow import Follower
 from deployments.server.served import Place
 from storage.documents import Message
 from storage.errors import StoreError
@@ -277,14 +278,26 @@ def test_what_is_no_vote_is_refused_with_the_reason(server: Address, store: Feed
 
 
 def test_feedback_on_a_model_that_is_served_no_more(folder: Path, other: Place, store: FeedbackStore) -> None:
-    with model_server(folder, beside=other) as server:
-        reply = ask(server)
-        beside = server.server.beside
-        assert beside is not None
-        server.server.swap(beside).engine.stop()
-        assert [one["id"] for one in server.ask("GET", "/v1/models")[2]["data"]] == [OTHER], "it is beside none now"
+    """The one beside becomes the champion: it is not loaded again, and stands beside none from then on."""
+    with model_server(folder, beside=other, look_seconds=0.02) as server:
+        reply, beside = ask(server), server.server.beside
+        follower = Follower(server.server, lambda: other)
+        wait_until(lambda: server.server.served is beside, "the one beside is served")
+        follower.stop()
+        assert [one["id"] for one in server.ask("GET", "/v1/models")[2]["data"]] == [OTHER]
         status, kept = say(server, id=reply["id"], **AGREED)
         assert status == 200
         (record,) = (one for one in store.feedback() if one.id == kept["id"])
         assert record.model == "d" * 64 and record.prompt_ids
         assert ask(server, model=NAME)["model"] == OTHER
+
+
+def test_two_servers_of_one_database_keep_what_their_own_users_say(
+    server: Address, folder: Path, store: FeedbackStore
+) -> None:
+    before = store.count()
+    with model_server(folder) as second:
+        replies = [(one, ask(one)["id"]) for one in (server, second)]
+        assert [say(one, id=reply, **AGREED)[0] for one, reply in replies] == [200, 200]
+        assert say(second, id=replies[0][1], **AGREED)[0] == 404, "each remembers its own replies"
+    assert store.count() == before + 2

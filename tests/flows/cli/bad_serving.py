@@ -36,6 +36,8 @@ ROWS = (
     BadInput("serve a stage that is no release", "serve latest/tokenizer", ("latest/tokenizer", "release")),
     BadInput("serve a damaged release", "serve latest", ("model.safetensors",), prepare=_damaged_release, home=OWN),
     BadInput("serve for all to reach", "serve --host 0.0.0.0", ("there are no keys", "ssh -L 8000:127.0.0.1")),
+    BadInput("compare a model with itself", "serve latest --beside latest", ("--beside latest: is the same model",)),
+    BadInput("compare with what nobody knows", "serve latest --beside nothing", ("neither a run nor a digest",)),
     BadInput("serve at no port", "serve --port 70000", ("--port", "65535")),
     BadInput("serve an empty folder", SERVE, ("is not a release: it has no config.json",), {"model/notes.txt": "x"}),
     _folder("serve pickled weights", pickled, "is not a release: it has no model.safetensors"),

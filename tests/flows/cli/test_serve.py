@@ -85,3 +85,21 @@ def test_a_port_that_is_taken_is_said(smoke: tuple[Path, dict[str, Any]]) -> Non
         port = taken.getsockname()[1]
         result = llmill("serve", "--port", str(port), home=smoke[0])
     assert result.returncode == 2 and f"port {port} is in use" in result.stderr
+
+
+def test_two_models_are_served_beside_each_other_and_what_is_said_of_them_is_ranked(tmp_path: Path) -> None:
+    folders = [write_qwen(tmp_path / name / "river", context_length=128) for name in ("one", "two")]
+    (folders[1] / "notes.txt").write_text("the same weights, another folder")
+    home = tmp_path / "home"
+    with serving(home, str(folders[0]), "--beside", str(folders[1])) as (_, said):
+        names = [said["model"], said["beside"]["model"]]
+        assert names == ["river", f"river-{said['beside']['digest'][:8]}"], "each has a name of its own"
+        client = OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0, timeout=60)
+        assert [model.id for model in client.models.list().data] == names
+        replies = [client.chat.completions.create(model=name, messages=PROMPT, max_tokens=4) for name in names]
+        assert [reply.model for reply in replies] == names
+        ids = [reply.id for reply in replies]
+        client.post("/votes", body={"ids": ids, "choice": "b", "consent": True}, cast_to=object)
+        client.post("/feedback", body={"id": ids[0], "correction": "Here.", "consent": True}, cast_to=object)
+    ranked = json.loads(llmill("votes", "--json", home=home).stdout)
+    assert [one["model"] for one in ranked["models"]] == [said["beside"]["digest"], said["digest"]]
