@@ -9,7 +9,7 @@ from storage.errors import ConfigError
 from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
-from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work
+from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work, not_about_documents
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import FORGETTING, MODELS, TUNED
 from tasks.initial.foreseen import foreseen_shape
@@ -101,3 +101,5 @@ EVALUATE = About(
     explain_pair=_explain,
     words=_words,
 )
+
+BENCHMARKS = About(work=None, explain=not_about_documents)
