@@ -16,6 +16,7 @@ from storage.documents import LABELS, PAIRS, PREFERENCES
 from storage.errors import ConfigError, did_you_mean
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.stage import classify
+from tasks.collect.config import CollectConfig
 from tasks.collect.foreseen import foreseen_parts
 from tasks.collect.stage import collect
 from tasks.deduplicate.config import DeduplicateConfig
@@ -24,6 +25,7 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution
 from tasks.engine.stage import Output
 from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.item_runs import BenchmarksConfig, read_items
 from tasks.evaluate.stage import evaluate
 from tasks.fetch.config import FetchConfig
 from tasks.fetch.stage import fetch
@@ -85,6 +87,22 @@ class Recipe(StageConfig):
     def fetching(self) -> FetchConfig:
         """The config of the stage that fetches what is remote of the section collect."""
         return self.collect.fetching
+
+    @property
+    def collecting(self) -> CollectConfig:
+        """The config of the stage collect: prompts of users are learned as the release takes them."""
+        config = self.collect.collecting
+        if config.feedback is None or config.feedback.prompts != "auto":
+            return config
+        prompts = "declarations" if self.releasing.prompt_form == "docstrings" else "as_said"
+        return config.model_copy(update={"feedback": config.feedback.model_copy(update={"prompts": prompts})})
+
+    @property
+    def unlearned(self) -> BenchmarksConfig | None:
+        """The config of the stage benchmarks, if there is one: where users could have said what the recipe asks."""
+        if self.collect.feedback is None or not self.evaluate.tasks:
+            return None
+        return BenchmarksConfig(tasks=self.evaluate.tasks, seed=self.evaluate.seed)
 
     @property
     def filtering(self) -> FilterConfig:
@@ -158,7 +176,7 @@ class Recipe(StageConfig):
     @property
     def supervised(self) -> frozenset[str]:
         """The parts of supervised data (pairs, preferences, labels) that the sources hold, as far as a look tells."""
-        return foreseen_parts(self.collect.collecting)
+        return foreseen_parts(self.collecting)
 
     @property
     def aligning(self) -> AlignConfig | None:
@@ -198,10 +216,11 @@ class Recipe(StageConfig):
 
     def _check_encoder(self) -> None:
         """Raise ConfigError where the recipe asks for answers; pairs that come with texts (docstrings) are let be."""
-        answered = self.collect.collecting.model_copy(update={"docstrings": None, "synthetic": None})
+        answered = self.collecting.model_copy(update={"docstrings": None, "synthetic": None, "feedback": None})
         found = foreseen_parts(answered)
         asked = [f"collect.conversations holds {part}" for part in (PAIRS, PREFERENCES) if part in found]
         asked += ["finetune.pairs makes pairs"] if self.finetune.pairs != "collected" else []
+        asked += ["collect.feedback is set"] if self.collect.feedback else []
         asked += ["align is set"] if self.align else []
         asked += [f"finetune.{name} is set" for name in ("teacher", "lora") if getattr(self.finetune, name)]
         if asked:
@@ -302,7 +321,8 @@ FROM_NOTHING = Start()
 def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     """Text in, tested and released model out."""
     fetched = fetch(recipe.fetching) if recipe.fetching.sources else None
-    documents = collect(recipe.collect.collecting, fetched)
+    asked = read_items(recipe.unlearned) if recipe.unlearned else None
+    documents = collect(recipe.collecting, fetched, asked)
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filtering, unique, documents)
     initial = start.initial(recipe)
@@ -330,7 +350,7 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `mix`, `initial`, teachers and `align`
-    where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it, all of
-    pretraining where one is fine-tuned as it is."""
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `benchmarks` where there are none or no
+    feedback is learned, `mix`, `initial`, teachers and `align` where there is none, `finetune` where preferences alone
+    are learned, `tokenizer` where a model brings it, all of pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

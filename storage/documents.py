@@ -54,6 +54,7 @@ SCHEMA = pa.schema(
 
 PAIRS, PREFERENCES, LABELS = "pairs", "preferences", "labels"
 SUPERVISED = (PAIRS, PREFERENCES, LABELS)  # the parts that hold pairs
+FEEDBACK = "feedback"  # the source of pairs and preferences that are made of what users have said
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"  # the roles of messages
 
 _MESSAGE = pa.struct([pa.field(name, pa.string(), nullable=False) for name in ("role", "content")])

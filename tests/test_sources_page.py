@@ -14,6 +14,7 @@ from document_files import epub
 from hub_files import Hub, commit_id, serve_hub
 from sites import page, serving
 from support import ROOT
+from users_said import said, write
 from web_archives import answer, record, web_page, write_archive
 
 from storage.store.artifacts import Artifact
@@ -83,7 +84,22 @@ def collected(home: Path, config: CollectConfig) -> Artifact:
 
 def test_every_source_has_a_recipe_that_is_run_here() -> None:
     page = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {*LAY_OUT, "web", "conversations", "mix"}
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == {
+        *LAY_OUT,
+        "web",
+        "conversations",
+        "feedback",
+        "mix",
+    }
+
+
+def test_the_recipe_of_feedback_runs(home: Path) -> None:
+    """With a text that takes no time in the place of all docstrings."""
+    users = [f"{number:02x}" * 32 for number in range(40)]
+    write(home, *(said(f"Where is {n}?", user, n, rating="up", answer="Here.") for n, user in enumerate(users)))
+    section = recipe_of("feedback") | {"docstrings": None, "synthetic": {"documents": 20}}
+    rows = [row for row in rows_of(collected(home, CollectConfig(**section)), "pairs") if row["source"] == "feedback"]
+    assert len(rows) == 40 and {row["split"] for row in rows} == {"train", "heldout"}, "liked answers are learned"
 
 
 def test_the_recipe_of_conversations_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from storage.documents import FEEDBACK
 from storage.lookup import place_of, rows_called
 from tasks.collect.discover import unread_files, where_in
 from tasks.collect.foreseen import form_sentences
@@ -17,7 +18,13 @@ MOST_LOST = 20  # records of a name or file
 
 def _of_files(recipe: Any, will: str) -> list[str]:
     """What of the files is not read and, unless that is known of a build, as which form the others are."""
-    forms = form_sentences(recipe.collect) if will != "reuse" else []
+    forms = form_sentences(recipe.collecting) if will != "reuse" else []
+    feedback = recipe.collecting.feedback
+    if feedback and recipe.aligning is None:
+        forms.append(
+            f"source {FEEDBACK}: preferences of users are measured, not learned, before there are "
+            f"{feedback.least_preferences:,} (collect.feedback.least_preferences), or `align: {{}}` is in the recipe"
+        )
     return [*forms, *unread_files(recipe.collect)]
 
 
@@ -38,6 +45,8 @@ def _sources(config: Any) -> Iterator[str]:
         yield f"docstrings ({len(config.docstrings.packages)} packages)"
     if config.synthetic:
         yield f"synthetic ({config.synthetic.documents} documents)"
+    if config.feedback:
+        yield FEEDBACK
 
 
 def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | None:

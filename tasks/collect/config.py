@@ -1,10 +1,12 @@
 """What a recipe can set for the stage collect: its section `collect`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from storage.documents import FEEDBACK
 from tasks.collect.encodings import AUTO, known_encoding
+from tasks.collect.feedback.config import FeedbackSource
 from tasks.collect.pages.config import PageConfig
 from tasks.collect.unpack import MAX_WINDOW_BYTES
 from tasks.engine.config import LOCATION, StageConfig
@@ -293,6 +295,12 @@ class CollectConfig(StageConfig):
     docstrings: DocstringsSource | None = Field(None, description="Docstrings of installed packages.")
     synthetic: SyntheticSource | None = Field(None, description="Documents that code makes.")
     conversations: tuple[ConversationsSource, ...] = Field((), description="Instruction data of your own.")
+    feedback: FeedbackSource | None = Field(
+        None,
+        title="Feedback",
+        description="What users of the model server have said; empty: a retraining takes it, where there is any "
+        "(retrain.feedback).",
+    )
     heldout_fraction: float = Field(
         0.1, ge=0, le=0.5, description="Share of the groups that is held out of training, by a hash of the name."
     )
@@ -341,4 +349,13 @@ class CollectConfig(StageConfig):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are named {name}: give each a name of its own (`name: ...`)")
+        if FEEDBACK in names:
+            raise ValueError(f"{FEEDBACK} is the name of what users have said: give the source another (`name: ...`)")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Without feedback where there is none: a recipe that has none is what it was before there was any."""
+        found = super().identity()
+        if self.feedback is None:
+            del found["feedback"]
+        return found

@@ -12,11 +12,13 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from storage.documents import LABELS, PAIRS
+from storage.documents import LABELS, PAIRS, PREFERENCES
 from storage.listing import first_few
 from tasks.collect.config import CollectConfig, ConversationsSource
 from tasks.collect.conversations import Unfit
 from tasks.collect.discover import ARCHIVES, TEXT_FORMATS, conversation_formats, discover, kind_of
+from tasks.collect.feedback.derive import foreseen_feedback, learns_preferences
+from tasks.collect.feedback.sentences import feedback_sentences
 from tasks.collect.forms import PARTS_OF, Missing, StatedFields, form_of
 from tasks.collect.readers import read_records
 from tasks.collect.records import Reading, Record
@@ -38,7 +40,7 @@ class Seen:
 
 
 def form_sentences(config: CollectConfig) -> list[str]:
-    """Which form the files of each source of instruction data have, a sentence a source."""
+    """Which form the files of each source of instruction data have, a sentence a source; what users have said last."""
     sentences = []
     for number, source in enumerate(config.conversations):
         by_form: dict[str, list[Seen]] = {}
@@ -51,17 +53,24 @@ def form_sentences(config: CollectConfig) -> list[str]:
         ]
         if forms:
             sentences.append(f"source {source.name}: read as {', '.join(forms)}")
+    if config.feedback:
+        sentences += feedback_sentences(foreseen_feedback(config.feedback, config.max_document_bytes))
     return sentences
 
 
 def foreseen_parts(config: CollectConfig) -> frozenset[str]:
-    """The parts of supervised data (`pairs`, `preferences`, `labels`) that the sources of a recipe will fill."""
+    """The parts of supervised data (`pairs`, `preferences`, `labels`) that the sources of a recipe will fill.
+
+    What users have said adds preferences where there are enough; its pairs alone make no recipe of pairs.
+    """
     found = {PAIRS} if config.docstrings or config.synthetic else set()
     for number, source in enumerate(config.conversations):
         found.update({LABELS} if source.label_folders else ())
         for seen in _seen(number, source):
             packed = not seen.form  # and not looked into: pairs may be in it
             found.update((LABELS,) if packed and source.label_folders else PARTS_OF.get(seen.form, (PAIRS,)))
+    if config.feedback and learns_preferences(config.feedback, config.max_document_bytes):
+        found.add(PREFERENCES)
     return frozenset(found)
 
 

@@ -32,6 +32,7 @@ class Collected:
     place: str = ""
     allow_truncated: bool = False
     makes_documents: bool = True
+    max_bad_fraction: float | None = None  # None: the recipe's
 
     @property
     def where(self) -> str:

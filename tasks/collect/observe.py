@@ -1,8 +1,10 @@
 """What the collect stage depends on outside the store, as named digests."""
 
+from storage.documents import FEEDBACK
 from storage.source_hashes import hash_files
 from tasks.collect.config import CollectConfig
 from tasks.collect.discover import DUMP_FORMATS, WARC_FORMATS, conversation_formats, discover
+from tasks.collect.feedback.records import digest_of_records
 from tasks.collect.libraries import WARC, WIKITEXT, libraries_of, versions
 from tasks.collect.packages import observe_package
 
@@ -10,6 +12,7 @@ from tasks.collect.packages import observe_package
 def observe_sources(config: CollectConfig) -> dict[str, str]:
     """`source/relative file` -> SHA-256 and `docstrings/package` -> version and digest. Imports no package.
 
+    `feedback` is the digest of what users have said.
     `library/name` is the version of a library that decides the text of some of the sources.
 
     Touching a file changes nothing, editing, adding or removing one does; upgrading a package does.
@@ -32,6 +35,8 @@ def observe_sources(config: CollectConfig) -> dict[str, str]:
                 observed[f"{warc.name}/{file.name}"] = file.digest
     libraries = (*(WIKITEXT if config.wikipedia else ()), *(WARC if config.warc or config.web else ()))
     observed |= {f"library/{name}": version for name, version in versions(libraries).items()}
+    if config.feedback:
+        observed[FEEDBACK] = digest_of_records()
     if config.docstrings:
         for package in config.docstrings.packages:
             observed[f"docstrings/{package}"] = observe_package(package)

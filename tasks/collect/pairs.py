@@ -1,9 +1,10 @@
 """From the pairs of all sources to the parts `pairs`, `preferences` and `labels`, and what is said of them.
 
-In each part no row occurs twice within a split, and none of the held-out ones in training. Prompts that have several
-answers stay as they are, since a question may have several, but are reported: often a field is missing that tells them
-apart. An answer that was not liked (kto) becomes the rejected side of a preference where one of its source with the
-same prompt was liked; another teaches nothing by itself and is left out, counted.
+In each part no row occurs twice within a split, and none of the held-out ones in training. A held-out row whose
+question a user has corrected makes room for that: what people ask for is learned, and what is learned is not measured.
+Prompts that have several answers stay as they are, since a question may have several, but are reported: often a field
+is missing that tells them apart. An answer that was not liked (kto) becomes the rejected side of a preference where one
+of its source with the same prompt was liked; another teaches nothing by itself and is left out, counted.
 """
 
 import hashlib
@@ -14,7 +15,9 @@ from itertools import chain, islice
 from typing import Any
 
 from storage.documents import (
+    FEEDBACK,
     HELDOUT,
+    LABELS,
     PAIRS,
     PAIRS_SCHEMA,
     PREFERENCES,
@@ -27,6 +30,7 @@ from storage.documents import (
 )
 from storage.listing import first_few
 from storage.store.artifacts import StoredFile
+from tasks.collect.feedback.sentences import feedback_sentences
 from tasks.collect.forms import DISLIKED
 from tasks.collect.gather import Collected, files_of, rows_in
 from tasks.collect.supervised import FILES_OF, ROWS_OF, UNANSWERED, UNREAD
@@ -49,8 +53,9 @@ class Contradictions:
 @dataclass(slots=True)
 class Supervised:
     """What was counted of all parts; by source the prompts with several answers, and the answers that were not liked
-    and stand alone."""
+    and stand alone. `taught` are the questions that are learned from users."""
 
+    taught: frozenset[bytes] = frozenset()
     counts: dict[str, int] = field(default_factory=dict)
     contradictions: dict[str, Contradictions] = field(default_factory=lambda: defaultdict(Contradictions))
     alone: Counter[str] = field(default_factory=Counter)
@@ -62,7 +67,7 @@ def write_supervised(sources: Sequence[Collected], context: Context) -> Supervis
     Memory: 16 bytes and a set entry a distinct row of a part, and as much again a distinct prompt; of answers that were
     not liked, the liked ones that have their prompts.
     """
-    made = Supervised()
+    made = Supervised(taught=_taught(sources))
     for part in SUPERVISED:
         files = list(files_of(sources, f"{part}."))
         judged = [pair_row(pair) for pair in _judged(sources, made)] if part == PREFERENCES else []
@@ -81,8 +86,12 @@ def _write_part(
     def rows() -> Iterator[dict[str, Any]]:
         return chain(rows_in(files), judged)
 
-    heldout = {_key(row) for row in rows() if row["split"] == HELDOUT}
-    counts = {f"{part}_{name}": 0 for name in ("read", "train", "heldout", "repeated", "leaking")}
+    def makes_room(row: Mapping[str, Any]) -> bool:
+        return bool(made.taught) and part != LABELS and row["split"] == HELDOUT and _opening(row) in made.taught
+
+    heldout = {_key(row) for row in rows() if row["split"] == HELDOUT and not makes_room(row)}
+    names = ("read", "train", "heldout", "repeated", "leaking", *(("made_room",) if made.taught else ()))
+    counts = {f"{part}_{name}": 0 for name in names}
     seen: set[bytes] = set()
     prompts: set[bytes] = set()
 
@@ -90,7 +99,9 @@ def _write_part(
         for row in rows():
             counts[f"{part}_read"] += 1
             key = _key(row)
-            if row["split"] == TRAIN and key in heldout:
+            if makes_room(row):
+                counts[f"{part}_made_room"] += 1
+            elif row["split"] == TRAIN and key in heldout:
                 counts[f"{part}_leaking"] += 1
             elif key in seen:
                 counts[f"{part}_repeated"] += 1
@@ -112,6 +123,18 @@ def _write_part(
         shard += 1
     assert counts[f"{part}_read"] == sum(counts.values()) - counts[f"{part}_read"]
     return counts
+
+
+def _taught(sources: Sequence[Collected]) -> frozenset[bytes]:
+    """The questions of what users have said that is learned from."""
+    own = [source for source in sources if source.name == FEEDBACK]
+    rows = chain.from_iterable(rows_in(files_of(own, f"{part}.")) for part in (PAIRS, PREFERENCES))
+    return frozenset(_opening(row) for row in rows if row["split"] == TRAIN)
+
+
+def _opening(row: Mapping[str, Any]) -> bytes:
+    """The first question of a row, without regard to case and spacing."""
+    return _digest(" ".join(row_pair(row).opening.casefold().split()))
 
 
 def _judged(sources: Sequence[Collected], made: Supervised) -> Iterator[Pair]:
@@ -138,6 +161,11 @@ def supervised_notices(sources: Sequence[Collected], made: Supervised) -> Iterat
         if source.makes_documents:
             continue
         figures = figures_of(source)
+        if source.name == FEEDBACK:
+            yield from feedback_sentences(figures)
+            if room := sum(made.counts.get(f"{part}_made_room", 0) for part in SUPERVISED):
+                yield f"source {FEEDBACK}: {room:,} held-out rows made room, as a user has corrected their question"
+            continue
         forms = [
             f"{form} ({count:,} records of {(files := figures[f'{FILES_OF} {form}']):,} file{'s' * (files != 1)})"
             for form, count in named(figures, ROWS_OF)

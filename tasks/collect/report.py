@@ -20,6 +20,7 @@ _SAID = {
     "read": "read",
     "repeated": "repeated, dropped",
     "leaking": "in training and held out, dropped from training",
+    "made_room": "held out, made room for the question of a user",
     "alone": "not liked and without a liked one, left out",
     "train": "for training",
     "heldout": "held out",
@@ -34,7 +35,7 @@ _HEADINGS = {
 def report(run: MadeRun, stage: str) -> Section:
     """Reasons add up to what was dropped and quarantined."""
     summary = run.summary(stage)
-    pairs = _counts(summary, "pairs", ("read", "repeated", "leaking"))
+    pairs = _counts(summary, "pairs", ("read", "repeated", "leaking", "made_room"))
     reasons = (*_dropped(run, stage), *_bad_records(run, stage))
     languages = _languages(counts_of(run.part(stage, DOCUMENTS), "lang"))
     tables = {PAIRS: pairs} | {heading: _counts(summary, part, _SAID) for part, heading in _HEADINGS.items()}

@@ -9,6 +9,8 @@ Nothing comes in but the config and what `observe_sources` names. Out come the p
 - quarantine: source, file, line, reason and beginning of every record that could not be read;
 - dropped: source, file, line, address or title, and rule of the records that rules left out (dropped.py).
 
+What users have said (feedback/) becomes pairs and preferences like any other.
+
 Of each source, read = kept + dropped + quarantined. Records without text, such as blank rows, are dropped and counted
 as empty. More than `max_bad_fraction` of the others in quarantine fails the stage, and so does a file that is cut or
 damaged, of which nobody knows how much is lost, unless the source has `allow_truncated`.
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.documents import SUPERVISED
+from storage.documents import FEEDBACK, SUPERVISED
 from storage.source_hashes import hash_files
 from storage.store.artifacts import Artifact, StoredFile
 from tasks.collect.config import (
@@ -44,6 +46,9 @@ from tasks.collect.discover import (
 )
 from tasks.collect.docstrings import SOURCE as DOCSTRINGS
 from tasks.collect.docstrings import DocstringsJob, read_docstrings
+from tasks.collect.feedback.config import FeedbackSource
+from tasks.collect.feedback.derive import BENCHMARKS, RECORDS, FeedbackJob, read_feedback
+from tasks.collect.feedback.records import write_records
 from tasks.collect.files import ReadJob, read_documents
 from tasks.collect.forms import StatedFields
 from tasks.collect.gather import (
@@ -78,15 +83,21 @@ _SOURCE_OF = re.compile(r"-\d{5}\.warc\.gz$")  # what the stage fetch puts behin
 @stage(
     "collect",
     parts=("documents", *SUPERVISED, "quarantine", "dropped"),
-    reads={"fetched": ("files",)},
-    optional=("fetched",),
+    reads={"fetched": ("files",), "benchmarks": ("runs",)},
+    optional=("fetched", "benchmarks"),
     observe=observe_sources,
     libraries=("pyarrow", UNICODE),  # others as far as sources need them: observe.py
     programs=("tasks.collect.pages.worker",),
     about="tasks.collect.about.COLLECT",
 )
-def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: Context) -> Summary:
-    """Collect every source of the recipe."""
+def collect(
+    config: CollectConfig,
+    fetched: Artifact | None = None,
+    benchmarks: Artifact | None = None,
+    *,
+    context: Context,
+) -> Summary:
+    """Collect every source of the recipe. What users have said about questions of the benchmarks is left out."""
     splits = Splits(heldout_fraction=config.heldout_fraction, heldout_groups=config.heldout_groups)
     sources = [_collect_files(config, source, number, splits, context) for number, source in enumerate(config.files)]
     sources += [
@@ -112,9 +123,11 @@ def collect(config: CollectConfig, fetched: Artifact | None = None, *, context: 
         _collect_conversations(config, source, number, splits, context)
         for number, source in enumerate(config.conversations)
     ]
+    if config.feedback:
+        sources.append(_collect_feedback(config, config.feedback, benchmarks, context))
 
     for source in sources:
-        check_source(source, config.max_bad_fraction)
+        check_source(source, config.max_bad_fraction if source.max_bad_fraction is None else source.max_bad_fraction)
     shards = link_documents(sources, context)
     supervised = write_supervised(sources, context)
     write_ledgers(sources, context)
@@ -240,6 +253,21 @@ def _collect_conversations(
     jobs = _read_jobs(config, source, files, splits, {"form": form})
     results = _map_largest_first(context, read_supervised, jobs, "file groups")
     return Collected(source.name, results, source.path, place, source.allow_truncated, makes_documents=False)
+
+
+def _collect_feedback(
+    config: CollectConfig, source: FeedbackSource, benchmarks: Artifact | None, context: Context
+) -> Collected:
+    """Pairs and preferences of what users have said. A record that cannot be used costs itself alone: they are not the
+    recipe's to mend."""
+    path = context.work / RECORDS
+    write_records(path)
+    shared = config.model_dump(include={"documents_per_shard", "max_document_bytes"})
+    files = {RECORDS: hash_files([(RECORDS, path)])[0]}
+    files |= {BENCHMARKS: benchmarks["runs"].files[0]} if benchmarks else {}
+    job = Job(FEEDBACK, FeedbackJob(**source.model_dump(), **shared), files)
+    results = context.map(read_feedback, [job], unit="sources")
+    return Collected(FEEDBACK, results, makes_documents=False, max_bad_fraction=1.0)
 
 
 def _read_jobs(
