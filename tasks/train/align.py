@@ -22,7 +22,7 @@ from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.notices import NOTICES, check_nothing_lost, loss_notices
+from tasks.notices import NOTICES, loss_notices
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
@@ -172,7 +172,7 @@ def _kept(chosen: Chosen, form: ChatForm, context_length: int) -> tuple[dict[str
         kept[name] = [(pair, both) for pair, both in zip(pairs, encoded, strict=True) if both]
     too_long = Counter(pair.source for pair in chosen.training)
     too_long.subtract(pair.source for pair, _ in kept["train"])
-    check_nothing_lost("align", chosen.tallies(too_long), FIELDS, "preferences")
+    chosen.check_kept("align", too_long, "preferences")
     for name, split in (("train", "training"), ("heldout", "held-out")):
         if not kept[name]:
             raise DataError(

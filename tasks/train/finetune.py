@@ -23,14 +23,14 @@ from pydantic import Field
 from model.huggingface import read_shape
 from model.shape import Shape
 from storage.canonical import digest_of
-from storage.documents import Pair
+from storage.documents import FEEDBACK, Pair
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.notices import NOTICES, check_nothing_lost, loss_notices
+from tasks.notices import NOTICES, loss_notices
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import (
     FIELDS,
@@ -70,6 +70,9 @@ class FinetuneConfig(AdaptableConfig):
     teacher: TeacherConfig | None = Field(None, description="Learning from a teacher's scores beside the answers.")
     shared_words: int = Field(
         0, ge=0, le=100, description="Least words that a training answer shares with its prompt; others are left out."
+    )
+    feedback_passes: int = Field(
+        4, ge=1, le=100, description="Passes over what users have said in each one over the other pairs."
     )
     heldout_pairs: int = Field(500, ge=1, le=100_000, description="Held-out pairs in the sample that is scored.")
     matrix_rate: float = Field(0.01, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
@@ -113,7 +116,7 @@ def finetune(
     too_long = encoded.too_long
     sets = heldout_sets(form, chosen.heldout, shape.context_length, shorten=shorten)
     _demand(config, chosen, too_long, sets)
-    sets["train"] = examples = encoded.examples
+    sets["train"] = examples = encoded.repeated(config.feedback_passes)
     sources = _write_sets(context.work / "examples", sets)
     digest = digest_of([base["model"].digest, tokenizer["tokenizer"].digest, _digest(encoded.learned)])
     begun = {"initial": str(base["model"].path), **taught(config.teacher, teacher, digest)}
@@ -126,7 +129,7 @@ def finetune(
     notices += encoded.notices(shape.context_length)
     return {
         "pairs": chosen.read,
-        "training_pairs": len(examples),
+        "training_pairs": len(encoded.examples),
         "heldout_pairs": chosen.heldout_total,
         "dropped_leaking": chosen.total(LEAKING),
         "dropped_unrelated": chosen.total(UNRELATED),
@@ -202,6 +205,11 @@ class _Encoded:
     too_long: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
 
+    def repeated(self, passes: int) -> list["Example"]:
+        """The examples, those of what users have said as often as that: few among many would be passed over once."""
+        times = [passes if pair.source == FEEDBACK else 1 for pair in self.learned]
+        return [example for example, count in zip(self.examples, times, strict=True) for _ in range(count)]
+
     def notices(self, context_length: int) -> list[str]:
         """A sentence of each source whose conversations were cut."""
         return [
@@ -242,7 +250,7 @@ def _demand(
     """There is something to learn from of each source, and something to score."""
     if not chosen.training_read:
         raise _no_pairs(config, "training")
-    check_nothing_lost("finetune", chosen.tallies(too_long), FIELDS, "pairs")
+    chosen.check_kept("finetune", too_long)
     if not chosen.heldout:
         raise _no_pairs(config, "held-out")
     if not sets["heldout"]:

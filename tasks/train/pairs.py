@@ -5,6 +5,9 @@ learned. Of a conversation the first question counts. An answer alone is not a l
 are in both splits by their nature, and a model that says them without reading is found out by its figure with another
 pair's prompt.
 
+What users have said is learned whatever its words, and a source of which nothing is left is no fault where that source
+is what users have said: it is not the recipe's to mend.
+
 What is dropped is counted by source and rule (`Chosen.dropped`). Cost: about 15 us a pair and rule, and as much again
 for its ids. Memory: all pairs.
 """
@@ -16,12 +19,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from storage.documents import HELDOUT, TRAIN, Pair, read_documents, read_pairs
+from storage.documents import FEEDBACK, HELDOUT, TRAIN, Pair, read_documents, read_pairs
 from storage.store.artifacts import Part
 from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import PairIds, fits, pair_ids, questions
 from tasks.collect.prose import STOP_WORDS
-from tasks.notices import Tally
+from tasks.notices import Tally, check_nothing_lost
 from tasks.words import is_unspaced, length_in_words, letters, sentences, words
 
 if TYPE_CHECKING:
@@ -98,6 +101,12 @@ class Chosen:
             tallies[source] = Tally(read, read - sum(dropped.values()), dropped)
         return tallies
 
+    def check_kept(self, stage: str, too_long: Counter[str], unit: str = "pairs") -> None:
+        """Raise DataError for the sources of which nothing is left, but for what users have said."""
+        tallies = self.tallies(too_long)
+        tallies.pop(FEEDBACK, None)
+        check_nothing_lost(stage, tallies, FIELDS, unit)
+
 
 def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> Chosen:
     """Drop training pairs whose prompt a held-out one has, and those whose answer shares fewer than `least_shared`
@@ -118,7 +127,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
         read[pair.source] += 1
         if _normal(pair.opening) in prompts:
             dropped[pair.source][LEAKING] += 1
-        elif least_shared and shared_words(pair) < least_shared:
+        elif least_shared and pair.source != FEEDBACK and shared_words(pair) < least_shared:
             dropped[pair.source][UNRELATED] += 1
         else:
             training.append(pair)

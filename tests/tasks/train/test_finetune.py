@@ -107,6 +107,25 @@ def test_answers_that_are_labels_are_learned(world: World, tmp_path: Path) -> No
     assert "notices" not in summary
 
 
+def test_what_users_have_said_is_learned_whatever_its_words_and_more_often(world: World, tmp_path: Path) -> None:
+    said = [("feedback", "train", f"Where is {n}?", "Here.") for n in range(4)]
+    config = QUICK.model_copy(update={"shared_words": 1, "epochs": 1, "feedback_passes": 3})
+    related = [(*row[:3], f"Room {row[2]}") for row in labels(40)]
+    clean = with_pairs(world["clean"], pairs_of(tmp_path / "pairs", [*related, *said]))
+    summary = finetune.function(config, *{**world, "clean": clean}.values(), context=LocalContext(tmp_path / "one"))
+    assert (summary["training_pairs"], summary["dropped_unrelated"]) == (40, 0)
+    assert summary["steps"] == (36 + 3 * 4) / 4
+
+
+def test_of_what_users_have_said_nothing_may_be_left(world: World, tmp_path: Path) -> None:
+    said = [("feedback", "train", "Where is it?", "Here. " * 200)]
+    clean = with_pairs(world["clean"], pairs_of(tmp_path / "pairs", [*labels(40), *said]))
+    config = QUICK.model_copy(update={"steps": 1})
+    summary = finetune.function(config, *{**world, "clean": clean}.values(), context=LocalContext(tmp_path / "one"))
+    assert summary["dropped_too_long"] == 1
+    assert any("none of 1 pairs of source feedback" in notice for notice in summary["notices"])
+
+
 def test_a_source_that_loses_over_half_is_said_and_one_that_loses_all_fails(world: World, tmp_path: Path) -> None:
     leaking = [("twice", "heldout", f"What is {n}?", "It is.") for n in range(6)]
     leaking += [("twice", "train", f"what  is {n}?", f"Answer {n}.") for n in range(6)]
