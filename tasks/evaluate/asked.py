@@ -17,8 +17,15 @@ from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.pair_ids import Question, questions
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.documents import Entry, Sampled, heldout_pairs, read_sample, with_identified_languages
+from tasks.evaluate.documents import (
+    Entry,
+    Sampled,
+    heldout_pairs,
+    read_sample,
+    with_identified_languages,
+)
 from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks
+from tasks.evaluate.measures.feedback import OfUsers, of_users
 from tasks.evaluate.measures.memorisation import Recall, Span, choose_spans
 from tasks.evaluate.measures.own_items import ChoiceItem, ClozeItem, choice_items, cloze_items
 from tasks.evaluate.measures.preferences import TwoAnswers, two_answers
@@ -45,8 +52,8 @@ class Asked:
     """The questions, and what they were made of.
 
     `heldout` is scored, `training` makes the n-gram baselines, `known` is what the initial model knew; `questions` are
-    those of `pairs` that fit and have another's prompt beside their own; `known_spans` are of `training`, `other_spans`
-    of `heldout`.
+    those of `pairs` that fit and have another's prompt beside their own; `said` is what held-out users have said;
+    `known_spans` are of `training`, `other_spans` of `heldout`.
     """
 
     form: ChatForm
@@ -59,6 +66,7 @@ class Asked:
     pairs: list[Pair]
     questions: list[Question]
     preferences: list[TwoAnswers]
+    said: OfUsers
     cloze: list[ClozeItem]
     choice: list[ChoiceItem]
     recall: Recall
@@ -137,6 +145,7 @@ def choose_asked(
         preferences=two_answers(
             form, heldout_pairs(clean["preferences"].path, config.items, config.seed), context_length
         ),
+        said=of_users(form, clean, config.items, config.seed, context_length),
         cloze=cloze,
         choice=choice,
         recall=recall,

@@ -7,6 +7,7 @@ the chosen texts: memory is bounded by the sample, not by the corpus.
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.documents import HELDOUT, TRAIN, Pair, read_pairs
+from storage.documents import HELDOUT, TRAIN, Pair, read_pairs, read_rows
 from storage.errors import DataError
 
 WHOLE_BYTES = 10_000  # documents up to this length are always read whole
@@ -130,11 +131,17 @@ def with_identified_languages(documents: list[Sampled], signals: Path) -> list[S
     ]
 
 
-def heldout_pairs(folder: Path, most: int, seed: int) -> list[Pair]:
-    """At most `most` held-out pairs, in an order given by their identities."""
+def heldout_pairs(folder: Path, most: int, seed: int, source: str | None = None) -> list[Pair]:
+    """At most `most` held-out pairs, of one source or of all, in an order given by their identities."""
     pairs = (pair for path in sorted(folder.glob("*.parquet")) for pair in read_pairs(path))
-    heldout = [pair for pair in pairs if pair.split == HELDOUT]
+    heldout = [pair for pair in pairs if pair.split == HELDOUT and source in (None, pair.source)]
     return sorted(heldout, key=lambda pair: (rank(seed, pair.id), pair.id))[:most]
+
+
+def has_source(folders: Iterable[Path], source: str) -> bool:
+    """Whether any pair of some folders is of a source."""
+    files = (path for folder in folders for path in sorted(folder.glob("*.parquet")))
+    return any(row["source"] == source for path in files for row in read_rows(path, ["source"]))
 
 
 def _primary(language: str) -> str:

@@ -28,6 +28,7 @@ from tasks.evaluate.known import observe_known, read_known
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.task_files import observe_benchmarks
 from tasks.evaluate.measures.calibration import token_calibration
+from tasks.evaluate.measures.feedback import feedback_measures, feedback_notices, missing_feedback
 from tasks.evaluate.measures.memorisation import canary_measures, memorisation_table, span_measures
 from tasks.evaluate.measures.own_items import CHOICES, LEAST_CONTEXT_WORDS
 from tasks.evaluate.measures.preferences import preference_measures
@@ -55,6 +56,8 @@ HEADLINES = {  # of the summary, by (name, metric)
     ("answers", "bits_per_byte"): "answers_bits_per_byte",
     ("answers", "prompt_gap"): "answers_prompt_gap",
     ("preferences", "accuracy"): "preference_accuracy",
+    ("feedback", "bits_per_byte"): "feedback_bits_per_byte",
+    ("feedback", "accuracy"): "feedback_accuracy",
     ("cloze", "accuracy"): "cloze_accuracy",
     ("choice", "accuracy_mutual_information"): "choice_accuracy",
     ("calibration", "expected_calibration_error"): "calibration_error",
@@ -105,14 +108,16 @@ def evaluate(
     folders = (*models.values(), *others.values())
     asked = choose_asked(config, folders, base["canaries"], form, clean, entries, known.documents)
 
+    said = asked.said.counts()
     measurements = MEASUREMENTS + bool(asked.benchmarks.tasks) + (len(asked.preferences) >= LEAST_ITEMS)
+    measurements += sum(count >= LEAST_ITEMS for count in said.values())
     to_models = len(models) + (len(folders) if known.documents else 0)  # calibration, and known text
     with scorer_panel(config, asked, models, measurements, to_models, context) as panel:
         found = _measure(config, asked, panel, others, context.work / "lm-eval")
 
     lines = [line for measure in found.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
     lines += found.whole
-    lines += _missing(found.measures, asked.counts())
+    lines += [*_missing(found.measures, asked.counts()), *missing_feedback(said)]
     tables = {
         "corpus": corpus,
         "examples": _examples(found.measures),
@@ -125,6 +130,7 @@ def evaluate(
         (folder / f"{name}.json").write_bytes(canonical_json(table) + b"\n")
     rows = write_items(context.part("items") / "items.parquet", found.measures)
     notices = [*known.notices, *_notices(found.measures, _wanted(config, asked), len(entries[HELDOUT]))]
+    notices += feedback_notices(said)
     return _summary(lines, rows) | ({NOTICES: notices} if notices else {})
 
 
@@ -150,6 +156,7 @@ def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, others: Mapping
         measures += answer_measures(ask, asked.questions)
     if len(asked.preferences) >= LEAST_ITEMS:
         measures += preference_measures(ask, asked.preferences)
+    measures += feedback_measures(ask, asked.said)
     word = frequent_last_word([document.text for document in asked.training.documents])
     measures += benchmark_measures(ask, asked.cloze, asked.choice, word, asked.encode, work, asked.start)
     measures += span_measures(ask, asked.known_spans, asked.other_spans, decode, asked.planted.epochs)

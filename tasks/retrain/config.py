@@ -13,6 +13,7 @@ Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
 OWN_FIGURES = {  # the metrics of each measure of llmill's own, of which a part such as heldout/lang=de has the same
     "heldout": ("bits_per_byte", "token_perplexity", "word_perplexity"),
     "answers": ("bits_per_byte", "bits_per_byte_other_prompt", "prompt_gap"),
+    "feedback": ("bits_per_byte", "accuracy"),
     "known_text": ("bits_per_byte", "forgetting"),
     "cloze": ("accuracy", "word_perplexity"),
     "choice": ("accuracy", "accuracy_per_character", "accuracy_mutual_information", "expected_calibration_error"),
@@ -50,11 +51,20 @@ class ContinueConfig(PretrainConfig):
 class GateConfig(StageConfig):
     """What a candidate must show to become the champion: both models are asked the same items."""
 
-    figure: Literal["heldout", "answers"] = Field(
-        "heldout", description="Whose bits per byte must be better: held-out documents, or answers to held-out prompts."
+    figure: Literal["heldout", "answers", "feedback"] = Field(
+        "heldout",
+        description="Whose bits per byte must be better: held-out documents, answers to held-out prompts, or "
+        "corrections of held-out users.",
     )
     guards: tuple[Figure, ...] = Field(
-        ("heldout/bits_per_byte", "answers/bits_per_byte", "cloze/accuracy", "choice/accuracy_mutual_information"),
+        (
+            "heldout/bits_per_byte",
+            "answers/bits_per_byte",
+            "feedback/bits_per_byte",
+            "feedback/accuracy",
+            "cloze/accuracy",
+            "choice/accuracy_mutual_information",
+        ),
         max_length=100,
         description="Figures that must not be worse beyond doubt: NAME/METRIC, as scores.json names them.",
     )
@@ -84,6 +94,11 @@ class RetrainConfig(StageConfig):
     new_share: float = Field(0.5, gt=0, le=1, description="Share of the tokens that is text new since the champion.")
     new_passes: float = Field(4.0, gt=0, le=100, description="Most passes over the new text; less text trains shorter.")
     rate_share: float = Field(0.3, gt=0, le=1, description="Peak rates as a share of those of pretraining.")
+    feedback: bool = Field(
+        True,
+        description="Learn what users of the model server have said, as soon as there is any: by the settings that "
+        "ship where collect.feedback is empty.",
+    )
     gate: GateConfig = Field(GateConfig(), title="Gate", description="What a candidate must show to be promoted.")
 
     @model_validator(mode="after")

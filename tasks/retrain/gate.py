@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 MODEL = TUNED  # the one that is released
 METRIC = "bits_per_byte"
 
-_TITLES = {"heldout": "held-out text", "answers": "answers to held-out prompts"}
+_TITLES = {
+    "heldout": "held-out text",
+    "answers": "answers to held-out prompts",
+    "feedback": "what held-out users have said",
+}
 
 
 @stage(
@@ -46,12 +50,12 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
             raise ConfigError(f"retrain.gate.guards: {guard}: no such figure. Figures: {', '.join(sorted(known))}")
     main = f"{config.figure}/{METRIC}"
     judged = scores.get(main, {"verdict": Outcome.NOT_MEASURED})
-    guards = {guard: scores.get(guard, {"verdict": Outcome.NOT_MEASURED}) for guard in config.guards if guard != main}
+    asked = [guard for guard in config.guards if guard != main and (guard in known or not _is_of_users(guard))]
+    guards = {guard: scores.get(guard, {"verdict": Outcome.NOT_MEASURED}) for guard in asked}
     worse = [guard for guard, found in guards.items() if found["verdict"] == Outcome.WORSE]
     promote = judged["verdict"] == Outcome.BETTER and not worse
     reasons = [_reason(_TITLES[config.figure], METRIC, judged)]
-    failed = [guard for guard, found in guards.items() if found["verdict"] in (Outcome.WORSE, Outcome.NOT_MEASURED)]
-    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in failed]
+    reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in _told(guards)]
     record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **judged}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
     _write(context, record | {"confidence": config.confidence})
@@ -87,9 +91,28 @@ def _row(line: "PairedScore") -> dict[str, Any]:
     return {"verdict": line.outcome, **{name: found[name] for name in names}}
 
 
+def _told(guards: dict[str, dict[str, Any]]) -> list[str]:
+    """The guards that are named among the reasons: those that block or could not, and what users have said in any case,
+    of which one figure that was measured stands for both."""
+    unmeasured = [guard for guard, found in guards.items() if found["verdict"] == Outcome.NOT_MEASURED]
+    of_users = [guard for guard in guards if _is_of_users(guard)]
+    spared = [guard for guard in of_users if guard in unmeasured]
+    spared = spared[1:] if spared == of_users else spared
+    return [
+        guard
+        for guard, found in guards.items()
+        if guard not in spared and (found["verdict"] in (Outcome.WORSE, Outcome.NOT_MEASURED) or guard in of_users)
+    ]
+
+
+def _is_of_users(guard: str) -> bool:
+    """Whether a figure is of what users have said; it is no guard where nothing is learned from them."""
+    return guard.partition("/")[0] == "feedback"
+
+
 def _named(guard: str) -> tuple[str, str]:
     name, _, metric = guard.rpartition("/")
-    return name, metric
+    return (_TITLES[name] if name == "feedback" else name), metric
 
 
 def _reason(name: str, metric: str, found: dict[str, Any], *, guard: bool = False) -> str:

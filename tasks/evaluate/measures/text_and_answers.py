@@ -96,14 +96,10 @@ def answer_measures(ask: Ask, asked: Sequence[Question]) -> list[Measure]:
     other: list[Request] = [(one.other_prompt, one.answer) for one in asked]
     as_text: list[Request] = [(one.plain_prompt, one.answer) for one in asked]
 
-    def bits(requests: list[Request]) -> dict[str, Floats]:
-        answers = ask(lambda scorers: scorers.continuations(requests))
-        return {who: np.array([-nats / math.log(2) for nats, _ in found]) for who, found in answers.items()}
-
     pairs = [one.pair for one in asked]
     items = [Item(pair.id, pair.source, pair.prompt, pair.answer) for pair in pairs]
     sizes = np.array([len(pair.answer.encode()) for pair in pairs], np.float64)
-    given, control, plain = bits(own), bits(other), bits(as_text)
+    given, control, plain = (bits_of(ask, requests) for requests in (own, other, as_text))
     gap = {who: control[who] - given[who] for who in given}
     rule = "chat form, the answer's tokens without the end mark, over the answer's UTF-8 bytes"
     another = "another pair's prompt of the same source"
@@ -115,6 +111,12 @@ def answer_measures(ask: Ask, asked: Sequence[Question]) -> list[Measure]:
         Measure("answers", "prompt_gap", f"bits per byte after {another} less those after its own", items, gap, sizes,
                 higher_is_better=True),
     ]  # fmt: skip
+
+
+def bits_of(ask: Ask, requests: list[Request]) -> dict[str, Floats]:
+    """The bits of each continuation, by scorer."""
+    answers = ask(lambda scorers: scorers.continuations(requests))
+    return {who: np.array([-nats / math.log(2) for nats, _ in found]) for who, found in answers.items()}
 
 
 def benchmark_measures(

@@ -26,8 +26,13 @@ def evaluation(
     right: int,
     unigram: float = 3.0,
     documents: int = DOCUMENTS,
+    feedback: float | None = None,
+    too_few: bool = False,
 ) -> Artifact:
-    """Bits per byte of each document scatter around `heldout` and `answers` alike in all models; `right` of 40."""
+    """Bits per byte of each document scatter around `heldout` and `answers` alike in all models; `right` of 40.
+
+    `feedback` are the bits per byte of users' corrections; `too_few`: they were learned from, and too few held out.
+    """
     scatter = np.random.default_rng(3).normal(0, 0.1, DOCUMENTS)
     scatter -= scatter.mean()
     items = [Item(f"d{number % documents}", "files", target=f"t{number}") for number in range(DOCUMENTS)]
@@ -42,7 +47,11 @@ def evaluation(
         measures.append(Measure("answers", "bits_per_byte", "r", items, everyone(answers + scatter), ones))
     hits = (np.arange(DOCUMENTS) < right).astype(float)
     measures.append(Measure("cloze", "accuracy", "r", items, everyone(hits), ones, "proportion", higher_is_better=True))
+    if feedback is not None:
+        measures.append(Measure("feedback", "bits_per_byte", "r", items, everyone(feedback + scatter), ones))
     lines = [line for measure in measures for line in score_lines(measure, 100, 1)]
+    if too_few:
+        lines += [*missing_lines("feedback", "bits_per_byte", "r", 3), *missing_lines("feedback", "accuracy", "r", 0)]
     if answers is None:
         lines += missing_lines("answers", "bits_per_byte", "r", 0)
     for name in ("scores", "items"):
@@ -184,3 +193,26 @@ def test_scores_that_cannot_be_read_name_the_file_and_the_stage(tmp_path: Path) 
         DataError, match=r"scores\.json: not the scores of an evaluation .*; run the stage evaluate again"
     ):
         judge_first.function(GATE, found, context=LocalContext(tmp_path / "out"))
+
+
+def test_what_users_have_said_guards_and_is_told_in_any_case(tmp_path: Path) -> None:
+    gate, old = GateConfig(), {**OLD, "feedback": 1.2}
+    better = verdict(tmp_path / "better", gate, old=old, new={**old, "heldout": 1.9, "feedback": 1.1})
+    assert better["promote"]
+    assert better["reasons"][1] == (
+        "guard what held-out users have said: bits per byte 1.2 -> 1.1, -0.1 [-0.1, -0.1]: better"
+    )
+    worse = verdict(tmp_path / "worse", gate, old=old, new={**old, "heldout": 1.9, "feedback": 1.3})
+    assert not worse["promote"] and worse["reasons"][1].endswith("+0.1 [+0.1, +0.1]: worse")
+    main = verdict(tmp_path / "main", GateConfig(figure="feedback"), old=old, new={**old, "feedback": 1.1})
+    assert main["promote"] and main["reasons"][0].startswith("what held-out users have said: bits per byte 1.2 -> 1.1")
+
+
+def test_too_little_of_users_blocks_nothing_and_is_said_once(tmp_path: Path) -> None:
+    new = {**OLD, "heldout": 1.9, "too_few": True}
+    found = verdict(tmp_path / "few", GateConfig(), old={**OLD, "too_few": True}, new=new)
+    said = [reason for reason in found["reasons"] if "users" in reason]
+    assert found["promote"] and len(said) == 1 and "not measured" in said[0] and said[0].endswith("blocks nothing")
+    nothing = verdict(tmp_path / "none", GateConfig(), old=OLD, new={**OLD, "heldout": 1.9})
+    assert not any("users" in reason for reason in nothing["reasons"]), "where nobody was asked"
+    assert not any(guard["name"].startswith("feedback") for guard in nothing["guards"])
