@@ -11,6 +11,8 @@ from flows.build import BUILD, Recipe, Start, build
 from flows.champion.champion import Champion
 from flows.pipeline import Pipeline, stages_called
 from storage.errors import ConfigError
+from tasks.collect.feedback.config import FeedbackSource
+from tasks.collect.feedback.records import digest_of_records
 from tasks.engine.about import About
 from tasks.engine.stage import Output, is_same
 from tasks.evaluate.stage import evaluate
@@ -74,6 +76,16 @@ def goes_on_from(recipe: Recipe, champion: Champion) -> bool:
     """Whether a champion's pretraining goes on. Where the recipe leaves pretraining out, fine-tuning begins with the
     initial model each time, on all pairs; and so it is with a champion that was never pretrained here."""
     return champion.tokens is not None and recipe.pretrains and recipe.retrain.start == "champion"
+
+
+def learning_from_users(recipe: Recipe) -> Recipe:
+    """The recipe with the section collect.feedback where it has none, users have said something, and it does not say
+    that nothing is learned from them."""
+    if recipe.collect.feedback is not None or not recipe.retrain.feedback or recipe.makes_encoder:
+        return recipe
+    if not digest_of_records():
+        return recipe
+    return recipe.model_copy(update={"collect": recipe.collect.model_copy(update={"feedback": FeedbackSource()})})
 
 
 def about(stage: str) -> About:

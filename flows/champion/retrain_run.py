@@ -17,7 +17,7 @@ from flows.champion.verdict import PROMOTING, Decision, decision_of, is_retraini
 from flows.pipeline import Pipeline
 from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import validated_recipe
-from flows.retrain import goes_on_from, retraining
+from flows.retrain import goes_on_from, learning_from_users, retraining
 from flows.run import Result, execute
 from storage.errors import LlmillError, StoreError
 from storage.files import locked
@@ -53,6 +53,7 @@ def execute_retraining(
     `only_if_new`: there is no run where all its stages would be reused. `approve` is asked before a promotion.
     """
     store = open_store(prepare_home())
+    recipe = learning_from_users(recipe)
     with _alone(store, recipe.execution.lease_seconds, out):
         ref = champion_ref(store)
         champion = _repaired_champion(store, ref, recipe, out, plain=plain)
@@ -81,6 +82,7 @@ def _has_decided(store: Store) -> bool:
 
 def plan_retraining(store: Store, recipe: Recipe, options: Options) -> list[PlannedStage]:
     """What a retraining would do now; nothing is repaired or waited for."""
+    recipe = learning_from_users(recipe)
     ref = champion_ref(store)
     damage = champion_damage(store, ref, NEEDED) if ref else []
     if ref is not None and damage and recipe.retrain.start != "scratch":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 from unicodedata import category
 
-from flows.cli import classify, generate, inspect, keys, maintain, operate, retrain, run, serve, tune, votes
+from flows.cli import classify, feedback, generate, inspect, keys, maintain, operate, retrain, run, serve, tune, votes
 from flows.cli.options import Parser, print_json
 from flows.terminal.columns import for_stderr
 from storage.addresses import keep_loopback_direct
@@ -32,6 +32,7 @@ COMMANDS = (
     classify,
     serve,
     keys,
+    feedback,
     votes,
     maintain,
 )  # in the order of the help

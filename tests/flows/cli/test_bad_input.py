@@ -14,6 +14,7 @@ from typing import Any
 
 import bad_collections
 import bad_conversations
+import bad_feedback
 import bad_homes
 import bad_models
 import bad_recipes
@@ -33,12 +34,13 @@ HERE = (
     *bad_searches.ROWS,
     *bad_models.ROWS,
     *bad_serving.ROWS,
+    *bad_feedback.ROWS,
     *bad_sources.ROWS,
     *bad_collections.ROWS,
     *bad_conversations.ROWS,
     *bad_servers.SITES,
 )
-TABLE = (*HERE, *bad_homes.ROWS, *bad_serving.WITH_ENVIRONMENT, *bad_servers.HUBS)
+TABLE = (*HERE, *bad_homes.ROWS, *bad_serving.WITH_ENVIRONMENT, *bad_feedback.WITH_ENVIRONMENT, *bad_servers.HUBS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 
