@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
+from served_home import serving
 from support import Command, llmill, outcomes, report_of, unwrapped
 from users_said import correct, said, write
 
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.slow
 DRAWN = [f"{number:02x}" * 32 for number in range(200)]
 HELDOUT = [user for user in DRAWN if user in heldout_users(set(DRAWN), 0.1)][:10]
 USERS = [*HELDOUT, *(user for user in DRAWN if user not in heldout_users(set(DRAWN), 0.1))][:30]
+ASKED: Any = [{"role": "user", "content": "Where is the new mill?"}]
+TOLD = "It is by the old one."
 SHORT = ("--plain", "--set", "finetune.steps=10")
 
 
@@ -29,6 +33,10 @@ def learned(
     report_of(llmill("promote", "latest", "--json", home=home))
     write(home, *(correct(f"Where is {n}?", f"It is by the {n} mill.", user, n) for n, user in enumerate(USERS)))
     write(home, said("Who is there?", USERS[-1], 7, rating="down"))
+    with serving(home, "champion") as (_, server):
+        client = OpenAI(base_url=f"{server['address']}/v1", api_key="none", max_retries=0)
+        reply = client.chat.completions.create(model="default", messages=ASKED, max_tokens=4)
+        client.post("/feedback", body={"id": reply.id, "correction": TOLD, "consent": True}, cast_to=object)
     return home, report_of(llmill("retrain", "smoke", *SHORT, "--json", home=home))
 
 
@@ -40,7 +48,8 @@ def test_what_was_corrected_is_learned_and_nothing_before_it_is_made_again(
     assert built == ["collect", "filter", "finetune", "evaluate", "champion", "verdict", "release"]
     pairs = [json.loads(line) for line in llmill("cat", "latest/filter/pairs", home=home).stdout.splitlines()]
     taught = {row["prompt"]: row for row in pairs if row["source"] == "feedback"}
-    assert len(taught) == len(USERS) and taught["Where is 5?"]["answer"] == "It is by the 5 mill."
+    assert taught[ASKED[0]["content"]]["answer"] == TOLD, "what was said to the server"
+    assert len(taught) == len(USERS) + 1 and taught["Where is 5?"]["answer"] == "It is by the 5 mill."
     assert {row["split"] for row in taught.values()} == {"train", "heldout"}
     dropped = command.json("explain", "latest", "Who is there?", home=home)["steps"]
     assert [step["rule"] for step in dropped] == ["disliked_alone"]

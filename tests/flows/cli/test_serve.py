@@ -1,44 +1,19 @@
 """`llmill serve` as it is started by a user: what it prints, that it answers, and how it stops."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from open_models import write_qwen
 from openai import APIStatusError, OpenAI
-from support import llmill, llmill_command
-
-from flows.prefect.servers import free_port
+from served_home import serving
+from support import llmill
 
 pytestmark = pytest.mark.slow
 PROMPT: Any = [{"role": "user", "content": "Where is the river?"}]
-
-
-@contextmanager
-def serving(home: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
-    """A server of that home, and what it prints once it answers."""
-    command = [*llmill_command(), "serve", "--json", "--port", str(free_port()), *arguments]
-    process = subprocess.Popen(
-        command, env={**os.environ, "LLMILL_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    lines = ""
-    try:
-        while not lines.endswith("}\n"):
-            line = process.stdout.readline()
-            assert line, process.communicate()[1]
-            lines += line
-        yield process, json.loads(lines)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_run_s_release_is_served_and_says_what_generate_says(smoke: tuple[Path, dict[str, Any]]) -> None:
