@@ -131,11 +131,16 @@ def with_identified_languages(documents: list[Sampled], signals: Path) -> list[S
     ]
 
 
-def heldout_pairs(folder: Path, most: int, seed: int, source: str | None = None) -> list[Pair]:
-    """At most `most` held-out pairs, of one source or of all, in an order given by their identities."""
+def heldout_pairs(folder: Path, most: int, seed: int) -> list[Pair]:
+    """At most `most` held-out pairs, in an order given by their identities."""
+    return some_pairs(folder, most, seed, None, HELDOUT)
+
+
+def some_pairs(folder: Path, most: int, seed: int, source: str | None, split: str) -> list[Pair]:
+    """At most `most` pairs of a split, of one source or of all, in an order given by their identities."""
     pairs = (pair for path in sorted(folder.glob("*.parquet")) for pair in read_pairs(path))
-    heldout = [pair for pair in pairs if pair.split == HELDOUT and source in (None, pair.source)]
-    return sorted(heldout, key=lambda pair: (rank(seed, pair.id), pair.id))[:most]
+    chosen = [pair for pair in pairs if pair.split == split and source in (None, pair.source)]
+    return sorted(chosen, key=lambda pair: (rank(seed, pair.id), pair.id))[:most]
 
 
 def has_source(folders: Iterable[Path], source: str) -> bool:

@@ -18,6 +18,7 @@ SCORES = "scores.json"
 BASE, TUNED = MODELS = ("base", "tuned")  # the pretrained and the fine-tuned model
 MODEL_NAMES = {BASE: "base", TUNED: "fine-tuned"}  # for people
 INITIAL = "initial"  # what a run started from, where known text is measured
+LEARNED_FEEDBACK = "learned_feedback"  # users' corrections that a run learns
 FORGETTING = "forgetting"  # metric of known text: by how much it has become harder since then
 
 Kind = Literal["ratio", "exponential", "proportion"]

@@ -40,7 +40,7 @@ from tasks.evaluate.measures.text_and_answers import (
     heldout_measures,
     known_measures,
 )
-from tasks.evaluate.score import FORGETTING, INITIAL, MODELS, Score
+from tasks.evaluate.score import FORGETTING, INITIAL, LEARNED_FEEDBACK, MODELS, Score
 from tasks.evaluate.scorers.panel import Panel, scorer_panel
 from tasks.evaluate.statistics.scores import Measure, missing_lines, score_lines, write_items, write_scores
 from tasks.notices import NOTICES
@@ -58,6 +58,7 @@ HEADLINES = {  # of the summary, by (name, metric)
     ("preferences", "accuracy"): "preference_accuracy",
     ("feedback", "bits_per_byte"): "feedback_bits_per_byte",
     ("feedback", "accuracy"): "feedback_accuracy",
+    (LEARNED_FEEDBACK, "bits_per_byte"): "learned_feedback_bits_per_byte",
     ("cloze", "accuracy"): "cloze_accuracy",
     ("choice", "accuracy_mutual_information"): "choice_accuracy",
     ("calibration", "expected_calibration_error"): "calibration_error",
@@ -110,7 +111,7 @@ def evaluate(
 
     said = asked.said.counts()
     measurements = MEASUREMENTS + bool(asked.benchmarks.tasks) + (len(asked.preferences) >= LEAST_ITEMS)
-    measurements += sum(count >= LEAST_ITEMS for count in said.values())
+    measurements += sum(count >= LEAST_ITEMS for count in said.values()) + bool(asked.said.taught)
     to_models = len(models) + (len(folders) if known.documents else 0)  # calibration, and known text
     with scorer_panel(config, asked, models, measurements, to_models, context) as panel:
         found = _measure(config, asked, panel, others, context.work / "lm-eval")

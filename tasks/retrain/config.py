@@ -14,6 +14,7 @@ OWN_FIGURES = {  # the metrics of each measure of llmill's own, of which a part 
     "heldout": ("bits_per_byte", "token_perplexity", "word_perplexity"),
     "answers": ("bits_per_byte", "bits_per_byte_other_prompt", "prompt_gap"),
     "feedback": ("bits_per_byte", "accuracy"),
+    "learned_feedback": ("bits_per_byte",),
     "known_text": ("bits_per_byte", "forgetting"),
     "cloze": ("accuracy", "word_perplexity"),
     "choice": ("accuracy", "accuracy_per_character", "accuracy_mutual_information", "expected_calibration_error"),
@@ -70,6 +71,20 @@ class GateConfig(StageConfig):
     )
     confidence: float = Field(
         0.95, ge=0.5, le=0.999, description="Of the paired interval: higher promotes less, and blocks less."
+    )
+
+    learned: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="Bits per byte by which users' corrections that were learned must have become likelier, so that a "
+        "candidate is promoted for it though its figure is no better.",
+    )
+    tolerance: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of each of the champion's figures by which such a candidate may be worse.",
     )
 
     @model_validator(mode="after")

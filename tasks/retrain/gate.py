@@ -1,7 +1,9 @@
 """The verdict: candidate and champion on the same items in, whether the candidate takes the champion's place out.
 
-Promoted is what is better in bits per byte beyond the paired interval and worse beyond its own in no guard. Everything
-else keeps the champion, and the reasons say why. A first model has no rival: it must do better than token frequencies.
+Promoted is what is better in bits per byte beyond the paired interval and worse beyond its own in no guard; and what
+has learned corrections of users that the champion does not know, if nothing else is worse by more than the tolerance:
+to learn a few things moves all figures a little, as each training does. Everything else keeps the champion, and the
+reasons say why. A first model has no rival: it must do better than token frequencies.
 Part `verdict`: verdict.json, `{"promote", "reasons", "figure", "guards", "confidence"}`; a figure has old, new,
 difference, interval, items and what is to be said of it. Cost: a second for each hundred thousand items.
 """
@@ -15,7 +17,7 @@ from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.evaluate.outcome import Outcome
-from tasks.evaluate.score import TUNED, read_scores
+from tasks.evaluate.score import LEARNED_FEEDBACK, TUNED, read_scores
 from tasks.retrain.config import GateConfig, is_own_figure
 from tasks.wording import figure, signed
 
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 
 MODEL = TUNED  # the one that is released
 METRIC = "bits_per_byte"
+TAUGHT = f"{LEARNED_FEEDBACK}/{METRIC}"
 
 _TITLES = {
     "heldout": "held-out text",
     "answers": "answers to held-out prompts",
     "feedback": "what held-out users have said",
+    LEARNED_FEEDBACK: "corrections that were learned",
 }
 
 
@@ -53,8 +57,12 @@ def judge(config: GateConfig, candidate: Artifact, champion: Artifact, *, contex
     asked = [guard for guard in config.guards if guard != main and (guard in known or not _is_of_users(guard))]
     guards = {guard: scores.get(guard, {"verdict": Outcome.NOT_MEASURED}) for guard in asked}
     worse = [guard for guard, found in guards.items() if found["verdict"] == Outcome.WORSE]
+    taught = scores.get(TAUGHT, {"verdict": Outcome.NOT_MEASURED})
+    learned = _is_learned(config, taught)
     promote = judged["verdict"] == Outcome.BETTER and not worse
+    promote |= learned and all(_is_tolerable(config, found) for found in (judged, *guards.values()))
     reasons = [_reason(_TITLES[config.figure], METRIC, judged)]
+    reasons += [_reason(_TITLES[LEARNED_FEEDBACK], METRIC, taught)] if learned else []
     reasons += [_reason(*_named(guard), guards[guard], guard=True) for guard in _told(guards)]
     record = {"promote": promote, "reasons": reasons, "figure": {"name": main, **judged}}
     record |= {"guards": [{"name": guard, **found} for guard, found in guards.items()]}
@@ -80,6 +88,18 @@ def judge_first(config: GateConfig, candidate: Artifact, *, context: Context) ->
         reason = f"without a rival, and {'sound' if sound else 'not sound'}: {figures}"
     _write(context, {"promote": sound, "reasons": [reason], "figure": judged, "guards": []})
     return {"promote": sound, "new": value, "unigram": unigram}
+
+
+def _is_learned(config: GateConfig, taught: dict[str, Any]) -> bool:
+    """Whether corrections of users have become likelier, by more than a training does by chance to what it knows."""
+    return bool(taught["verdict"] == Outcome.BETTER and taught["difference"] <= -config.learned)
+
+
+def _is_tolerable(config: GateConfig, found: dict[str, Any]) -> bool:
+    """Whether a figure is not worse, or by so little that what was learned is worth it."""
+    if found["verdict"] != Outcome.WORSE:
+        return True
+    return bool(abs(found["difference"]) <= config.tolerance * abs(found["old"]))
 
 
 def _row(line: "PairedScore") -> dict[str, Any]:

@@ -28,10 +28,12 @@ def evaluation(
     documents: int = DOCUMENTS,
     feedback: float | None = None,
     too_few: bool = False,
+    learned: float | None = None,
 ) -> Artifact:
     """Bits per byte of each document scatter around `heldout` and `answers` alike in all models; `right` of 40.
 
     `feedback` are the bits per byte of users' corrections; `too_few`: they were learned from, and too few held out.
+    `learned` are those of corrections that were learned.
     """
     scatter = np.random.default_rng(3).normal(0, 0.1, DOCUMENTS)
     scatter -= scatter.mean()
@@ -49,6 +51,8 @@ def evaluation(
     measures.append(Measure("cloze", "accuracy", "r", items, everyone(hits), ones, "proportion", higher_is_better=True))
     if feedback is not None:
         measures.append(Measure("feedback", "bits_per_byte", "r", items, everyone(feedback + scatter), ones))
+    if learned is not None:
+        measures.append(Measure("learned_feedback", "bits_per_byte", "r", items, everyone(learned + scatter), ones))
     lines = [line for measure in measures for line in score_lines(measure, 100, 1)]
     if too_few:
         lines += [*missing_lines("feedback", "bits_per_byte", "r", 3), *missing_lines("feedback", "accuracy", "r", 0)]
@@ -216,3 +220,25 @@ def test_too_little_of_users_blocks_nothing_and_is_said_once(tmp_path: Path) -> 
     nothing = verdict(tmp_path / "none", GateConfig(), old=OLD, new={**OLD, "heldout": 1.9})
     assert not any("users" in reason for reason in nothing["reasons"]), "where nobody was asked"
     assert not any(guard["name"].startswith("feedback") for guard in nothing["guards"])
+
+
+TAUGHT: dict[str, Any] = {**OLD, "learned": 1.6}
+
+
+@pytest.mark.parametrize(
+    ("new", "promoted"),
+    [
+        ({"learned": 0.4}, True),
+        ({"learned": 0.4, "heldout": 2.03, "answers": 1.52}, True),  # worse beyond doubt, by less than a fiftieth
+        ({"learned": 0.4, "heldout": 2.05}, False),
+        ({"learned": 0.4, "answers": 1.6}, False),
+        ({"learned": 1.55}, False),  # known before: what a training moves by chance
+    ],
+)
+def test_corrections_that_were_learned_are_promoted_where_nothing_is_lost(
+    tmp_path: Path, new: dict[str, Any], promoted: bool
+) -> None:
+    found = verdict(tmp_path, GATE, old=TAUGHT, new={**TAUGHT, **new})
+    assert found["promote"] is promoted
+    said = [reason for reason in found["reasons"] if reason.startswith("corrections that were learned")]
+    assert len(said) == (new["learned"] == 0.4)

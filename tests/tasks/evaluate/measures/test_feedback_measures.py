@@ -67,3 +67,10 @@ def test_too_few_of_them_are_no_figure_and_it_is_said(form: ChatForm) -> None:
 def test_a_correction_that_does_not_fit_is_not_asked(form: ChatForm) -> None:
     long = Pair.of("Why?", "long " * 80, "user#1", "heldout", "feedback")
     assert [one.pair.prompt for one in corrections(form, [long, said(1)], CONTEXT)] == ["Will you 1?"]
+
+
+def test_corrections_that_are_learned_are_measured_one_by_one_however_few(form: ChatForm) -> None:
+    taught = corrections(form, [said(number) for number in range(3)], CONTEXT)
+    (learned,) = feedback_measures(ask, OfUsers(True, [], [], taught))
+    assert (learned.name, learned.metric) == ("learned_feedback", "bits_per_byte")
+    assert len({item.document for item in learned.items}) == 3
