@@ -23,7 +23,7 @@ from tasks.engine.about import About
 from tasks.engine.reported import Fact, Section
 from tasks.shards import examples
 
-SMALL_PARTS = ("curve", "scores", "tokenizer")  # for a corpus of any size
+SMALL_PARTS = ("curve", "scores", "class_scores", "tokenizer")  # for a corpus of any size
 
 
 F = TypeVar("F", bound=Fact)

@@ -24,7 +24,7 @@ def _check(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
 
 def _report(run: MadeRun, stage: str) -> Section:
     """Precision, recall and F1 of each class."""
-    part = run.part(stage, "scores")
+    part = run.part(stage, "class_scores")
     if part is None:
         return Section()
     scores = json.loads((part / "scores.json").read_bytes())

@@ -60,7 +60,7 @@ class Texts:
 
 @stage(
     "classify",
-    parts=("model", "curve", "scores", "items"),
+    parts=("model", "curve", "class_scores", "items"),
     reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("labels",)},
     observe=observe_device,
     programs=("model.trainer",),
@@ -228,7 +228,7 @@ def _write_scores(
     groups = [pair.group for pair in heldout.pairs]
     figures = figures_of(classes, np.array(heldout.numbers), probabilities, beside, groups)
     text = json.dumps({"labels": list(classes), **figures}, indent=2, sort_keys=True, ensure_ascii=False)
-    (context.part("scores") / "scores.json").write_text(text + "\n", encoding="utf-8")
+    (context.part("class_scores") / "scores.json").write_text(text + "\n", encoding="utf-8")
     rows = [
         {
             "id": pair.id,

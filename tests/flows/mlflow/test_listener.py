@@ -37,6 +37,11 @@ def test_benchmarks_are_figures_of_the_run_under_names_that_mlflow_takes(tmp_pat
     }
 
 
+def test_no_other_stage_has_a_part_that_is_read_as_the_scores_of_an_evaluation() -> None:
+    """Those of classes are of another form: the run ended with an error when it was done."""
+    assert {stage.name for stage in BUILD.stages if "scores" in stage.parts} == {"evaluate"}
+
+
 def test_the_commit_is_that_of_the_checkout_itself(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")

@@ -67,7 +67,7 @@ def test_classes_are_told_apart_and_what_is_left_out_is_counted(made: tuple[dict
     assert summary["accuracy"] > 0.9 and summary["macro_f1"] > 0.9
     assert (summary["unseen_labels"], summary["cut_texts"], summary["other_labels"]) == (1, 1, 0)
     assert "sky (1)" in summary["notices"][0] and "1 of 111 texts are longer" in summary["notices"][1]
-    scores = json.loads((folder / "scores/scores.json").read_text())
+    scores = json.loads((folder / "class_scores/scores.json").read_text())
     assert scores["labels"] == ["land", "sea"] and [one["texts"] for one in scores["classes"]] == [15, 15]
     assert sum(map(sum, scores["confusion"])) == 30 and scores["most_frequent"] == 0.5
     assert scores["low"] <= scores["accuracy"] <= scores["high"] and scores["baseline_accuracy"] > 0.9
