@@ -46,10 +46,11 @@ def our_step(
     model.to(device)
     if compiled:
         model.compile_blocks()
-    optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01)), Workers(threads)
+    optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01), dtype), Workers(threads)
 
     def step() -> None:
         torch.set_num_threads(1)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True, warn_only=True)
         add_gradients(model, batch, MICRO_BATCH_TOKENS, workers, target_nats)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

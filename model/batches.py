@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from storage.documents import TRAIN
 from storage.errors import DataError
+from storage.listing import first_few
 from storage.token_order import read_order
 from storage.tokens import TokenSequence, TokenSet
 
@@ -27,6 +28,7 @@ IntArray = npt.NDArray[np.int64]
 PADDING = -1  # in place of an example's number
 IGNORED = -100  # a target that is not scored: a prompt token, padding
 PADDED_TO = 8  # tokens; few different shapes, since oneDNN compiles and keeps a product for each that it meets
+NAMED = 12  # of what a batch held, in a message
 POOL_BATCHES = 32  # examples are sorted by length within so many batches: padding falls to a few percent
 
 
@@ -85,6 +87,10 @@ class Batches(Protocol):
     """Whatever gives a batch for a step."""
 
     def batch(self, step: int) -> Batch: ...
+
+    def held(self, step: int) -> str:
+        """What the batch of a step is made of, for a person who looks for what is wrong with it."""
+        ...
 
     @property
     def bytes_per_token(self) -> float:
@@ -146,10 +152,17 @@ class PackedBatches:
         return self.tokens.bytes / self.tokens.tokens
 
     def batch(self, step: int) -> Batch:
-        first = step * self.rows
-        starts = [self._order[first + row] * self.context_length for row in range(self.rows)]
+        starts = self._starts(step)
         tokens = np.stack([self.tokens.read(start, start + self.context_length + 1) for start in starts])
         return Batch(tokens[:, :-1], tokens[:, 1:])
+
+    def held(self, step: int) -> str:
+        found = (self.tokens.documents_in(start, start + self.context_length + 1) for start in self._starts(step))
+        return f"documents {_named(sorted({name for names in found for name in names}))} of the stage tokenize"
+
+    def _starts(self, step: int) -> list[int]:
+        first = step * self.rows
+        return [self._order[first + row] * self.context_length for row in range(self.rows)]
 
     def times_seen(self, steps: int) -> IntArray:
         """How often the first `steps` steps take each row: (rows of the sequence,)."""
@@ -171,11 +184,20 @@ class PhasedBatches:
         return sum(batches.bytes_per_token * (steps / total) for batches, steps in self.phases)
 
     def batch(self, step: int) -> Batch:
+        batches, step = self._phase(step)
+        return batches.batch(step)
+
+    def held(self, step: int) -> str:
+        batches, step = self._phase(step)
+        return batches.held(step)
+
+    def _phase(self, step: int) -> tuple[PackedBatches, int]:
+        """The batches of the phase of a step, and how many steps of it are before."""
         for batches, steps in self.phases[:-1]:
             if step < steps:
-                return batches.batch(step)
+                return batches, step
             step -= steps
-        return self.phases[-1][0].batch(step)
+        return self.phases[-1][0], step
 
 
 def packed_phases(source: "Source", context_length: int, rows: int, seed: int, steps: int) -> PhasedBatches:
@@ -191,6 +213,10 @@ def packed_phases(source: "Source", context_length: int, rows: int, seed: int, s
             for (_, sequence), start, end in zip(phases, borders, borders[1:], strict=False)
         ]
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(first_few(names, NAMED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +347,9 @@ class ExampleBatches:
         chosen = self._pools.batch(step)
         return self.examples.batch(chosen) if self.pack_to is None else self.examples.packed(chosen, self.pack_to)
 
+    def held(self, step: int) -> str:
+        return self._pools.held(step)
+
 
 class LengthPools:
     """Which items a step takes: an epoch is shuffled, sorted by length within pools, cut, and the batches shuffled.
@@ -340,6 +369,10 @@ class LengthPools:
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._cut(epoch)
         return self._batches[position]
+
+    def held(self, step: int) -> str:
+        """The numbers for a person, counted from 1."""
+        return f"examples {_named([str(number + 1) for number in sorted(self.batch(step).tolist())])}"
 
     def _cut(self, epoch: int) -> list[IntArray]:
         shuffled = self._order.epoch(epoch)

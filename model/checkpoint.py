@@ -13,6 +13,7 @@ the newest one whose checksums hold. torch.load and safetensors alone would load
 import json
 import shutil
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from storage.canonical import digest_file
 from storage.errors import DataError
 from storage.files import fsync_path, read_json, remove_tree, write_json
 
-KEPT = 2
 FILES = ("tensors.safetensors", "state.json")
 
 
@@ -37,10 +37,43 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str) -> Path:
-    """Publish a checkpoint under `folder` and forget all but the newest two."""
+class Saver:
+    """Saves the checkpoints of one run in a thread of its own: training waits only for a copy of its tensors, and for
+    the checkpoint before where that is not done yet. An error of it is raised at the next call."""
+
+    def __init__(self, folder: Path, identity: str, kept: int) -> None:
+        self.folder, self.identity, self.kept = folder, identity, kept
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._saving: Future[Path] | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Begin to save; what is changed of the tensors and the state afterwards is not in it."""
+        self.wait()
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in checkpoint.tensors.items()
+        }
+        copy = Checkpoint(checkpoint.step, tensors, json.loads(json.dumps(checkpoint.state)))
+        self._saving = self._pool.submit(save_checkpoint, self.folder, copy, self.identity, self.kept)
+
+    def wait(self) -> None:
+        """Until all is on the disk."""
+        if self._saving is not None:
+            saving, self._saving = self._saving, None
+            saving.result()
+
+    def newest(self) -> Checkpoint | None:
+        """The newest one that is whole."""
+        return load_checkpoint(self.folder, self.identity)
+
+    def drop(self, step: int) -> None:
+        """Forget the one of a step."""
+        remove_tree(_place(self.folder, step))
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str, kept: int) -> Path:
+    """Publish a checkpoint under `folder` and forget all but the newest `kept`."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{checkpoint.step:08d}"
+    path = _place(folder, checkpoint.step)
     temporary = folder / f".{path.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -52,14 +85,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str) -> Path
     remove_tree(path)  # a damaged one of the same step
     temporary.rename(path)
     fsync_path(folder)
-    for old in _newest_first(folder)[KEPT:]:
+    for old in _newest_first(folder)[kept:]:
         remove_tree(old)
     return path
 
 
 def _write(folder: Path, checkpoint: Checkpoint, identity: str) -> None:
     save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()},
+        checkpoint.tensors,
         folder / "tensors.safetensors",
     )
     fsync_path(folder / "tensors.safetensors")
@@ -82,6 +115,10 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             raise DataError(f"{path}: a checkpoint of another config or other data; remove its folder to start over")
         return Checkpoint(state["step"], load_file(path / "tensors.safetensors"), state["state"])
     return None
+
+
+def _place(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
 
 
 def _newest_first(folder: Path) -> list[Path]:

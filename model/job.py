@@ -73,6 +73,9 @@ class TrainingJob:
     work: str
     output: str
     checkpoint_interval: int
+    checkpoints_kept: int = 2
+    spike_factor: float | None = None  # how many times the median of the last losses is a spike; None: none is
+    patience: int | None = None  # validations without a better one after which it ends, with the best weights
     processes: int = 1  # that train together; more than one is not carried out yet
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
@@ -95,6 +98,7 @@ class TrainingJob:
         "output",
         "adapter_output",
         "checkpoint_interval",
+        "checkpoints_kept",
         "initial",
         "teacher",
         "parent_pid",

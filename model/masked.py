@@ -50,6 +50,9 @@ class MaskedBatches:
     def bytes_per_token(self) -> float:
         return 0.0  # what is filled in is no whole text
 
+    def held(self, step: int) -> str:
+        return self.packed.held(step)
+
     def batch(self, step: int) -> Batch:
         ids = self.packed.batch(step).inputs
         hidden = hidden_tokens(ids, self.share, self.beginning, self.seed, step)

@@ -115,6 +115,9 @@ class PreferenceBatches:
     def batch(self, step: int) -> Batch:
         return self._data.batch(self._pools.batch(step))
 
+    def held(self, step: int) -> str:
+        return self._pools.held(step)
+
 
 class PreferenceValidation:
     """Held-out preferences: the loss, the share that is rewarded rightly, and by how many nats of reward on average.

@@ -94,6 +94,11 @@ class OrderedTokens:
             begin, tokens = self._piece(piece)
             yield tokens, begin
 
+    def documents_in(self, start: int, stop: int) -> list[str]:
+        """Which documents tokens [start, stop) are of, each as `SHARD:ROW`."""
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right").tolist()
+        return [self._set.name_of(int(number)) for number in self._documents[first : last + 1]]
+
     def _piece(self, number: int) -> tuple[int, npt.NDArray[Any]]:
         """Where a piece begins in the sequence, and its tokens."""
         begin = int(self._ends[number - 1]) if number else 0

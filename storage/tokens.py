@@ -119,6 +119,10 @@ class TokenSequence(Protocol):
         """The whole documents with a number from `first` on: the tokens of each, and where it begins."""
         ...
 
+    def documents_in(self, start: int, stop: int) -> list[str]:
+        """Which documents tokens [start, stop) are of, each as `SHARD:ROW`."""
+        ...
+
 
 class TokenSet:
     """The shards of one split, read as one long sequence of tokens. Nothing is loaded before it is read.
@@ -171,6 +175,21 @@ class TokenSet:
         ends = self.shards[shard].documents[:, 0]
         tokens: npt.NDArray[Any] = self.shards[shard].tokens[int(ends[row - 1]) if row else 0 : int(ends[row])]
         return tokens
+
+    def documents_in(self, start: int, stop: int) -> list[str]:
+        """Which documents tokens [start, stop) are of, each as `SHARD:ROW`."""
+        found = []
+        for shard, number, begin in zip(self.shards, self.numbers, self._starts.tolist(), strict=False):
+            ends = shard.documents[:, 0] + begin
+            rows = range(*np.searchsorted(ends, [start, stop - 1], side="right").tolist())
+            inside = start < begin + len(shard.tokens) and stop > begin
+            found += [f"{self.split}-{number:05d}:{row}" for row in (*rows, rows.stop) if inside and row < len(ends)]
+        return found
+
+    def name_of(self, document: int) -> str:
+        """A document by its number in the set, as `SHARD:ROW`."""
+        shard = int(np.searchsorted(self._first_documents, document, side="right")) - 1
+        return f"{self.split}-{self.numbers[shard]:05d}:{document - int(self._first_documents[shard])}"
 
     def number_of(self, shard: int, row: int) -> int:
         """The number in the set of a document by the number of its shard and its row there."""

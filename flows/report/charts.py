@@ -77,8 +77,16 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def line_chart(lines: Sequence[Line], *, says: str, x_name: str, height: int = 240, zero: bool = False) -> Markup:
-    """Lines over steps, each with its name at its end."""
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    says: str,
+    x_name: str,
+    height: int = 240,
+    zero: bool = False,
+    events: Sequence[tuple[float, str]] = (),
+) -> Markup:
+    """Lines over steps, each with its name at its end; a dashed line at each event, which says what happened."""
     lines = [line for line in lines if line.points]
     if not lines:
         return Markup()
@@ -106,6 +114,11 @@ def line_chart(lines: Sequence[Line], *, says: str, x_name: str, height: int = 2
                 f'<circle class="dot {line.kind}" r="4" cx="{_at(x(px))}" cy="{down(py)}"/>' for px, py in line.points
             )
             out.extend(dots)
+    for step, what in events:
+        place = _at(x(step))
+        out.append(
+            f'<line class="bound" x1="{place}" x2="{place}" y1="8" y2="{bottom}"><title>{escape(what)}</title></line>'
+        )
     ends = _apart([down(line.points[-1][1]) for line in lines])
     for line, end in zip(lines, ends, strict=True):
         if not line.label:

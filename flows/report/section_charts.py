@@ -41,7 +41,10 @@ def curve_charts(title: str, curve: Curve) -> dict[str, Any]:
         "title": title,
         "curve": curve,
         "loss": charts.line_chart(
-            lines, says=f"Bits per byte over steps of {title.lower()}; at the end: {ends}", x_name="step"
+            lines,
+            says=f"Bits per byte over steps of {title.lower()}; at the end: {ends}",
+            x_name="step",
+            events=curve.events,
         ),
         "small": [
             (

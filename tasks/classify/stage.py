@@ -27,11 +27,10 @@ from tasks.classify.config import ClassifyConfig
 from tasks.classify.figures import figures_of, linear_baseline
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.notices import NOTICES
 from tasks.tokenize.control import MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 from tasks.train.pretrain import observe_device, training_job
-from tasks.train.trainer_process import train, write_curve, write_training
+from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.job import Source
@@ -121,7 +120,7 @@ def classify(
         "training_loss": last["loss"],
         "heldout_loss": result["after"]["heldout_loss"],
         "skipped_updates": result["skipped"],
-        **_notices(labels, training, heldout, shape.context_length),
+        **notices_of(result, _notices(labels, training, heldout, shape.context_length)),
     }
 
 
@@ -243,7 +242,7 @@ def _write_scores(
     return figures
 
 
-def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: int) -> Summary:
+def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: int) -> list[str]:
     lines = []
     if labels.unseen:
         named = ", ".join(f"{name} ({count:,})" for name, count in labels.unseen.most_common(3))
@@ -257,7 +256,7 @@ def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: in
             f"classify: {cut:,} of {texts:,} texts are longer than the context of {context_length:,} tokens and were "
             "read up to there (pretrain.context_length)"
         )
-    return {NOTICES: lines} if lines else {}
+    return lines
 
 
 def _digest(base: Artifact, tokenizer: Artifact, texts: Texts) -> str:

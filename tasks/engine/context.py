@@ -24,6 +24,7 @@ class Execution(StageConfig):
 
     workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
+    checkpoints_kept: int = Field(2, ge=1, le=1000, description="Checkpoints of a training that are kept, the newest.")
     log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
     retries: int = Field(
         2, ge=0, le=MAX_RETRIES, description="Retries of a stage after an error of network or database."

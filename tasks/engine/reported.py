@@ -58,6 +58,7 @@ class Curve(Fact):
     validation: tuple[tuple[float, float], ...]  # on held-out data; the last one at the end
     rate: tuple[tuple[float, float], ...]
     gradient: tuple[tuple[float, float], ...]
+    events: tuple[tuple[float, str], ...] = ()  # steps at which something went wrong, and what
 
 
 class Count(Fact):

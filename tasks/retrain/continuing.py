@@ -16,11 +16,10 @@ from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
-from tasks.notices import NOTICES
 from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
 from tasks.train.pretrain import observe_pretraining, training_job
-from tasks.train.trainer_process import train, write_curve, write_training
+from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 
 @stage(
@@ -77,6 +76,7 @@ def continue_pretraining(
         data_digest=digest_of([base["model"].digest, *mixture.digests, new, old]),
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * step_tokens),
+        spike_factor=config.spike_factor,
         validation=heldout,
         validation_before=heldout,
         initial=str(base["model"].path),
@@ -96,7 +96,7 @@ def continue_pretraining(
         "bits_per_byte_before": result["before"]["heldout"],
         "bits_per_byte": result["after"]["heldout"],
         "skipped_updates": result["skipped"],
-        **({NOTICES: notices} if notices else {}),
+        **notices_of(result, notices),
     }
 
 

@@ -22,12 +22,12 @@ from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.notices import NOTICES, loss_notices
+from tasks.notices import loss_notices
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
 from tasks.train.pretrain import observe_device, training_job
-from tasks.train.trainer_process import train, write_curve, write_training
+from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.job import Source
@@ -152,7 +152,7 @@ def align(
         **{f"{name}_before": result["before"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
         **{name: result["after"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
         "skipped_updates": result["skipped"],
-        **({NOTICES: notices} if notices else {}),
+        **notices_of(result, notices),
     }
 
 

@@ -30,7 +30,7 @@ from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.notices import NOTICES, loss_notices
+from tasks.notices import loss_notices
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import (
     FIELDS,
@@ -45,7 +45,7 @@ from tasks.train.pairs import (
 )
 from tasks.train.pretrain import observe_device, training_job
 from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
-from tasks.train.trainer_process import train, write_curve, write_training
+from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.batches import Example
@@ -145,7 +145,7 @@ def finetune(
         "answer_bits_per_byte": result["after"]["heldout"],
         "other_prompt_bits_per_byte": result["after"]["other_prompt"],
         "skipped_updates": result["skipped"],
-        **({NOTICES: notices} if notices else {}),
+        **notices_of(result, notices),
     }
 
 

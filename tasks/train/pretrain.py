@@ -24,7 +24,6 @@ from storage.store.artifacts import Artifact, Part
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
-from tasks.notices import NOTICES
 from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
 from tasks.train.device import (
     missing_for_compiling,
@@ -34,7 +33,7 @@ from tasks.train.device import (
     training_dtype,
 )
 from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
-from tasks.train.trainer_process import train, write_curve, write_training
+from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -66,6 +65,12 @@ class TrainerConfig(StageConfig):
     )
     validation_interval: int = Field(500, ge=1, description="Optimizer steps between two validations.")
     validation_tokens: int = Field(65_536, ge=256, description="Tokens of held-out documents scored each time.")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Validations without a better one after which training ends, with the best weights; null: never.",
+    )
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "TrainerConfig":
@@ -96,6 +101,12 @@ class PretrainConfig(TrainerConfig):
         1e-6, gt=0, le=100, description="Added to the mean square that norms divide by; 1: short vectors stay short."
     )
     batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
+    spike_factor: float | None = Field(
+        3.0,
+        gt=1,
+        le=1000,
+        description="Loss, as a multiple of the median of the last ones, that is left out as a spike; null: none is.",
+    )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether a GPU's operations are fused by torch.compile; auto: in runs long enough to gain."
     )
@@ -274,7 +285,7 @@ def pretrain(
         "training_loss": last["loss"],
         **(_figures_of_words(result) if config.hides_words else _figures_of_text(result, last)),
         "skipped_updates": result["skipped"],
-        **({NOTICES: notices} if notices else {}),
+        **notices_of(result, notices),
     }
 
 
@@ -360,6 +371,7 @@ def pretraining_job(
         data=data,
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
+        spike_factor=config.spike_factor,
         validation=heldout,
         **begun,
         **taught(config.teacher, teacher, digest),
@@ -395,6 +407,8 @@ def training_job(
         work=str(context.work),
         output=str(context.part("model")),
         checkpoint_interval=context.execution.checkpoint_interval,
+        checkpoints_kept=context.execution.checkpoints_kept,
+        patience=config.patience,
         parent_pid=os.getpid(),
         **given,  # type: ignore[arg-type]
     )

@@ -99,6 +99,7 @@ def _curve(
         validation=tuple(sorted(validation.items())),
         rate=_thinned(_points(rows, "learning_rate")),
         gradient=_thinned(_points(rows, "gradient_norm")),
+        events=tuple((float(row["step"]), row["event"]) for row in rows if "event" in row),
     )
 
 

@@ -13,15 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.bystander import bystander
 from storage.errors import DataError, refusal
+from storage.listing import first_few
 from storage.processes import REFUSED, program_environment
 from storage.store.artifacts import Part
-from tasks.engine.context import Context
+from tasks.engine.context import Context, Summary
+from tasks.notices import NOTICES
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -32,6 +34,7 @@ LOG_TAIL_CHARACTERS = 2000
 
 TRAINING_FILE = "training.json"
 CURVE_POINTS = 1000
+MOST_EVENTS = 5  # that are said one by one
 VARYING = ("tokens_per_second", "step_tokens")  # of a row of metrics.jsonl: not for an artifact
 
 
@@ -89,7 +92,7 @@ class MetricsTail:
         interval = self.context.execution.log_interval
         chosen = [row for row in rows if row["step"] % interval == 0 or validated(row)]
         if chosen:
-            self.context.metrics([{k: v for k, v in row.items() if v is not None} for row in chosen])
+            self.context.metrics([{k: v for k, v in row.items() if isinstance(v, int | float)} for row in chosen])
         for row in rows:
             self._validation = validated(row) or self._validation
         newest = rows[-1]
@@ -115,6 +118,13 @@ class MetricsTail:
         return rows
 
 
+def notices_of(result: Mapping[str, Any], others: Sequence[str] = ()) -> Summary:
+    """The notices of a training stage: `others`, and what happened in training that should not."""
+    happened = [f"step {event['step']}: {event['what']}" for event in result["events"]]
+    notices = [*others, *first_few(happened, MOST_EVENTS, "such events")]
+    return {NOTICES: notices} if notices else {}
+
+
 def validated(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row of metrics says of held-out data."""
     return {name: value for name, value in row.items() if name.startswith("validation_")}
@@ -126,7 +136,7 @@ def write_curve(metrics: Path, target: Path) -> dict[str, Any]:
     every = -(-len(rows) // CURVE_POINTS)
     with target.open("w", encoding="utf-8") as file:
         for index, row in enumerate(rows):
-            if index % every == 0 or index == len(rows) - 1 or validated(row):
+            if index % every == 0 or index == len(rows) - 1 or validated(row) or "event" in row:
                 kept = {name: value for name, value in row.items() if name not in VARYING}
                 file.write(json.dumps(kept, sort_keys=True) + "\n")
     return rows[-1]
@@ -163,6 +173,7 @@ def write_training(
         "bits_per_byte_before": result["before"],
         "bits_per_byte": result["after"],
         "skipped_updates": result["skipped"],
+        **({"events": result["events"]} if result["events"] else {}),
     }
     text = json.dumps([*previous, record], indent=2, sort_keys=True)
     (Path(job.output) / TRAINING_FILE).write_text(text + "\n", encoding="utf-8")

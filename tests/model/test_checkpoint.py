@@ -11,7 +11,7 @@ from storage.errors import DataError
 
 def save(folder: Path, step: int, identity: str = "run") -> Path:
     tensors = {"weights": torch.full((100,), float(step)), "count": torch.tensor(step)}
-    return save_checkpoint(folder, Checkpoint(step, tensors, {"tokens": step * 10}), identity)
+    return save_checkpoint(folder, Checkpoint(step, tensors, {"tokens": step * 10}), identity, kept=2)
 
 
 def loaded(folder: Path) -> Checkpoint:

@@ -101,7 +101,7 @@ def test_training_changes_the_adapter_alone(tokens: Path, tmp_path: Path) -> Non
     assert trainer.run() == 0
     result = json.loads((Path(job.work) / "result.json").read_text())
     assert result["trained_parameters"] < 0.3 * result["parameters"]
-    saved = load_checkpoint(Path(job.work) / "checkpoints", trainer.identity)
+    saved = load_checkpoint(Path(job.work) / "checkpoints", trainer.job.identity())
     assert saved is not None
     assert all(".lora_" in name for name in saved.tensors if name != "random"), "neither weights nor their state"
     merged = load_file(Path(job.output) / "model.safetensors")

@@ -20,10 +20,12 @@ from trainer_process import ROOT, SHAPE, STEPS, curve, make_job, start, wait_for
 from model.batches import IGNORED, Batch, Example, ExampleSet
 from model.job import Source, TrainingJob
 from model.loss import target_nats
+from model.metrics import cut_metrics
 from model.parallel import Workers, add_gradients
+from model.policy import MOST_BAD_IN_A_ROW
 from model.schedule import Schedule
 from model.shape import FamilyName
-from model.trainer import MAX_SKIPPED_IN_A_ROW, Trainer, cut_metrics, main
+from model.trainer import Trainer, main
 from storage.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.usefixtures("untouched_process")
@@ -128,6 +130,7 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_e
     with torch.no_grad():
         gain[0] = torch.nan
     row = trainer._advance()
+    assert row is not None
     assert row["loss"] is None
     assert trainer.state["skipped"] == 1
     for name, tensor in trainer.model.state_dict().items():
@@ -135,10 +138,10 @@ def test_a_step_that_is_not_finite_leaves_the_weights_alone_and_three_in_a_row_e
     with torch.no_grad():
         gain[0] = 1.0
     trainer._advance()
-    assert (trainer.state["skipped"], trainer.state["skipped_in_a_row"]) == (1, 0)
+    assert (trainer.state["skipped"], trainer.state["bad_in_a_row"]) == (1, 0)
     with torch.no_grad():
         gain[0] = torch.inf
-    for _ in range(MAX_SKIPPED_IN_A_ROW - 1):
+    for _ in range(MOST_BAD_IN_A_ROW - 1):
         trainer._advance()
     with pytest.raises(DataError, match="matrix_rate"):
         trainer._advance()
@@ -173,7 +176,9 @@ def test_examples_may_be_as_long_as_a_context_that_is_no_multiple_of_what_rows_a
     source = Source("examples", str(tmp_path / "examples"))
     changed = {"objective": "answers", "data": source, "validation": {"heldout": source}, "packing": packing}
     trainer = Trainer(make_job(tmp_path, tmp_path / "work", shape=shape, **changed))
-    assert trainer._advance()["loss"] == pytest.approx(np.log(64), rel=0.2)
+    row = trainer._advance()
+    assert row is not None
+    assert row["loss"] == pytest.approx(np.log(64), rel=0.2)
 
 
 def test_a_job_that_cannot_be_carried_out_says_why(tokens: Path, tmp_path: Path) -> None:
