@@ -100,6 +100,26 @@ def open_release(folder: Path, *, int8: bool = False, adapter: Path | None = Non
     return Release(model, tokenizer, read_control(folder), load_chat_form(folder))
 
 
+def release_without_weights(folder: Path) -> Release:
+    """A release whose weights somebody else has: its model has a shape alone, and cannot be asked.
+
+    DataError as `load_release` raises it.
+    """
+    import torch
+
+    from model.transformer import Transformer
+    from tasks.tokenize.tokenizer import load_tokenizer
+
+    check_writes(folder)
+    names = ("config.json", "tokenizer.json")
+    _check_files(folder, names)
+    shape, tokenizer = read_shape(folder), load_tokenizer(folder)
+    check_vocabulary(folder, tokenizer, shape.vocabulary_size)
+    with torch.device("meta"):
+        model = Transformer(shape)
+    return Release(model, tokenizer, read_control(folder), load_chat_form(folder))
+
+
 def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "Tokenizer"]:
     """Model and tokenizer of a release, or of any folder with `config.json`, `tokenizer.json` and weights.
 
@@ -109,10 +129,7 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
         raise DataError(f"{folder}: has no {INT8_WEIGHTS}; add int8 to release.formats of the recipe and run it again")
     check_writes(folder)
     names = ("config.json", "tokenizer.json", INT8_WEIGHTS if int8 else WEIGHTS)
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: is not a release: it has no {', '.join(missing)}")
-    check_sums(folder, names)
+    _check_files(folder, names)
 
     from model.int8 import load_int8
     from model.transformer import load_model
@@ -122,6 +139,13 @@ def load_release(folder: Path, *, int8: bool = False) -> tuple["Transformer", "T
     model = load_int8(folder) if int8 else load_model(folder)
     check_vocabulary(folder, tokenizer, model.shape.vocabulary_size)
     return model, tokenizer
+
+
+def _check_files(folder: Path, names: Sequence[str]) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: is not a release: it has no {', '.join(missing)}")
+    check_sums(folder, names)
 
 
 def check_writes(folder: Path) -> None:

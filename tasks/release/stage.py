@@ -17,6 +17,7 @@ loss of each format), and of an aligned model the adapter of fine-tuning. Goes o
 | adapters/STAGE/ | adapters alone in PEFT's form, where they make this model of its base (adapters.py) |
 | README.md | the model card, made from the figures (card.py) |
 | scores.json, samples.json | what was measured; answers to held-out prompts, never drawn: they can be repeated |
+| golden.json | the likeliest tokens after some prompts, by which a server knows its engine (tasks/answer/golden.py) |
 | SHA256SUMS | `sha256sum -c SHA256SUMS` |
 
 Nothing in it says when or where it was made: equal inputs give equal bytes. Cost: the samples, a second or two; a
@@ -34,6 +35,7 @@ from storage.errors import DataError
 from storage.files import clone_or_copy
 from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import CHAT_TEMPLATE, ChatForm, OwnForm
+from tasks.answer.golden import GOLDEN, GoldenFile
 from tasks.answer.prompt_form import PromptForm
 from tasks.answer.release import SUMS
 from tasks.answer.template_form import CHAT_TEMPLATE_FILE, needed_chat_form
@@ -45,7 +47,9 @@ from tasks.release.adapters import carry_adapters
 from tasks.release.card import model_card
 from tasks.release.config import ReleaseConfig
 from tasks.release.formats import int8_speed, left_out, write_formats
+from tasks.release.golden import golden_prompts
 from tasks.release.mlmodel import write_mlmodel
+from tasks.release.samples import make_samples
 from tasks.tokenize.control import GENERATION_CONFIG, TOKENIZER_CONFIG, ControlTokens
 from tasks.tokenize.tokenizer import END, SPECIAL_TOKENS
 from tasks.train.device import training_device
@@ -100,14 +104,13 @@ def make_release(
 
     trained = [before, tuned] if before else [tuned]
     adapters = carry_adapters(trained, folder)
-    samples = _samples(config, tuned["model"].path, form, scores, context)
+    samples = _write_answers(config, tuned, form, scores, folder, context)
     _write_json(folder / "config.json", settings | form.control.settings)
     _write_json(folder / GENERATION_CONFIG, _generation_config(config, form.control))
     if isinstance(form, OwnForm):
         _write_json(folder / TOKENIZER_CONFIG, _own_tokenizer_config(tokenizer, shape.context_length))
         (folder / CHAT_TEMPLATE_FILE).write_bytes(CHAT_TEMPLATE.read_bytes())
     write_mlmodel(config.name, folder, _form(config), form)
-    _write_json(folder / "samples.json", samples)
     formats = write_formats(config, folder, shape, clean, context)
     _write_json(folder / "formats.json", formats)
     corpus = _read_object(scores["scores"] / "corpus.json")
@@ -133,28 +136,18 @@ def make_release(
     }
 
 
-def _samples(
-    config: ReleaseConfig, model_folder: Path, form: ChatForm, scores: Artifact, context: Context
+def _write_answers(
+    config: ReleaseConfig, tuned: Artifact, form: ChatForm, scores: Artifact, folder: Path, context: Context
 ) -> list[dict[str, str]]:
-    """The likeliest answers to the first held-out examples that evaluation has left and that fit into the context."""
-    from model.generate import load_model
-    from model.parallel import one_thread
-    from tasks.answer.prompt_form import starting_ids
-    from tasks.answer.stream import Answer, Sampling
+    """The samples, which are returned, and the golden prompts, which the samples' are among."""
+    from model.transformer import load_model
 
-    model = load_model(model_folder, "cpu")
-    sampling = Sampling(config.max_new_tokens, beams=config.beams, no_repeat=config.no_repeat)
-    samples: list[dict[str, str]] = []
-    for example in json.loads((scores["scores"] / "examples.json").read_bytes()):
-        plain = example["form"] != "chat" or _form(config) == "plain"
-        ids = starting_ids(form, example["prompt"], "plain" if plain else "chat")  # a pair's prompt is in words
-        if len(samples) == config.samples or len(ids) >= model.shape.context_length:
-            continue
-        answer = Answer(model, form.tokenizer, ids, sampling, form.control.ends)
-        with one_thread():
-            samples.append({**example, "form": "text" if plain else "chat", "answer": "".join(answer)})
-        context.progress(len(samples), config.samples, "samples")
-    return samples
+    model = load_model(tuned["model"].path, "cpu")
+    samples = make_samples(config, _form(config), model, form, scores, context)
+    golden = GoldenFile(prompts=golden_prompts(model, form, samples.ids))
+    _write_json(folder / "samples.json", samples.lines)
+    _write_json(folder / GOLDEN, golden.model_dump())
+    return samples.lines
 
 
 def _form(config: ReleaseConfig) -> PromptForm:

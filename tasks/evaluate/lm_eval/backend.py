@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from storage.documents import Message
 from storage.tokens import END_OF_TEXT
+from tasks.answer.batch import Asked
 from tasks.answer.chat_form import MARK, ChatForm
+from tasks.answer.stream import Sampling
 from tasks.evaluate.statistics.intervals import LARGEST
 from tasks.tokenize.control import special_tokens
 
 if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
-
-    from model.transformer import Transformer
 
 Request = tuple[list[int], list[int]]
 Window = tuple[tuple[int, ...], tuple[int, ...]]  # a request as a key of a dictionary
@@ -48,12 +48,11 @@ class Prompt:
 Generator = Callable[[ChatForm, Sequence[Prompt]], list[str]]
 
 
-def answer(model: "Transformer", form: ChatForm, prompt: Prompt) -> str:
-    """The text that a model gives to a prompt, up to the first stop string that it holds."""
-    from tasks.answer.stream import Answer, Sampling
-
-    sampling = Sampling(prompt.max_new_tokens, prompt.temperature, prompt.top_p, prompt.seed, prompt.until)
-    return "".join(Answer(model, form.tokenizer, prompt.ids, sampling, form.control.ends))
+def asked_of(prompts: Sequence[Prompt]) -> list[Asked]:
+    """Prompts as the engine is asked them (tasks/answer/batch.py)."""
+    return [
+        Asked(one.ids, Sampling(one.max_new_tokens, one.temperature, one.top_p, one.seed, one.until)) for one in prompts
+    ]
 
 
 def bound_aggregations(task: Any) -> None:

@@ -7,13 +7,13 @@ log-likelihoods in batches.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.answer.batch import answers
 from tasks.answer.chat_form import ChatForm
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.lm_eval.backend import Generator, Prompt, Scorer, answer
+from tasks.evaluate.lm_eval.backend import Generator, Prompt, Scorer, asked_of
 from tasks.evaluate.scorers.ngrams import NgramModel
 
 Progress = Callable[[int, int], None]
@@ -66,11 +66,7 @@ def model_scorers(
         model = load_model(folder, device)
 
         def generations(form: ChatForm, prompts: Sequence[Prompt]) -> list[str]:
-            answers: list[str] = []
-            for text in workers.stream(partial(answer, model, form), prompts):
-                answers.append(text)
-                progress(len(answers), len(prompts))
-            return answers
+            return answers(model, form.tokenizer, asked_of(prompts), form.control.ends, workers, progress)
 
         yield Scorers(
             lambda documents: score_documents(model, documents, stride, config.token_budget, progress, workers),

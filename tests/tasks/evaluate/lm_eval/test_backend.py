@@ -15,10 +15,11 @@ from tiny_model import VOCABULARY, write_model, write_tokenizer
 
 from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
+from tasks.answer.batch import answers
 from tasks.answer.chat_form import OwnForm
 from tasks.evaluate import EvaluateConfig
 from tasks.evaluate.config import BenchmarkConfig
-from tasks.evaluate.lm_eval.backend import Prompt, Request, answer, chat_text, scorer_lm
+from tasks.evaluate.lm_eval.backend import Prompt, Request, asked_of, chat_text, scorer_lm
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks
 from tasks.evaluate.scorers.scorers import model_scorers
@@ -122,6 +123,11 @@ def test_real_benchmarks_give_what_lm_evals_own_backend_gives(home: Path, tmp_pa
     few = benchmarks[0].model_copy(update={"num_fewshot": 2, "limit": 5})
     pairs = BenchmarkConfig(name="crows_pairs", data=str(shared_data("bench", "crows_pairs_anonymized.csv")), limit=10)
     assert compare(load_benchmarks([*benchmarks, few, pairs], SEED), model, 1024) == 2 + 1 + 2 + 2 + 2
+
+
+def answer(network: Any, form: OwnForm, prompt: Prompt) -> str:
+    (text,) = answers(network, form.tokenizer, asked_of([prompt]), form.control.ends)
+    return text
 
 
 def test_text_stops_at_the_first_stop_string(model: Artifact) -> None:

@@ -8,9 +8,10 @@ import pytest
 from open_models import write_llama, write_qwen
 
 from storage.documents import Message
+from tasks.answer.batch import answers
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.template_form import needed_chat_form
-from tasks.evaluate.lm_eval.backend import Prompt, Request, answer, scorer_lm
+from tasks.evaluate.lm_eval.backend import Prompt, Request, asked_of, scorer_lm
 from tasks.tokenize.tokenizer import text_ids
 
 WRITERS = {"llama": write_llama, "qwen": write_qwen}
@@ -67,4 +68,4 @@ def test_an_answer_ends_where_the_model_ends_it(form: ChatForm, folder: Path) ->
         model.model.embed_tokens.weight[:] = -1.0
         model.model.embed_tokens.weight[form.end] = -3.0
     ids = form.prompts([[Message("user", "Who?")]])[0]
-    assert answer(model, form, Prompt(ids, 8, 0.0, 1.0, 0, ())) == ""
+    assert answers(model, form.tokenizer, asked_of([Prompt(ids, 8, 0.0, 1.0, 0, ())]), form.control.ends) == [""]
