@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.serving_peers import llama_cpp_server
 from model import int8
 from model.shape import INT8_WEIGHTS, SIZES, Shape
 from model.transformer import Transformer, initialise, load_model, save_model
@@ -84,26 +85,11 @@ def tokens_per_second(model: Transformer, tokens: int = 64) -> float:
 
 
 def llama_cpp_tokens_per_second(folder: Path, kind: str, shape: Shape) -> float | None:
-    """The same weights as GGUF, under a vocabulary of bare bytes filled up to the model's."""
-    from tasks.answer.chat_form import CHAT_TEMPLATE
-    from tasks.release.config import ReleaseConfig
-    from tasks.release.gguf import write_gguf
-    from tasks.tokenize.tokenizer import SPECIAL_TOKENS
-
+    """The same weights as GGUF; None where llama.cpp is not installed."""
     try:
-        import xllamacpp
+        server, best = llama_cpp_server(folder, kind, shape, 1), 0.0
     except ImportError:
         return None
-    tokens = [*SPECIAL_TOKENS, *(chr(256 + number) for number in range(256))]
-    model = {"vocab": {token: number for number, token in enumerate(tokens)}, "merges": ["\u0100 \u0101"]}
-    (folder / "tokenizer.json").write_text(json.dumps({"model": model}))
-    (folder / CHAT_TEMPLATE.name).write_bytes(CHAT_TEMPLATE.read_bytes())
-    write_gguf(folder / f"{kind}.gguf", kind, ReleaseConfig(), folder)
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(folder / f"{kind}.gguf")
-    parameters.n_ctx, parameters.n_parallel, parameters.verbosity = shape.context_length, 1, 0
-    parameters.cpuparams.n_threads = 1
-    server, best = xllamacpp.Server(parameters), 0.0
     for _ in range(ROUNDS):
         started = time.process_time()
         reply = server.handle_completions({"prompt": [0], "max_tokens": 64, "temperature": 0, "ignore_eos": True})

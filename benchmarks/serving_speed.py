@@ -1,23 +1,24 @@
 """Tokens a CPU-second of answers to 1, 16 and 32 requests at once, one thread, beside transformers.
 
-    python -m benchmarks.serving_speed [--rounds N]
+    python -m benchmarks.serving_speed [--rounds N] [--nanochat CHECKOUT]
 
-Each request has a prompt of 32 tokens and takes the likeliest token 128 times. Figures are CPU time of this process;
-engines and numbers of requests take turns, and the middle of the rounds counts. The last line is what a 17th request
-waits for its first token while 16 others are answered.
+Others are transformers, llama.cpp where the wheel `xllamacpp` is installed, and nanochat's engine, which takes one
+prompt for all answers; ours is asked so too. A prompt has 32 tokens, and the likeliest token is taken 128 times.
+Figures are CPU time of this process; engines and numbers of requests take turns, and the middle of the rounds counts.
+The last line is what a 17th request waits for its first token while 16 others are answered.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.scorer_speed import random_model
+from benchmarks.serving_peers import NEW_TOKENS, Answer, llama_cpp_engine, nanochat_engine, transformers_engine
 from model.engine import Engine, Request
 from model.products import lay_out_for_decoding
 from model.shape import Shape
@@ -33,21 +34,33 @@ SHAPE = Shape(
     feed_forward=704,
     context_length=256,
 )
-PROMPT_TOKENS, NEW_TOKENS = 32, 128
+PROMPT_TOKENS = 32
 REQUESTS = (1, 16, 32)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: 5)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--nanochat", type=Path, metavar="CHECKOUT", help="a checkout of nanochat, measured too")
+    options = parser.parse_args()
+    rounds = options.rounds
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_model(random_model(SHAPE), folder)
         model = load_model(folder)
         lay_out_for_decoding(model)
-        engines = {"llmill": _ours(model), "transformers": _transformers(folder)}
+        ours = _ours(model)
+        engines: dict[str, Answer] = {
+            "llmill": ours,
+            "llmill, one prompt": lambda prompts: ours(prompts[:1] * len(prompts)),
+            "transformers": transformers_engine(folder),
+        }
+        if options.nanochat is not None:
+            engines["nanochat, one prompt"] = nanochat_engine(options.nanochat, SHAPE)
+        for kind in ("F16", "Q8_0"):
+            with suppress(ImportError):
+                engines[f"llama.cpp {kind}"] = llama_cpp_engine(folder, kind, SHAPE, max(REQUESTS))
         speeds: dict[tuple[str, int], list[float]] = {}
         for _ in range(rounds):
             for number in REQUESTS:
@@ -62,7 +75,7 @@ def main() -> None:
     for engine in engines:
         cells = [f"{number:>3}: {middle[engine, number]:>6,.0f} ({middle[engine, number] / middle[engine, 1]:.2f})"
                  for number in REQUESTS]  # fmt: skip
-        print(f"{engine:<14}{'   '.join(cells)}")
+        print(f"{engine:<22}{'   '.join(cells)}")
     print(f"first token beside 16 others: {statistics.median(waits) * 1e3:.1f} ms of CPU")
 
 
@@ -74,33 +87,13 @@ def _prompts(number: int) -> list[list[int]]:
     return prompts
 
 
-def _ours(model: Transformer) -> Callable[[list[list[int]]], None]:
+def _ours(model: Transformer) -> Answer:
     def answer(prompts: list[list[int]]) -> None:
         engine = Engine(model, len(prompts))
         for prompt in prompts:
             engine.submit(Request(prompt, NEW_TOKENS))
         while engine.running or engine.waiting:
             engine.step()
-
-    return answer
-
-
-def _transformers(folder: Path) -> Callable[[list[list[int]]], None]:
-    from transformers import AutoModelForCausalLM
-
-    model: Any = AutoModelForCausalLM.from_pretrained(folder)
-
-    def answer(prompts: list[list[int]]) -> None:
-        ids = torch.tensor(prompts)
-        with torch.inference_mode():
-            model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                min_new_tokens=NEW_TOKENS,
-                max_new_tokens=NEW_TOKENS,
-                pad_token_id=0,
-            )
 
     return answer
 
