@@ -9,7 +9,7 @@ from pathlib import Path
 SHARED = "shared"  # all rows that leave the home as it is work on one: a smoke run's
 OWN = "own"  # a copy of it, which the row may damage
 EMPTY = "empty"
-ADDRESS = "ADDRESS"  # in texts of files and in the environment: where the server of the row is
+ADDRESS = "ADDRESS"  # in texts of files, the command and the environment: where the server of the row is
 
 Contents = str | bytes | Callable[[], bytes]  # what is large is made when its row comes
 

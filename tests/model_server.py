@@ -66,14 +66,19 @@ class Address:
 
 @contextmanager
 def model_server(
-    folder: Path, service: Service | None = None, beside: Place | None = None, **limits: Any
+    folder: Path,
+    service: Service | None = None,
+    engine: str = "auto",
+    *,
+    beside: Place | None = None,
+    **limits: Any,
 ) -> Iterator[Address]:
-    """Serve a model folder, perhaps another beside it, with these limits, and the keys of a database, until the end of
-    the block. Feedback goes to `feedback.db` beside the folder."""
+    """Serve a model folder, perhaps another beside it, by this engine, with these limits, and the keys of a database,
+    until the end of the block. Feedback goes to `feedback.db` beside the folder."""
     import uvicorn
 
     settings = ServerSettings(**limits)
-    served = serve_model(Place(folder, NAME, "d" * 64), settings)
+    served = serve_model(Place(folder, NAME, "d" * 64), settings, engine)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
     other = serve_model(beside, settings) if beside is not None else None
     app = create_app(served, settings, Accounts(service, read_pricing()), feedback_store(folder), other)

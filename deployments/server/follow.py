@@ -1,26 +1,34 @@
 """Another champion is served as soon as there is one, without a request that fails.
 
-It is loaded and says something beside the one of before; then new requests go to it, while the one of before ends what
-it has begun. A model that cannot be loaded, or fails at its first words, is refused, and not tried again.
+It is loaded and answers its golden prompts beside the one of before; then new requests go to it, while the one of
+before ends what it has begun. A model that says something else than its release did is refused for good. One that
+cannot be loaded (no memory, a file that is away, a disk that fails) is tried again, after twice as long each time.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 
 from deployments.server.app import Server
+from deployments.server.engines.choose import AUTO
+from deployments.server.golden import GoldenError
 from deployments.server.served import Place, serve_model
 
+LONGEST_WAIT = 64  # times the first one
 _log = logging.getLogger("llmill.server")
 
 
 class Follower:
     """Looks again and again which model is to be served, in a thread of its own, until `stop`."""
 
-    def __init__(self, server: Server, look: Callable[[], Place | None]) -> None:
-        self._server, self._look = server, look
+    def __init__(self, server: Server, look: Callable[[], Place | None], engine: str = AUTO) -> None:
+        self._server, self._look, self._engine = server, look, engine
         self._over = threading.Event()
         self._refused: str | None = None  # the digest of the last one that was
+        self._again = math.inf  # when it is tried again
+        self._wait = 0.0  # seconds until then, when it was refused
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._thread.start()
 
@@ -36,21 +44,33 @@ class Follower:
             except Exception as error:  # the store may be away for a while: what is served goes on
                 _log.warning(f"cannot look for another champion: {error}")
                 continue
-            if place is not None and place.digest not in (self._server.served.digest, self._refused):
+            if place is None or place.digest == self._server.served.digest:
+                continue
+            if place.digest != self._refused or time.monotonic() >= self._again:
                 self._change(place)
 
     def _change(self, place: Place) -> None:
         beside = self._server.beside
         try:
             known = beside is not None and beside.digest == place.digest
-            served = beside if known and beside else serve_model(place, self._server.settings)
+            served = beside if known and beside else serve_model(place, self._server.settings, self._engine)
         except Exception as error:
-            self._refused = place.digest
-            self._server.metrics.refused.inc()
-            _log.warning(
-                f"REFUSED the new champion {place.name} ({place.digest[:8]}): {error}. {self._server.served.name} stays"
-            )
+            self._refuse(place, error)
             return
         before = self._server.swap(served)
         _log.warning(f"serves {served.name} ({served.digest[:8]}) from now on, instead of {before.name}")
         before.engine.stop(self._server.settings.request_seconds)
+
+    def _refuse(self, place: Place, error: Exception) -> None:
+        settings, again = self._server.settings, place.digest == self._refused
+        for_good = isinstance(error, GoldenError)
+        self._wait = min(2 * self._wait, LONGEST_WAIT * settings.retry_seconds) if again else settings.retry_seconds
+        self._again = math.inf if for_good else time.monotonic() + self._wait
+        self._refused = place.digest
+        if not again:
+            self._server.metrics.refused.inc()
+        then = "" if for_good else f"; it is tried again in {self._wait:g} s"
+        _log.warning(
+            f"REFUSED the new champion {place.name} ({place.digest[:8]}): {error or type(error).__name__}. "
+            f"{self._server.served.name} stays{then}"
+        )

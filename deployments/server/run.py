@@ -11,6 +11,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
+from deployments.server.engines.choose import AUTO
 from deployments.server.follow import Follower
 from deployments.server.served import Place, Served
 from deployments.server.settings import ServerSettings
@@ -31,11 +32,12 @@ def serve(
     ready: Callable[[], None],
     look: Callable[[], Place | None] | None = None,
     beside: Served | None = None,
+    engine: str = AUTO,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
 
-    `ready` is called once the port is open. `look` says which model is to be served now (follow.py);
-    `beside` is one more, to be compared.
+    `ready` is called once the port is open. `look` says which model is to be served now (follow.py), by the same
+    `engine`; `beside` is one more, to be compared.
     """
     app = create_app(served, settings, accounts, feedback, beside)
     if host in LOOPBACK:  # a page of somebody else's, whose name leads here, must not reach it
@@ -51,7 +53,7 @@ def serve(
         server_header=False,
     )
     server: Server = app.state.server
-    follower = Follower(server, look) if look is not None else None
+    follower = Follower(server, look, engine) if look is not None else None
     _Uvicorn(config, server, ready).run()
     if follower is not None:
         follower.stop()

@@ -3,28 +3,25 @@
 import asyncio
 import functools
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
 import torch
 
-from deployments.server.engines.seam import AnswerEngine, Written
+from deployments.server.engines.choose import AUTO, open_engine
+from deployments.server.engines.seam import AnswerEngine
 from deployments.server.errors import ApiError, full, late
+from deployments.server.golden import check_answers
 from deployments.server.protocol import ChatMessage
 from deployments.server.reading import Reading, reading_of
 from deployments.server.settings import ServerSettings
-from model.engine import Engine, Made, Request
 from model.engine_thread import EngineFullError, EngineThread
 from storage.documents import Message
 from storage.errors import DataError
 from storage.files import is_utf8
-from tasks.answer.release import Release, ReleaseSettings, open_release, release_settings
-
-WARM_TOKENS, WARM_SECONDS = 4, 600.0
-FEWEST_ROWS, LEAST_CONTEXT = 4, 64
+from tasks.answer.golden import read_golden
+from tasks.answer.release import Release, ReleaseSettings, release_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,8 @@ class Served:
     settings: ReleaseSettings
     engine: AnswerEngine
     context_length: int  # tokens of prompt and answer together: the model's context, or what memory allows
-    memory_bytes: int  # of its weights, and of what it may have read at once
+    memory_bytes: int  # of its weights, and of what it may have read at once; 0 where another machine has them
+    engine_name: str  # as the log calls it
 
     @property
     def reading(self) -> Reading:
@@ -136,44 +134,33 @@ class Place:
     digest: str
 
 
-def serve_model(place: Place, settings: ServerSettings) -> Served:
-    """Load a model, start its engine and have it say something; DataError for one that cannot."""
+def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> Served:
+    """Load a model, start its engine (engines/choose.py) and have it answer its golden prompts (golden.py).
+
+    DataError for one that cannot, GoldenError for one that says something else than its release did."""
     said = release_settings(place.folder)
-    release = open_release(place.folder)
-    rows, capacity = rows_in_memory(release, settings)
-    engine = EngineThread(Engine(release.model, rows, capacity), settings.max_waiting)
-    created = int((place.folder / "config.json").stat().st_mtime)
-    weights = sum(one.numel() * one.element_size() for one in release.model.parameters())
-    memory = weights + rows * capacity * token_bytes(release)
-    served = Served(place.name, place.digest, created, release, said, engine, capacity, memory)
+    opened = open_engine(place.folder, engine, place.name, settings)
+    if not opened.searches:
+        said = said.model_copy(update={"num_beams": 1, "no_repeat_in_answer": 0})
     try:
-        _warm_up(served)
+        created = int((place.folder / "config.json").stat().st_mtime)
+        served = Served(
+            place.name,
+            place.digest,
+            created,
+            opened.release,
+            said,
+            opened.engine,
+            opened.capacity,
+            opened.memory_bytes,
+            opened.name,
+        )
+        golden = read_golden(place.folder)
+        check_answers(opened.engine, opened.release, golden, opened.rounding, opened.capacity)
     except BaseException:
-        engine.stop()
+        opened.engine.stop()
         raise
     return served
-
-
-def rows_in_memory(release: Release, settings: ServerSettings) -> tuple[int, int]:
-    """How many requests are answered at once, and how many tokens each may have, in `cache_bytes`.
-
-    A long context is cut until FEWEST_ROWS fit. DataError where not even LEAST_CONTEXT tokens of one do.
-    """
-    shape, token = release.model.shape, token_bytes(release)
-    fewest = min(FEWEST_ROWS, settings.rows)
-    capacity = min(shape.context_length, settings.cache_bytes // (token * fewest))
-    if capacity < min(LEAST_CONTEXT, shape.context_length):
-        raise DataError(
-            f"a token of this model takes {token:,} bytes of cache; cache_bytes ({settings.cache_bytes:,}) is too "
-            f"little for {fewest} requests of {LEAST_CONTEXT} tokens"
-        )
-    return min(settings.rows, settings.cache_bytes // (token * capacity)), capacity
-
-
-def token_bytes(release: Release) -> int:
-    """What a token takes of the cache."""
-    shape = release.model.shape
-    return 2 * shape.layers * shape.key_value_heads * shape.head_dim * release.model.compute_dtype.itemsize
 
 
 def folder_digest(folder: Path) -> str:
@@ -182,19 +169,3 @@ def folder_digest(folder: Path) -> str:
 
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return hashlib.sha256("".join(f"{path.name} {digest_file(path)}\n" for path in files).encode()).hexdigest()
-
-
-def _warm_up(served: Served) -> None:
-    """A few tokens, so that the first user waits for no first time; raises what the model raises."""
-    made: SimpleQueue[Made | Written | BaseException] = SimpleQueue()
-    request = Request([served.release.control.start], WARM_TOKENS, likeliest=0)
-    served.engine.submit(request, made.put, WARM_SECONDS)
-    while True:
-        one = made.get()
-        if isinstance(one, BaseException):
-            raise DataError(f"{served.name}: the model fails: {type(one).__name__}: {one}") from one
-        values = [said.log_probability for said in one.said] if isinstance(one, Written) else [one.log_probability]
-        if not all(map(math.isfinite, values)):
-            raise DataError(f"{served.name}: the model's scores are not finite")
-        if one.ending is not None:
-            return

@@ -34,3 +34,9 @@ class ServerSettings(BaseModel):
     )
     max_correction_characters: int = Field(20_000, ge=1, le=1 << 20, description="Characters of a correction.")
     max_records_per_reply: int = Field(16, ge=1, le=10_000, description="How often something is kept of one reply.")
+    retry_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="Seconds until a champion that could not be loaded is tried again; twice as long each time.",
+    )

@@ -38,6 +38,12 @@ def add_commands(commands: Any) -> None:
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to serve at; any but the loopback needs keys")
     serve.add_argument("--port", type=between(1, 65535, int), default=8000, help="default: 8000")
+    serve.add_argument(
+        "--engine",
+        default="auto",
+        metavar="ENGINE",
+        help="who makes the answers: torch (the default), llama.cpp, or the address of a server with OpenAI's API",
+    )
     serve.add_argument("--json", action="store_true", help="one JSON object on stdout once it answers")
     serve.set_defaults(command=_serve)
 
@@ -57,6 +63,12 @@ def _serve(options: argparse.Namespace) -> int:
         )
     host = "127.0.0.1" if options.host == "localhost" else options.host
     check_free("--port", host, options.port)
+
+    from deployments.server.engines.choose import is_address
+
+    elsewhere = is_address(options.engine)
+    if elsewhere and options.beside is not None:
+        raise ConfigError("--beside: an engine at an address has one model; leave out --beside, or --engine")
     found = _find(options.release)
     compared = _find_beside(options.beside, found)
 
@@ -65,8 +77,8 @@ def _serve(options: argparse.Namespace) -> int:
     from deployments.server.settings import ServerSettings
 
     settings = ServerSettings()
-    served = serve_model(found, settings)
-    beside = serve_model(compared, settings) if compared is not None else None
+    served = serve_model(found, settings, options.engine)
+    beside = serve_model(compared, settings, options.engine) if compared is not None else None
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     keys = accounts.asks
     serve(
@@ -77,8 +89,9 @@ def _serve(options: argparse.Namespace) -> int:
         host,
         options.port,
         lambda: _say(served, beside, address, keys, settings.stop_seconds, options.json),
-        _champion if options.release in (None, CHAMPION) else None,
+        _champion if options.release in (None, CHAMPION) and not elsewhere else None,
         beside,
+        options.engine,
     )
     return 0
 
@@ -135,7 +148,8 @@ def _say(
 ) -> None:
     if as_json:
         other = {"beside": {"model": beside.name, "digest": beside.digest}} if beside is not None else {}
-        print_json({"address": address, "model": served.name, "digest": served.digest, **other, "keys": keys})
+        known = {"model": served.name, "digest": served.digest, "engine": served.engine_name}
+        print_json({"address": address, **known, **other, "keys": keys})
         sys.stdout.flush()
         return
     from deployments.server.pages import WORDS
@@ -149,6 +163,7 @@ def _say(
     for head, one in (("Model", served), ("Beside", beside)):
         if one is not None:
             print(f"{head:6} {_described(one)}")
+    print(f"Engine {served.engine_name}")
     who = "a key is asked for" if keys else "open to whoever reaches it: there are no keys (`llmill keys add NAME`)"
     header = ' -H "authorization: Bearer $KEY"' if keys else ""
     sent = f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"

@@ -1,13 +1,18 @@
 """Bad input of `llmill serve`: what cannot be served, and where."""
 
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from bad_input import EMPTY, OWN, BadInput
+from bad_input import ADDRESS, EMPTY, OWN, BadInput
 from bad_models import Damage, fewer_rows, pickled
 from open_models import write_eurobert, write_llama
 
 SERVE = "serve model"
+SAID_OTHERWISE = {"ids": [5], "tokens": [6], "text": "x", "log_probabilities": [-0.001], "margins": [5.0]}
 
 
 def _folder(name: str, damage: Damage, *holds: str, write: Callable[[Path], Path] = write_llama) -> BadInput:
@@ -29,7 +34,86 @@ def _other_sums(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  model.safetensors\n")
 
 
+class _Odd(BaseHTTPRequestHandler):
+    """A server that speaks no API that we know, or asks for a key."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"<html>hello</html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Closed(_Odd):
+    status = 401
+
+
+@contextmanager
+def _answering(handler: type[_Odd]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def _plain_folder(folder: Path, home: Path) -> None:
+    write_llama(folder / "model")
+
+
+def _golden(text: str) -> Damage:
+    return lambda folder: (folder / "golden.json").write_text(text) and None
+
+
+NOWHERE = "http://127.0.0.1:9"  # discard: nobody listens there
 ROWS = (
+    BadInput(
+        "serve by an engine that is down",
+        f"serve --engine {NOWHERE}",
+        ("127.0.0.1:9/v1", "nobody answers", "start the engine"),
+    ),
+    BadInput(
+        "serve by an engine of no name",
+        "serve --engine vllm",
+        ("--engine vllm", "say auto, torch, llama.cpp, or an address"),
+    ),
+    BadInput("serve by an address that is none", "serve --engine ftp://x", ("--engine=ftp://x", "not an address")),
+    BadInput(
+        "serve by an address with a password",
+        "serve --engine http://ada:secret@127.0.0.1:9",
+        ("LLMILL_ENGINE_KEY",),
+    ),
+    BadInput(
+        "serve by what speaks another API",
+        f"serve --engine {ADDRESS}",
+        ("does not speak OpenAI's API", "GET /models gives 200"),
+        serve=lambda: _answering(_Odd),
+    ),
+    BadInput(
+        "serve by an engine with a key that is not given",
+        f"serve --engine {ADDRESS}",
+        ("asks for a key", "LLMILL_ENGINE_KEY"),
+        serve=lambda: _answering(_Closed),
+    ),
+    BadInput(
+        "serve by llama.cpp what has no GGUF",
+        f"{SERVE} --engine llama.cpp",
+        ("has no *-F16.gguf or *-Q8_0.gguf", "release.formats"),
+        prepare=_plain_folder,
+    ),
+    _folder("serve golden prompts that are cut", _golden('{"prompts": ['), "golden.json", "JSON"),
+    _folder("serve golden prompts that are none", _golden('{"prompts": [{"ids": [1]}]}'), "golden.json", "prompts.0"),
+    _folder(
+        "serve what says something else than its golden prompts",
+        _golden(json.dumps({"prompts": [SAID_OTHERWISE]})),
+        "golden prompt 1 of 1",
+        "is said, where the release said 'x'",
+    ),
     BadInput("serve before any run", "serve", ("no completed run yet", "llmill run"), home=EMPTY),
     BadInput("serve a champion before there is one", "serve champion", ("no champion yet", "llmill promote RUN")),
     BadInput("serve what nobody knows", "serve nothing", ("nothing: neither a run nor a digest",)),
@@ -46,6 +130,13 @@ ROWS = (
     _folder("serve an encoder", lambda folder: None, "is an encoder", write=write_eurobert),
 )
 WITH_ENVIRONMENT = (
+    BadInput(
+        "serve by llama.cpp where it is not installed",
+        "serve --engine llama.cpp",
+        ("llama.cpp is not installed", "pip install"),
+        {"sitecustomize.py": "import sys\nsys.modules['xllamacpp'] = None\n"},
+        environment={"PYTHONPATH": "."},
+    ),
     BadInput(
         "serve with a database at no address",
         "serve",

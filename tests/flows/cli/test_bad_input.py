@@ -63,7 +63,7 @@ def meet(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Meeting:
     with row.serve() if row.serve else nullcontext("") as address:
         row.lay_out(work, home, address)
         files, parts = files_below(work), published(home)
-        command = shlex.split(row.command)
+        command = shlex.split(row.command.replace(ADDRESS, address))
         if row in HERE:
             result = in_this_process(command, home, work)
         else:
