@@ -174,8 +174,6 @@ def _say(
 
 
 def _described(served: "Served") -> str:
-    parameters, memory = amount(served.release.model.shape.parameters), size(served.memory_bytes)
-    return (
-        f"{served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}, "
-        f"up to {memory} of memory"
-    )
+    parameters = amount(served.release.model.shape.parameters)
+    memory = f"up to {size(served.memory_bytes)} of memory" if served.memory_bytes else "its weights elsewhere"
+    return f"{served.name} ({served.digest[:8]}), {parameters} parameters, context {served.context_length}, {memory}"
