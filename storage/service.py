@@ -4,6 +4,7 @@
 |---|---|
 | keys | a key that was given out: its name, the digest of its secret, its limits |
 | ledger | a request that was answered, in full or in part: tokens, price, outcome; no text |
+| standing | what moderation has to say of a key: a prompt that was flagged, a stop, leave to go on; no text |
 
 Amounts are whole millionths of the currency, so that sums are exact. Times are UTC, ISO 8601 to the microsecond.
 """
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,7 @@ SECRET_BYTES, SHOWN_CHARACTERS = 32, 12
 MOST_NAME_CHARACTERS = 64
 PREFIX = "sk-llmill-"
 Grouping = Literal["key", "day", "model"]
+Event = Literal["hit", "stopped", "allowed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,14 @@ class Entry:
     price: int
     outcome: str
     once: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What moderation says of a key: flagged prompts of late, since it was last allowed, and whether it is stopped."""
+
+    hits: int = 0
+    stopped: bool = False
 
 
 def open_service(home: Path) -> "Service":
@@ -116,6 +126,23 @@ class Service:
         if row is None or row.revoked is not None or not hmac.compare_digest(row.digest, digest):
             return None
         return _key(row)
+
+    def note(self, key: str, event: Event, categories: str = "") -> None:
+        """Write down a prompt that was flagged, or that the key is stopped or allowed again."""
+        row = {"key": key, "time": _now(), "event": event, "categories": categories}
+        self._do(lambda connection: connection.execute(self._database["standing"].insert(), row))
+
+    def standings(self, since: str, key: str | None = None) -> dict[str, Standing]:
+        """How keys stand, those of which anything was noted; hits count since a time."""
+        table = self._database["standing"]
+        query = table.select().where((table.c.event != "hit") | (table.c.time >= since)).order_by(table.c.id)
+        query = query if key is None else query.where(table.c.key == key)
+        found: dict[str, Standing] = {}
+        for row in self._do(lambda connection: connection.execute(query).all()):
+            before = found.get(row.key, Standing())
+            changed = {"allowed": Standing(), "stopped": Standing(before.hits, True)}
+            found[row.key] = changed.get(row.event, Standing(before.hits + 1, before.stopped))
+        return found
 
     def write(self, entry: Entry) -> None:
         """Add to the ledger. A request that a client has named, and sent again, is written once."""
@@ -194,6 +221,15 @@ def _tables() -> "MetaData":
         Column("once", String),
         UniqueConstraint("key", "once"),
     )
+    Table(
+        "standing",
+        tables,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("key", String, nullable=False, index=True),
+        Column("time", String, nullable=False),
+        Column("event", String, nullable=False),
+        Column("categories", String, nullable=False),
+    )
     return tables
 
 
@@ -209,3 +245,8 @@ def _digest(secret: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def day_ago() -> str:
+    """The time 24 hours ago, since which flagged prompts count."""
+    return (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="microseconds")

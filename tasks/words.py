@@ -152,6 +152,12 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
         yield span
 
 
+def sentence_end(text: str, start: int = 0) -> int | None:
+    """Where the first sentence from `start` on ends, behind its end mark; None where no end mark is."""
+    match = _SENTENCE_END.search(text, start)
+    return match.end() if match else None
+
+
 def _stripped(text: str, start: int, end: int) -> tuple[int, int] | None:
     """A span without the white space at its ends; None where nothing is left."""
     inner = text[start:end]

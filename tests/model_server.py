@@ -21,6 +21,7 @@ from deployments.server.settings import ServerSettings
 from flows.prefect.servers import free_port
 from storage.feedback import FeedbackStore
 from storage.service import Service
+from tasks.moderate.moderator import Moderator
 
 NAME = "river"
 
@@ -71,14 +72,15 @@ def model_server(
     engine: str = "auto",
     *,
     beside: Place | None = None,
+    moderator: Moderator | None = None,
     **limits: Any,
 ) -> Iterator[Address]:
-    """Serve a model folder, perhaps another beside it, by this engine, with these limits, and the keys of a database,
-    until the end of the block. Feedback goes to `feedback.db` beside the folder."""
+    """Serve a model folder, perhaps another beside it, by this engine, with these limits, a judge, and the keys of a
+    database, until the end of the block. Feedback goes to `feedback.db` beside the folder."""
     import uvicorn
 
     settings = ServerSettings(**limits)
-    served = serve_model(Place(folder, NAME, "d" * 64), settings, engine)
+    served = serve_model(Place(folder, NAME, "d" * 64, lambda: moderator), settings, engine)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
     other = serve_model(beside, settings) if beside is not None else None
     app = create_app(served, settings, Accounts(service, read_pricing()), feedback_store(folder), other)

@@ -10,17 +10,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from deployments.server.errors import ApiError
-from deployments.server.pricing import Pricing
+from deployments.server.pricing import Plan, Pricing
 from storage.errors import StoreError
-from storage.service import Entry, Key, Service
+from storage.service import Entry, Key, Service, Standing, day_ago
 
 LOOK_SECONDS = 1.0
 DAY = timedelta(days=1)
@@ -112,6 +113,16 @@ class Accounts:
             with self._lock:
                 going.add(-answers, -prompt - made, -price)
 
+    async def hit(self, key: Key | None, categories: Sequence[str]) -> None:
+        """Note that a prompt of a key was flagged, and stop the key where its plan says so."""
+        if key is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.shield(loop.run_in_executor(self._threads, self._hit, key, ",".join(categories)))
+        except StoreError as error:
+            _log.error("a flagged prompt of the key %s cannot be noted: %s", key.name, error)
+
     async def charge(
         self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None = None
     ) -> None:
@@ -130,9 +141,35 @@ class Accounts:
         key = self._key_of(secret.strip())
         if key is None:
             raise ApiError(401, "this key is not known, or was revoked", code="invalid_api_key")
-        self._check_rate(key)
+        self._check_rate(key, self._slowed(key))
         self._check_ledger(key)
         return key
+
+    def _hit(self, key: Key, categories: str) -> None:
+        self._service.note(key.name, "hit", categories)
+        most, standing = self._plan(key).stopped_after_hits, self._standing(key)
+        if most is not None and standing.hits >= most and not standing.stopped:
+            self._service.note(key.name, "stopped")
+            _log.warning("STOPPED the key %s after %d flagged prompts", key.name, standing.hits)
+
+    def _slowed(self, key: Key) -> int | None:
+        """The requests a minute of a key that is slowed, else None; ApiError for one that is stopped."""
+        plan, standing = self._plan(key), self._standing(key)
+        if standing.stopped:
+            raise ApiError(
+                403,
+                "this key is stopped: too many of its prompts were flagged. Ask who gave it out",
+                code="key_stopped",
+            )
+        slowed = plan.slowed_after_hits is not None and standing.hits >= plan.slowed_after_hits
+        return plan.slowed_requests_per_minute if slowed else None
+
+    def _standing(self, key: Key) -> Standing:
+        return self._service.standings(day_ago(), key.name).get(key.name, Standing())
+
+    def _plan(self, key: Key) -> Plan:
+        """Its plan; one that is gone from the file has no price, and moderates as others do by default."""
+        return self._pricing.plans.get(key.plan) or Plan(prompt=Decimal(0), cached=Decimal(0), made=Decimal(0))
 
     def _entry(
         self, request: str, key: Key | None, model: str, usage: Mapping[str, Any], outcome: str, once: str | None
@@ -176,8 +213,10 @@ class Accounts:
                 self._known[secret] = (now, key)
         return key
 
-    def _check_rate(self, key: Key) -> None:
+    def _check_rate(self, key: Key, slowed: int | None) -> None:
         most = key.limits.requests_per_minute
+        if slowed is not None:
+            most = slowed if most is None else min(most, slowed)
         if most is None:
             return
         with self._lock:

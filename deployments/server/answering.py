@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from deployments.server.engines.seam import EngineUnavailableError, Said, Written
 from deployments.server.errors import ApiError, full, late, stopping, unavailable
@@ -36,11 +37,35 @@ class Piece:
         return (Said(decode(made.token), made.log_probability, likeliest),)
 
 
+class Answer(Protocol):
+    """An answer while it is made, whoever makes it."""
+
+    @property
+    def request(self) -> Request:
+        """What is answered."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """Tokens that were made and not passed on."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody reads it any more."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        """Its pieces, once."""
+        ...
+
+
 class Answering:
     """Iterate over it once for the pieces; `cancel` where nobody reads them any more.
 
     Raises EngineStoppedError where the model is served no more, before anything was made.
     """
+
+    held = 0  # each piece is passed on at once
 
     def __init__(self, served: Served, request: Request, stops: tuple[str, ...], seconds: float) -> None:
         self.request = request

@@ -18,6 +18,7 @@ from deployments.server.generation import KEY, Generator, too_many_messages
 from deployments.server.limits import ONCE, LimitedBody
 from deployments.server.memory import Memory
 from deployments.server.metrics import Metrics
+from deployments.server.moderation import Moderation, add_moderation
 from deployments.server.pages import OPEN, add_page
 from deployments.server.protocol import (
     ChatRequest,
@@ -54,7 +55,8 @@ class Server:
             lambda: sum(one.engine.waiting for one in self.models),
         )
         memory = Memory(settings)
-        self.generator = Generator(settings, self.metrics, accounts, memory)
+        self.moderation = Moderation(self.metrics, accounts)
+        self.generator = Generator(settings, self.metrics, accounts, memory, self.moderation)
         self.listener = Listener(memory, feedback, settings)
         self.stopping = False
         self.earlier: set[str] = set()  # names of models that were served before: who asks for one gets the present one
@@ -143,6 +145,7 @@ def create_app(
     _add_generation(app, server)
     _add_tokens(app, server)
     add_feedback(app, server)
+    add_moderation(app, server)
     return app
 
 

@@ -13,11 +13,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from deployments.asgi import Receive, Scope, Send
 from deployments.server.accounts import Accounts
-from deployments.server.answering import Answering, Piece
+from deployments.server.answering import Answer, Answering, Piece
 from deployments.server.errors import ApiError
 from deployments.server.limits import ONCE
 from deployments.server.memory import Memory, reply_of
 from deployments.server.metrics import Metrics
+from deployments.server.moderation import FILTERED, Moderation
 from deployments.server.protocol import ChatRequest, CompletionRequest
 from deployments.server.replies import Choice, Shape, event, usage_of
 from deployments.server.served import Served
@@ -27,7 +28,7 @@ from model.sampling import Choice as Sampling
 from storage.service import Key
 
 KEY = "llmill.key"  # in a request's scope: the key that it came with
-PAID = ("done", "cancelled")  # outcomes that cost what was made
+PAID = ("done", "cancelled", FILTERED)  # outcomes that cost what was made
 COMPLETION_TOKENS = 16  # of an answer to a text, where a request does not say how many
 LOOK_SECONDS = 0.25  # between two looks whether a client is still there
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy must hand on each piece
@@ -36,14 +37,19 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # a proxy mu
 class Generator:
     """Answers the requests of one server."""
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics, accounts: Accounts, memory: Memory) -> None:
+    def __init__(
+        self, settings: ServerSettings, metrics: Metrics, accounts: Accounts, memory: Memory, moderation: Moderation
+    ) -> None:
         self._settings, self._metrics, self._accounts, self._memory = settings, metrics, accounts, memory
+        self._moderation = moderation
 
     async def chat(self, http: HttpRequest, served: Served, asked: ChatRequest) -> Response:
         """The reply to a conversation."""
         if len(asked.messages) > self._settings.max_messages:
             raise too_many_messages(len(asked.messages), self._settings.max_messages)
         self._check_number(asked.n)
+        texts = [(f"messages.{place}", one.text) for place, one in enumerate(asked.messages)]
+        await self._moderation.check_prompt(served, http.scope[KEY], texts)
         ids = await asyncio.to_thread(served.chat_ids, asked.messages)
         return await self._reply(http, served, asked, [ids], asked.likeliest, "messages")
 
@@ -55,6 +61,11 @@ class Generator:
         )
         if not prompts or not all(prompts):
             raise ApiError(400, "prompt: has no tokens", param="prompt")
+        texts = [
+            (f"prompt.{place}", one if isinstance(one, str) else served.release.tokenizer.decode(one))
+            for place, one in enumerate(asked.prompts)
+        ]
+        await self._moderation.check_prompt(served, http.scope[KEY], texts)
         return await self._reply(http, served, asked, prompts, asked.logprobs, "prompt")
 
     async def _reply(
@@ -82,10 +93,11 @@ class Generator:
         held.enter_context(
             self._accounts.under_way(key, len(requests), self._settings.max_answers_per_key, prompt, made)
         )
-        answers: list[Answering] = []
+        answers: list[Answer] = []
         try:
             for request in requests:
-                answers.append(Answering(served, request, asked.stops, self._settings.request_seconds))
+                answer = Answering(served, request, asked.stops, self._settings.request_seconds)
+                answers.append(self._moderation.guard(served, answer))
         except BaseException:
             _cancel(answers)
             held.close()
@@ -98,7 +110,7 @@ class Generator:
         outcome = "cancelled"
         try:
             await _while_there(http, answers, bill.choices)
-            outcome = "done"
+            outcome = bill.outcome
         except ApiError as error:
             outcome = error.code or "failed"
             raise
@@ -124,7 +136,7 @@ class Generator:
                 bill.choices[place].pieces.clear()
                 if shown := shape.piece(place, piece):
                     yield shown
-            outcome = "done"
+            outcome = bill.outcome
         except ApiError as error:  # the status is sent already: the client raises on such an event
             outcome = error.code or "failed"
             yield event(error.body)
@@ -175,7 +187,7 @@ class _Bill:
 
     asked: ChatRequest | CompletionRequest
     shape: Shape
-    answers: Sequence[Answering]
+    answers: Sequence[Answer]
     tokens: Sequence[int]  # of each prompt
     n: int
     key: Key | None
@@ -191,7 +203,13 @@ class _Bill:
         """What has been used so far; a prompt counts once, however many answers it has, and only if it was read."""
         first = [answer.request for answer in self.answers[:: self.n]]
         read = sum(tokens for tokens, request in zip(self.tokens, first, strict=True) if request.begun)
-        return usage_of(read, sum(request.reused for request in first), self.choices)
+        held = sum(answer.held for answer in self.answers)
+        return usage_of(read, sum(request.reused for request in first), self.choices, held)
+
+    @property
+    def outcome(self) -> str:
+        """How a request that was answered has ended."""
+        return FILTERED if any(choice.ending == FILTERED for choice in self.choices) else "done"
 
 
 def too_many_messages(number: int, most: int) -> ApiError:
@@ -235,15 +253,15 @@ def _wrapped(seed: int) -> int:
     return (seed + 2**63) % 2**64 - 2**63
 
 
-def _cancel(answers: Sequence[Answering]) -> None:
+def _cancel(answers: Sequence[Answer]) -> None:
     for answer in answers:
         answer.cancel()
 
 
-async def _while_there(http: HttpRequest, answers: Sequence[Answering], choices: Sequence[Choice]) -> None:
+async def _while_there(http: HttpRequest, answers: Sequence[Answer], choices: Sequence[Choice]) -> None:
     """Take all answers, whole; they are cancelled when the client goes away."""
 
-    async def collect(answer: Answering, choice: Choice) -> None:
+    async def collect(answer: Answer, choice: Choice) -> None:
         async for piece in answer:
             choice.add(piece)
 
@@ -258,7 +276,7 @@ async def _while_there(http: HttpRequest, answers: Sequence[Answering], choices:
         _cancel(answers)
 
 
-async def _together(answers: Sequence[Answering]) -> AsyncIterator[tuple[int, Piece]]:
+async def _together(answers: Sequence[Answer]) -> AsyncIterator[tuple[int, Piece]]:
     """The pieces of several answers, as they come."""
     if len(answers) == 1:
         async for piece in answers[0]:
@@ -266,7 +284,7 @@ async def _together(answers: Sequence[Answering]) -> AsyncIterator[tuple[int, Pi
         return
     queue: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue()
 
-    async def forward(place: int, answer: Answering) -> None:
+    async def forward(place: int, answer: Answer) -> None:
         try:
             async for piece in answer:
                 queue.put_nowait((place, piece))

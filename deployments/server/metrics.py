@@ -1,6 +1,6 @@
 """What `/metrics` says, in Prometheus' text form: requests, tokens, times, and who waits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,9 @@ class Metrics:
         made = partial(Counter, registry=self._registry, namespace="llmill")
         self.requests = made("requests", "Requests that were answered.", ["route", "status"])
         self.tokens = made("tokens", "Tokens of prompts, of them read before, and made.", ["model", "kind"])
+        self.moderated = made(
+            "moderated", "Verdicts on prompts, sentences of answers and texts asked about.", ["place", "category"]
+        )
         self.refused = made("refused_models", "New champions that could not be served.")
         self.seconds = Histogram(
             "request_seconds",
@@ -37,6 +40,11 @@ class Metrics:
         self.tokens.labels(model, "prompt").inc(usage["prompt_tokens"])
         self.tokens.labels(model, "cached").inc(usage["prompt_tokens_details"]["cached_tokens"])
         self.tokens.labels(model, "made").inc(usage["completion_tokens"])
+
+    def count_verdict(self, place: str, flagged: Sequence[str]) -> None:
+        """Add a verdict to each category that it names, else to `none`."""
+        for category in flagged or ("none",):
+            self.moderated.labels(place, category).inc()
 
     def text(self) -> bytes:
         """The page."""

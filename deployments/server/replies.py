@@ -114,9 +114,10 @@ class Shape:
         return self.served.release.tokenizer.decode([token], skip_special_tokens=False)
 
 
-def usage_of(prompt: int, reused: int, choices: Iterable[Choice]) -> dict[str, Any]:
-    """The tokens of a request: of its prompt, how many of them were read before, and of all its answers."""
-    made = sum(choice.tokens for choice in choices)
+def usage_of(prompt: int, reused: int, choices: Iterable[Choice], held: int = 0) -> dict[str, Any]:
+    """The tokens of a request: of its prompt, how many of them were read before, and of all its answers, with those
+    that are `held` and not shown."""
+    made = sum(choice.tokens for choice in choices) + held
     return {
         "prompt_tokens": prompt,
         "completion_tokens": made,

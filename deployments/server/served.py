@@ -3,8 +3,8 @@
 import asyncio
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from storage.errors import DataError
 from storage.files import is_utf8
 from tasks.answer.golden import read_golden
 from tasks.answer.release import Release, ReleaseSettings, release_settings
+from tasks.moderate.moderator import Moderator
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Served:
     context_length: int  # tokens of prompt and answer together: the model's context, or what memory allows
     memory_bytes: int  # of its weights, and of what it may have read at once; 0 where another machine has them
     engine_name: str  # as the log calls it
+    moderator: Moderator | None = None  # what judges its prompts and answers
 
     @property
     def reading(self) -> Reading:
@@ -127,18 +129,19 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model lies, what requests call it, and its digest."""
+    """Where a model lies, what requests call it, its digest, and what opens the judge of its texts."""
 
     folder: Path
     name: str
     digest: str
+    judge: Callable[[], Moderator | None] = field(default=lambda: None, compare=False)
 
 
 def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> Served:
     """Load a model, start its engine (engines/choose.py) and have it answer its golden prompts (golden.py).
 
     DataError for one that cannot, GoldenError for one that says something else than its release did."""
-    said = release_settings(place.folder)
+    said, moderator = release_settings(place.folder), place.judge()
     opened = open_engine(place.folder, engine, place.name, settings)
     if not opened.searches:
         said = said.model_copy(update={"num_beams": 1, "no_repeat_in_answer": 0})
@@ -154,6 +157,7 @@ def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> S
             opened.capacity,
             opened.memory_bytes,
             opened.name,
+            moderator,
         )
         golden = read_golden(place.folder)
         check_answers(opened.engine, opened.release, golden, opened.rounding, opened.capacity)

@@ -4,6 +4,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ MILLIONTHS = Decimal(1_000_000)
 
 def add_commands(commands: Any) -> None:
     """Declare the commands of this module."""
-    keys = commands.add_parser("keys", help="who may ask the model server: add, list, revoke")
+    keys = commands.add_parser("keys", help="who may ask the model server: add, list, revoke, allow")
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="give out a key; it is shown once")
     add.add_argument("name", metavar="NAME", help="whose it is, for lists and the ledger")
@@ -38,6 +39,11 @@ def add_commands(commands: Any) -> None:
     revoke.add_argument("name", metavar="NAME")
     add_json_option(revoke)
     revoke.set_defaults(command=_revoke)
+
+    allow = actions.add_parser("allow", help="let a key go on that moderation has slowed or stopped")
+    allow.add_argument("name", metavar="NAME")
+    add_json_option(allow)
+    allow.set_defaults(command=_allow)
 
     usage = commands.add_parser("usage", help="what was asked of the model server, and what it costs")
     date_option(usage)
@@ -87,18 +93,22 @@ def _limits(options: argparse.Namespace, plan: "Limits") -> "Limits":
 
 
 def _list(options: argparse.Namespace) -> int:
-    keys = _service().keys()
+    from storage.service import Standing, day_ago
+
+    service = _service()
+    keys, standings = service.keys(), service.standings(day_ago())
     if options.json:
-        print_json({"keys": [_row(key) for key in keys]})
+        print_json({"keys": [_row(key) | asdict(standings.get(key.name, Standing())) for key in keys]})
         return 0
     if not keys:
         print("no keys: on the loopback `llmill serve` is open to all. `llmill keys add NAME` gives one out")
         return 0
-    rows = [
-        (key.name, f"{key.begins}...", key.plan, _limits_text(key), "revoked" if key.revoked else "valid")
-        for key in keys
-    ]
-    print(table(("name", "begins", "plan", "limits", "state"), rows))
+    rows = []
+    for key in keys:
+        standing = standings.get(key.name, Standing())
+        state = "revoked" if key.revoked else "stopped" if standing.stopped else "valid"
+        rows.append((key.name, f"{key.begins}...", key.plan, _limits_text(key), str(standing.hits), state))
+    print(table(("name", "begins", "plan", "limits", "hits", "state"), rows))
     return 0
 
 
@@ -130,6 +140,19 @@ def _revoke(options: argparse.Namespace) -> int:
         print_json({"name": options.name, "revoked": changed})
     else:
         print(f"{options.name}: {'revoked' if changed else 'was revoked before'}")
+    return 0
+
+
+def _allow(options: argparse.Namespace) -> int:
+    service = _service()
+    known = service.keys()
+    if all(key.name != options.name for key in known):
+        raise ConfigError(f"NAME {options.name!r}: there is no such key. `llmill keys list` has those there are")
+    service.note(options.name, "allowed")
+    if options.json:
+        print_json({"name": options.name, "allowed": True})
+    else:
+        print(f"{options.name}: its hits count from 0 again")
     return 0
 
 
