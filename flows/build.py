@@ -37,6 +37,9 @@ from tasks.initial.teacher import take_teacher, take_tutor
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
+from tasks.moderate.section import ModerateConfig, ModerateSection, ModeratorConfig
+from tasks.moderate.stage import moderate
+from tasks.moderate.training import make_moderator
 from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
@@ -60,6 +63,11 @@ class Recipe(StageConfig):
         DeduplicateConfig(), title="Deduplicate", description="Exact and near duplicates."
     )
     filter: FilterConfig = Field(FilterConfig(), title="Filter", description="Quality rules and redaction.")
+    moderate: ModerateSection | None = Field(
+        None,
+        title="Moderate",
+        description="Texts that are not wanted, in the data and at `llmill serve`; empty: none.",
+    )
     tokenizer: TokenizerSection = Field(TokenizerSection(), title="Tokenizer", description="The BPE vocabulary.")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
     pretrain: PretrainSection = Field(PretrainSection(), title="Pretrain", description="The base model.")
@@ -110,6 +118,16 @@ class Recipe(StageConfig):
         if self.collect.document_sources:
             return self.filter
         return FilterConfig(preset="none", redact=self.filter.redact, phone_regions=self.filter.phone_regions)
+
+    @property
+    def judging(self) -> ModeratorConfig | None:
+        """The config of the stage moderator, if there is one: with the rows that its categories learn from."""
+        return self.moderate.learning(self.collect.labels) if self.moderate else None
+
+    @property
+    def moderating(self) -> ModerateConfig:
+        """The config of the stage moderate, where there is one."""
+        return self.moderate.judging if self.moderate else ModerateConfig()
 
     @property
     def initial(self) -> InitialConfig | None:
@@ -259,6 +277,7 @@ class Recipe(StageConfig):
                 "pretrain.teacher: soft targets are for models that write: leave it out, or set "
                 "pretrain.objective=next_token"
             )
+        self._check_moderation()
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         if self.initial is None:
@@ -275,6 +294,15 @@ class Recipe(StageConfig):
                 near = did_you_mean(name, BUILD.stage_names)
                 raise ValueError(f"execution.stages.{name}: unknown key{near}. Known: {known}")
         return self
+
+    def _check_moderation(self) -> None:
+        """Labels are read where a category learns from them, and only there. Raises ValueError."""
+        categories = self.moderate.categories if self.moderate else ()
+        learned = [position for position, one in enumerate(categories) if one.labels]
+        if learned and not self.collect.labels:
+            raise ValueError(f"moderate.categories.{learned[0]}.labels: collect.labels names no rows to learn from")
+        if self.collect.labels and not learned:
+            raise ValueError("collect.labels: no category of the section moderate has labels, so nothing reads it")
 
 
 class Start:
@@ -325,6 +353,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     documents = collect(recipe.collecting, fetched, asked)
     unique = deduplicate(recipe.deduplicate, documents)
     clean = filter_documents(recipe.filtering, unique, documents)
+    if recipe.judging:
+        clean = moderate(recipe.moderating, clean, make_moderator(recipe.judging))
     initial = start.initial(recipe)
     teacher = start.teacher(recipe)
     tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None

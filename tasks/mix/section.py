@@ -1,10 +1,12 @@
-"""The section `collect` of a recipe: where the text comes from, and how much of each pretraining reads."""
+"""The section `collect` of a recipe: where the text comes from, how much of each pretraining reads, and what else is
+read."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from tasks.collect.config import CollectConfig
+from tasks.collect.labelled import LabelsSource
 from tasks.mix.config import MixConfig
 
 
@@ -13,10 +15,22 @@ class CollectSection(CollectConfig):
 
     mix: MixConfig | None = Field(None, title="Mix", description="How much of each source pretraining reads, and when.")
 
+    labels: tuple[LabelsSource, ...] = Field(
+        (), description="Texts with labels of your own, from which moderation learns; no other stage sees them."
+    )
+
     @property
     def collecting(self) -> CollectConfig:
         """The config of the stage collect."""
         return CollectConfig(**{name: getattr(self, name) for name in CollectConfig.model_fields})
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> Self:
+        names = [source.name for source in self.labels]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"labels: two sources are named {name}: give each a name of its own (`name: ...`)")
+        return self
 
     @model_validator(mode="after")
     def _mix_names_sources(self) -> Self:

@@ -55,12 +55,11 @@ class Classifier:
         save_file({"idf": self.idf, "weights": self.weights, "bias": self.bias}, folder / FILE)
 
     @classmethod
-    def read(cls, folder: Path, categories: Sequence[str]) -> "Classifier":
-        """What `write` has written; DataError where it is damaged, or of other categories."""
+    def read(cls, path: Path, categories: Sequence[str]) -> "Classifier":
+        """The file that `write` has written; DataError where it is damaged, or of other categories."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        path = folder / FILE
         try:
             found = load_file(path)
         except (OSError, SafetensorError) as error:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from storage.documents import UNDETERMINED
 from storage.errors import DataError
 from tasks.filter.language import language_of
-from tasks.moderate.classifier import Classifier
+from tasks.moderate.classifier import FILE, Classifier
 from tasks.moderate.config import Category, ModerationConfig
 from tasks.moderate.passages import passages_of
 from tasks.moderate.personal import found_in
@@ -110,17 +110,23 @@ class Moderator:
 
 def open_moderator(folder: Path) -> Moderator:
     """The judge of a folder that `write` has filled; DataError where it holds none, or a damaged one."""
-    said = _object(folder / MODERATION)
+    return read_moderator({name: folder / name for name in (MODERATION, WORDS, FILE)})
+
+
+def read_moderator(files: Mapping[str, Path]) -> Moderator:
+    """See `open_moderator`: its files by their names, wherever they are."""
+    place = files[MODERATION]
+    said = _object(place)
     if said.get("version") != VERSION:
-        raise DataError(f"{folder / MODERATION}: version {said.get('version')!r}; this llmill reads {VERSION}")
+        raise DataError(f"{place}: version {said.get('version')!r}; this llmill reads {VERSION}")
     try:
-        words = from_json(_object(folder / WORDS))
+        words = from_json(_object(files[WORDS]))
         categories = [_category(one, words) for one in said["categories"]]
         config = ModerationConfig.model_validate({"categories": categories, "phone_regions": said["phone_regions"]})
         learned = [str(name) for name in said["learned"]]
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder}: holds no moderator that can be read: {error}") from None
-    return Moderator(config, words, Classifier.read(folder, learned) if learned else None)
+        raise DataError(f"{place}: is of no moderator that can be read: {error}") from None
+    return Moderator(config, words, Classifier.read(files[FILE], learned) if learned else None)
 
 
 def _category(given: Mapping[str, Any], words: Mapping[str, Sequence[Words]]) -> Category:
