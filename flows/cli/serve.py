@@ -16,6 +16,7 @@ from tasks.wording import amount, size
 
 if TYPE_CHECKING:
     from deployments.server.served import Place, Served
+    from tasks.moderate.moderator import Moderator
 
 CHAMPION, NEWEST = "champion", "latest/release"
 
@@ -44,6 +45,12 @@ def add_commands(commands: Any) -> None:
         metavar="ENGINE",
         help="who makes the answers: torch (the default), llama.cpp, or the address of a server with OpenAI's API",
     )
+    serve.add_argument(
+        "--moderation",
+        metavar="FILE|REF",
+        help="what judges prompts and answers: a YAML file of categories, or a run that has made a moderator; "
+        "default: the one of the run that is served, where it has one",
+    )
     serve.add_argument("--json", action="store_true", help="one JSON object on stdout once it answers")
     serve.set_defaults(command=_serve)
 
@@ -63,14 +70,16 @@ def _serve(options: argparse.Namespace) -> int:
         )
     host = "127.0.0.1" if options.host == "localhost" else options.host
     check_free("--port", host, options.port)
-
+    given = _moderation(options.moderation)
     from deployments.server.engines.choose import is_address
 
     elsewhere = is_address(options.engine)
     if elsewhere and options.beside is not None:
         raise ConfigError("--beside: an engine at an address has one model; leave out --beside, or --engine")
-    found = _find(options.release)
+    found = _judged(_find(options.release), given)
     compared = _find_beside(options.beside, found)
+    if compared is not None:  # who does not know which of two answers must not learn it from what is refused
+        compared = replace(compared, judge=found.judge)
 
     from deployments.server.run import serve
     from deployments.server.served import serve_model
@@ -89,11 +98,51 @@ def _serve(options: argparse.Namespace) -> int:
         host,
         options.port,
         lambda: _say(served, beside, address, keys, settings.stop_seconds, options.json),
-        _champion if options.release in (None, CHAMPION) and not elsewhere else None,
+        (lambda: (place := _champion()) and _judged(place, given))
+        if options.release in (None, CHAMPION) and not elsewhere
+        else None,
         beside,
         options.engine,
     )
     return 0
+
+
+def _moderation(given: str | None) -> "Moderator | None":
+    """The judge that the command line names."""
+    if given is None:
+        return None
+    from deployments.server.moderation_file import open_moderation
+
+    return open_moderation(given, _moderator_folder)
+
+
+def _moderator_folder(reference: str) -> Path:
+    """The folder of a moderator: one that is named, or that of a run."""
+    from flows.inspect.references import find_part
+    from storage.runs import find_run
+
+    if (folder := Path(reference).expanduser()).is_dir():
+        return folder
+    store = home_store()
+    try:
+        find_run(store.home, reference, "moderator")
+    except DataError:
+        return find_part(store, reference, "moderator").path
+    return find_part(store, f"{reference}/moderator", "moderator").path
+
+
+def _judged(place: "Place", given: "Moderator | None") -> "Place":
+    """The place of a model with the judge that is given, else with the one that its run has made."""
+
+    def judge() -> "Moderator | None":
+        from deployments.server.moderation_file import open_moderation
+        from storage.runs import runs
+
+        own = next((run for run in runs(home()) if run["run"] == place.name), None)  # none of a folder
+        made = own is not None and any(row["stage"] == "moderator" for row in own["stages"])
+        return open_moderation(place.name, _moderator_folder) if made else None
+
+    return replace(place, judge=judge if given is None else lambda: given)
 
 
 def _find(reference: str | None) -> "Place":
@@ -146,8 +195,12 @@ def _champion() -> "Place | None":
 def _say(
     served: "Served", beside: "Served | None", address: str, keys: bool, stop_seconds: float, as_json: bool
 ) -> None:
+    judged = [category.name for category in served.moderator.config.categories] if served.moderator else []
     if as_json:
-        other = {"beside": {"model": beside.name, "digest": beside.digest}} if beside is not None else {}
+        other: dict[str, Any] = (
+            {"beside": {"model": beside.name, "digest": beside.digest}} if beside is not None else {}
+        )
+        other |= {"moderation": judged} if judged else {}
         known = {"model": served.name, "digest": served.digest, "engine": served.engine_name}
         print_json({"address": address, **known, **other, "keys": keys})
         sys.stdout.flush()
@@ -169,6 +222,8 @@ def _say(
     sent = f"-H 'content-type: application/json' -d {shlex.quote(json.dumps(body))}"
     print(f"Page   {address}")
     print(f"API    {address}/v1, {who}")
+    if judged:
+        print(f"Judge  refuses prompts and sentences of answers that are {', '.join(judged)}")
     print(f"Try    curl {address}/v1/{route}{header} {sent}")
     print(f"Ctrl-C stops it; answers under way get {stop_seconds:g} s to end", flush=True)
 

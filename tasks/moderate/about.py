@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from storage.lookup import rows_where
-from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, not_about_documents, settings
 from tasks.engine.reported import Example, Reason, Section, Table
 from tasks.moderate.stage import SCORE
@@ -17,12 +16,13 @@ FIGURES = ("threshold", "rows", "of_it", "precision", "recall", "f1", "best_thre
 COLUMNS = ("category", "threshold", "held-out rows", "of it", "precision", "recall", "F1", "best threshold", "its F1")
 
 
-def _check(recipe: Any, inputs: Mapping[str, Artifact]) -> None:
-    """Raises DataError for a list that cannot be used, before anything is built."""
+def _notices(recipe: Any, will: str) -> list[str]:
+    """Nothing to say; raises DataError for a list that cannot be used, before anything is built."""
     from tasks.moderate.moderator import Moderator
 
-    if recipe.moderate is not None:
+    if will == "build":
         Moderator.of(recipe.moderate, "moderate.")
+    return []
 
 
 def _scores(run: MadeRun, stage: str) -> Section:
@@ -86,7 +86,7 @@ def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | N
 MODERATOR = About(
     title="The judge of texts",
     work=None,
-    checks=(_check,),
+    notices=_notices,
     reads_sources=True,
     report=_scores,
     explain=not_about_documents,

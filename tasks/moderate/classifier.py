@@ -48,6 +48,13 @@ class Classifier:
         sums = (self.weights[:, places] * row).sum(axis=1) + self.bias
         return {name: _probability(float(one)) for name, one in zip(self.categories, sums, strict=True)}
 
+    def only(self, categories: Sequence[str]) -> "Classifier | None":
+        """The weights of some of the categories; None for none."""
+        places = [self.categories.index(name) for name in categories]
+        if not places:
+            return None
+        return Classifier(tuple(categories), self.idf, self.weights[places], self.bias[places])
+
     def write(self, folder: Path) -> None:
         """The weights, as FILE of a folder."""
         from safetensors.numpy import save_file

@@ -12,14 +12,14 @@ number. A 1 stands for i, and for l.
 """
 
 import re
-import sys
 import unicodedata
 from collections.abc import Iterator
 
 from tasks.words import spaced
 
+_LAST = 0x1F000  # behind it there are no marks but for variants of Han, and nothing else that is not seen but tags
 _UNSEEN = dict.fromkeys(
-    [*range(0xFE00, 0xFE10), *(code for code in range(0x30000) if unicodedata.category(chr(code)) == "Cf")]
+    [*range(0xFE00, 0xFE10), *(code for code in range(_LAST) if unicodedata.category(chr(code)) == "Cf")]
 )
 _LEET = str.maketrans("0134578@$!", "oieastbasi")
 _OTHER_ONE = str.maketrans("1", "l")
@@ -30,7 +30,7 @@ _LETTER = re.compile(r"[a-z]")
 
 def _marks() -> str:
     """The inside of a character class of all combining marks, as ranges."""
-    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"]
+    codes = [code for code in range(_LAST) if unicodedata.category(chr(code))[0] == "M"]
     ranges: list[list[int]] = []
     for code in codes:
         if ranges and ranges[-1][1] == code - 1:

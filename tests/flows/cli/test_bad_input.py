@@ -17,6 +17,7 @@ import bad_conversations
 import bad_feedback
 import bad_homes
 import bad_models
+import bad_moderation
 import bad_recipes
 import bad_searches
 import bad_servers
@@ -33,6 +34,7 @@ HERE = (
     *bad_recipes.ROWS,
     *bad_searches.ROWS,
     *bad_models.ROWS,
+    *bad_moderation.ROWS,
     *bad_serving.ROWS,
     *bad_feedback.ROWS,
     *bad_sources.ROWS,

@@ -81,7 +81,7 @@ def test_a_folder_of_lists_goes_by_language(tmp_path: Path) -> None:
         (lists / name).write_text(f"{word}\n")
     category = {"name": "rude", "words": [{"path": str(lists)}]}
     judge = Moderator.of(ModerationConfig.model_validate({"categories": [category]}), "")
-    english = "The dice are cast, and they die slowly in a long sentence of the English language, is it not."
+    english = "The dice are cast and people die slowly, " + "in a long sentence that is of the English language. " * 2
     assert judge.judge(english).flagged == ()
     assert judge.judge(english, "de").flagged == ("rude",), "the source says that it is German"
     assert judge.judge("die").flagged == ("rude",), "of one word no language is clear"
