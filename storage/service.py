@@ -130,7 +130,7 @@ class Service:
     def note(self, key: str, event: Event, categories: str = "") -> None:
         """Write down a prompt that was flagged, or that the key is stopped or allowed again."""
         row = {"key": key, "time": _now(), "event": event, "categories": categories}
-        self._do(lambda connection: connection.execute(self._database["standing"].insert(), row))
+        self._database.do(lambda connection: connection.execute(self._database["standing"].insert(), row))
 
     def standings(self, since: str, key: str | None = None) -> dict[str, Standing]:
         """How keys stand, those of which anything was noted; hits count since a time."""
@@ -138,7 +138,7 @@ class Service:
         query = table.select().where((table.c.event != "hit") | (table.c.time >= since)).order_by(table.c.id)
         query = query if key is None else query.where(table.c.key == key)
         found: dict[str, Standing] = {}
-        for row in self._do(lambda connection: connection.execute(query).all()):
+        for row in self._database.do(lambda connection: connection.execute(query).all()):
             before = found.get(row.key, Standing())
             changed = {"allowed": Standing(), "stopped": Standing(before.hits, True)}
             found[row.key] = changed.get(row.event, Standing(before.hits + 1, before.stopped))

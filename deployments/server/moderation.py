@@ -102,7 +102,7 @@ class Guarded:
     @property
     def held(self) -> int:
         """Tokens that were made and not passed on."""
-        return sum(piece.made.token is not None for piece, _ in self._pieces)
+        return sum(piece.tokens for piece, _ in self._pieces)
 
     def cancel(self) -> None:
         """See Answering."""

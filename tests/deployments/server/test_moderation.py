@@ -71,7 +71,7 @@ def guarded(judge: Moderator, pieces: Sequence[str]) -> tuple[str, str | None, i
         return [piece async for piece in answer]
 
     passed = asyncio.run(read())
-    tokens = sum(piece.made.token is not None for piece in passed) + answer.held
+    tokens = sum(piece.tokens for piece in passed) + answer.held
     return "".join(piece.text for piece in passed), passed[-1].ending if passed else None, tokens, said.cancelled
 
 
@@ -201,8 +201,7 @@ def test_streamed_and_whole_answers_end_before_the_flagged_sentence(folder: Path
     shown = "".join(token for one in choices if one["logprobs"] for token in one["logprobs"]["tokens"])
     assert word not in tokens(folded(shown)), "log-probabilities name tokens too"
     usages = [whole["usage"], streamed[-1]["usage"]]
-    with service._engine.connect() as connection:
-        rows = connection.execute(service._ledger.select()).all()
+    rows = service._database.do(lambda connection: connection.execute(service._ledger.select()).all())
     for row, usage in zip(rows, usages, strict=True):
         assert (row.outcome, row.made_tokens) == ("content_filter", usage["completion_tokens"])
         assert 0 < row.made_tokens <= plain["usage"]["completion_tokens"] and row.price > 0
