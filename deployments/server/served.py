@@ -24,6 +24,8 @@ from tasks.answer.golden import read_golden
 from tasks.answer.release import Release, ReleaseSettings, release_settings
 from tasks.moderate.moderator import Moderator
 
+Judge = Callable[[], Moderator | None]  # opens what judges prompts and answers, where there is something
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -134,7 +136,7 @@ class Place:
     folder: Path
     name: str
     digest: str
-    judge: Callable[[], Moderator | None] = field(default=lambda: None, compare=False)
+    judge: Judge = field(default=lambda: None, compare=False)
 
 
 def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> Served:

@@ -15,8 +15,7 @@ from storage.home import home
 from tasks.wording import amount, size
 
 if TYPE_CHECKING:
-    from deployments.server.served import Place, Served
-    from tasks.moderate.moderator import Moderator
+    from deployments.server.served import Judge, Place, Served
 
 CHAMPION, NEWEST = "champion", "latest/release"
 
@@ -107,13 +106,14 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _moderation(given: str | None) -> "Moderator | None":
-    """The judge that the command line names."""
+def _moderation(given: str | None) -> "Judge | None":
+    """The judge that the command line names, opened; ConfigError or DataError for a bad one."""
     if given is None:
         return None
     from deployments.server.moderation_file import open_moderation
 
-    return open_moderation(given, _moderator_folder)
+    moderator = open_moderation(given, _moderator_folder)
+    return lambda: moderator
 
 
 def _moderator_folder(reference: str) -> Path:
@@ -131,18 +131,16 @@ def _moderator_folder(reference: str) -> Path:
     return find_part(store, f"{reference}/moderator", "moderator").path
 
 
-def _judged(place: "Place", given: "Moderator | None") -> "Place":
+def _judged(place: "Place", given: "Judge | None") -> "Place":
     """The place of a model with the judge that is given, else with the one that its run has made."""
 
-    def judge() -> "Moderator | None":
-        from deployments.server.moderation_file import open_moderation
-        from storage.runs import runs
+    from deployments.server.moderation_file import open_moderation
+    from storage.runs import runs
 
-        own = next((run for run in runs(home()) if run["run"] == place.name), None)  # none of a folder
-        made = own is not None and any(row["stage"] == "moderator" for row in own["stages"])
-        return open_moderation(place.name, _moderator_folder) if made else None
-
-    return replace(place, judge=judge if given is None else lambda: given)
+    own = next((run for run in runs(home()) if run["run"] == place.name), None)  # none of a folder
+    if given is None and own is not None and any(row["stage"] == "moderator" for row in own["stages"]):
+        return replace(place, judge=lambda: open_moderation(place.name, _moderator_folder))
+    return replace(place, judge=given) if given is not None else place
 
 
 def _find(reference: str | None) -> "Place":

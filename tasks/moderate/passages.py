@@ -17,13 +17,17 @@ _LAST_SPACE = re.compile(r"\s(?=\S*\Z)")
 
 
 def next_end(text: str, start: int = 0) -> int | None:
-    """Where the sentence that begins at `start` has ended; None while more of the text may belong to it."""
-    latest = start + MOST_CHARACTERS
-    end = sentence_end(text, start)
-    if end == start:  # the space behind a Thai sentence, which ended the one before
-        end = sentence_end(text, start + 1)
-    line = _EMPTY_LINE.search(text, start)
-    end = min(len(text) if end is None else end, line.end() if line else len(text))
+    """Where the sentence that begins at `start` has ended; None while more of the text may belong to it.
+
+    No more than the longest sentence is looked at, so that a text of nothing but end marks costs no more than others.
+    """
+    first, latest = max(0, start - 1), start + MOST_CHARACTERS  # a Thai end is known by the letter before
+    window = text[first : latest + 1]
+    end = sentence_end(window, start - first)
+    if end == start - first:  # the space behind a Thai sentence, which ended the one before
+        end = sentence_end(window, end + 1)
+    line = _EMPTY_LINE.search(window, start - first)
+    end = first + min(len(window) if end is None else end, line.end() if line else len(window))
     if end < len(text) and end <= latest:
         return end
     if len(text) <= latest:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from model_server import Address, model_server
+from support import Command
 
 from deployments.server.answering import Piece
 from deployments.server.metrics import Metrics
 from deployments.server.moderation import FILTERED, Guarded, Moderation
 from deployments.server.pricing import Plan, Pricing
 from model.engine import Made, Request
-from storage.service import Limits, Service
+from storage.service import Limits, Service, open_service
 from tasks.moderate.config import ModerationConfig
 from tasks.moderate.folding import folded, tokens
 from tasks.moderate.moderator import Moderator
@@ -254,3 +255,15 @@ def test_a_key_with_many_hits_is_slowed_then_stopped_for_good_until_it_is_allowe
         statuses = [ask(again, good) for _ in range(3)]
         assert statuses[-1] == (429, "rate_limit_exceeded"), "slowed"
     assert service.standings("9999") == {"ada": service.standings("9999")["ada"]}
+
+
+def test_keys_list_shows_hits_and_allow_lets_a_key_go_on(command: Command, tmp_path: Path) -> None:
+    service = open_service(tmp_path)
+    service.add_key("ada", "standard", Limits())
+    for event in ("hit", "hit", "stopped"):
+        service.note("ada", event, "rude")  # type: ignore[arg-type]
+    rows = json.loads(command("keys", "list", "--json", home=tmp_path)[1])["keys"]
+    assert [(row["hits"], row["stopped"]) for row in rows] == [(2, True)]
+    assert command("keys", "list", home=tmp_path)[1].split()[-2:] == ["2", "stopped"]
+    assert command("keys", "allow", "ada", home=tmp_path)[0] == 0
+    assert command("keys", "list", home=tmp_path)[1].split()[-2:] == ["0", "valid"]

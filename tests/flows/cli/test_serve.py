@@ -53,6 +53,18 @@ def test_a_server_that_is_stopped_ends_its_answers_first(tmp_path: Path) -> None
         assert process.wait(60) == 0
 
 
+def test_moderation_is_what_a_file_says(tmp_path: Path) -> None:
+    folder = write_qwen(tmp_path / "river", context_length=256)
+    (tmp_path / "words.txt").write_text("river\n")
+    (tmp_path / "moderation.yaml").write_text("categories: [{name: wet, words: [{path: words.txt}]}]\n")
+    with serving(tmp_path / "home", str(folder), "--moderation", str(tmp_path / "moderation.yaml")) as (_, said):
+        assert said["moderation"] == ["wet"]
+        client = OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0)
+        with pytest.raises(APIStatusError, match="flagged as wet"):
+            client.completions.create(model="river", prompt="The RIVER")
+        assert client.completions.create(model="river", prompt="The sea", max_tokens=2).choices[0].text
+
+
 def test_a_port_that_is_taken_is_said(smoke: tuple[Path, dict[str, Any]]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,14 +1,18 @@
 """What is flagged and what is not: words in every script, personal data, secrets; what is written judges alike."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
+from support import cost_in_loops, shared_data
 
 from storage.errors import DataError
 from tasks.moderate.config import ModerationConfig
 from tasks.moderate.moderator import Moderator, open_moderator
+from tasks.moderate.passages import passages_of
 
 
 def judge_of(folder: Path, words: str | bytes = "", **more: Any) -> Moderator:
@@ -130,3 +134,29 @@ def test_a_damaged_moderator_is_an_error(damage: str, tmp_path: Path) -> None:
 def test_thresholds_are_kept(tmp_path: Path) -> None:
     judge_of(tmp_path, "fool\n", threshold=0.25).write(tmp_path)
     assert json.loads((tmp_path / "moderation.json").read_text())["categories"][0]["threshold"] == 0.25
+
+
+def test_every_entry_of_public_lists_is_found(tmp_path: Path) -> None:
+    """LDNOOBW's lists of 28 languages, as they are."""
+    packed = shared_data("dirty", "badword_lists.tar.zst")
+    with zstandard.open(packed, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
+        archive.extractall(tmp_path, filter="data")
+    lists = next(tmp_path.rglob("en")).parent
+    category = {"name": "rude", "words": [{"path": str(lists)}]}
+    judge = Moderator.of(ModerationConfig.model_validate({"categories": [category]}), "")
+    entries = [(entry, words.languages[0]) for words in judge.words["rude"] for entry in words.entries]
+    assert len(entries) > 2000
+    assert [entry for entry, language in entries if not judge.judge(f"x {entry}, y", language).flagged] == []
+
+
+def test_no_text_is_slow_to_judge(tmp_path: Path) -> None:
+    """What makes patterns go back over it: runs of end marks, of digits, of beginnings of keys, of one letter."""
+    judge = judge_of(tmp_path, "fool\n", detectors=["email", "phone", "ip", "secret"])
+
+    def cost(count: int) -> float:
+        texts = [
+            piece * (count // len(piece)) + "x" for piece in (".", "0123 456 ", "eyJaaaaaaaaaa.", "sk-", "a1", "@")
+        ]
+        return cost_in_loops(lambda: [(judge.judge(text), list(passages_of(text))) for text in texts])
+
+    assert cost(80_000) < 20 * cost(8_000)
