@@ -257,11 +257,14 @@ def test_a_key_with_many_hits_is_slowed_then_stopped_for_good_until_it_is_allowe
     assert service.standings("9999") == {"ada": service.standings("9999")["ada"]}
 
 
-def test_keys_list_shows_hits_and_allow_lets_a_key_go_on(command: Command, tmp_path: Path) -> None:
+def test_keys_list_shows_hits_and_allow_lets_a_key_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command(capsys, monkeypatch)
     service = open_service(tmp_path)
     service.add_key("ada", "standard", Limits())
     for event in ("hit", "hit", "stopped"):
-        service.note("ada", event, "rude")  # type: ignore[arg-type]
+        service.note("ada", event, "rude")
     rows = json.loads(command("keys", "list", "--json", home=tmp_path)[1])["keys"]
     assert [(row["hits"], row["stopped"]) for row in rows] == [(2, True)]
     assert command("keys", "list", home=tmp_path)[1].split()[-2:] == ["2", "stopped"]
