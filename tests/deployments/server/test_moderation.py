@@ -192,7 +192,7 @@ def test_streamed_and_whole_answers_end_before_the_flagged_sentence(folder: Path
         seed, plain, good, word = next(filter(None, (later_word(free, seed) for seed in range(100))))
     service = Service(f"sqlite:///{tmp_path / 'service.db'}")
     secret = service.add_key("ada", "standard", Limits())
-    with model_server(folder, service, judge_of(tmp_path, word)) as server:
+    with model_server(folder, service, moderator=judge_of(tmp_path, word)) as server:
         whole = asked(server, seed, secret)
         streamed = events(asked(server, seed, secret, stream=True, stream_options={"include_usage": True}))
     assert (whole["choices"][0]["text"], whole["choices"][0]["finish_reason"]) == (good, "content_filter")
@@ -242,12 +242,12 @@ def test_a_key_with_many_hits_is_slowed_then_stopped_for_good_until_it_is_allowe
         return status, reply.get("error", {}).get("code")
 
     refused = (400, "content_policy_violation")
-    with model_server(folder, service, judge) as server:
+    with model_server(folder, service, moderator=judge) as server:
         assert [ask(server, body) for body in (bad, bad, bad, bad)] == [refused] * 4, "two at once is what slow allows"
         assert ask(server, good) == (403, "key_stopped")
         assert ask(server, good, other)[0] == 200, "another key is not meant"
     assert service.standings("")["ada"].hits == 4 and service.standings("")["ada"].stopped
-    with model_server(folder, Service(f"sqlite:///{tmp_path / 'service.db'}"), judge) as again:
+    with model_server(folder, Service(f"sqlite:///{tmp_path / 'service.db'}"), moderator=judge) as again:
         assert ask(again, good) == (403, "key_stopped"), "a restart changes nothing"
         service.note("ada", "allowed")
         assert ask(again, good)[0] == 200
