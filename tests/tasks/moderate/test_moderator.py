@@ -98,6 +98,7 @@ def test_a_folder_of_lists_goes_by_language(tmp_path: Path) -> None:
     [
         ("email", "write to ada.lovelace@gmail.com", "write to email@example.com"),
         ("phone", "call +49 30 901820 now", "in 1998 there were 2500 of them"),
+        ("card", "card 4111 1111 1111 1111", "order 4111 1111 1111 1112"),
         ("ip", "it came from 93.184.216.34", "version 1.2.3.4"),
         ("secret", "aws = AKIAIOSFODNN7EXAMPLE", "AKIA is a prefix"),
         ("secret", "-----BEGIN RSA PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"),
