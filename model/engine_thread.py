@@ -14,6 +14,7 @@ from typing import Any
 
 from model.engine import Engine, Made, Request
 
+JOIN_SECONDS = 10.0  # for the last step to end
 Sink = Callable[[Made | BaseException], bool | None]
 
 
@@ -65,8 +66,9 @@ class EngineThread:
         return None if self._thread.is_alive() and not self._stopping else "the engine has stopped"
 
     def submit(self, request: Request, sink: Sink, seconds: float) -> None:
-        """Put a request in line; it must end within so many seconds. EngineFullError where the line is full,
-        EngineStoppedError where the engine takes none any more."""
+        """Put a request in line; it must end within so many seconds, which a step that hangs cannot see to: who waits
+        has an eye on the time too. EngineFullError where the line is full, EngineStoppedError where the engine takes
+        none any more, or has died."""
         with self._changed:
             self._check_line(self.waiting)
             if not self._sinks:
@@ -91,7 +93,8 @@ class EngineThread:
         return future
 
     def stop(self, seconds: float = 0.0) -> None:
-        """Take no more requests, give those under way so many seconds to end, and end the thread."""
+        """Take no more requests, give those under way so many seconds to end, and end the thread. One that hangs in a
+        step is left behind."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -101,15 +104,37 @@ class EngineThread:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
+        if self._thread.is_alive():  # a step that hangs
+            self._tell_all()
 
     def _check_line(self, waiting: int) -> None:
-        if self._stopping:
+        if self.fault is not None:
             raise EngineStoppedError
         if waiting >= self._most_waiting:
             raise EngineFullError
 
     def _serve(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Whatever ended the thread, or holds it: nobody waits for what will never come."""
+        with self._changed:
+            self._stopping = True
+            calls, sinks = list(self._calls), list(self._sinks.values())
+            self._calls.clear()
+            self._sinks.clear()
+        for _, future in calls:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(EngineStoppedError())
+        for sink, _ in sinks:
+            with suppress(Exception):
+                sink(EngineStoppedError())
+
+    def _run(self) -> None:
         while self._take():
             try:
                 made = self._engine.step() if self._sinks else []

@@ -16,6 +16,7 @@ from support import wait_until
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
 from deployments.server.pricing import read_pricing
+from deployments.server.run import listening
 from deployments.server.served import Place, serve_model
 from deployments.server.settings import ServerSettings
 from flows.prefect.servers import free_port
@@ -85,7 +86,7 @@ def model_server(
     other = serve_model(beside, settings) if beside is not None else None
     app = create_app(served, settings, Accounts(service, read_pricing()), feedback_store(folder), other)
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning", access_log=False))
+    server = uvicorn.Server(listening(app, settings, "127.0.0.1", port))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """One answer while it is made: from the engine's thread into the server's loop, as text."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,8 @@ from deployments.server.served import Served
 from model.engine import Made, Request
 from model.engine_thread import EngineFullError, EngineLateError, EngineStoppedError
 from tasks.answer.stream import TextStream
+
+GRACE_SECONDS = 5.0  # after which nobody waits for the engine's word that time is up: a step of it hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Piece:
         return self.made.tokens if isinstance(self.made, Written) else int(self.made.token is not None)
 
     def said(self, decode: Callable[[int], str]) -> tuple[Said, ...]:
-        """Its tokens with their log-probabilities."""
+        """Its tokens with their log-probabilities; `decode` gives the text of a token."""
         made = self.made
         if isinstance(made, Written):
             return made.said
@@ -46,8 +49,8 @@ class Answer(Protocol):
         ...
 
     @property
-    def held(self) -> int:
-        """Tokens that were made and not passed on."""
+    def made(self) -> int:
+        """Tokens that were made for it, read by the client or not."""
         ...
 
     def cancel(self) -> None:
@@ -65,14 +68,14 @@ class Answering:
     Raises EngineStoppedError where the model is served no more, before anything was made.
     """
 
-    held = 0  # each piece is passed on at once
-
     def __init__(self, served: Served, request: Request, stops: tuple[str, ...], seconds: float) -> None:
         self.request = request
         self._served, self._seconds = served, seconds
         self._loop, self._pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | BaseException]()
         self._text = TextStream(served.release.tokenizer, stops)
         self._over = False
+        self.made = 0  # tokens, read by the client or not
+        self._deadline = time.monotonic() + seconds + GRACE_SECONDS
         try:
             served.engine.submit(request, self._hear, seconds)
         except EngineFullError:
@@ -87,7 +90,7 @@ class Answering:
     async def __aiter__(self) -> AsyncIterator[Piece]:
         try:
             while True:
-                piece = await self._pieces.get()
+                piece = await self._next()
                 if isinstance(piece, BaseException):
                     self._over = True
                     raise _as_api_error(piece, self._seconds) from piece
@@ -98,9 +101,20 @@ class Answering:
         finally:
             self.cancel()
 
+    async def _next(self) -> Piece | BaseException:
+        if not self._pieces.empty():
+            return self._pieces.get_nowait()
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                return await self._pieces.get()
+        except TimeoutError:
+            self._served.engine.cancel(self.request)
+            return EngineLateError()
+
     def _hear(self, made: Made | Written | BaseException) -> bool:
         """In the engine's thread: make text of a token, and say whether that was enough."""
         piece: Piece | BaseException = made if isinstance(made, BaseException) else self._piece(made)
+        self.made += piece.tokens if isinstance(piece, Piece) else 0
         self._loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
         return self._text.found
 

@@ -30,7 +30,7 @@ from deployments.server.protocol import (
 from deployments.server.replies import embedding_of
 from deployments.server.served import Served
 from deployments.server.settings import ServerSettings
-from model.engine_thread import EngineStoppedError
+from model.engine_thread import EngineStoppedError, EngineThread
 from storage.feedback import FeedbackStore
 from storage.service import Key
 
@@ -219,10 +219,15 @@ def _add_models(app: FastAPI, server: Server) -> None:
 
 
 def _add_health(app: FastAPI, server: Server) -> None:
+    @app.head("/livez", include_in_schema=False)
     @app.get("/livez")
     def livez() -> PlainTextResponse:
+        own = (one.engine for one in server.models if isinstance(one.engine, EngineThread))
+        if not server.stopping and any(engine.fault is not None for engine in own):
+            return PlainTextResponse("the engine has died: start the server again", 503)
         return PlainTextResponse("alive")
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz")
     def readyz() -> PlainTextResponse:
         why_not = server.ready()
@@ -247,8 +252,13 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_the_route(request: Request, error: HTTPException) -> JSONResponse:
-        words = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not allowed here"}
-        return reply(ApiError(error.status_code, words.get(error.status_code, str(error.detail))))
+        known = {
+            400: ("the body is not JSON that can be read", "invalid_json"),
+            404: (f"there is nothing at {request.url.path}", "unknown_url"),
+            405: (f"{request.method} is not allowed here", "method_not_supported"),
+        }
+        message, code = known.get(error.status_code, (str(error.detail), "invalid_value"))
+        return reply(ApiError(error.status_code, message, code=code))
 
     @app.exception_handler(RecursionError)
     async def of_depth(request: Request, error: RecursionError) -> JSONResponse:

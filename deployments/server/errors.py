@@ -14,7 +14,7 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        code: str | None = None,
+        code: str = "invalid_value",
         param: str | None = None,
         retry_after: int | None = None,
     ) -> None:

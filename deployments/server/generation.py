@@ -3,9 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import Request as HttpRequest
@@ -106,7 +107,7 @@ class Generator:
         if asked.stream:
             with_usage = asked.stream_options is not None and asked.stream_options.include_usage
             stream = self._stream(bill, with_usage)
-            return _Stream(bill, stream)
+            return _Stream(stream, answers, partial(self._charge, bill, "cancelled"))
         outcome = "cancelled"
         try:
             await _while_there(http, answers, bill.choices)
@@ -120,7 +121,7 @@ class Generator:
         return JSONResponse(shape.whole(bill.choices, bill.usage))
 
     def _check_number(self, number: int) -> None:
-        most = self._settings.max_choices
+        most = min(self._settings.max_choices, self._settings.max_waiting)
         if number > most:
             raise ApiError(400, f"n: {number} answers are asked for; {most} at most", code="invalid_value", param="n")
 
@@ -134,7 +135,7 @@ class Generator:
             async for place, piece in _together(answers):
                 bill.choices[place].add(piece)
                 bill.choices[place].pieces.clear()
-                if shown := shape.piece(place, piece):
+                if shown := shape.piece(place, piece, bill.choices[place]):
                     yield shown
             outcome = bill.outcome
         except ApiError as error:  # the status is sent already: the client raises on such an event
@@ -156,8 +157,11 @@ class Generator:
         self._memory.remember(bill.shape.identity, reply)
 
     async def _charge(self, bill: "_Bill", outcome: str) -> None:
-        """Into the ledger; an answer that failed by no fault of the client costs nothing."""
-        usage = bill.usage if outcome in PAID else usage_of(0, 0, ())
+        """Into the ledger, once; an answer that failed by no fault of the client costs nothing."""
+        if bill.charged:
+            return
+        bill.charged = True
+        usage = bill.usage if outcome in PAID else usage_of(0, 0, 0)
         served = bill.shape.served
         self._metrics.count_tokens(served.name, usage)
         try:
@@ -167,18 +171,20 @@ class Generator:
 
 
 class _Stream(StreamingResponse):
-    """A stream that lets go of what it holds, whether or not its first piece was ever asked for."""
+    """A stream that lets go of its answers and is charged, whether or not its first piece was ever asked for."""
 
-    def __init__(self, bill: "_Bill", pieces: AsyncIterator[str]) -> None:
+    def __init__(
+        self, pieces: AsyncIterator[str], answers: Sequence[Answering], charge: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(pieces, media_type="text/event-stream", headers=HEADERS)
-        self._bill = bill
+        self._answers, self._charge = answers, charge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            _cancel(self._bill.answers)
-            self._bill.held.close()
+            _cancel(self._answers)
+            await self._charge()
 
 
 @dataclass
@@ -193,6 +199,7 @@ class _Bill:
     key: Key | None
     once: str | None  # the client's name for the request: sent again, it is not paid again
     held: ExitStack  # what the key has under way by it
+    charged: bool = False
     choices: list[Choice] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -203,8 +210,7 @@ class _Bill:
         """What has been used so far; a prompt counts once, however many answers it has, and only if it was read."""
         first = [answer.request for answer in self.answers[:: self.n]]
         read = sum(tokens for tokens, request in zip(self.tokens, first, strict=True) if request.begun)
-        held = sum(answer.held for answer in self.answers)
-        return usage_of(read, sum(request.reused for request in first), self.choices, held)
+        return usage_of(read, sum(request.reused for request in first), sum(answer.made for answer in self.answers))
 
     @property
     def outcome(self) -> str:

@@ -93,6 +93,7 @@ class Guarded:
         self._answer, self._moderator, self._metrics = answer, moderator, metrics
         self._pieces: list[tuple[Piece, int]] = []  # not passed on, each with the place where its text ends
         self._text, self._sent, self._good = "", 0, 0  # `_sent` of it passed on, `_good` of it judged
+        self._ended_at: int | None = None  # tokens; what the engine makes until it hears of it costs nothing
 
     @property
     def request(self) -> Request:
@@ -100,9 +101,9 @@ class Guarded:
         return self._answer.request
 
     @property
-    def held(self) -> int:
-        """Tokens that were made and not passed on."""
-        return sum(piece.tokens for piece, _ in self._pieces)
+    def made(self) -> int:
+        """Tokens that were made for it, up to its end: those that are not passed on, too."""
+        return self._answer.made if self._ended_at is None else self._ended_at
 
     def cancel(self) -> None:
         """See Answering."""
@@ -114,6 +115,7 @@ class Guarded:
             self._pieces.append((piece, len(self._text)))
             if await self._flagged(piece.ending is not None):
                 self._answer.cancel()
+                self._ended_at = self._answer.made
                 yield Piece(self._text[self._sent : self._good], Made(self.request, None, "stop"), FILTERED)
                 return
             for good in self._released(piece.ending is not None):

@@ -25,7 +25,8 @@ NOTHING: Mapping[str, Any] = {  # fields of others, and the value of each that a
     "suffix": "",
 }
 # A list of a million wrong items is one fault: the first of them ends it.
-Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(fail_fast=True)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Tokens = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(fail_fast=True)]
 Texts = Annotated[list[str], Field(fail_fast=True)]
 StopString = Annotated[str, Field(min_length=1, max_length=STOP_CHARACTERS)]
 
@@ -87,8 +88,8 @@ class Generation(Body):
     """
 
     model: str = ""
-    n: int = Field(1, ge=1)
-    max_tokens: int | None = Field(None, ge=1)
+    n: Count = 1
+    max_tokens: Count | None = None
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
@@ -131,7 +132,7 @@ class ChatRequest(Generation):
     """`/v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Field(fail_fast=True)] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Count | None = None
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MOST_LIKELIEST)
 

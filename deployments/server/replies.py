@@ -9,6 +9,7 @@ from typing import Any
 
 from deployments.server.answering import Piece
 from deployments.server.served import Served
+from tasks.answer.token_bytes import token_bytes, token_name
 
 
 @dataclass
@@ -16,14 +17,12 @@ class Choice:
     """One answer as it grows."""
 
     text: str = ""
-    tokens: int = 0
     ending: str | None = None
     pieces: list[Piece] = field(default_factory=list)
 
     def add(self, piece: Piece) -> None:
         """Take a further piece."""
         self.text += piece.text
-        self.tokens += piece.tokens
         self.ending = piece.ending
         self.pieces.append(piece)
 
@@ -55,10 +54,11 @@ class Shape:
         """What a chat's stream begins each choice with."""
         return self._event(place, {"role": "assistant", "content": ""}, None, [])
 
-    def piece(self, place: int, piece: Piece) -> str:
-        """A further piece of a stream; empty where there is nothing to show."""
+    def piece(self, place: int, piece: Piece, choice: Choice) -> str:
+        """A further piece of a choice, which has it already, in a stream; empty where there is nothing to show."""
         shown = piece.text or (self.likeliest is not None and piece.said(self._token))
-        events = self._event(place, {"content": piece.text}, None, [piece]) if shown else ""
+        before = len(choice.text) - len(piece.text)
+        events = self._event(place, {"content": piece.text}, None, [piece], before) if shown else ""
         return events + (self._event(place, {}, piece.ending, []) if piece.ending is not None else "")
 
     def usage_event(self, usage: Mapping[str, Any]) -> str:
@@ -69,9 +69,16 @@ class Shape:
     def _chunk(self) -> str:
         return "chat.completion.chunk" if self.chat else "text_completion"
 
-    def _event(self, place: int, delta: Mapping[str, Any], ending: str | None, pieces: Sequence[Piece]) -> str:
+    def _event(
+        self,
+        place: int,
+        delta: Mapping[str, Any],
+        ending: str | None,
+        pieces: Sequence[Piece],
+        before: int = 0,
+    ) -> str:
         said = {"delta": delta} if self.chat else {"text": delta.get("content", "")}
-        logprobs = self._log_probabilities(pieces) if pieces else None
+        logprobs = self._log_probabilities(pieces, before) if pieces else None
         choice = {"index": place, **said, "logprobs": logprobs, "finish_reason": ending}
         return event({**self._head(self._chunk), "choices": [choice]})
 
@@ -85,39 +92,42 @@ class Shape:
             "system_fingerprint": served.digest[:16],
         }
 
-    def _log_probabilities(self, pieces: Iterable[Piece]) -> dict[str, Any] | None:
+    def _log_probabilities(self, pieces: Iterable[Piece], before: int = 0) -> dict[str, Any] | None:
+        """`before` characters were shown before these pieces."""
         if self.likeliest is None:
             return None
         said = [token for piece in pieces for token in piece.said(self._token)]
         if self.chat:
             content = [
                 {
-                    **_with_bytes(one.text),
+                    **_named(one.text),
                     "logprob": one.log_probability,
-                    "top_logprobs": [{**_with_bytes(other), "logprob": value} for other, value in one.likeliest],
+                    "top_logprobs": [{**_named(other), "logprob": value} for other, value in one.likeliest],
                 }
                 for one in said
             ]
             return {"content": content}
-        offsets, place = [], 0
-        for one in said:
-            offsets.append(place)
-            place += len(one.text)
+        offsets = []
+        for piece in pieces:  # a token that ends inside a character is where that one will be shown
+            place = before
+            for one in piece.said(self._token):
+                offsets.append(place)
+                place += len(one.text)
+            before += len(piece.text)
         return {
-            "tokens": [one.text for one in said],
+            "tokens": [_named(one.text)["token"] for one in said],
             "token_logprobs": [one.log_probability for one in said],
-            "top_logprobs": [dict(one.likeliest) for one in said],
+            "top_logprobs": [{token_name(other): value for other, value in one.likeliest} for one in said],
             "text_offset": offsets,
         }
 
     def _token(self, token: int) -> str:
-        return self.served.release.tokenizer.decode([token], skip_special_tokens=False)
+        """The text of a token; bytes of it that are none as surrogates (PEP 383)."""
+        return token_bytes(self.served.release.tokenizer, token).decode(errors="surrogateescape")
 
 
-def usage_of(prompt: int, reused: int, choices: Iterable[Choice], held: int = 0) -> dict[str, Any]:
-    """The tokens of a request: of its prompt, how many of them were read before, and of all its answers, with those
-    that are `held` and not shown."""
-    made = sum(choice.tokens for choice in choices) + held
+def usage_of(prompt: int, reused: int, made: int) -> dict[str, Any]:
+    """The tokens of a request: of its prompt, how many of them were read before, and of all its answers."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": made,
@@ -142,5 +152,6 @@ def _message(text: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text, "refusal": None}
 
 
-def _with_bytes(token: str) -> dict[str, Any]:
-    return {"token": token, "bytes": list(token.encode(errors="replace"))}
+def _named(token: str) -> dict[str, Any]:
+    data = token.encode(errors="surrogateescape")
+    return {"token": data.decode(errors="replace"), "bytes": list(data)}

@@ -4,13 +4,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deployments.server.accounts import Accounts
 from deployments.server.app import Server, create_app
+from deployments.server.connections import Connection
 from deployments.server.engines.choose import AUTO
 from deployments.server.follow import Follower
 from deployments.server.served import Place, Served
@@ -42,22 +45,36 @@ def serve(
     app = create_app(served, settings, accounts, feedback, beside)
     if host in LOOPBACK:  # a page of somebody else's, whose name leads here, must not reach it
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
-    config = uvicorn.Config(
-        app,
-        host,
-        port,
-        log_level="warning",
-        access_log=False,  # what users ask is nobody's business
-        timeout_graceful_shutdown=1,
-        h11_max_incomplete_event_size=64 << 10,
-        server_header=False,
-    )
+    config = listening(app, settings, host, port)
     server: Server = app.state.server
     follower = Follower(server, look, engine) if look is not None else None
     _Uvicorn(config, server, ready).run()
     if follower is not None:
         follower.stop()
     server.stop_engines()
+
+
+def listening(app: FastAPI, settings: ServerSettings, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves the application: with bounds for heads, connections and slow clients."""
+    connection = partial(
+        Connection,
+        head_seconds=settings.body_seconds,
+        send_seconds=settings.send_seconds,
+        answer_seconds=settings.body_seconds + settings.request_seconds + settings.send_seconds,
+    )
+    return uvicorn.Config(
+        app,
+        host,
+        port,
+        http=connection,  # type: ignore[arg-type]
+        ws="none",
+        log_level="warning",
+        access_log=False,  # what users ask is nobody's business
+        timeout_graceful_shutdown=1,
+        h11_max_incomplete_event_size=64 << 10,
+        limit_concurrency=settings.max_connections,
+        server_header=False,
+    )
 
 
 class _Uvicorn(uvicorn.Server):

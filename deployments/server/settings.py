@@ -14,7 +14,9 @@ class ServerSettings(BaseModel):
         2 << 30, ge=1 << 20, le=1 << 42, description="Memory for what is read, in bytes; long contexts get fewer rows."
     )
     max_answers_per_key: int = Field(16, ge=1, le=1024, description="Answers that one key may have under way at once.")
-    body_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a request's body to arrive.")
+    body_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a request's head, or its body, to arrive.")
+    send_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a client to take a piece of an answer.")
+    max_connections: int = Field(512, ge=1, le=100_000, description="Open connections; one more gets 503.")
     request_seconds: float = Field(300, gt=0, le=86_400, description="Seconds after which a request is ended.")
     stop_seconds: float = Field(
         30, ge=0, le=3600, description="Seconds that requests get to end when the server stops."

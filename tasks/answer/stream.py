@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from model.transformer import Transformer
 
 BROKEN = "\ufffd"  # what bytes decode to that are no whole character
+MOST_HELD = 16  # tokens that may wait for the rest of a character, which has four bytes at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,12 @@ class TextStream:
         self._tokens.append(token)
         text = self._text(self._before)
         known = len(self._text(self._before, self._shown))
+        end = len(self._tokens)
         if len(text) <= known or text.endswith(BROKEN):
-            return ""
-        self._before, self._shown = self._shown, len(self._tokens)
+            if end - self._shown < MOST_HELD:
+                return ""
+            end, text = self._whole(text, known)
+        self._before, self._shown = self._shown, end
         return self._stops.add(text[known:])
 
     def add_text(self, piece: str) -> str:
@@ -126,6 +130,17 @@ class TextStream:
         rest = self._text(self._before)[len(self._text(self._before, self._shown)) :]
         shown = self._stops.add(rest)
         return shown if self.found else shown + self._stops.rest()
+
+    def _whole(self, text: str, known: int) -> tuple[int, str]:
+        """How far tokens go of which nothing that follows changes the text, and their text.
+
+        Bytes that make no character, or tokens that show nothing, would otherwise be decoded again with each token.
+        """
+        for end in range(len(self._tokens) - 1, self._shown, -1):
+            part = self._text(self._before, end)
+            if known < len(part) < len(text) and text.startswith(part):
+                return end, part
+        return len(self._tokens), text
 
     def _text(self, start: int, end: int | None = None) -> str:
         return self._tokenizer.decode(self._tokens[start:end], skip_special_tokens=True)

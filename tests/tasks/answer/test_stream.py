@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from open_models import write_llama_2
+from support import cost_in_loops
 from tiny_model import write_model, write_tokenizer
+from tokenizers import Tokenizer, decoders, models
 
 import model.generate
 from model.parallel import one_thread
@@ -18,7 +20,8 @@ from storage.errors import ConfigError, DataError
 from tasks.answer.chat_form import OwnForm
 from tasks.answer.prompt_form import starting_ids
 from tasks.answer.release import ReleaseSettings, load_release, release_settings
-from tasks.answer.stream import Answer, Sampling, StopStrings
+from tasks.answer.stream import BROKEN, Answer, Sampling, StopStrings, TextStream
+from tasks.answer.token_bytes import BYTE_LEVEL, token_bytes, token_name
 from tasks.tokenize.tokenizer import load_tokenizer
 
 
@@ -250,3 +253,49 @@ def test_a_tokenizer_of_another_model_is_refused(release: Path, tmp_path: Path) 
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
     with pytest.raises(ConfigError, match="models of the type 'mamba' are not known"):
         load_release(tmp_path)
+
+
+BYTES_LEARNED = 256  # tokens of a byte-level vocabulary that are one byte each
+
+
+def byte_tokenizer() -> Tokenizer:
+    """Each byte is a token; the last token shows nothing."""
+    tokenizer = Tokenizer(models.BPE(dict(BYTE_LEVEL), []))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|mark|>"])
+    return tokenizer
+
+
+@given(st.lists(st.one_of(st.binary(max_size=20), st.text(alphabet="aé中😀", max_size=6).map(str.encode)), max_size=8))
+def test_pieces_are_together_the_text_of_any_bytes(parts: list[bytes]) -> None:
+    tokenizer, ids = byte_tokenizer(), list(b"".join(parts))
+    text = TextStream(tokenizer)
+    assert "".join(text.add(one) for one in ids) + text.rest() == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("token", [0x80, 0xE4, BYTES_LEARNED])
+def test_what_makes_no_text_costs_as_much_at_the_end_as_at_the_beginning(token: int) -> None:
+    text, tokenizer = TextStream(byte_tokenizer()), byte_tokenizer()
+    plain = TextStream(tokenizer)
+    shown = ""
+
+    def broken() -> None:
+        nonlocal shown
+        shown += "".join(text.add(token) for _ in range(2000))
+
+    def whole() -> None:
+        for _ in range(2000):
+            plain.add(ord("a"))
+
+    broken()
+    assert cost_in_loops(broken) < 20 * cost_in_loops(whole)
+    assert set(shown) <= {BROKEN} and (token == BYTES_LEARNED or len(shown) > 7900), "and it is shown as it comes"
+
+
+def test_a_token_has_its_own_bytes_in_each_kind_of_vocabulary(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    assert [token_bytes(tokenizer, byte) for byte in range(256)] == [bytes([byte]) for byte in range(256)]
+    assert token_bytes(tokenizer, BYTES_LEARNED) == b"<|mark|>" and token_bytes(tokenizer, 9999) == b""
+    pieces = load_tokenizer(write_llama_2(tmp_path / "llama"))
+    assert [token_bytes(pieces, 3 + byte) for byte in (0x41, 0xE4)] == [b"A", b"\xe4"]
+    assert token_name("\udce4\udcb8") == "bytes:\\xe4\\xb8" and token_name("中") == "中"
