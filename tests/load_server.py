@@ -1,0 +1,102 @@
+"""`llmill serve`'s server as a process of its own, whose champion is named by a file: FOLDER NAME DIGEST."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support import ROOT, wait_until
+
+from deployments.server.served import Place
+from flows.prefect.servers import free_port
+from storage.service import Limits, Service
+
+
+@dataclass
+class LoadServer:
+    """Start it, kill it and start it again, at one port; its database outlives it."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def service(self) -> Service:
+        """Its keys and its ledger."""
+        return Service(f"sqlite:///{self.folder / 'service.db'}")
+
+    def promote(self, place: Place) -> None:
+        """Make a model the champion."""
+        new = self.folder / "champion.new"
+        new.write_text(f"{place.folder}\n{place.name}\n{place.digest}\n")
+        new.replace(self.folder / "champion")
+
+    def keys(self, number: int) -> list[str]:
+        """Give out so many keys without limits."""
+        return [self.service.add_key(f"tenant {one}", "standard", Limits()) for one in range(number)]
+
+    def start(self) -> None:
+        """Returns once it is ready."""
+        command = [sys.executable, str(Path(__file__)), str(self.folder), str(self.port)]
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=log)
+        wait_until(self.ready, "the server is ready", self.process)
+
+    def ready(self) -> bool:
+        """Whether requests may be sent."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def metrics(self, key: str) -> dict[str, float]:
+        """What `/metrics` says."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/metrics", headers={"authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if line[0] != "#"]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def memory(self) -> float:
+        """MiB that the process has in memory."""
+        assert self.process is not None
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        (resident,) = (line.split()[1] for line in lines if line.startswith("VmRSS"))
+        return int(resident) / 1024
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal; the exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(120)
+
+
+def read_champion(folder: Path) -> Place:
+    """The champion that the file names."""
+    place, name, digest = (folder / "champion").read_text().splitlines()
+    return Place(Path(place), name, digest)
+
+
+def main(folder: Path, port: int) -> None:
+    """The process."""
+    from deployments.server.accounts import Accounts
+    from deployments.server.pricing import read_pricing
+    from deployments.server.run import serve
+    from deployments.server.served import serve_model
+    from deployments.server.settings import ServerSettings
+
+    settings = ServerSettings(look_seconds=0.5, send_seconds=5, body_seconds=5, request_seconds=120)
+    accounts = Accounts(Service(f"sqlite:///{folder / 'service.db'}"), read_pricing())
+    served = serve_model(read_champion(folder), settings)
+    serve(served, settings, accounts, "127.0.0.1", port, lambda: None, lambda: read_champion(folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
