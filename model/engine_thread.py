@@ -139,7 +139,7 @@ class EngineThread:
             try:
                 made = self._engine.step() if self._sinks else []
             except Exception as error:  # nothing that was under way can be trusted; the next requests start anew
-                for request in list(self._sinks):
+                for request in self._under_way():
                     self._end(request, error)
                 continue
             finally:
@@ -177,10 +177,15 @@ class EngineThread:
         now = time.monotonic()
         for request in cancelled:
             self._forget(request)
-        for request, (_, deadline) in list(self._sinks.items()):
+        for request, deadline in self._under_way().items():
             if self._closing or deadline < now:
                 self._end(request, EngineStoppedError() if self._closing else EngineLateError())
         return bool(self._sinks or self._calls) or not self._stopping
+
+    def _under_way(self) -> dict[Request, float]:
+        """All requests, and until when each may take."""
+        with self._changed:  # others are put in line meanwhile
+            return {request: deadline for request, (_, deadline) in self._sinks.items()}
 
     def _hand_over(self, made: Made) -> None:
         entry = self._sinks.get(made.request)

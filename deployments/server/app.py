@@ -12,6 +12,18 @@ from starlette.exceptions import HTTPException
 
 from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
+from deployments.server.documented import (
+    ERRORS,
+    ChatReply,
+    DetokenizeReply,
+    EmbeddingReply,
+    ModelReply,
+    ModelsReply,
+    TextReply,
+    TokensReply,
+    answered,
+    plain,
+)
 from deployments.server.errors import ApiError, invalid, stopping
 from deployments.server.feedback import Listener, add_feedback
 from deployments.server.generation import KEY, Generator, too_many_messages
@@ -133,7 +145,7 @@ def create_app(
     beside: Served | None = None,
 ) -> FastAPI:
     """The application, for uvicorn; `app.state.server` is the server behind it."""
-    app = FastAPI(title="llmill", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="llmill", docs_url=None, redoc_url=None, redirect_slashes=False, responses=ERRORS)
     server = Server(served, settings, accounts, feedback, beside)
     app.state.server = server
     app.add_middleware(LimitedBody, most=settings.max_body_bytes, seconds=settings.body_seconds)
@@ -150,15 +162,15 @@ def create_app(
 
 
 def _add_generation(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", responses=answered(ChatReply, streams=True))
     async def chat_completions(http: Request, asked: ChatRequest) -> Response:
         return await server.with_model(asked.model, lambda served: server.generator.chat(http, served, asked))
 
-    @app.post("/v1/completions")
+    @app.post("/v1/completions", responses=answered(TextReply, streams=True))
     async def completions(http: Request, asked: CompletionRequest) -> Response:
         return await server.with_model(asked.model, lambda served: server.generator.complete(http, served, asked))
 
-    @app.post("/v1/embeddings")
+    @app.post("/v1/embeddings", responses=answered(EmbeddingReply))
     async def embeddings(http: Request, asked: EmbeddingRequest) -> Response:
         """The mean of the last hidden states, of length 1. A model that learned to write was never taught to place
         texts by meaning: good enough to find texts that are alike in words, no more."""
@@ -182,7 +194,7 @@ def _add_generation(app: FastAPI, server: Server) -> None:
 
 
 def _add_tokens(app: FastAPI, server: Server) -> None:
-    @app.post("/tokenize")
+    @app.post("/tokenize", responses=answered(TokensReply))
     def tokenize(asked: TokenizeRequest) -> dict[str, Any]:
         served = server.model(asked.model)
         if len(asked.messages or ()) > server.settings.max_messages:
@@ -190,7 +202,7 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
         ids = served.tokens(asked.text, "text") if asked.text is not None else served.chat_ids(asked.messages or [])
         return {"tokens": ids, "count": len(ids), "max_model_len": served.context_length}
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", responses=answered(DetokenizeReply))
     def detokenize(asked: DetokenizeRequest) -> dict[str, Any]:
         served = server.model(asked.model)
         served.text_ids(asked.tokens, "tokens")
@@ -209,18 +221,18 @@ def _add_models(app: FastAPI, server: Server) -> None:
             "memory_bytes": served.memory_bytes,
         }
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=answered(ModelsReply))
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [described(one) for one in server.models]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=answered(ModelReply))
     def model(name: str) -> dict[str, Any]:
         return described(server.model(name))
 
 
 def _add_health(app: FastAPI, server: Server) -> None:
     @app.head("/livez", include_in_schema=False)
-    @app.get("/livez")
+    @app.get("/livez", response_class=PlainTextResponse, responses=plain(503))
     def livez() -> PlainTextResponse:
         own = (one.engine for one in server.models if isinstance(one.engine, EngineThread))
         if not server.stopping and any(engine.fault is not None for engine in own):
@@ -228,12 +240,12 @@ def _add_health(app: FastAPI, server: Server) -> None:
         return PlainTextResponse("alive")
 
     @app.head("/readyz", include_in_schema=False)
-    @app.get("/readyz")
+    @app.get("/readyz", response_class=PlainTextResponse, responses=plain(503))
     def readyz() -> PlainTextResponse:
         why_not = server.ready()
         return PlainTextResponse(why_not or "ready", 503 if why_not else 200)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         return Response(server.metrics.text(), media_type=METRICS_TYPE)
 
@@ -308,5 +320,7 @@ class Counted:
             self._server.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
     async def _admit(self, scope: Scope) -> Key | None:
-        sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        return await self._server.accounts.admit(sent)
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(sent) > 1:  # a proxy may have looked at another than we would
+            raise ApiError(400, "authorization: sent more than once", code="invalid_value")
+        return await self._server.accounts.admit(sent[0].decode("latin-1") if sent else "")

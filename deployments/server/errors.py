@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+MOST_CHARACTERS = 300  # of a message, or of a field's name: they repeat what was sent
 RETRY_SECONDS = 1  # after which a client that was turned away may ask again
 
 
@@ -26,7 +27,8 @@ class ApiError(Exception):
         """The answer's body, or what a stream sends instead of its next piece."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(self.status, kind)
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else _short(self.param)
+        return {"error": {"message": _short(str(self)), "type": kind, "param": param, "code": self.code}}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -75,6 +77,10 @@ def invalid(errors: Sequence[Any]) -> ApiError:
         message = f"{param or 'body'}: {message[:1].lower()}{message[1:]}"
     code = "unsupported_parameter" if forbidden else "invalid_value"
     return ApiError(400, message, code=code, param=param)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
 
 
 def _is_field(step: Any) -> bool:

@@ -272,6 +272,7 @@ async def _while_there(http: HttpRequest, answers: Sequence[Answer], choices: Se
             choice.add(piece)
 
     collecting = asyncio.gather(*(collect(*pair) for pair in zip(answers, choices, strict=True)))
+    collecting.add_done_callback(lambda done: done.cancelled() or done.exception())  # known, wherever it is cancelled
     try:
         while not (await asyncio.wait([collecting], timeout=LOOK_SECONDS))[0]:
             if await http.is_disconnected():

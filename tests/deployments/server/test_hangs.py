@@ -74,13 +74,18 @@ def test_a_stream_that_nobody_reads_is_ended_and_pays_for_what_was_made(
     endless(server, monkeypatch)
     engine = server.server.served.engine
     service = Service(f"sqlite:///{folder.parent / 'service.db'}")
-    before = sum(row["made_tokens"] for row in service.usage("", "key"))
+
+    def written() -> int:
+        return sum(row["made_tokens"] for row in service.usage("", "key"))
+
+    before = written()
     body = BODY | {"n": 16, "max_tokens": 900, "stream": True, "logprobs": 20, "temperature": 2, "seed": 1}
     with sent(server, post(body), 4096) as client:
         wait_until(lambda: engine.running, "it is under way")
         wait_until(lambda: not server.server.busy, "the server waits for it no more")
         assert engine.running == engine.waiting == 0, "its rows are free"
-        made = sum(row["made_tokens"] for row in service.usage("", "key")) - before
+        wait_until(lambda: written() > before, "it is in the ledger")
+        made = written() - before
         assert 16 < made <= 16 * 900
         assert made == server.server.metrics.tokens.labels(NAME, "made")._value.get()
         assert gone(client), "and its connection is closed"
@@ -100,7 +105,12 @@ def test_a_connection_without_a_request_is_ended(server: Address, begun: bytes) 
 def test_an_answer_that_takes_its_time_is_no_idle_connection(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     model = server.server.served.release.model
     plain = model.logits
-    monkeypatch.setattr(model, "logits", lambda hidden: (time.sleep(4 * SOON), plain(hidden))[1])
+
+    def slow(hidden: torch.Tensor) -> torch.Tensor:
+        time.sleep(4 * SOON)
+        return plain(hidden)
+
+    monkeypatch.setattr(model, "logits", slow)
     assert server.post("/v1/completions", BODY | {"max_tokens": 1})[0] == 200
 
 
