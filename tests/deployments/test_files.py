@@ -13,6 +13,7 @@ import pytest
 import yaml
 from support import ROOT
 
+from deployments.server.pricing import SHIPPED as PRICES
 from flows.cli.main import _parser
 from flows.prefect.deployments import SHIPPED, TEMPLATES
 
@@ -129,7 +130,7 @@ def test_variables_are_those_of_the_example_and_all_have_a_value() -> None:
 
 def test_ports_are_published_to_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2 and EXAMPLE["UI_ADDRESS"] == "127.0.0.1"
+    assert len(ports) == 3 and EXAMPLE["UI_ADDRESS"] == "127.0.0.1"
     assert all(port.startswith("${UI_ADDRESS:-127.0.0.1}:") for port in ports)
 
 
@@ -173,6 +174,10 @@ def test_the_image_holds_the_whole_package() -> None:
         assert found
         for package in found:
             assert package in sources or any(source.startswith(f"{package}/") for source in sources), package
+    modules = [path.relative_to(ROOT) for path in FOLDER.rglob("*.py")]
+    assert len(modules) > 10
+    for path in (*modules, PRICES.relative_to(ROOT)):
+        assert {str(one) for one in (path, *path.parents)} & sources, f"{path} is not in the image"
     read = (SHIPPED, *TEMPLATES.values())  # by `llmill deploy`
     assert {str(path.relative_to(ROOT)) for path in read} <= sources
 
