@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.addresses import check_form, redacted
-from storage.errors import StoreError
+from storage.errors import ConfigError, StoreError
 from storage.postgres import check_database, check_driver, is_postgres, sqlite_url
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ def database_url(home: Path) -> str:
     given = os.environ.get(VARIABLE)
     if not given:
         path = home / "service" / "service.db"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{path.parent}: cannot be made ({error.strerror}). Move what is in its way, or set LLMILL_HOME to a "
+                "folder that you may write"
+            ) from error
         return sqlite_url(path)
     check_form(VARIABLE, given, ("postgresql", "postgresql+psycopg2"))
     check_driver(VARIABLE, given)

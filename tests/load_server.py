@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from support import ROOT, wait_until
 from deployments.server.served import Place
 from flows.prefect.servers import free_port
 from storage.service import Limits, Service
+
+ARENAS = {"MALLOC_ARENA_MAX": "2"}  # as in the container files: what threads have freed stays in their own arenas else
 
 
 @dataclass
@@ -44,7 +47,8 @@ class LoadServer:
         command = [sys.executable, str(Path(__file__)), str(self.folder), str(self.port)]
         paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=log)
+            environment = {**os.environ, "PYTHONPATH": paths, **ARENAS}
+            self.process = subprocess.Popen(command, env=environment, stderr=log)
         wait_until(self.ready, "the server is ready", self.process)
 
     def ready(self) -> bool:
@@ -64,12 +68,14 @@ class LoadServer:
             lines = [line for line in answer.read().decode().splitlines() if line[0] != "#"]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
-    def memory(self) -> float:
-        """MiB that the process has in memory."""
+    def memory(self) -> float | None:
+        """MiB that the process has in memory; None where it is gone."""
         assert self.process is not None
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        (resident,) = (line.split()[1] for line in lines if line.startswith("VmRSS"))
-        return int(resident) / 1024
+        with suppress(OSError):
+            for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+                if line.startswith("VmRSS"):
+                    return int(line.split()[1]) / 1024
+        return None
 
     def stop(self, number: signal.Signals) -> int:
         """Send a signal; the exit status."""

@@ -72,8 +72,8 @@ class Memory(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(1.0):
             process = self._server.process
-            if process is not None and process.poll() is None:
-                self.found.setdefault(process.pid, []).append(self._server.memory())
+            if process is not None and (memory := self._server.memory()) is not None:
+                self.found.setdefault(process.pid, []).append(memory)
 
 
 def ledger(server: LoadServer) -> dict[str, Any]:
@@ -145,6 +145,7 @@ def test_minutes_of_load_with_a_new_champion_and_a_kill(tmp_path: Path) -> None:
     rows = ledger(server)
     check_ledger(rows, seen)
     report(seen, rows, list(memory.found.values()))
+    assert len(memory.found) == 2
     for warm, end in map(settled, memory.found.values()):
         assert end - warm < GROWTH_MIB
     assert b"Traceback" not in (tmp_path / "server.log").read_bytes()

@@ -40,7 +40,7 @@ def _two_manifests(folder: Path, home: Path) -> None:
         (home / "store" / "artifacts" / f"{name}.json").write_text("{}")
 
 
-def _use_port(folder: Path, home: Path) -> None:
+def use_port(folder: Path, home: Path) -> None:
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with suppress(OSError):  # somebody else uses it: as good
@@ -225,7 +225,7 @@ REQUESTS = (
         f"ui --prefect-port {USED_PORT}",
         (f"port {USED_PORT} is in use", "--prefect-port"),
         {},
-        _use_port,
+        use_port,
     ),
     BadInput("one port for both UIs", "ui --prefect-port 4999 --mlflow-port 4999", ("both 4999", "--mlflow-port")),
     BadInput(

@@ -21,6 +21,7 @@ import bad_moderation
 import bad_recipes
 import bad_searches
 import bad_servers
+import bad_services
 import bad_serving
 import bad_sources
 import pytest
@@ -37,12 +38,14 @@ HERE = (
     *bad_moderation.ROWS,
     *bad_serving.ROWS,
     *bad_feedback.ROWS,
+    *bad_services.ROWS,
     *bad_sources.ROWS,
     *bad_collections.ROWS,
     *bad_conversations.ROWS,
     *bad_servers.SITES,
 )
-TABLE = (*HERE, *bad_homes.ROWS, *bad_serving.WITH_ENVIRONMENT, *bad_feedback.WITH_ENVIRONMENT, *bad_servers.HUBS)
+SERVERS = (*bad_serving.WITH_ENVIRONMENT, *bad_services.WITH_ENVIRONMENT, *bad_feedback.WITH_ENVIRONMENT)
+TABLE = (*HERE, *bad_homes.ROWS, *SERVERS, *bad_servers.HUBS)
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 
@@ -116,7 +119,7 @@ def test_bad_input_is_reported_and_loses_nothing(row: BadInput, meetings: dict[s
     assert "Traceback" not in result.stderr + result.stdout
     message = result.stderr + result.stdout
     if row.status:
-        start = re.search(r"^llmill(?: \w+)?: ", result.stderr, re.MULTILINE)
+        start = re.search(r"^llmill(?: \w+){0,2}: ", result.stderr, re.MULTILINE)
         assert start, result.stderr
         message = result.stderr[start.start() :]
     for piece in row.holds:
