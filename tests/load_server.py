@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from support import ROOT, wait_until
@@ -97,11 +98,14 @@ def main(folder: Path, port: int) -> None:
     from deployments.server.run import serve
     from deployments.server.served import serve_model
     from deployments.server.settings import ServerSettings
+    from storage.feedback import open_feedback
 
     settings = ServerSettings(look_seconds=0.5, send_seconds=5, body_seconds=5, request_seconds=120)
     accounts = Accounts(Service(f"sqlite:///{folder / 'service.db'}"), read_pricing())
-    served = serve_model(read_champion(folder), settings)
-    serve(served, settings, accounts, "127.0.0.1", port, lambda: None, lambda: read_champion(folder))
+    first = read_champion(folder)
+    look = partial(read_champion, folder)
+    feedback = open_feedback(folder / "home")
+    serve(serve_model(first, settings), settings, accounts, feedback, "127.0.0.1", port, lambda *models: None, look)
 
 
 if __name__ == "__main__":

@@ -81,10 +81,10 @@ def model_server(
     import uvicorn
 
     settings = ServerSettings(**limits)
-    served = serve_model(Place(folder, NAME, "d" * 64, lambda: moderator), settings, engine)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
     other = serve_model(beside, settings) if beside is not None else None
-    app = create_app(served, settings, Accounts(service, read_pricing()), feedback_store(folder), other)
+    accounts, first = Accounts(service, read_pricing()), Place(folder, NAME, "d" * 64, lambda: moderator)
+    app = create_app(serve_model(first, settings, engine), settings, accounts, feedback_store(folder), other)
     port = free_port()
     server = uvicorn.Server(listening(app, settings, "127.0.0.1", port))
     thread = threading.Thread(target=server.run)

@@ -32,17 +32,19 @@ def serve(
     feedback: FeedbackStore,
     host: str,
     port: int,
-    ready: Callable[[], None],
+    ready: Callable[[Served, Served | None], None],
     look: Callable[[], Place | None] | None = None,
     beside: Served | None = None,
     engine: str = AUTO,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then give those under way `stop_seconds`; a second signal ends all.
 
-    `ready` is called once the port is open. `look` says which model is to be served now (follow.py), by the same
-    `engine`; `beside` is one more, to be compared.
+    `ready` is called once the port is open, with the models. `look` says which one is to be served now (follow.py), by
+    the same `engine`; `beside` is one more, to be compared. A caller that keeps a model keeps its memory when it is
+    served no more.
     """
     app = create_app(served, settings, accounts, feedback, beside)
+    del served, beside
     if host in LOOPBACK:  # a page of somebody else's, whose name leads here, must not reach it
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     config = listening(app, settings, host, port)
@@ -80,7 +82,7 @@ def listening(app: FastAPI, settings: ServerSettings, host: str, port: int) -> u
 class _Uvicorn(uvicorn.Server):
     """Goes on listening, to say 503, until what is under way has ended."""
 
-    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, ready: Callable[[Served, Served | None], None]) -> None:
         super().__init__(config)
         self._state, self._ready = server, ready
 
@@ -88,7 +90,7 @@ class _Uvicorn(uvicorn.Server):
         """Open the port, and say so."""
         await super().startup(sockets)
         if self.started:
-            self._ready()
+            self._ready(self._state.served, self._state.beside)
 
     def handle_exit(self, signal_number: int, frame: Any) -> None:
         """The first signal drains, the second ends. Neither is raised again afterwards: it was obeyed."""

@@ -85,22 +85,20 @@ def _serve(options: argparse.Namespace) -> int:
     from deployments.server.settings import ServerSettings
 
     settings = ServerSettings()
-    served = serve_model(found, settings, options.engine)
-    beside = serve_model(compared, settings, options.engine) if compared is not None else None
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     keys = accounts.asks
     serve(
-        served,
+        serve_model(found, settings, options.engine),
         settings,
         accounts,
         open_feedback(home()),
         host,
         options.port,
-        lambda: _say(served, beside, address, keys, settings.stop_seconds, options.json),
+        lambda served, beside: _say(served, beside, address, keys, settings.stop_seconds, options.json),
         (lambda: (place := _champion()) and _judged(place, given))
         if options.release in (None, CHAMPION) and not elsewhere
         else None,
-        beside,
+        serve_model(compared, settings, options.engine) if compared is not None else None,
         options.engine,
     )
     return 0

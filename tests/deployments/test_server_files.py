@@ -8,7 +8,7 @@ from test_files import COMPOSE, FOLDER, IMAGE, check_confined
 from deployments.server.app import HEALTH
 from deployments.server.run import TOLD_SECONDS
 from deployments.server.settings import ServerSettings
-from storage.service import VARIABLE
+from storage.database import VARIABLE
 
 SERVER: dict[str, Any] = COMPOSE["services"]["server"]
 OBJECTS = {one["kind"]: one for one in yaml.safe_load_all((FOLDER / "kubernetes" / "server.yaml").read_text())}

@@ -1,6 +1,8 @@
 """Another champion is served without a request that fails; one that cannot be served is refused."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +79,23 @@ def test_requests_go_on_through_a_change_and_none_fails(folder: Path, tmp_path: 
         (model,) = server.ask("GET", "/v1/models")[2]["data"]
         assert (model["id"], model["digest"]) == ("lake", DIGESTS[1])
         assert server.post("/v1/completions", {"model": "nobody", "prompt": "x"})[0] == 404
+
+
+def test_a_model_that_is_served_no_more_is_forgotten(folder: Path, tmp_path: Path) -> None:
+    new = Place(another(tmp_path / "lake", 0.05), "lake", DIGESTS[1])
+    with model_server(folder, look_seconds=0.05) as server:
+        before = weakref.ref(server.server.served.release.model)
+        for path, body in (("completions", {"prompt": "x"}), ("embeddings", {"input": "x"})):
+            assert server.post(f"/v1/{path}", body)[0] == 200
+        with following(server, new):
+            wait_until(lambda: server.server.served.name == "lake", "the new one is served")
+            assert server.post("/v1/completions", {"prompt": "x", "max_tokens": 1})[1]["model"] == "lake"
+
+            def forgotten() -> bool:
+                gc.collect()
+                return before() is None
+
+            wait_until(forgotten, "its memory is free")
 
 
 @pytest.mark.parametrize(("value", "words"), [(torch.nan, "not finite"), (None, "is not a release")])

@@ -48,7 +48,7 @@ def _read_only(folder: Path, home: Path) -> None:
     path.parent.mkdir(parents=True)
     service = Service(f"sqlite:///{path}")
     service.add_key("ada", "standard", Limits())
-    service._engine.dispose()
+    service._database._engine.dispose()
     with closing(sqlite3.connect(path)) as database:
         database.execute("pragma journal_mode=delete")
     data = bytearray(path.read_bytes())
