@@ -202,6 +202,7 @@ class ModelReply(Reply):
     owned_by: str
     digest: str
     context_length: Count
+    memory_bytes: Count
 
 
 class ModelsReply(Reply):
@@ -223,6 +224,13 @@ class DetokenizeReply(Reply):
     """`/detokenize`."""
 
     text: str
+
+
+class KeptReply(Reply):
+    """`/v1/feedback` and `/v1/votes`: the number of the record."""
+
+    object: Literal["feedback", "vote"]
+    id: int
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

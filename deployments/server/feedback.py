@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi import Request as HttpRequest
 from pydantic import Field, model_validator
 
+from deployments.server.documented import KeptReply, answered
 from deployments.server.errors import ApiError
 from deployments.server.generation import KEY
 from deployments.server.memory import Memory, Reply
@@ -184,11 +185,11 @@ class Listener:
 def add_feedback(app: FastAPI, server: "Server") -> None:
     """The routes."""
 
-    @app.post("/v1/feedback")
+    @app.post("/v1/feedback", responses=answered(KeptReply))
     async def feedback(http: HttpRequest, said: FeedbackRequest) -> dict[str, Any]:
         return _kept("feedback", await server.listener.hear(http.scope[KEY], said))
 
-    @app.post("/v1/votes")
+    @app.post("/v1/votes", responses=answered(KeptReply))
     async def votes(http: HttpRequest, voted: VoteRequest) -> dict[str, Any]:
         return _kept("vote", await server.listener.count(http.scope[KEY], voted))
 

@@ -4,6 +4,7 @@ import gzip
 import hmac
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from model_server import NAME, Address, model_server
 from open_models import QWEN_TEMPLATE, QWEN_TOKENS, write_qwen
-from support import wait_until
+from support import ROOT, wait_until
 
 from deployments.server.served import Place, serve_model
 from deployments.server.settings import ServerSettings
@@ -294,3 +295,14 @@ def test_what_another_tenant_has_asked_saves_no_time_that_could_be_seen(
 
     assert cached(key) <= 1 and cached(key) > 10, "all share the mark that begins a text"
     assert cached(eve) <= 1
+
+
+def test_every_promise_of_the_docs_has_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    files = list(Path(__file__).parent.glob("test_*.py"))
+    written = {name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    assert len(named) > 20 and named <= written, named - written
+    assert set(re.findall(r"`(test_\w+\.py)`", text)) <= {path.name for path in files}
+    here = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text(), re.MULTILINE))
+    assert here - named <= {"test_every_promise_of_the_docs_has_its_test"}, "and every attack tried here its promise"

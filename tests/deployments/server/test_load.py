@@ -1,5 +1,6 @@
 """Many clients for minutes, through a new champion and a kill -9: nothing wrong, nothing stuck, nothing lost."""
 
+import http.client
 import json
 import os
 import signal
@@ -149,6 +150,20 @@ def test_minutes_of_load_with_a_new_champion_and_a_kill(tmp_path: Path) -> None:
     for warm, end in map(settled, memory.found.values()):
         assert end - warm < GROWTH_MIB
     assert b"Traceback" not in (tmp_path / "server.log").read_bytes()
+
+
+def test_a_page_of_somebody_else_s_whose_name_leads_here_is_not_answered(tmp_path: Path) -> None:
+    server = LoadServer(tmp_path)
+    server.promote(Place(make_model(tmp_path / "river", 0.0), "river", "d" * 64))
+    server.start()
+    try:
+        for host, status in (("evil.example", 400), ("127.0.0.1", 200), ("localhost:8000", 200)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request("GET", "/v1/models", headers={"host": host})
+            assert connection.getresponse().status == status
+            connection.close()
+    finally:
+        assert server.stop(signal.SIGTERM) == 0
 
 
 def report(seen: Seen, rows: dict[str, Any], memory: list[list[float]]) -> None:
