@@ -24,6 +24,7 @@ from deployments.server.served import Place
 pytestmark = pytest.mark.slow
 SECONDS = float(os.environ.get("LLMILL_LOAD_SECONDS", "300"))
 CLIENTS, TENANTS, PROMPTS = 64, 8, 24
+WARM_SECONDS = 200.0  # a shorter run ends before memory has settled
 GROWTH_MIB = 24.0  # what memory may grow by after the first part of a process's life
 CLEAR = 3e-4  # by which the likeliest token of each step must lead: less hangs on the last digits of sums
 
@@ -146,10 +147,11 @@ def test_minutes_of_load_with_a_new_champion_and_a_kill(tmp_path: Path) -> None:
     rows = ledger(server)
     check_ledger(rows, seen)
     report(seen, rows, list(memory.found.values()))
-    assert len(memory.found) == 2
-    for warm, end in map(settled, memory.found.values()):
-        assert end - warm < GROWTH_MIB
     assert b"Traceback" not in (tmp_path / "server.log").read_bytes()
+    assert len(memory.found) == 2
+    if SECONDS >= WARM_SECONDS:
+        for warm, end in map(settled, memory.found.values()):
+            assert end - warm < GROWTH_MIB
 
 
 def test_a_page_of_somebody_else_s_whose_name_leads_here_is_not_answered(tmp_path: Path) -> None:
