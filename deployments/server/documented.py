@@ -239,6 +239,23 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Judged(Reply):
+    """What is to be said of one text, by category."""
+
+    flagged: bool
+    categories: dict[str, bool]
+    category_scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    category_applied_input_types: dict[str, list[Literal["text"]]]
+
+
+class ModerationReply(Reply):
+    """What is to be said of texts, in their order."""
+
+    id: str
+    model: str
+    results: list[Judged]
+
+
 def answered(model: type[Reply], *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
     """A route's reply, for FastAPI's `responses`; with `streams` also as events."""
     events = {EVENT_STREAM: {"schema": {"type": "string"}}} if streams else {}

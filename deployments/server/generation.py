@@ -174,7 +174,7 @@ class _Stream(StreamingResponse):
     """A stream that lets go of its answers and is charged, whether or not its first piece was ever asked for."""
 
     def __init__(
-        self, pieces: AsyncIterator[str], answers: Sequence[Answering], charge: Callable[[], Awaitable[None]]
+        self, pieces: AsyncIterator[str], answers: Sequence[Answer], charge: Callable[[], Awaitable[None]]
     ) -> None:
         super().__init__(pieces, media_type="text/event-stream", headers=HEADERS)
         self._answers, self._charge = answers, charge

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from deployments.server.accounts import Accounts
 from deployments.server.answering import Answer, Piece
+from deployments.server.documented import ModerationReply, answered
 from deployments.server.errors import ApiError
 from deployments.server.metrics import Metrics
 from deployments.server.protocol import Body, TextPart, Texts
@@ -172,7 +173,7 @@ class ModerationRequest(Body):
 def add_moderation(app: FastAPI, server: "Server") -> None:
     """The route that says what is to be said of a text."""
 
-    @app.post("/v1/moderations")
+    @app.post("/v1/moderations", responses=answered(ModerationReply))
     async def moderations(asked: ModerationRequest) -> dict[str, Any]:
         if asked.model not in ("", "default", NAME) and not asked.model.startswith(OTHER_NAMES):
             raise ApiError(404, f"there is no model {asked.model!r} here", code="model_not_found", param="model")

@@ -18,7 +18,8 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
-from tasks.train.pretrain import observe_pretraining, training_job
+from tasks.train.jobs import training_job
+from tasks.train.pretrain import observe_pretraining
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 
@@ -53,15 +54,14 @@ def continue_pretraining(
     mixture = Mixture(tokens["tokens"], learned["tokens"], order["order"] if order else None, config.seed)
     _link(context, base, "canaries")
     if not mixture.new.tokens:
-        _link(context, base, "model")
-        _link(context, base, "curve")
+        for part in ("model", "curve"):
+            _link(context, base, part)
         return {"parameters": shape.parameters, "new_documents": 0, "new_tokens": 0, "tokens": 0, "steps": 0}
 
     rows, _ = config.rows_and_steps(shape.context_length)
     step_tokens = rows * shape.context_length
     new, old = budget(config, mixture, step_tokens)
-    drawn = context.work / "mixture"
-    mixture.write(drawn, new, old)
+    mixture.write(drawn := context.work / "mixture", new, old)
     heldout = {"heldout": Source("packed", str(tokens["tokens"].path))}
     steps = max(1, (new + old) // step_tokens)
     notices = config.notices(shape, steps * step_tokens)

@@ -23,10 +23,11 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import loss_notices
+from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
-from tasks.train.pretrain import observe_device, training_job
+from tasks.train.pretrain import observe_device
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:

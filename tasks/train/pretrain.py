@@ -8,7 +8,6 @@ by hand. Cost: 6 N + 12 L d T FLOP a token; the nano size makes about 10,000 tok
 """
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from tasks.train.device import (
     training_device,
     training_dtype,
 )
+from tasks.train.jobs import training_job
 from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
@@ -375,40 +375,4 @@ def pretraining_job(
         validation=heldout,
         **begun,
         **taught(config.teacher, teacher, digest),
-    )
-
-
-def training_job(
-    config: TrainerConfig, shape: Shape, context: Context, *, steps: int, rates: tuple[float, float], **given: object
-) -> "TrainingJob":
-    """A job from what pretraining and fine-tuning share; `given` are its other fields."""
-    from model.job import TrainingJob
-    from model.optimizer import OptimizerSettings
-    from model.schedule import Schedule
-
-    device = training_device(config.device)
-    return TrainingJob(
-        shape=shape,
-        optimizer=OptimizerSettings(
-            matrix_rate=rates[0],
-            embedding_rate=rates[1],
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            clip_norm=config.clip_norm,
-        ),
-        schedule=Schedule(steps, round(steps * config.warmup_share), round(steps * config.decay_share)),
-        micro_batch_tokens=config.micro_batch_tokens,
-        seed=config.seed,
-        dtype=training_dtype(config.dtype, device),  # type: ignore[arg-type]
-        device=device,
-        threads=config.threads,
-        validation_interval=config.validation_interval,
-        validation_tokens=config.validation_tokens,
-        work=str(context.work),
-        output=str(context.part("model")),
-        checkpoint_interval=context.execution.checkpoint_interval,
-        checkpoints_kept=context.execution.checkpoints_kept,
-        patience=config.patience,
-        parent_pid=os.getpid(),
-        **given,  # type: ignore[arg-type]
     )

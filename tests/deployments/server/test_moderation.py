@@ -48,7 +48,7 @@ def server(folder: Path, judge: Moderator) -> Iterator[Address]:
 class Said:
     """An answer whose text comes in given pieces."""
 
-    held = 0
+    made = 0
 
     def __init__(self, pieces: Sequence[str]) -> None:
         self.request = Request([0], len(pieces) or 1)
@@ -60,6 +60,7 @@ class Said:
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         for number, text in enumerate(self._pieces, 1):
+            self.made = number
             yield Piece(text, Made(self.request, number, None), "stop" if number == len(self._pieces) else None)
 
 
@@ -72,8 +73,7 @@ def guarded(judge: Moderator, pieces: Sequence[str]) -> tuple[str, str | None, i
         return [piece async for piece in answer]
 
     passed = asyncio.run(read())
-    tokens = sum(piece.tokens for piece in passed) + answer.held
-    return "".join(piece.text for piece in passed), passed[-1].ending if passed else None, tokens, said.cancelled
+    return "".join(piece.text for piece in passed), passed[-1].ending if passed else None, answer.made, said.cancelled
 
 
 def cut(text: str, places: Sequence[int]) -> list[str]:

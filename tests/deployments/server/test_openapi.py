@@ -36,8 +36,13 @@ from deployments.server.documented import (
 CONTEXT = 64  # answers are short
 CHAT: Any = {"messages": [{"role": "user", "content": "Where is the river?"}], "max_tokens": 4}
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/v1/models/{name}"]
-PATHS += ["/tokenize", "/detokenize", "/v1/feedback", "/v1/votes"]
-UNKNOWN = ("/v1/models/{name}", "/v1/feedback", "/v1/votes")  # what is drawn names nothing that there is
+PATHS += ["/tokenize", "/detokenize", "/v1/feedback", "/v1/votes", "/v1/moderations"]
+UNKNOWN = (
+    "/v1/models/{name}",
+    "/v1/feedback",
+    "/v1/votes",
+    "/v1/moderations",
+)  # nothing has the names that are drawn
 HELD = [
     not_a_server_error,
     checks.status_code_conformance,
