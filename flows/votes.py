@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from flows.champion.champion import champion_ref
 from flows.inspect.references import find_part
 from flows.terminal.columns import table, wrapped
-from storage.errors import DataError
+from storage.errors import ConfigError, DataError, StoreError
+from storage.feedback import open_feedback
 from storage.store.local import Store
 from tasks.evaluate.statistics.votes import FEW, Ranking, Standing, rank
 from tasks.wording import as_per_cent
@@ -49,6 +50,16 @@ def ranking_json(ranked: Ranking, champion: str | None) -> dict[str, Any]:
         rows.append({**asdict(one), **rounded, "votes": one.votes, "champion": one.model == champion})
     shown_first = {"decided": ranked.decided, "won": ranked.decided_for_a}
     return {"models": rows, "pairs": [asdict(one) for one in ranked.meetings], "shown_first": shown_first}
+
+
+def votes_so_far(store: Store) -> list[dict[str, Any]]:
+    """The ranked models for the report of a retraining; empty where nobody has voted, or the votes cannot be read."""
+    try:
+        ranked = ranking(open_feedback(store.home))
+    except (ConfigError, StoreError):  # the verdict stands without them
+        return []
+    rows: list[dict[str, Any]] = ranking_json(ranked, champion_digest(store))["models"]
+    return rows
 
 
 def _cells(one: Standing, champion: str | None) -> tuple[str, ...]:

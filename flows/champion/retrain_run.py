@@ -19,6 +19,7 @@ from flows.plan import PlannedStage, all_reused, make_plan
 from flows.recipe import validated_recipe
 from flows.retrain import goes_on_from, learning_from_users, retraining
 from flows.run import Result, execute
+from flows.votes import votes_so_far
 from storage.errors import LlmillError, StoreError
 from storage.files import locked
 from storage.home import prepare_home
@@ -198,6 +199,8 @@ def _with_verdict(
                 reasons=verdict["reasons"],
                 instead_of=ref.artifact if ref else None,
             )
+        if votes := votes_so_far(store):
+            verdict["votes"] = votes
         data["verdict"] = verdict  # not before the champion was replaced: that may be refused
 
     return replace(pipeline, at_end=at_end)

@@ -7,6 +7,7 @@ from flows.champion.verdict import HEADS, PROMOTING, Decision, is_retraining
 from tasks.wording import as_per_cent, figure, signed
 
 MISSING = "–"
+SHOWN_CHARACTERS = 12  # of a digest
 
 
 def model_shown(run: Mapping[str, Any]) -> str:
@@ -33,6 +34,18 @@ def judged(verdict: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "champion_run": verdict.get("champion_run") if "confidence" in verdict else None,
         "interval": as_per_cent(verdict.get("confidence", 0.95)),
         "rows": [_row(row, guard) for row, guard in compared if "verdict" in row],
+        "votes": [_voted(row) for row in verdict.get("votes", ())],
+    }
+
+
+def _voted(row: Mapping[str, Any]) -> dict[str, str]:
+    """A model as people's votes rank it (flows/votes.py)."""
+    counts = ("votes", "wins", "losses", "ties", "both_bad")
+    return {
+        "model": row["model"][:SHOWN_CHARACTERS] + (" (champion)" if row["champion"] else ""),
+        "points": f"{row['points']:.0f}",
+        "interval": f"{row['low']:.0f} to {row['high']:.0f}",
+        **{name: str(row[name]) for name in counts},
     }
 
 

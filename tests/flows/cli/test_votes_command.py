@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from flows.votes import votes_so_far
 from storage.documents import Message
 from storage.feedback import Preference, Vote, open_feedback
+from storage.store.local import Store
 
 STRONG, WEAK, LONELY, OTHER = (letter * 64 for letter in "badc")
 
@@ -57,6 +59,7 @@ def test_votes_are_ranked_for_people_and_for_programs(home: Path, capsys: pytest
     assert f"a hint: {OTHER[:12]}, {LONELY[:12]}." in " ".join(out.split())
     assert "shown first won 48.8 % of the 41 votes" in " ".join(out.split())
     said: Any = json.loads(command(capsys, "votes", "--json")[1])
+    assert votes_so_far(Store(home)) == said["models"], "what the report of a retraining shows"
     best = said["models"][0]
     assert best["model"] == STRONG and best["low"] < best["points"] < best["high"] and best["best"] == 1
     assert [one["group"] for one in said["models"]] == [0, 0, 1, 1] and best["champion"] is False

@@ -267,6 +267,16 @@ def test_a_retraining_shows_its_verdict_first_and_whose_figures_it_has(
     assert "candidate, base" not in ordinary and "the candidate" not in ordinary
 
 
+def test_a_retraining_shows_how_people_have_voted(smoke: Smoke) -> None:
+    data = data_of(smoke[0])
+    counts = {"votes": 12, "wins": 10, "losses": 1, "ties": 1, "both_bad": 0}
+    vote = {"model": "ab" * 32, "champion": True, "points": 1182.4, "low": 1050.0, "high": 1391.2, **counts}
+    verdict = {"decision": "kept", "reasons": ["so it is"], "candidate": "1", "champion": "2", "votes": [vote]}
+    page = Checked(render(RunData(data.store, {**data.run, "pipeline": "retrain", "verdict": verdict})))
+    page.check_structure()
+    assert "abababababab (champion) 1182 1050 to 1391 12 10 1 1 0" in page.text
+
+
 def test_price_per_hour_becomes_a_cost(smoke: Smoke) -> None:
     data = data_of(smoke[0])
     assert "Time and cost" not in render(data)
