@@ -20,6 +20,7 @@ from web_archives import answer, record, web_page, write_archive
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.collect.config import CollectConfig
+from tasks.collect.labelled import Labelled, labelled_rows
 from tasks.collect.stage import collect
 from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
@@ -89,6 +90,7 @@ def test_every_source_has_a_recipe_that_is_run_here() -> None:
         "web",
         "conversations",
         "feedback",
+        "labels",
         "mix",
     }
 
@@ -119,6 +121,17 @@ def test_the_recipe_of_conversations_runs(home: Path, tmp_path: Path, monkeypatc
     rows = {part: rows_of(artifact, part) for part in ("pairs", "preferences", "labels")}
     assert {part: len(found) for part, found in rows.items()} == {"pairs": 21, "preferences": 1, "labels": 4}
     assert {row["answer"] for row in rows["labels"]} == {"ham", "spam", "pos", "neg"}
+
+
+def test_the_recipe_of_labels_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tweets.csv").write_text("tweet,class,lang\nA fine day,kind,en\nGeh weg,rude,de\n")
+    monkeypatch.chdir(tmp_path)
+    (source,) = CollectSection(**recipe_of("labels")).labels
+    rows = [row for row in labelled_rows(source, "collect.labels[0]") if isinstance(row, Labelled)]
+    assert [(row.text, row.label, row.values) for row in rows] == [
+        ("A fine day", "kind", (("lang", "en"),)),
+        ("Geh weg", "rude", (("lang", "de"),)),
+    ]
 
 
 @pytest.mark.slow

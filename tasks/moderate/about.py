@@ -79,7 +79,9 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
 
 def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
     ledger = run.part(stage, LEDGER)
-    rows = rows_where(ledger, "id", pair["id"]) if ledger is not None else []
+    if ledger is None:  # the recipe moderates nothing
+        return None
+    rows = rows_where(ledger, "id", pair["id"])
     return {"verdict": "dropped", "reason": rows[0]["rule"], "score": rows[0]["value"]} if rows else {"verdict": "kept"}
 
 

@@ -52,6 +52,7 @@ def test_spikes_in_a_row_take_a_run_back_to_a_checkpoint_at_half_the_rates(token
     assert rows[-1]["loss"] < 1.5
 
 
+@pytest.mark.slow
 def test_a_run_that_went_back_and_is_killed_ends_with_the_same_bits(tokens: Path, tmp_path: Path) -> None:
     whole, killed = (diverging(tokens, tmp_path / name) for name in ("whole", "killed"))
     run_to_end(whole)
@@ -98,6 +99,7 @@ def test_training_ends_with_the_best_weights_where_going_on_makes_them_worse(tok
     assert f"step {best} are taken" in result["events"][-1]["what"]
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_early_and_is_killed_ends_with_the_same_bits(tokens: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"schedule": Schedule(400, 5, 0), "optimizer": OptimizerSettings(0.05, 0.05)}
     whole, killed = (
@@ -139,6 +141,7 @@ def test_sigterm_in_a_validation_ends_at_once_and_nothing_of_it_is_lost(tokens: 
     assert curve(job) == curve(undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_where_memory_is_short_a_step_is_computed_in_smaller_parts(tmp_path: Path) -> None:
     """What the limit leaves holds an eighth of the batch's activations, not all."""
