@@ -126,7 +126,7 @@ def test_the_recipe_of_conversations_runs(home: Path, tmp_path: Path, monkeypatc
 def test_the_recipe_of_labels_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tweets.csv").write_text("tweet,class,lang\nA fine day,kind,en\nGeh weg,rude,de\n")
     monkeypatch.chdir(tmp_path)
-    (source,) = CollectSection(**recipe_of("labels") | {"synthetic": {"documents": 10}}).labels
+    (source,) = CollectSection(**recipe_of("labels") | {"synthetic": {"documents": 20}}).labels
     rows = [row for row in labelled_rows(source, "collect.labels[0]") if isinstance(row, Labelled)]
     assert [(row.text, row.label, row.values) for row in rows] == [
         ("A fine day", "kind", (("lang", "en"),)),
