@@ -258,7 +258,8 @@ class ModerationReply(Reply):
 
 def answered(model: type[Reply], *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
     """A route's reply, for FastAPI's `responses`; with `streams` also as events."""
-    events = {EVENT_STREAM: {"schema": {"type": "string"}}} if streams else {}
+    event = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+    events = {EVENT_STREAM: {"schema": event}} if streams else {}
     return {200: {"model": model, "description": "The reply", "content": events}}
 
 
