@@ -44,8 +44,8 @@ def feedback_state(recipe: Recipe) -> dict[str, Any]:
             said.update({record.rating: 1} if record.rating else {})
             said["corrections"] += record.correction is not None
             models[record.model] += 1
-    figures = _figures(learning_from_users(recipe))
-    source = learning_from_users(recipe).collect.feedback
+    learning = learning_from_users(recipe)
+    figures, source = _figures(learning), learning.collect.feedback
     return {
         "records": figures.get("read", 0),
         "users": figures.get(USERS, 0),

@@ -93,21 +93,27 @@ class Trainer:
 
     def _train(self) -> None:
         while self.step < self.job.schedule.steps and not self._is_over():
-            started = time.perf_counter()
-            row = self.state["row"] or self._advance()
+            row = self.state["row"] or self._timed_step()
             if row is None:  # it went back
                 continue
-            seconds = time.perf_counter() - started
             if self.step % self.job.validation_interval == 0 and self.step < self.job.schedule.steps:
                 self.state["row"] = row  # SIGTERM may come before it is written
                 row |= self._headline()
             self.state["row"] = None
-            # The one figure that varies from run to run: what reads this file for an artifact leaves it out.
-            write_metrics(self.metrics_path, row | {"tokens_per_second": row["step_tokens"] / seconds})
+            write_metrics(self.metrics_path, row)
             if self.terminated:
                 raise TerminatedError
             if self.step % self.job.checkpoint_interval == 0 and not self.state["bad_in_a_row"]:
                 self._save()
+
+    def _timed_step(self) -> dict[str, Any] | None:
+        """`_advance`, and how fast it was."""
+        started = time.perf_counter()
+        row = self._advance()
+        if row is not None:
+            # The one figure that varies from run to run: what reads it for an artifact leaves it out.
+            row["tokens_per_second"] = row["step_tokens"] / (time.perf_counter() - started)
+        return row
 
     def _advance(self) -> dict[str, Any] | None:
         """One optimizer step; returns its row of metrics, or None where the run went back instead."""
@@ -171,15 +177,15 @@ class Trainer:
         step, now = self.step + 1, self.state
         self.saver.wait()
         checkpoint = self.saver.newest()
-        if checkpoint is not None and checkpoint.step == now["returned_to"]:
-            self.saver.drop(checkpoint.step)  # what went wrong is in it already
-            checkpoint = self.saver.newest() or checkpoint
         if checkpoint is None or now["returns"] >= policy.MOST_RETURNS:
             raise DataError(
                 f"training diverged: {policy.MOST_BAD_IN_A_ROW} bad steps in a row, the last of them step {step}: "
                 f"{fault}. {policy.history(now, checkpoint is not None)}. It held {self.batches.held(self.step)}. "
                 "Lower matrix_rate and embedding_rate, lengthen the warm-up, or look at these texts"
             )
+        if checkpoint.step == now["returned_to"]:
+            self.saver.drop(checkpoint.step)  # what went wrong is in it already
+            checkpoint = self.saver.newest() or checkpoint
         self._take_up(checkpoint)
         self.state = policy.after_return(now, checkpoint.state, self.step)
         self._note(f"step {step}: {fault}: back to step {self.step}, at {self.state['rate']:g} of the rates")

@@ -29,9 +29,8 @@ from storage.documents import Message
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-Form = Literal[
-    "chat", "text"
-]  # `text`: the one message of the user is the beginning of a text, which the answer goes on
+# `text`: the one message of the user is the beginning of a text, which the answer goes on.
+Form = Literal["chat", "text"]
 Rating = Literal["up", "down"]
 Preference = Literal["a", "b", "tie", "both_bad"]
 PAGE_ROWS = 256  # records in memory at once

@@ -1,4 +1,5 @@
-"""What `llmill serve --moderation` reads: a YAML file of categories, as the section `moderate` of a recipe has them.
+"""What judges at a server: what the run of its model has made, or what `llmill serve --moderation` reads: a YAML file of
+categories, as the section `moderate` of a recipe has them.
 
 ```yaml
 classifier: latest   # for categories with labels: the run, or its folder moderator, whose weights tell them
@@ -14,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from storage.errors import ConfigError
+from storage.runs import runs
 from storage.yaml_files import read_yaml
 from tasks.engine.config import relocated
 from tasks.moderate.config import ModerationConfig
@@ -58,3 +60,11 @@ def read_moderation(path: Path, folder_of: Callable[[str], Path]) -> Moderator:
     if classifier is not None:
         classifier = classifier.only(learned)
     return Moderator.of(config, f"{path}: ", classifier)
+
+
+def moderator_of_run(home: Path, name: str, folder_of: Callable[[str], Path]) -> Moderator | None:
+    """The judge that a run has made; None where it made none, or there is no such run."""
+    own = next((run for run in runs(home) if run["run"] == name), None)
+    if own is None or all(row["stage"] != "moderator" for row in own["stages"]):
+        return None
+    return open_moderator(folder_of(name))

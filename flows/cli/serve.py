@@ -69,9 +69,10 @@ def _serve(options: argparse.Namespace) -> int:
         )
     host = "127.0.0.1" if options.host == "localhost" else options.host
     check_free("--port", host, options.port)
-    given = _moderation(options.moderation)
+
     from deployments.server.engines.choose import is_address
 
+    given = _moderation(options.moderation)
     elsewhere = is_address(options.engine)
     if elsewhere and options.beside is not None:
         raise ConfigError("--beside: an engine at an address has one model; leave out --beside, or --engine")
@@ -131,14 +132,10 @@ def _moderator_folder(reference: str) -> Path:
 
 def _judged(place: "Place", given: "Judge | None") -> "Place":
     """The place of a model with the judge that is given, else with the one that its run has made."""
+    from deployments.server.moderation_file import moderator_of_run
 
-    from deployments.server.moderation_file import open_moderation
-    from storage.runs import runs
-
-    own = next((run for run in runs(home()) if run["run"] == place.name), None)  # none of a folder
-    if given is None and own is not None and any(row["stage"] == "moderator" for row in own["stages"]):
-        return replace(place, judge=lambda: open_moderation(place.name, _moderator_folder))
-    return replace(place, judge=given) if given is not None else place
+    # When the model is loaded, not each time that somebody looks for another champion.
+    return replace(place, judge=given or (lambda: moderator_of_run(home(), place.name, _moderator_folder)))
 
 
 def _find(reference: str | None) -> "Place":

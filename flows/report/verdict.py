@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.champion.verdict import HEADS, PROMOTING, Decision, is_retraining
+from flows.votes import SHOWN_CHARACTERS
 from tasks.wording import as_per_cent, figure, signed
 
 MISSING = "–"
-SHOWN_CHARACTERS = 12  # of a digest
 
 
 def model_shown(run: Mapping[str, Any]) -> str:
