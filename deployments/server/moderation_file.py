@@ -1,5 +1,5 @@
-"""What judges at a server: what the run of its model has made, or what `llmill serve --moderation` reads: a YAML file of
-categories, as the section `moderate` of a recipe has them.
+"""What judges at a server: what the run of its model has made, or what `llmill serve --moderation` reads: a YAML
+file of categories, as the section `moderate` of a recipe has them.
 
 ```yaml
 classifier: latest   # for categories with labels: the run, or its folder moderator, whose weights tell them
