@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.scorer_speed import random_model
 from benchmarks.serving_speed import SHAPE
+from model.decoding import lay_out_for_decoding
 from model.generate import generate
-from model.products import lay_out_for_decoding
 from tasks.answer.batch import Asked, answers
 from tasks.answer.stream import Sampling
 from tasks.tokenize.tokenizer import TokenizerConfig, learn, token_ids

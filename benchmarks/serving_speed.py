@@ -19,8 +19,8 @@ import torch
 
 from benchmarks.scorer_speed import random_model
 from benchmarks.serving_peers import NEW_TOKENS, Answer, llama_cpp_engine, nanochat_engine, transformers_engine
+from model.decoding import lay_out_for_decoding
 from model.engine import Engine, Request
-from model.products import lay_out_for_decoding
 from model.shape import Shape
 from model.transformer import Transformer, load_model, save_model
 

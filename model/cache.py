@@ -27,19 +27,24 @@ class KeyValueCache:
         self.values = torch.zeros(size, device=device, dtype=dtype)
         self.lengths = [0] * batch
         self._time = self._end = 0  # of the pass under way: new tokens a row, and where the longest row ends
-        self._places: slice | Tensor = slice(0)
+        self._places: slice | Tensor = slice(0)  # of the new tokens in each row; or in a whole layer (B * K * T)
 
-    def reserve(self, time: int) -> tuple[slice | Tensor, Tensor]:
-        """Begin a pass over `time` further tokens of each row: their positions, a slice or (B, T), and a mask of what
-        each sees, (T, end) or (B, 1, T, end)."""
+    def reserve(self, time: int) -> tuple[slice | Tensor, Tensor | None]:
+        """Begin a pass over `time` further tokens of each row: their positions, a slice or (B, T), and what is added to
+        the scores of what each sees, 0 or minus infinity, (T, end) or (B, 1, T, end); None where each sees all."""
         start, device = self.lengths[0], self.keys.device
         self._time, self._end = time, max(self.lengths) + time
+        ends = torch.arange(self._end, device=device)
         if all(length == start for length in self.lengths):
             self._places = slice(start, self._end)
-            return self._places, torch.ones(time, self._end, dtype=torch.bool, device=device).tril(start)
-        starts = torch.tensor(self.lengths, device=device)
-        self._places = starts[:, None] + torch.arange(time, device=device)
-        return self._places, (torch.arange(self._end, device=device) <= self._places[:, None, :, None])
+            return self._places, None if time == 1 else self._hidden(ends > ends[start:, None])
+        places = torch.tensor(self.lengths, device=device)[:, None] + ends[:time]
+        heads = torch.arange(self.keys.shape[1] * self.keys.shape[2], device=device).view(len(places), -1, 1)
+        self._places = (heads * self.keys.shape[3] + places[:, None]).flatten()
+        return places, self._hidden(ends > places[:, None, :, None])
+
+    def _hidden(self, unseen: Tensor) -> Tensor:
+        return torch.zeros(unseen.shape, device=unseen.device, dtype=self.keys.dtype).masked_fill_(unseen, -torch.inf)
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append keys and values (B, K, T, E) of the newest tokens; returns all those of the layer so far."""
@@ -47,8 +52,7 @@ class KeyValueCache:
             if isinstance(self._places, slice):
                 whole[:, :, self._places] = new
             else:
-                rows = torch.arange(len(new), device=new.device)[:, None]
-                whole.transpose(1, 2)[rows, self._places] = new.transpose(1, 2)
+                whole.view(-1, whole.shape[-1]).index_copy_(0, self._places, new.reshape(-1, whole.shape[-1]))
         return self.keys[layer, :, :, : self._end], self.values[layer, :, :, : self._end]
 
     def advance(self) -> None:

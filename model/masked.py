@@ -81,7 +81,6 @@ class MaskedValidation:
         ]
         return [(ids, hidden_tokens(ids, self.share, self.beginning, 0, row)) for row, ids in enumerate(pieces)]
 
-    @torch.inference_mode()
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
         rows = [row for row in self.rows(model.shape.context_length) if row[1].any()]
         if not rows:
@@ -96,6 +95,7 @@ class MaskedValidation:
         return {"loss": float(nats.mean()), "accuracy": float(right.mean()), "most_frequent": float(frequent)}
 
 
+@torch.inference_mode()  # here: a thread of the workers does not know the mode of its caller
 def _fill(model: Transformer, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
     """Of each hidden token the loss in nats, and whether the likeliest is it."""
     time = min(-(-max(len(ids) for ids, _ in rows) // PADDED_TO) * PADDED_TO, model.shape.context_length)

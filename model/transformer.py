@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from model.cache import KeyValueCache
 from model.huggingface import config_of, read_shape
-from model.products import linear
+from model.products import linear, rms_norm
 from model.shape import WEIGHTS, Shape
 from model.tensors import as_ours, as_theirs, read_tensors
 from model.weights import check_tensors, write_tensors
@@ -36,7 +36,7 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+        return rms_norm(x, self.weight, self.epsilon)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -65,17 +65,18 @@ class Linear(nn.Linear):
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Rotary positions on x (B, T, heads, E): the first and the second half of E are the pairs (half rotation)."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+    return (x * cosines).add_(x.roll(x.shape[-1] // 2, dims=-1) * sines)
 
 
-def rotary_tables(shape: Shape) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (context, 1, E / 2) of the angle by which each position turns each pair."""
+def rotary_tables(shape: Shape) -> Angles:
+    """Cosines and sines (context, 1, E) of the angle by which each position turns each pair: of both halves, the sines
+    of the first with the sign that it takes the second half by."""
     frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
     if shape.rope_factor != 1:
         frequencies = lengthened(frequencies, shape)
     angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), frequencies)
-    return angles.cos()[:, None], angles.sin()[:, None]
+    cosines, sines = angles.cos()[:, None], angles.sin()[:, None]
+    return torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)
 
 
 def lengthened(frequencies: Tensor, shape: Shape) -> Tensor:
@@ -108,18 +109,22 @@ class Attention(nn.Module):
             self.q_norm = self.k_norm = nn.Identity()
 
     def forward(self, x: Tensor, angles: Angles | None, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
+        queries, keys, values = (part.transpose(1, 2) for part in self.maps(x, angles))
+        if cache is not None:
+            keys, values = cache.extend(self.layer, keys, values)
+        causal = self.causal and mask is None and cache is None
+        mixed = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
+        )
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def maps(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, T, H, E), keys and values (B, T, K, E), the first two turned to their positions."""
         heads = (*x.shape[:2], -1, self.head_dim)
         queries, keys = self.q_norm(self.q_proj(x).view(heads)), self.k_norm(self.k_proj(x).view(heads))
         if angles is not None:
             queries, keys = rotate(queries, *angles), rotate(keys, *angles)
-        queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
-        values = self.v_proj(x).view(heads).transpose(1, 2)
-        if cache is not None:
-            keys, values = cache.extend(self.layer, keys, values)
-        mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=self.causal and mask is None, enable_gqa=self.grouped
-        )
-        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return queries, keys, self.v_proj(x).view(heads)
 
 
 class GatedFeedForward(nn.Module):

@@ -119,6 +119,8 @@ def test_equal_rows_need_no_mask_of_their_own(model: Transformer, prompts: list[
     read(model, cache, 0, prompts[0])
     cache.take([0, 0, 0])
     places, mask = cache.reserve(2)
+    assert mask is not None
     assert (places, tuple(mask.shape)) == (slice(5, 7), (2, 7))
     cache.advance()
     assert cache.lengths == [7, 7, 7]
+    assert cache.reserve(1) == (slice(7, 8), None), "one token sees all before it"
