@@ -146,6 +146,7 @@ class Listener:
 
     def _feedback(self, key: Key | None, said: FeedbackRequest, reply: Reply) -> Feedback:
         messages, reading = _cleaned(reply.conversation(said.choice)), reply.reading
+        sampling = reply.samplings[said.choice]
         answer = without_personal_data(reply.answers[said.choice])
         chat = reply.form == "chat"
         return Feedback(
@@ -159,7 +160,7 @@ class Listener:
             answer=answer,
             prompt_ids=tuple(reading.conversation(messages) if chat else reading.beginning(messages[0].content)),
             answer_ids=tuple(reading.text(answer)),
-            sampling=reply.samplings[said.choice],
+            sampling={**sampling, "stop": [without_personal_data(stop) for stop in sampling["stop"]]},
             rating=said.rating,
             correction=None if said.correction is None else without_personal_data(said.correction),
             consent=said.consent,

@@ -1,16 +1,92 @@
-"""A text that a person has typed, without what could name or cost somebody: what is kept of users passes here.
+"""Personal data and secrets in what people type: found where texts are judged, replaced in what is kept of users.
 
-Its language is that which it is likely to be in, so that its countries' telephone numbers are known (phones.py).
+It is the filter's redaction (redact.py), secrets (secrets.py), and two things that people write and documents seldom:
+
+- addresses and numbers that touch the letters of a script without spaces (`我的邮箱是ada@gmail.com谢谢`), where the
+  filter's patterns see one word;
+- numbers of mobile telephones without any grouping, where the country is known and has no other such number.
+
+Whose telephone numbers are likely (phones.py) says the language that the text is likely to be in; of a few words, from
+which none is clear, the script.
 """
 
+import functools
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from storage.documents import UNDETERMINED
 from tasks.filter.language import language_of
 from tasks.filter.phones import countries_of
-from tasks.filter.redact import redact
+from tasks.filter.redact import PHONE, redact
+from tasks.filter.secrets import redact_secrets
 
-KINDS = ("email", "card", "phone", "ip")  # cards first: a part of one could be a telephone number
+KINDS = ("secret", "email", "card", "phone", "ip")  # cards first: a part of one could be a telephone number
+# Letters that no space parts from ASCII: of India's and all scripts behind them, but not the rest of Latin and Greek.
+_OTHERS = "\u0900-\u1cff\u2e80-\ua4cf\ua840-\ud7ff\uf900-\ufaff\uff66-\uffdc\U0001b000-\U0003ffff"
+_TOUCH = re.compile(f"(?<=[0-9A-Za-z])(?=[{_OTHERS}])|(?<=[{_OTHERS}])(?=[0-9A-Za-z+(])")
+_ALONE = re.compile(r"(?<![\w.,\-+/#=:])[0-9]{10,11}(?![\w\-/]|[.,:][0-9])")
+_WITHOUT_ZERO = ("IN",)  # where a mobile number is written without the leading 0 that a call needs
+_BY_SCRIPT = {  # the first word of Unicode's names of letters -> the language of most who write them
+    "CJK": "zh",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+    "THAI": "th",
+    "DEVANAGARI": "hi",
+}
 
 
 def without_personal_data(text: str) -> str:
-    """The text with e-mail addresses, numbers of cards and telephones and public IP addresses replaced by nobody's."""
+    """The text with secrets, e-mail addresses, numbers of cards and telephones and public IP addresses replaced by
+    nobody's."""
     language, _ = language_of(text, "", ())
-    return redact(text, KINDS, countries_of(language))[0]
+    if language == UNDETERMINED:
+        scripts = (unicodedata.name(letter, "").partition(" ")[0] for letter in text if not letter.isascii())
+        language = next((_BY_SCRIPT[script] for script in scripts if script in _BY_SCRIPT), UNDETERMINED)
+    return redact_personal(text, KINDS, countries_of(language))[0]
+
+
+def redact_personal(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, int]:
+    """The text with what is found replaced, and how much was; `regions` as in redact.py, `kinds` of KINDS."""
+    mark = next((mark for mark in map(chr, range(0xE000, 0xF8FF)) if mark not in text), "")  # private use: no letter
+    parted, number = (text if text.isascii() else _TOUCH.sub(mark, text)), 0
+    if "secret" in kinds:
+        parted, number = redact_secrets(parted)
+    parted, counts = redact(parted, [kind for kind in kinds if kind != "secret"], regions)
+    number += sum(counts.values())
+    if "phone" in kinds and regions:
+        parted, mobiles = _redact_mobiles(parted, tuple(regions))
+        number += mobiles
+    return (parted.replace(mark, "") if number else text), number
+
+
+def _redact_mobiles(text: str, regions: tuple[str, ...]) -> tuple[str, int]:
+    count = 0
+
+    def substitute(match: re.Match[str]) -> str:
+        nonlocal count
+        if not _is_mobile(match[0], regions):
+            return match[0]
+        count += 1
+        return PHONE
+
+    return _ALONE.sub(substitute, text), count
+
+
+@functools.lru_cache(maxsize=65_536)
+def _is_mobile(digits: str, regions: tuple[str, ...]) -> bool:
+    """Whether it is a valid mobile number of one of the countries, with the digits that are written there."""
+    import phonenumbers
+
+    for region in regions:
+        try:
+            parsed = phonenumbers.parse(digits, region)
+        except phonenumbers.NumberParseException:
+            continue
+        written = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
+        usual = "".join(filter(str.isdigit, written))
+        mobile = phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.MOBILE
+        if mobile and (digits == usual or (region in _WITHOUT_ZERO and f"0{digits}" == usual)):
+            return True
+    return False

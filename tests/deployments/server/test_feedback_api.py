@@ -145,6 +145,7 @@ PLANTED = {
     "4111 1111 1111 1111": "0000 0000 0000 0000",
     "+49 30 901820": "555-0100",
     "185.199.108.153": "192.0.2.1",
+    "sk-llmill-" + "aB3" * 15: "YOUR_SECRET",
 }
 
 
@@ -156,11 +157,13 @@ def test_personal_data_are_replaced_before_anything_is_written(
     body = {
         "messages": [{"role": "system", "content": f"Ask {planted}"}, *earlier, *ASKED["messages"]],
         "max_tokens": 4,
+        "stop": list(PLANTED)[::2],
     }
     reply = ask(server, body)
     status, kept = say(server, id=reply["id"], correction=f"Write to {planted}.", consent=True)
     assert status == 200
     (record,) = (one for one in store.feedback() if one.id == kept["id"])
+    assert record.sampling["stop"] == list(PLANTED.values())[::2]
     replaced = " and ".join(PLANTED.values())
     assert record.correction == f"Write to {replaced}."
     assert [message.content for message in record.messages][:3] == [
