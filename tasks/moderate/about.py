@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from storage.lookup import rows_where
+from storage.store.artifacts import Part
 from tasks.engine.about import DOCUMENTS, LEDGER, About, MadeRun, Step, not_about_documents, settings
 from tasks.engine.reported import Example, Reason, Section, Table
-from tasks.moderate.stage import SCORE
+from tasks.moderate.stage import JUDGED, SCORE
 from tasks.shards.examples import documents_with, example_of, rows_by_reason
 from tasks.wording import as_per_cent, figure
 
@@ -48,16 +49,22 @@ def _text(value: float | None) -> str:
 
 
 def _dropped(run: MadeRun, stage: str) -> Section:
-    return Section(reasons=tuple(_reasons(run, stage)))
+    """Documents by category, with examples; of pairs and preferences the counts."""
+    ledger = run.part(stage, LEDGER)
+    kinds = {part: rows_by_reason(ledger, "rule", part)[0] for part in JUDGED if part != DOCUMENTS}
+    rows = tuple(
+        (part, category, figure(count)) for part, counts in kinds.items() for category, count in counts.items()
+    )
+    table = Table(heading="Pairs that moderation dropped", columns=("part", "category", "dropped"), rows=rows)
+    return Section(reasons=tuple(_reasons(run, stage, ledger)), tables=(table,) if rows else ())
 
 
-def _reasons(run: MadeRun, stage: str) -> Iterator[Reason]:
-    """Categories with examples of documents; of pairs the counts."""
-    ledger, documents = run.part(stage, LEDGER), run.read(stage, DOCUMENTS)
-    counts, picked = rows_by_reason(ledger, "rule")
+def _reasons(run: MadeRun, stage: str, ledger: Part | None) -> Iterator[Reason]:
+    documents = run.read(stage, DOCUMENTS)
+    counts, picked = rows_by_reason(ledger, "rule", DOCUMENTS)
     files = documents.files if documents else ()
     for category, count in counts.items():
-        rows = [row for row in picked[category] if row["part"] == DOCUMENTS and row["shard"] < len(files)]
+        rows = [row for row in picked[category] if row["shard"] < len(files)]
         shards = [files[shard] for shard in sorted({row["shard"] for row in rows})]
         texts = documents_with(shards, {row["id"] for row in rows})
         examples: list[Example] = []

@@ -35,11 +35,16 @@ def counts_of(part: Part | None, column: str) -> Counter[str]:
     return counts
 
 
-def rows_by_reason(ledger: Part | None, column: str) -> tuple[Counter[str], dict[str, list[Row]]]:
-    """How often each reason is in a ledger, and the rows with the smallest ids: ids are hashes, so a fair draw."""
+def rows_by_reason(ledger: Part | None, column: str, part: str = "") -> tuple[Counter[str], dict[str, list[Row]]]:
+    """How often each reason is in a ledger, and the rows with the smallest ids: ids are hashes, so a fair draw.
+
+    Of a ledger about several parts those of `part` alone.
+    """
     counts: Counter[str] = Counter()
     heaps: dict[str, list[tuple[int, int, Row]]] = {}
     for number, row in enumerate(_rows_of(ledger)):
+        if part and row["part"] != part:
+            continue
         reason = row[column]
         counts[reason] += 1
         heap, entry = heaps.setdefault(reason, []), (-int(row["id"][:15], 16), number, row)
