@@ -22,8 +22,15 @@ async function post(path, body, signal) {
   const reply = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal });
   if (reply.ok) return reply;
   const said = await reply.json().catch(() => null); // what stands between may answer with a page
-  throw new Error(said?.error?.message ?? `the server answered ${reply.status}`);
+  throw Object.assign(new Error(said?.error?.message ?? `the server answered ${reply.status}`), { code: said?.error?.code });
 }
+
+// What a person is told where an answer did not end by itself.
+const ENDINGS = {
+  length: "The answer is as long as it may be.",
+  content_filter: "The answer ends here: this server does not pass on what the model would have said next.",
+};
+export const endingWords = (said) => ENDINGS[said.ending] ?? "";
 
 // What was said of an answer, or a vote.
 export async function tell(path, body) {

@@ -1,6 +1,6 @@
 // Two models answer one message. Which is which is drawn for each message, and told once the person has chosen.
 
-import { answer, button, made } from "./api.js";
+import { answer, button, endingWords, made } from "./api.js";
 import { keep } from "./feedback.js";
 
 const CHOICES = [["a", "A is better"], ["b", "B is better"], ["tie", "Both are good"], ["both_bad", "Both are bad"]];
@@ -29,6 +29,9 @@ export async function compare(item, content, signal) {
       }),
     ),
   );
+  replies.forEach((said, place) => {
+    if (endingWords(said)) sides[place].append(made("small", endingWords(said)));
+  });
   offerVote(item, sides, replies);
 }
 

@@ -1,11 +1,12 @@
 // A conversation with the model of this server. What is said is put into the page as text, never as HTML, and is kept
 // nowhere but here, unless the person agrees (feedback.js).
 
-import { answer, button, element, made } from "./api.js";
+import { answer, button, element, endingWords, made } from "./api.js";
 import { compare } from "./beside.js";
 import { offerFeedback } from "./feedback.js";
 
 const WHO = { user: "You", assistant: "Model", beside: "Two models", wrong: "Not answered" };
+const LONG = ". All of the conversation counts: edit an earlier message, or begin anew";
 let turns = []; // {role, content}, as the API takes them
 let asking = null; // what ends the answer that is under way
 
@@ -56,13 +57,23 @@ async function whileAsking(words, act) {
     element("status").textContent = await act(asking.signal);
   } catch (error) {
     element("status").textContent = asking.signal.aborted ? "Stopped." : "";
-    if (!asking.signal.aborted) show("wrong", error.message);
+    const mend = error.code === "context_length_exceeded" && turns.length > 1 ? LONG : "";
+    if (!asking.signal.aborted) show("wrong", error.message + mend);
     asking.abort();
   }
   asking = null;
   settle();
   element("log").lastChild.scrollIntoView({ block: "end" });
   element("text").focus();
+}
+
+// The server may have another champion since the page was opened.
+function modelWords(name) {
+  if (!name || name === document.body.dataset.model) return "";
+  document.body.dataset.model = name;
+  element("model").textContent = name;
+  document.title = `${name} · llmill`;
+  return `Another model answers from now on: ${name}. `;
 }
 
 function reply() {
@@ -77,7 +88,7 @@ function reply() {
         item.scrollIntoView({ block: "end" });
       });
       offerFeedback(item, said.id, text);
-      return said.ending === "length" ? "The answer is as long as it may be." : "";
+      return `${modelWords(said.model)}${endingWords(said)}`;
     } finally {
       if (item) turns.push({ role: "assistant", content: text });
     }
