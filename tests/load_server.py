@@ -17,8 +17,6 @@ from deployments.server.served import Place
 from flows.prefect.servers import free_port
 from storage.service import Limits, Service
 
-ARENAS = {"MALLOC_ARENA_MAX": "2"}  # as in the container files: what threads have freed stays in their own arenas else
-
 
 @dataclass
 class LoadServer:
@@ -48,7 +46,7 @@ class LoadServer:
         command = [sys.executable, str(Path(__file__)), str(self.folder), str(self.port)]
         paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         with (self.folder / "server.log").open("ab") as log:
-            environment = {**os.environ, "PYTHONPATH": paths, **ARENAS}
+            environment = {**os.environ, "PYTHONPATH": paths}
             self.process = subprocess.Popen(command, env=environment, stderr=log)
         wait_until(self.ready, "the server is ready", self.process)
 
@@ -94,12 +92,14 @@ def read_champion(folder: Path) -> Place:
 def main(folder: Path, port: int) -> None:
     """The process."""
     from deployments.server.accounts import Accounts
+    from deployments.server.arenas import share_memory
     from deployments.server.pricing import read_pricing
     from deployments.server.run import serve
     from deployments.server.served import serve_model
     from deployments.server.settings import ServerSettings
     from storage.feedback import open_feedback
 
+    share_memory()
     settings = ServerSettings(look_seconds=0.5, send_seconds=5, body_seconds=5, request_seconds=120)
     accounts = Accounts(Service(f"sqlite:///{folder / 'service.db'}"), read_pricing())
     first = read_champion(folder)

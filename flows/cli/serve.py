@@ -56,10 +56,12 @@ def add_commands(commands: Any) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     from deployments.server.accounts import Accounts
+    from deployments.server.arenas import share_memory
     from deployments.server.pricing import read_pricing
     from storage.feedback import open_feedback
     from storage.service import open_service
 
+    share_memory()
     accounts = Accounts(open_service(home()), read_pricing())
     if options.host not in LOOPBACK and not accounts.asks:
         raise ConfigError(
