@@ -166,8 +166,9 @@ class Service:
         tokens, price = self._database.do(lambda connection: connection.execute(query).one())
         return int(tokens or 0), int(price or 0)
 
-    def usage(self, since: str, by: Grouping) -> list[dict[str, Any]]:
-        """Requests, tokens and prices since a time, summed by key, by day (UTC) or by the model's digest."""
+    def usage(self, since: str, by: Grouping, until: str = "") -> list[dict[str, Any]]:
+        """Requests, tokens and prices since a time, and before `until` where it is given, summed by key, by day (UTC)
+        or by the model's digest."""
         from sqlalchemy import func, select
 
         table = self._ledger.c
@@ -176,6 +177,8 @@ class Service:
             func.sum(table[name]).label(name) for name in ("prompt_tokens", "cached_tokens", "made_tokens", "price")
         ]
         query = select(group.label(by), func.count().label("requests"), *sums).where(table.time >= since)
+        if until:
+            query = query.where(table.time < until)
         rows = self._database.do(
             lambda connection: connection.execute(query.group_by(group).order_by(group)).mappings().all()
         )

@@ -47,6 +47,7 @@ def add_commands(commands: Any) -> None:
 
     usage = commands.add_parser("usage", help="what was asked of the model server, and what it costs")
     date_option(usage)
+    usage.add_argument("--until", metavar="DATE", help="the day after the last one (UTC); default: all there is")
     usage.add_argument("--by", choices=("key", "day", "model"), default="key", help="a row for each; default: key")
     usage.add_argument("--csv", action="store_true", help="as CSV on stdout, for an invoice")
     add_json_option(usage)
@@ -162,7 +163,10 @@ def _usage(options: argparse.Namespace) -> int:
     if options.csv and options.json:
         raise ConfigError("--csv and --json: choose one")
     currency = read_pricing().currency
-    rows = _service().usage(since_date(options.since), options.by)
+    since, until = since_date(options.since), since_date(options.until, "--until")
+    if until and until <= since:
+        raise ConfigError(f"--until {options.until}: no day is before it and not before --since {options.since}")
+    rows = _service().usage(since, options.by, until)
     if options.json:
         priced = [{**row, "price": str(row["price"] / MILLIONTHS)} for row in rows]
         print_json({"currency": currency, "by": options.by, "rows": priced})
@@ -171,7 +175,8 @@ def _usage(options: argparse.Namespace) -> int:
         writer.writerow([options.by, *COLUMNS, "currency"])
         writer.writerows([_named(row[options.by]), *_cells(row), currency] for row in rows)
     elif not rows:
-        print("nothing was asked" + (f" since {options.since}" if options.since else " yet"))
+        bounds = [f" {name} {given}" for name, given in (("since", options.since), ("until", options.until)) if given]
+        print("nothing was asked" + ("".join(bounds) or " yet"))
     else:
         heads = (options.by, "requests", "prompt", "cached", "made", currency)
         shown = 16 if options.by == "model" else None
@@ -192,11 +197,11 @@ def date_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="DATE", help="such as 2026-12-01 (UTC); default: all there is")
 
 
-def since_date(given: str | None) -> str:
-    """The beginning of the time of `--since`, as records have it; ConfigError for what is no date."""
+def since_date(given: str | None, option: str = "--since") -> str:
+    """The beginning of a day that an option names, as records have it; ConfigError for what is no date."""
     if given is None:
         return ""
     try:
         return date.fromisoformat(given).isoformat()
     except ValueError:
-        raise ConfigError(f"--since {given}: write a date, such as 2026-12-01") from None
+        raise ConfigError(f"{option} {given}: write a date, such as 2026-12-01") from None

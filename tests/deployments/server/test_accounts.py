@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from model_server import NAME, Address, model_server
 from starlette.routing import Route
-from support import wait_until
+from support import Command, wait_until
 
 from deployments.server import accounts as accounts_module
 from deployments.server.app import HEALTH
@@ -24,6 +26,7 @@ from deployments.server.pricing import Plan, read_pricing
 from storage.errors import ConfigError, StoreError
 from storage.service import Entry, Limits, Service, open_service
 
+NONE = {"cached_tokens": 0}  # of an embedding
 BODY: Any = {"prompt": "The river", "max_tokens": 5}
 
 
@@ -196,6 +199,70 @@ def test_a_price_is_rounded_up_once(prompt: int, cached: int, made: int) -> None
     plan = Plan.model_validate({"prompt": "0.1", "cached": "0.02", "made": "0.4"})
     exact = (10 * (prompt - min(cached, prompt)) + 2 * min(cached, prompt) + 40 * made) / 100
     assert 0 <= plan.price(prompt, min(cached, prompt), made) - exact <= 1
+
+
+def test_the_csv_of_usage_is_the_sum_of_the_replies_to_the_token(
+    home: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole and streamed answers, several, cut and refused ones, embeddings, in several scripts; one sent thrice, one
+    that its client left."""
+    service, command = open_service(home), Command(capsys, monkeypatch)
+    ada, eve = (service.add_key(name, "standard", Limits()) for name in ("ada", "eve"))
+    said: dict[str, list[Any]] = {"ada": [], "eve": []}
+    with model_server(folder, service) as server:
+        wait_until(lambda: ask(server, "wrong")[0] == 401, "keys are asked for")
+        chat = {"messages": [{"role": "user", "content": "แม่น้ำอยู่ที่ไหน"}], "max_tokens": 7}
+        for name, key in (("ada", ada), ("eve", eve)):
+            for body in (BODY, BODY, BODY | {"prompt": ["河", "नदी कहाँ है"], "n": 2, "seed": 1}, BODY | {"stop": "e"}):
+                said[name].append(ask(server, key, body)[2]["usage"])
+            said[name].append(ask(server, key, chat, "/v1/chat/completions")[2]["usage"])
+            said[name].append(ask(server, key, {"input": "河 river"}, "/v1/embeddings")[2]["usage"])
+        once = [ask(server, ada, BODY | {"seed": 9}, **{"idempotency-key": "order-1"})[2]["usage"] for _ in range(3)]
+        said["ada"].append(once[0])
+        ask(server, eve, BODY | {"max_tokens": 0})
+        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        text = ask(server, eve, BODY | stream)[2]
+        said["eve"].append(json.loads(text.strip().split("\n\n")[-2].removeprefix("data: "))["usage"])
+        with server.client(ada).completions.create(
+            model=NAME, prompt="The castle", max_tokens=900, temperature=2, seed=1, stream=True
+        ) as left:
+            seen = [next(left) for _ in range(3)]
+        wait_until(lambda: service.usage("", "key")[0]["requests"] == 8, "the one that was left is in the ledger")
+
+    def rows(*arguments: str) -> dict[str, dict[str, str]]:
+        text = command("usage", "--csv", *arguments, home=home)[1]
+        return {next(iter(row.values())): row for row in csv.DictReader(io.StringIO(text))}
+
+    plan, found = read_pricing().plan("standard"), rows()
+    for name in said:
+        kinds = [
+            (
+                one["prompt_tokens"],
+                one.get("prompt_tokens_details", NONE)["cached_tokens"],
+                one.get("completion_tokens", 0),
+            )
+            for one in said[name]
+        ]
+        if name == "ada":  # what was made of the one that was left, which is more than was read of it
+            (row,) = (one for one in ledger(service) if one.outcome == "cancelled")
+            assert row.prompt_tokens > 0 and len(seen) - 1 <= row.made_tokens < 900
+            kinds.append((row.prompt_tokens, row.cached_tokens, row.made_tokens))
+        sums = [sum(numbers) for numbers in zip(*kinds, strict=True)]
+        assert [int(found[name][f"{kind}_tokens"]) for kind in ("prompt", "cached", "made")] == sums
+        assert found[name]["requests"] == str(len(kinds)) and found[name]["currency"] == "EUR"
+        price = sum(plan.price(*one) for one in kinds)
+        assert Decimal(found[name]["price"]) == Decimal(price) / 1_000_000 and price > 0
+    (day,) = rows("--by", "day")
+    after = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    assert rows("--since", day, "--until", after) == found and rows("--until", day) == {}
+    assert f"nothing was asked since {after}" in command("usage", "--since", after, home=home)[1]
+    status, _, err = command("usage", "--since", after, "--until", day, home=home)
+    assert status == 2 and f"--until {day}" in err
+
+
+def ledger(service: Service) -> list[Any]:
+    found: list[Any] = service._database.do(lambda connection: connection.execute(service._ledger.select()).all())
+    return found
 
 
 def test_keys_and_usage_on_the_command_line(home: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,9 @@ ROWS = (
     BadInput("revoke whom nobody knows", "keys revoke nobody", ("there is no such key", "llmill keys list")),
     BadInput("usage by the week", "usage --by week", ("--by", "day")),
     BadInput("usage since a month that is none", "usage --since 2026-13-01", ("--since 2026-13-01", "write a date")),
+    BadInput(
+        "usage until before it begins", "usage --since 2026-12-01 --until 2026-12-01", ("--until 2026-12-01", "--since")
+    ),
     BadInput("usage in two forms", "usage --csv --json", ("choose one",)),
     BadInput("keys in a damaged database", "keys list", ("service.db", "not a database"), {}, _damaged, OWN),
     BadInput("usage of a damaged database", "usage", ("service.db", "not a database"), {}, _damaged, OWN),
