@@ -105,7 +105,7 @@ class Server:
         """
         before = self.served
         self.earlier.add(before.name)
-        if served is self.beside:
+        if self.beside is not None and served.digest == self.beside.digest:
             self.beside = None
         self.served = served
         return before

@@ -2,7 +2,8 @@
 
 It is loaded and answers its golden prompts beside the one of before; then new requests go to it, while the one of
 before ends what it has begun. A model that says something else than its release did is refused for good. One that
-cannot be loaded (no memory, a file that is away, a disk that fails) is tried again, after twice as long each time.
+cannot be loaded (no memory, a file that is away, a disk that fails) is tried again, after twice as long each time. An
+engine at an address changes its model when it likes: it is asked at each look whether it says what the champion says.
 """
 
 import logging
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from deployments.server.app import Server
-from deployments.server.engines.choose import AUTO
+from deployments.server.engines.choose import AUTO, is_address
 from deployments.server.golden import GoldenError
 from deployments.server.served import Place, serve_model
 
@@ -24,7 +25,7 @@ class Follower:
     """Looks again and again which model is to be served, in a thread of its own, until `stop`."""
 
     def __init__(self, server: Server, look: Callable[[], Place | None], engine: str = AUTO) -> None:
-        self._server, self._look, self._engine = server, look, engine
+        self._server, self._look, self._engine, self._elsewhere = server, look, engine, is_address(engine)
         self._over = threading.Event()
         self._refused: str | None = None  # the digest of the last one that was
         self._again = math.inf  # when it is tried again
@@ -50,25 +51,31 @@ class Follower:
                 self._change(place)
 
     def _change(self, place: Place) -> None:
-        beside = self._server.beside
+        beside, settings = self._server.beside, self._server.settings
+        known = beside is not None and beside.digest == place.digest
         try:
-            known = beside is not None and beside.digest == place.digest
-            served = beside if known and beside else serve_model(place, self._server.settings, self._engine)
+            served = beside if known and beside and not self._elsewhere else serve_model(place, settings, self._engine)
         except Exception as error:
             self._refuse(place, error)
             return
         before = self._server.swap(served)
         _log.warning(f"serves {served.name} ({served.digest[:8]}) from now on, instead of {before.name}")
-        before.engine.stop(self._server.settings.request_seconds)
+        for one in (before, beside if known else None):
+            if one is not None and one is not served:
+                one.engine.stop(settings.request_seconds)
 
     def _refuse(self, place: Place, error: Exception) -> None:
         settings, again = self._server.settings, place.digest == self._refused
-        for_good = isinstance(error, GoldenError)
+        for_good = isinstance(error, GoldenError) and not self._elsewhere
         self._wait = min(2 * self._wait, LONGEST_WAIT * settings.retry_seconds) if again else settings.retry_seconds
-        self._again = math.inf if for_good else time.monotonic() + self._wait
+        if self._elsewhere:
+            self._wait = settings.look_seconds
+        self._again = math.inf if for_good else time.monotonic() + (0.0 if self._elsewhere else self._wait)
         self._refused = place.digest
         if not again:
             self._server.metrics.refused.inc()
+        elif self._elsewhere:  # as at the look before
+            return
         then = "" if for_good else f"; it is tried again in {self._wait:g} s"
         _log.warning(
             f"REFUSED the new champion {place.name} ({place.digest[:8]}): {error or type(error).__name__}. "

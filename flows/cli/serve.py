@@ -72,12 +72,10 @@ def _serve(options: argparse.Namespace) -> int:
     host = "127.0.0.1" if options.host == "localhost" else options.host
     check_free("--port", host, options.port)
 
-    from deployments.server.engines.choose import is_address
+    from deployments.server.engines.choose import AUTO, is_address
 
     given = _moderation(options.moderation)
-    elsewhere = is_address(options.engine)
-    if elsewhere and options.beside is not None:
-        raise ConfigError("--beside: an engine at an address has one model; leave out --beside, or --engine")
+    beside_by = AUTO if is_address(options.engine) else options.engine  # who is at an address has one model
     found = _judged(_find(options.release), given)
     compared = _find_beside(options.beside, found)
     if compared is not None:  # who does not know which of two answers must not learn it from what is refused
@@ -98,10 +96,8 @@ def _serve(options: argparse.Namespace) -> int:
         host,
         options.port,
         lambda served, beside: _say(served, beside, address, keys, settings.stop_seconds, options.json),
-        (lambda: (place := _champion()) and _judged(place, given))
-        if options.release in (None, CHAMPION) and not elsewhere
-        else None,
-        serve_model(compared, settings, options.engine) if compared is not None else None,
+        (lambda: (place := _champion()) and _judged(place, given)) if options.release in (None, CHAMPION) else None,
+        serve_model(compared, settings, beside_by) if compared is not None else None,
         options.engine,
     )
     return 0
