@@ -1,5 +1,6 @@
 """The page at `/`: a conversation in a browser, from files of this folder alone."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,14 @@ def _file(path: str, kind: str) -> Callable[[], Response]:
     return lambda: Response(content, media_type=kind, headers=HEADERS)
 
 
+def examples_of(served: Served) -> list[str]:
+    """What somebody may ask a model at first: what its card shows. A declaration as code has it comes first, since the
+    card has them in words."""
+    form = served.settings.prompt_form
+    usual = WORDS[form]["example"]
+    return [usual, *served.examples] if form == "docstrings" else [*served.examples] or [usual]
+
+
 def page_html(served: Served, beside: Served | None, keys: bool) -> str:
     """The page of a model, and of one that it may be compared with; `keys` says whether one is asked for.
 
@@ -74,5 +83,7 @@ def page_html(served: Served, beside: Served | None, keys: bool) -> str:
     template = Environment(autoescape=True).from_string((FOLDER / "page.html").read_text(encoding="utf-8"))
     form = served.settings.prompt_form
     other = beside.name if beside is not None and beside.settings.prompt_form == form else ""
+    examples = examples_of(served)
+    shown = {"example": examples[0], "examples": json.dumps(examples)}
     facts = {"name": served.name, "beside": other, "form": form, "context": served.context_length, "keys": keys}
-    return template.render(**facts, **WORDS[form])
+    return template.render(**WORDS[form] | shown, **facts)

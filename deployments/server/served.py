@@ -20,6 +20,7 @@ from model.engine_thread import EngineFullError, EngineThread
 from storage.documents import Message
 from storage.errors import DataError
 from storage.files import is_utf8
+from tasks.answer.examples import read_examples
 from tasks.answer.golden import read_golden
 from tasks.answer.release import Release, ReleaseSettings, release_settings
 from tasks.moderate.moderator import Moderator
@@ -41,6 +42,7 @@ class Served:
     memory_bytes: int  # of its weights, and of what it may have read at once; 0 where another machine has them
     engine_name: str  # as the log calls it
     moderator: Moderator | None = None  # what judges its prompts and answers
+    examples: tuple[str, ...] = ()  # what its card shows that it was asked
 
     @property
     def reading(self) -> Reading:
@@ -160,6 +162,7 @@ def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> S
             opened.memory_bytes,
             opened.name,
             moderator,
+            read_examples(place.folder),
         )
         golden = read_golden(place.folder)
         check_answers(opened.engine, opened.release, golden, opened.rounding, opened.capacity)

@@ -196,9 +196,9 @@ def _say(
         print_json({"address": address, **known, **other, "keys": keys})
         sys.stdout.flush()
         return
-    from deployments.server.pages import WORDS
+    from deployments.server.pages import examples_of
 
-    prompt = WORDS[served.settings.prompt_form]["example"]
+    prompt = examples_of(served)[0]
     body: dict[str, Any]
     if served.settings.prompt_form == "plain":
         route, body = "completions", {"prompt": prompt}

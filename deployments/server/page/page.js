@@ -8,6 +8,7 @@ import { offerFeedback } from "./feedback.js";
 const WHO = { user: "You", assistant: "Model", beside: "Two models", wrong: "Not answered" };
 const LONG = ". All of the conversation counts: edit an earlier message, or begin anew";
 let turns = []; // {role, content}, as the API takes them
+const examples = JSON.parse(document.body.dataset.examples);
 let asking = null; // what ends the answer that is under way
 
 const beside = () => document.body.dataset.mode === "beside";
@@ -130,7 +131,8 @@ element("again").addEventListener("click", () => {
   reply();
 });
 element("example").addEventListener("click", () => {
-  element("text").value = element("text").placeholder;
+  examples.push(examples.shift()); // the next one
+  element("text").value = examples.at(-1);
   element("text").focus();
 });
 element("clear").addEventListener("click", clear);

@@ -1,5 +1,6 @@
 """The page of the model server in a real browser: a conversation, its buttons, its looks, and what it may load."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,36 @@ def test_another_champion_is_named_by_the_open_page(tab: Page, server: Address, 
         )
     finally:
         server.server.swap(before).engine.stop()
+
+
+@needs_browser
+def test_the_page_offers_what_the_card_shows(tab: Page, tmp_path: Path) -> None:
+    folder = write_qwen(tmp_path / "lake", context_length=256)
+    asked = ['Where is the "old" <mill>?', "河在哪里？", "น้ำ"]
+    rows: list[Any] = [{"prompt": one, "answer": "x"} for one in asked]
+    rows[1:1] = ["no sample", {"prompt": 3}, {"prompt": " "}, {"prompt": "x" * 5000}]
+    (folder / "samples.json").write_text(json.dumps(rows))
+    with model_server(folder) as server:
+        opened(tab, server)
+        assert tab.evaluate("document.getElementById('text').placeholder") == asked[0]
+        for wanted in (*asked, asked[0]):
+            tab.press("Example")
+            assert tab.evaluate("document.getElementById('text').value") == wanted
+        tab.press("Send")
+        tab.wait_until(IDLE)
+        assert tab.evaluate(SHOWN)[0] == ["user", asked[0]]
+
+
+@needs_browser
+@pytest.mark.parametrize("samples", ["{", "[]", '{"prompt": "x"}', None])
+def test_a_folder_without_samples_has_the_usual_example(tab: Page, tmp_path: Path, samples: str | None) -> None:
+    folder = write_qwen(tmp_path / "lake", context_length=256)
+    if samples is not None:
+        (folder / "samples.json").write_text(samples)
+    with model_server(folder) as server:
+        opened(tab, server)
+        tab.press("Example")
+        assert tab.evaluate("document.getElementById('text').value") == WORDS_OF_CHAT["example"]
 
 
 @needs_browser
