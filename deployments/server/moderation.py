@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import secrets
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +44,8 @@ class Moderation:
     def __init__(self, metrics: Metrics, accounts: Accounts) -> None:
         self._metrics, self._accounts = metrics, accounts
         self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[int, bytes], Verdict] = OrderedDict()
+        # Whose verdict it is stands beside it: the next judge may lie where one was that is no more.
+        self._known: OrderedDict[tuple[int, bytes], tuple[weakref.ref[Moderator], Verdict]] = OrderedDict()
 
     async def check_prompt(self, served: Served, key: Key | None, texts: Sequence[tuple[str, str]]) -> None:
         """Refuse texts, each given with the field that it stands in, of which one is flagged: ApiError, and a hit of
@@ -76,12 +78,13 @@ class Moderation:
     def _judge_again(self, moderator: Moderator, text: str) -> Verdict:
         name = (id(moderator), hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
         with self._lock:
-            if name in self._known:
+            judge, known = self._known.get(name, (None, None))
+            if known is not None and judge is not None and judge() is moderator:
                 self._known.move_to_end(name)
-                return self._known[name]
+                return known
         verdict = moderator.judge(text)
         with self._lock:
-            self._known[name] = verdict
+            self._known[name] = (weakref.ref(moderator), verdict)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return verdict

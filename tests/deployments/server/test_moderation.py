@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from model_server import Address, model_server
 from support import Command
 
 from deployments.server.answering import Piece
+from deployments.server.errors import ApiError
 from deployments.server.metrics import Metrics
 from deployments.server.moderation import FILTERED, Guarded, Moderation
 from deployments.server.pricing import Plan, Pricing
@@ -130,6 +132,28 @@ def test_without_a_judge_pieces_pass_as_they_are_made(folder: Path) -> None:
         status, reply = server.post("/v1/moderations", {"input": "doctor"})
         assert status == 404 and reply["error"]["code"] == "moderation_off"
         assert server.post("/v1/completions", {"prompt": "A doctor", "max_tokens": 2})[0] == 200
+
+
+def test_another_judge_s_verdict_is_not_remembered(folder: Path, tmp_path: Path) -> None:
+    """A new champion's judge may come to lie in memory where the one before was."""
+    with model_server(folder) as server:
+        state, places = server.server, set[int]()
+        moderation = Moderation(state.metrics, state.accounts)
+
+        async def flagged(judge: Moderator) -> bool:
+            try:
+                await moderation.check_prompt(replace(state.served, moderator=judge), None, [("prompt", "a doctor")])
+            except ApiError:
+                return True
+            return False
+
+        for number in range(60):
+            judge = judge_of(tmp_path, "river" if number % 2 else "doctor")
+            assert asyncio.run(flagged(judge)) == (number % 2 == 0)
+            assert asyncio.run(flagged(judge)) == (number % 2 == 0), "and its own is"
+            places.add(id(judge))
+            del judge
+        assert len(places) < 60, "none lay where another had been: nothing was tried"
 
 
 def test_openai_s_client_reads_moderations(server: Address) -> None:
