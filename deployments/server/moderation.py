@@ -118,8 +118,8 @@ class Guarded:
             self._text += piece.text
             self._pieces.append((piece, len(self._text)))
             if await self._flagged(piece.ending is not None):
-                self._answer.cancel()
                 self._ended_at = self._answer.made
+                self._answer.cancel()
                 yield Piece(self._text[self._sent : self._good], Made(self.request, None, "stop"), FILTERED)
                 return
             for good in self._released(piece.ending is not None):

@@ -16,6 +16,8 @@ from model_server import NAME, Address, model_server
 from open_models import QWEN_TOKENS, VOCABULARY
 from support import wait_until
 
+from storage.service import Service
+
 CONTEXT = 1024
 ASKED: Any = [{"role": "user", "content": "Where is the river?"}]
 
@@ -199,6 +201,17 @@ def test_what_cannot_be_done_is_refused_by_name(
     assert answer["error"]["param"] == param and words in answer["error"]["message"]
 
 
+def test_a_context_is_full_to_the_token(server: Address) -> None:
+    for prompt, most in ((CONTEXT - 1, 1), (CONTEXT - 9, 9)):
+        body = {"prompt": [5] * prompt, "temperature": 0}
+        status, answer = server.post("/v1/completions", body | {"max_tokens": most})
+        assert status == 200 and 0 < answer["usage"]["completion_tokens"] <= most
+        status, answer = server.post("/v1/completions", body | {"max_tokens": most + 1})
+        said = f"context is {CONTEXT} tokens; the prompt has {prompt} tokens, and {most + 1} are asked for"
+        assert (status, answer["error"]["code"]) == (400, "context_length_exceeded"), "one too many"
+        assert said in answer["error"]["message"]
+
+
 def test_what_asks_for_nothing_is_not_refused(server: Address) -> None:
     idle = {"presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "tools": None, "user": "someone"}
     assert server.post("/v1/chat/completions", {"messages": ASKED, "max_tokens": 1, **idle})[0] == 200
@@ -320,8 +333,11 @@ def test_a_client_that_goes_away_frees_its_row_at_once(
     assert made._value.get() - before < 1000
 
 
-def test_a_full_line_is_said_with_a_time_to_come_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with model_server(folder, rows=1, max_waiting=1) as server:
+def test_a_full_line_is_said_with_a_time_to_come_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(f"sqlite:///{tmp_path / 'service.db'}")
+    with model_server(folder, service, rows=1, max_waiting=1) as server:
         slowed(server, monkeypatch)
         body = {"prompt": "The river", "max_tokens": 1000}
         engine = server.server.served.engine
@@ -331,7 +347,11 @@ def test_a_full_line_is_said_with_a_time_to_come_again(folder: Path, monkeypatch
                 wait_until(lambda: engine.waiting, "one waits")
                 status, headers, answer = server.ask("POST", "/v1/completions", body)
                 assert (status, answer["error"]["code"], headers["retry-after"]) == (429, "queue_full", "1")
+            wait_until(lambda: service.usage("", "key") != [], "who left while waiting is in the ledger")
+            (row,) = service.usage("", "key")
+            assert (row["prompt_tokens"], row["made_tokens"]) == (0, 0), "and pays for no prompt: nobody has read it"
         wait_until(lambda: not server.server.busy, "both have gone")
+        assert service.usage("", "key")[0]["prompt_tokens"] > 0
         assert server.client().completions.create(model=NAME, prompt="x", max_tokens=1).choices
 
 

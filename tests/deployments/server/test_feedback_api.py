@@ -208,9 +208,24 @@ def test_replies_are_forgotten(folder: Path, limit: dict[str, Any]) -> None:
         assert status == 404 and "forgotten" in answer["error"]["message"] and answer["error"]["param"] == "id"
 
 
-def test_how_often_something_is_kept_of_one_reply_is_bounded(folder: Path) -> None:
+def test_a_reply_that_its_client_left_is_not_remembered(server: Address) -> None:
+    body: Any = {"prompt": "The river", "max_tokens": 900, "temperature": 2, "seed": 1}
+    with server.client().completions.create(model=NAME, **body, stream=True) as stream:
+        reply = next(stream).id
+    wait_until(lambda: not server.server.busy, "it has been let go")
+    status, answer = say(server, id=reply, **AGREED)
+    assert (status, answer["error"]["code"]) == (404, "reply_not_found")
+
+
+def test_how_often_something_is_kept_of_one_reply_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> int:
+        raise StoreError("the database is away")
+
     with model_server(folder, max_records_per_reply=2) as server:
         reply = ask(server)["id"]
+        with monkeypatch.context() as patch:
+            patch.setattr(FeedbackStore, "write", away)
+            assert [say(server, id=reply, **AGREED)[0] for _ in range(3)] == [503] * 3, "which are not counted"
         assert [say(server, id=reply, **AGREED)[0] for _ in range(3)] == [200, 200, 429]
 
 

@@ -48,7 +48,7 @@ def server(folder: Path, judge: Moderator) -> Iterator[Address]:
 
 
 class Said:
-    """An answer whose text comes in given pieces."""
+    """An answer whose text comes in given pieces; the engine makes a little more until it hears that it is enough."""
 
     made = 0
 
@@ -58,7 +58,7 @@ class Said:
         self._pieces = pieces
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.cancelled, self.made = True, self.made + 1000
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         for number, text in enumerate(self._pieces, 1):
@@ -259,6 +259,9 @@ def test_a_key_with_many_hits_is_slowed_then_stopped_for_good_until_it_is_allowe
     monkeypatch.setattr("model_server.read_pricing", lambda: Pricing(currency="EUR", plans={"free": free}))
     service = Service(f"sqlite:///{tmp_path / 'service.db'}")
     secret, other = (service.add_key(name, "free", Limits()) for name in ("ada", "bob"))
+    few = service.add_key("few", "free", Limits(requests_per_minute=1))
+    for _ in range(2):
+        service.note("few", "hit", "rude")
     bad, good = {"prompt": "a doctor", "max_tokens": 2}, {"prompt": "a river", "max_tokens": 2}
 
     def ask(server: Address, body: Any, key: str = secret) -> tuple[int, str | None]:
@@ -270,6 +273,7 @@ def test_a_key_with_many_hits_is_slowed_then_stopped_for_good_until_it_is_allowe
         assert [ask(server, body) for body in (bad, bad, bad, bad)] == [refused] * 4, "two at once is what slow allows"
         assert ask(server, good) == (403, "key_stopped")
         assert ask(server, good, other)[0] == 200, "another key is not meant"
+        assert [ask(server, good, few)[0] for _ in range(2)] == [200, 429], "slow allows nobody more than before"
     assert service.standings("")["ada"].hits == 4 and service.standings("")["ada"].stopped
     with model_server(folder, Service(f"sqlite:///{tmp_path / 'service.db'}"), moderator=judge) as again:
         assert ask(again, good) == (403, "key_stopped"), "a restart changes nothing"
