@@ -96,7 +96,10 @@ class Service:
         row = {**asdict(key), **asdict(limits), "digest": _digest(secret)}
         del row["limits"]
         if any(known.name == name for known in self.keys()):
-            raise ConfigError(f"NAME {name!r}: there is such a key already; choose another, or revoke it first")
+            raise ConfigError(
+                f"NAME {name!r}: there is such a key already, perhaps a revoked one, which the ledger goes on naming; "
+                "choose another"
+            )
         self._database.do(lambda connection: connection.execute(self._keys.insert(), row))
         return secret
 

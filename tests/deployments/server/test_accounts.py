@@ -292,7 +292,7 @@ def test_keys_and_usage_on_the_command_line(home: Path, folder: Path, capsys: py
     assert json.loads(command("usage", "--json", "--since", row["day"])[1])["rows"][0]["key"] == "ada"
     assert command("keys", "revoke", "ada")[1] == "ada: revoked\n"
     for arguments, words in (
-        (("keys", "add", "ada"), "there is such a key already"),
+        (("keys", "add", "ada"), "there is such a key already, perhaps a revoked one"),
         (("keys", "add", "eve", "--plan", "fre"), "did you mean 'free'"),
         (("keys", "add", "eve", "--budget", "much"), "--budget much"),
         (("keys", "add", ""), "NAME ''"),
