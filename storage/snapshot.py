@@ -6,18 +6,22 @@ first-party packages into `cache/code/<digest>/` first, once for each state of t
 there; shard workers and the trainer inherit its path. Keys are made of the same files. What is saved meanwhile is the
 next run's.
 
-The copies have one fixed modification time, so that compiled modules stay valid, and a new copy takes over what the
-previous one has compiled of the same sources. Copies in use are held by a lock; of the others the newest few stay.
+The copies have one fixed modification time, so that compiled modules stay valid, and a new copy takes over what is
+compiled of the same sources, in the previous copy or in the folder that they come from. Copies in use are held by a
+lock; of the others the newest few stay.
 """
 
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 PACKAGES = ("flows", "model", "storage", "tasks")  # no run reads deployments/, which may hold passwords and texts
@@ -73,7 +77,7 @@ def take(origin: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _held.append(_lock(folder / f"{copy.name}.lock", fcntl.LOCK_SH))
     if not _is_whole(copy, sources):
-        _write(copy, sources)
+        _write(copy, sources, origin)
     os.utime(copy)
     _remove_old(folder)
     return copy
@@ -119,17 +123,20 @@ def _is_whole(copy: Path, sources: dict[str, bytes]) -> bool:
     return all((copy / name).read_bytes() == content for name, content in sources.items())
 
 
-def _write(copy: Path, sources: dict[str, bytes]) -> None:
+def _write(copy: Path, sources: dict[str, bytes], origin: Path) -> None:
     staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=copy.parent))
     try:
-        previous = next(_copies(copy.parent), None)
+        compiled_in = [*itertools.islice(_copies(copy.parent), 1), origin]
         for name, content in sources.items():
             path = staging / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             os.utime(path, (FIXED_TIME, FIXED_TIME))
-            if previous is not None and path.suffix == ".py":
-                _take_compiled(previous / name, path, content)
+            compiled = next(filter(None, (_compiled(folder / name, content) for folder in compiled_in)), None)
+            if compiled is not None:
+                place = _place_of_compiled(path)
+                place.parent.mkdir(exist_ok=True)
+                place.write_bytes(compiled)
         while True:
             try:
                 staging.rename(copy)
@@ -142,12 +149,28 @@ def _write(copy: Path, sources: dict[str, bytes]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _take_compiled(previous: Path, path: Path, content: bytes) -> None:
-    compiled = Path(_COMPILED) / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+def _compiled(source: Path, content: bytes) -> bytes | None:
+    """What Python has compiled of a source of this content, made valid for the copy; None where there is nothing.
+
+    Python tells compiled modules from outdated ones by the second and the size of the source. A source can be saved
+    twice in a second, so what was compiled in that second or the next is not taken. The header: a magic number, flags,
+    time and size (PEP 552).
+    """
+    place = _place_of_compiled(source)
     with suppress(OSError):
-        if previous.read_bytes() == content:
-            (path.parent / _COMPILED).mkdir(exist_ok=True)
-            shutil.copyfile(previous.parent / compiled, path.parent / compiled)
+        compiled, saved = place.read_bytes(), int(source.stat().st_mtime)
+        current = compiled.startswith(_header(saved, content)) and place.stat().st_mtime >= saved + 2
+        if current and source.read_bytes() == content:
+            return _header(FIXED_TIME, content) + compiled[16:]
+    return None
+
+
+def _header(saved: int, content: bytes) -> bytes:
+    return MAGIC_NUMBER + struct.pack("<III", 0, saved & 0xFFFFFFFF, len(content) & 0xFFFFFFFF)
+
+
+def _place_of_compiled(source: Path) -> Path:
+    return source.parent / _COMPILED / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
 
 
 def _copies(folder: Path) -> Iterator[Path]:

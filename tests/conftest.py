@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("llmill", deadline=None)  # a busy machine is not a fault of the code
 settings.load_profile("llmill")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes start here: the code is compiled once
+sys.dont_write_bytecode = False
 ADDRESSES = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
 for variable in ADDRESSES:
     os.environ.pop(variable, None)

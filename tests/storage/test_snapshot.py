@@ -1,6 +1,7 @@
 """A snapshot holds the code as it was, is made once, and is never taken from who runs from it."""
 
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,21 @@ def test_a_new_copy_takes_over_what_is_compiled_of_the_same_source(checkout: Pat
     (checkout / "flows" / "__init__.py").write_text("X = 1\n")
     new = snapshot.take(checkout, tmp_path / "home" / "cache" / "code")
     assert list((new / "tasks" / "__pycache__").glob("toy.*.pyc"))
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(2, "(3, 'words')"), (1, "(1, 'words')")])
+def test_a_first_copy_takes_over_what_is_compiled_in_the_checkout(
+    checkout: Path, tmp_path: Path, seconds: int, says: str
+) -> None:
+    """What is compiled says 3, so that it shows. A moment after a save it may be of an earlier text: not taken."""
+    toy, saved = checkout / "tasks" / "toy.py", 1_700_000_000
+    toy.write_text(PRINTS.replace("1,", "3,"))
+    os.utime(toy, (saved, saved))
+    compiled = py_compile.compile(str(toy))
+    assert compiled is not None
+    os.utime(compiled, (saved + seconds, saved + seconds))
+    toy.write_text(PRINTS)
+    os.utime(toy, (saved, saved))
+    process = start(checkout, tmp_path / "home")
+    assert say(process) == says
+    process.communicate("\n")
