@@ -37,9 +37,16 @@ FIRST_PARTY = ("flows", "tasks", "model", "storage")
 class Code(Sources):
     """First-party sources, and what definitions in them can reach."""
 
+    def __init__(self, roots: Mapping[str, Path], beside: Iterable[Path] = ()) -> None:
+        super().__init__(roots, beside)
+        self._reached: dict[tuple[Definition, ...], Reach] = {}
+
     def reached_from(self, roots: Iterable[Definition]) -> Reach:
-        """Everything that can be reached from the roots."""
-        return Walk(self).from_roots(roots)
+        """Everything that can be reached from the roots; walked once, as each file is read once."""
+        key = tuple(roots)
+        if key not in self._reached:
+            self._reached[key] = Walk(self).from_roots(key)
+        return self._reached[key]
 
     def reach(self, roots: Iterable[Definition]) -> Mapping[str, str]:
         """The digests of everything that can be reached from the roots, by qualified name."""

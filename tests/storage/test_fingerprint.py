@@ -29,6 +29,17 @@ def test_what_was_saved_after_the_copy_was_taken_is_named(tmp_path: Path) -> Non
     assert half_typed.startswith(f"code {origin}/tasks/toy.py, line 3: the code does not parse")
 
 
+def test_code_is_walked_once_until_it_is_read_again(tmp_path: Path) -> None:
+    toy, roots = tmp_path / "shop" / "toy.py", [("shop.toy", "run")]
+    toy.parent.mkdir()
+    toy.write_text("def run():\n    return 1\n")
+    code = Code({"shop": tmp_path})
+    reach = code.reached_from(roots)
+    assert code.reached_from(iter(roots)) is reach and code.is_current()
+    toy.write_text("def run():\n    return 10\n")
+    assert not code.is_current() and Code({"shop": tmp_path}).reached_from(roots).code != reach.code
+
+
 def test_packages_of_another_environment_are_not_the_users_own_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
