@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from model.lora import Factor
 
@@ -64,6 +65,42 @@ class MuonGroup:
             parameter.sub_(matrix.mT if outputs > inputs else matrix, alpha=rate * max(1.0, outputs / inputs) ** 0.5)
 
 
+class AdamWGroup:
+    """Parameters that AdamW trains, without decay, and what it keeps of each: `step`, `exp_avg` and `exp_avg_sq`.
+
+    The rule is torch's own, as a function: `torch.optim.AdamW` imports torch's compiler when it is made, which takes
+    1.8 s of CPU time in the process of every training.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+
+    @torch.no_grad()
+    def step(self, rate: float, beta1: float, beta2: float) -> None:
+        gradients = {parameter: parameter.grad for parameter in self.parameters if parameter.grad is not None}
+        for parameter in (parameter for parameter in gradients if parameter not in self.state):
+            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
+        states = [self.state[parameter] for parameter in gradients]
+        adamw(
+            list(gradients),
+            list(gradients.values()),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],  # of AMSGrad
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
 class Optimizer:
     """Both rules over the parameters of one model; `state` and `load_state` exchange flat named tensors.
 
@@ -84,13 +121,7 @@ class Optimizer:
             else:
                 others.append(parameter)
         self.muon = [MuonGroup(parameters, dtype) for parameters in shapes.values()]
-        self.adamw = torch.optim.AdamW(
-            [{"params": others}],  # there may be none
-            lr=settings.embedding_rate,
-            betas=(settings.beta1, settings.beta2),
-            weight_decay=0.0,
-            fused=True,
-        )
+        self.adamw = AdamWGroup(others)  # there may be none
 
     def step(self, factor: float, run: Callable[..., Iterable[None]] = map) -> None:
         """Update every parameter from its gradient at `factor` times the peak rates.
@@ -100,8 +131,7 @@ class Optimizer:
         settings = self.settings
         rate = settings.matrix_rate * factor
         list(run(lambda group: group.step(rate, settings.momentum, settings.weight_decay), self.muon))
-        self.adamw.param_groups[0]["lr"] = self.settings.embedding_rate * factor
-        self.adamw.step()
+        self.adamw.step(settings.embedding_rate * factor, settings.beta1, settings.beta2)
 
     def zero_gradients(self) -> None:
         for parameter in self.names:
@@ -118,7 +148,7 @@ class Optimizer:
         """Take up where `state` left off, on the devices of the parameters."""
         for index, group in enumerate(self.muon):
             group.momentum.copy_(tensors[f"muon.{index}"])
-        for parameter in self.adamw.param_groups[0]["params"]:
+        for parameter in self.adamw.parameters:
             prefix = [(key, f"adamw.{key}.{self.names[parameter]}") for key in ("step", "exp_avg", "exp_avg_sq")]
             self.adamw.state[parameter] = {
                 key: tensors[name].to(parameter.device) for key, name in prefix if name in tensors

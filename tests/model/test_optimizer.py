@@ -67,7 +67,7 @@ def test_every_parameter_is_updated_by_exactly_one_rule() -> None:
     model = new_model()
     optimizer = Optimizer(model, SETTINGS)
     by_muon = [id(p) for group in optimizer.muon for p in group.parameters]
-    by_adamw = [id(p) for p in optimizer.adamw.param_groups[0]["params"]]
+    by_adamw = [id(p) for p in optimizer.adamw.parameters]
     assert sorted(by_muon + by_adamw) == sorted(id(p) for p in model.parameters())
     assert len(by_muon) == 7 * SHAPE.layers
 
@@ -94,7 +94,7 @@ class Other(torch.nn.Module):
 
 def rules(optimizer: Optimizer) -> tuple[list[list[str]], list[str]]:
     """Names of the matrices of each group, and of what AdamW trains."""
-    others = optimizer.adamw.param_groups[0]["params"]
+    others = optimizer.adamw.parameters
     groups = [[optimizer.names[parameter] for parameter in group.parameters] for group in optimizer.muon]
     return groups, [optimizer.names[parameter] for parameter in others]
 
