@@ -16,7 +16,7 @@ class StageConfig(BaseModel):
     All fields decide the result and enter the stage's key, except those marked LOCATION: what is there is observed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     def identity(self) -> dict[str, Any]:
         """The JSON form of the fields that decide the result."""
