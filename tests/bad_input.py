@@ -1,9 +1,12 @@
 """A kind of bad input: how it comes about, the command that meets it, and what the message must hold."""
 
 import hashlib
+import os
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 SHARED = "shared"  # all rows that leave the home as it is work on one: a smoke run's
@@ -42,7 +45,12 @@ class BadInput:
 
 def files_below(folder: Path) -> dict[str, str]:
     """Every entry below a folder with its kind and the digest of its contents."""
-    return {path.relative_to(folder).as_posix(): _contents(path) for path in sorted(folder.rglob("*"))}
+    found = {}
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)  # noqa: PTH118 (hundreds of files for each of hundreds of rows)
+            found[path[len(str(folder)) + 1 :]] = _contents(path)
+    return found
 
 
 def published(home: Path) -> dict[str, str]:
@@ -55,7 +63,16 @@ def published(home: Path) -> dict[str, str]:
     }
 
 
-def _contents(path: Path) -> str:
-    if path.is_symlink():
-        return f"link to {path.readlink()}"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+def _contents(path: str) -> str:
+    state = os.lstat(path)
+    if stat.S_ISLNK(state.st_mode):
+        return f"link to {Path(path).readlink()}"
+    if not stat.S_ISREG(state.st_mode):
+        return "no file"
+    return _digest(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@cache
+def _digest(path: str, *state: int) -> str:
+    """Read again only after a change: no program can set the time of the last one (`st_ctime_ns`)."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

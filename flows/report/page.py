@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
@@ -34,6 +35,9 @@ from tasks.evaluate.score import MODEL_NAMES
 from tasks.tune.table import best_text
 from tasks.wording import amount, as_per_cent, duration, figure
 
+if TYPE_CHECKING:
+    import jinja2
+
 FOLDER = Path(__file__).parent
 STUDY = "study"  # the stage that sums up a search
 
@@ -53,6 +57,13 @@ def write_report(store: Store, run: Mapping[str, Any]) -> Path:
 
 def render(data: RunData) -> str:
     """The report of a run as one HTML document; sections without data are left out."""
+    style = (FOLDER / "style.css").read_text(encoding="utf-8")
+    return _template().render(style=style, style_hash=_style_hash(style), **_sections(data))
+
+
+@cache
+def _template() -> "jinja2.Template":
+    """The page's template; compiling it takes half a second."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -65,10 +76,7 @@ def render(data: RunData) -> str:
     environment.filters |= {"figure": figure, "duration": duration, "amount": amount, "per_cent": as_per_cent}
     environment.filters |= {"rough": rough, "score": score_figure, "baseline": baseline_name, "redacted": redacted}
     environment.globals |= {"stacked_bar": charts.stacked_bar, "sign": charts.sign, "models": MODEL_NAMES}
-    style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.jinja").render(
-        style=style, style_hash=_style_hash(style), **_sections(data)
-    )
+    return environment.get_template("page.html.jinja")
 
 
 def _style_hash(style: str) -> str:
