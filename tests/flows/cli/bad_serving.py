@@ -135,7 +135,7 @@ WITH_ENVIRONMENT = (
         "serve --engine llama.cpp",
         ("llama.cpp is not installed", "pip install"),
         {"sitecustomize.py": "import sys\nsys.modules['xllamacpp'] = None\n"},
-        environment={"PYTHONPATH": "."},
+        environment={"PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"},
     ),
     BadInput(
         "serve with a database at no address",
