@@ -1,5 +1,6 @@
 """`llmill generate` and `llmill chat` as a user meets them, on the release of the smoke recipe."""
 
+import io
 import json
 import os
 import pty
@@ -8,14 +9,16 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from open_models import write_adapter
-from support import PATIENCE_SECONDS, llmill_command, unwrapped
+from support import PATIENCE_SECONDS, Command, llmill_command, unwrapped
 
 from flows.cli.generate import as_typed
 from model.adapters import add_adapter, read_adapter
@@ -24,6 +27,7 @@ from model.weights import write_tensors
 from tasks.tokenize.tokenizer import load_tokenizer
 
 Smoke = tuple[Path, dict[str, Any]]
+Result = subprocess.CompletedProcess[str]
 QUESTION = "Where is the river?"
 
 
@@ -37,13 +41,29 @@ def released(smoke: Smoke) -> tuple[Path, Path]:
     return home, Path(uri.removeprefix("file://"))
 
 
-def llmill_in(home: Path, *arguments: str, stdin: str | bytes = "") -> "subprocess.CompletedProcess[str]":
+def llmill_in(home: Path, *arguments: str, stdin: str | bytes = "") -> Result:
     data = stdin.encode() if isinstance(stdin, str) else stdin
     environment = {**os.environ, "LLMILL_HOME": str(home)}
     done = subprocess.run(
         [*llmill_command(), *arguments], input=data, capture_output=True, env=environment, timeout=PATIENCE_SECONDS
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture
+def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+    """`llmill_in` without a process of its own: what it imports is imported once, and threads stay as they were."""
+    threads, handlers = torch.get_num_threads(), {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+
+    def run(home: Path, *arguments: str, stdin: str | bytes = "") -> Result:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return subprocess.CompletedProcess(arguments, *command(*arguments, home=home))
+
+    yield run
+    torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +75,7 @@ def answered(released: tuple[Path, Path]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def refused(result: "subprocess.CompletedProcess[str]", *pieces: str) -> None:
+def refused(result: Result, *pieces: str) -> None:
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     for piece in pieces:
         assert unwrapped(piece) in unwrapped(result.stderr)
@@ -71,12 +91,14 @@ def test_generate_streams_what_json_shows_from_a_reference_as_from_a_folder(
     assert answered["finish_reason"] in ("stop", "length") and answered["tokens"] > 0 and answered["seconds"] > 0
 
 
-def test_a_prompt_from_windows_is_the_one_that_was_typed(released: tuple[Path, Path], answered: dict[str, Any]) -> None:
+def test_a_prompt_from_windows_is_the_one_that_was_typed(
+    released: tuple[Path, Path], answered: dict[str, Any], here: Callable[..., Result]
+) -> None:
     home, _ = released
     for prompt, stdin in (("-", b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n"), (QUESTION + "\r", b"")):
-        done = json.loads(llmill_in(home, "generate", prompt, "--json", stdin=stdin).stdout)
+        done = json.loads(here(home, "generate", prompt, "--json", stdin=stdin).stdout)
         assert (done["prompt_tokens"], done["text"]) == (answered["prompt_tokens"], answered["text"])
-    chat = llmill_in(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
+    chat = here(home, "chat", stdin=b"\xef\xbb\xbf" + QUESTION.encode() + b"\r\n")
     assert chat.stdout == answered["text"] + "\n"
 
 
@@ -94,28 +116,28 @@ def adapted(released: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 def test_an_adapter_answers_as_its_merged_model_does(
-    released: tuple[Path, Path], adapted: tuple[Path, Path], answered: dict[str, Any]
+    released: tuple[Path, Path], adapted: tuple[Path, Path], answered: dict[str, Any], here: Callable[..., Result]
 ) -> None:
     home, _ = released
     adapter, merged = adapted
-    plain = llmill_in(home, "generate", QUESTION, "--release", str(merged))
+    plain = here(home, "generate", QUESTION, "--release", str(merged))
     assert plain.returncode == 0 and plain.stdout != answered["text"] + "\n"
-    done = llmill_in(home, "generate", QUESTION, "--adapter", str(adapter))
+    done = here(home, "generate", QUESTION, "--adapter", str(adapter))
     assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, "")
-    chat = llmill_in(home, "chat", "--adapter", str(adapter), stdin=QUESTION + "\n")
+    chat = here(home, "chat", "--adapter", str(adapter), stdin=QUESTION + "\n")
     assert (chat.returncode, chat.stdout) == (0, plain.stdout)
 
 
 def test_an_adapter_of_other_weights_or_none_at_all_is_refused(
-    released: tuple[Path, Path], adapted: tuple[Path, Path]
+    released: tuple[Path, Path], adapted: tuple[Path, Path], here: Callable[..., Result]
 ) -> None:
     home, folder = released
     adapter, merged = adapted
-    other = llmill_in(home, "generate", QUESTION, "--release", str(merged), "--adapter", str(adapter))
+    other = here(home, "generate", QUESTION, "--release", str(merged), "--adapter", str(adapter))
     refused(other, "this adapter was trained on other weights than those of", "give the model that it was trained on")
-    refused(llmill_in(home, "generate", QUESTION, "--adapter", str(folder)), "has no adapter_config.json")
-    refused(llmill_in(home, "generate", QUESTION, "--adapter", "latest/finetune"), "has no adapter_config.json")
-    refused(llmill_in(home, "generate", QUESTION, "--int8", "--adapter", str(adapter)), "--adapter", "not with --int8")
+    refused(here(home, "generate", QUESTION, "--adapter", str(folder)), "has no adapter_config.json")
+    refused(here(home, "generate", QUESTION, "--adapter", "latest/finetune"), "has no adapter_config.json")
+    refused(here(home, "generate", QUESTION, "--int8", "--adapter", str(adapter)), "--adapter", "not with --int8")
 
 
 def test_lines_within_a_prompt_end_as_typed() -> None:
@@ -123,22 +145,24 @@ def test_lines_within_a_prompt_end_as_typed() -> None:
 
 
 def test_a_stop_string_ends_an_answer_of_the_int8_model_too(
-    released: tuple[Path, Path], answered: dict[str, Any]
+    released: tuple[Path, Path], answered: dict[str, Any], here: Callable[..., Result]
 ) -> None:
     stop = answered["text"][1:3]
     arguments = ("--stop", "never so", "--stop", stop, "--int8")
-    ended = json.loads(llmill_in(released[0], "generate", QUESTION, "--json", *arguments).stdout)
+    ended = json.loads(here(released[0], "generate", QUESTION, "--json", *arguments).stdout)
     assert ended["finish_reason"] == "stop" and stop not in ended["text"] and ended["tokens"] > 0
 
 
 @pytest.mark.slow
-def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_cannot_be_generated_from(
+    released: tuple[Path, Path], tmp_path: Path, here: Callable[..., Result]
+) -> None:
     home, folder = released
-    refused(llmill_in(home, "generate", "word " * 90), "the prompt has", "shorten it")
-    refused(llmill_in(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
-    refused(llmill_in(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
-    refused(llmill_in(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
-    refused(llmill_in(home, "generate", "x", "--release", str(tmp_path)), "is not a release", "config.json")
+    refused(here(home, "generate", "word " * 90), "the prompt has", "shorten it")
+    refused(here(home, "generate", "x", "--stop", ""), "--stop", "leave it out")
+    refused(here(home, "generate", "x", "--beams", "4", "--temperature", "1"), "--beams", "leave one of them out")
+    refused(here(home, "generate", "-", stdin=b"a\xff"), "stdin is not valid UTF-8 (byte 1)")
+    refused(here(home, "generate", "x", "--release", str(tmp_path)), "is not a release", "config.json")
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     weights = copy / "model.safetensors"
@@ -146,8 +170,8 @@ def test_what_cannot_be_generated_from(released: tuple[Path, Path], tmp_path: Pa
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    refused(llmill_in(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
-    assert llmill_in(tmp_path, "generate", "x").returncode == 2, "no run yet"
+    refused(here(home, "chat", "--release", str(copy)), "model.safetensors: damaged")
+    assert here(tmp_path, "generate", "x").returncode == 2, "no run yet"
 
 
 def test_a_chat_in_a_pipe_answers_each_line_and_keeps_within_the_context(
@@ -188,14 +212,14 @@ def asked_as(released: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_prompt_is_put_in_the_form_of_the_release(
-    released: tuple[Path, Path], asked_as: Callable[[str | None], Path]
+    released: tuple[Path, Path], asked_as: Callable[[str | None], Path], here: Callable[..., Result]
 ) -> None:
     tokenizer = load_tokenizer(released[1])
     typed, words = (len(tokenizer.encode(text).ids) for text in ("Paris(France)", "class paris ( france )"))
     assert typed != words
 
     def tokens(folder: Path, *options: str) -> int:
-        done = llmill_in(released[0], "generate", "Paris(France)", "--json", "--release", str(folder), *options)
+        done = here(released[0], "generate", "Paris(France)", "--json", "--release", str(folder), *options)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)["prompt_tokens"]
 
@@ -207,7 +231,7 @@ def test_a_prompt_is_put_in_the_form_of_the_release(
     (old / "chat_template.jinja").unlink()
     assert tokens(old) == typed + 1
 
-    chat = llmill_in(released[0], "chat", "--release", str(plain), stdin="The old\nThe old\n")
+    chat = here(released[0], "chat", "--release", str(plain), stdin="The old\nThe old\n")
     first, second = chat.stdout.splitlines()
     assert first == second and "was not taught to chat" in unwrapped(chat.stderr), "no turn comes before another"
 
