@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -30,8 +31,25 @@ from support import llmill, unwrapped
 
 from flows.cli.main import main
 
-# Met in this process: no environment and no signal matters to them.
-HERE = (
+READ_WHEN_ASKED = {"LLMILL_PRICING", "LLMILL_SERVICE_DATABASE"}  # other variables are read when a process starts
+
+
+def needs_a_process(row: BadInput) -> bool:
+    """Whether a row is met when a process starts: by its environment, by bytes of its command line, by the snapshot of
+    the code in the home; or starts servers if it is not refused."""
+    first = row in bad_homes.HOMES and row.home == EMPTY
+    at_start = not row.environment.keys() <= READ_WHEN_ASKED or not row.command.isascii()
+    return first or at_start or row.command.startswith(("ui", "retrain"))
+
+
+OTHERS = (
+    *bad_homes.ROWS,
+    *bad_serving.WITH_ENVIRONMENT,
+    *bad_services.WITH_ENVIRONMENT,
+    *bad_feedback.WITH_ENVIRONMENT,
+    *bad_servers.HUBS,
+)
+HERE = (  # met in this process
     *bad_recipes.ROWS,
     *bad_searches.ROWS,
     *bad_models.ROWS,
@@ -43,9 +61,9 @@ HERE = (
     *bad_collections.ROWS,
     *bad_conversations.ROWS,
     *bad_servers.SITES,
+    *(row for row in OTHERS if not needs_a_process(row)),
 )
-SERVERS = (*bad_serving.WITH_ENVIRONMENT, *bad_services.WITH_ENVIRONMENT, *bad_feedback.WITH_ENVIRONMENT)
-TABLE = (*HERE, *bad_homes.ROWS, *SERVERS, *bad_servers.HUBS)
+TABLE = (*HERE, *filter(needs_a_process, OTHERS))
 SIDE_BY_SIDE = 2  # commands at a time: each is a second or two of one core
 
 
@@ -70,20 +88,23 @@ def meet(row: BadInput, shared: Path, fresh: Path, folder: Path) -> Meeting:
         files, parts = files_below(work), published(home)
         command = shlex.split(row.command.replace(ADDRESS, address))
         if row in HERE:
-            result = in_this_process(command, home, work)
+            result = in_this_process(command, home, work, row.environment)
         else:
             environment = {name: value.replace(ADDRESS, address) for name, value in row.environment.items()}
             result = llmill(*command, home=home, cwd=work, environment=environment, timeout=300)
     return Meeting(result, (files, files_below(work)), (parts, published(home)))
 
 
-def in_this_process(command: list[str], home: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+def in_this_process(
+    command: list[str], home: Path, folder: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
     """The command line without a process of its own: what it imports is imported once."""
     handler = signal.getsignal(signal.SIGTERM)
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(folder)
-        patch.setenv("LLMILL_HOME", str(home))
+        for name, value in {"LLMILL_HOME": str(home), **environment}.items():
+            patch.setenv(name, value)
         try:
             with pytest.raises(SystemExit) as ended:
                 main(command)
