@@ -191,8 +191,9 @@ def test_a_score_has_the_paired_interval_of_best_against_first(smoke_home: Path,
 
 def test_a_bad_trial_is_stopped_by_its_curve(smoke_home: Path, tmp_path: Path) -> None:
     text = grid("finetune.answer_bits_per_byte", "finetune.matrix_rate", "[0.011, 0.012, 0.013, 0.0001]")
-    command = ("tune", "smoke", "--set", "finetune.validation_interval=3", "--space", space_file(tmp_path, text))
-    result = llmill(*command, "--plain", "--json", "--trials", "5", home=smoke_home)
+    short = ("--set", "finetune.steps=9", "--set", "finetune.validation_interval=3")
+    command = ("tune", "smoke", *short, "--space", space_file(tmp_path, text), "--trials", "5", "--plain", "--json")
+    result = llmill(*command, home=smoke_home)
     report = report_of(result)
     trials = trials_of(smoke_home)
     assert [trial["state"] for trial in trials] == [*["finished"] * 4, "stopped"]
