@@ -28,12 +28,12 @@ SMALL = (
 )
 REACHED = (  # file, text, another text: each changes what a stage makes, in this process, a worker, or the trainer
     ("tasks/collect/synthetic.py", '_COLOURS = "black', '_COLOURS = "amber'),
-    ("tasks/deduplicate/stage.py", '"exact", "near"),', '"same", "near"),'),
+    ("tasks/deduplicate/stage.py", '"exact", "near")', '"same", "near")'),
     ("tasks/filter/quality.py", '"words": len(words),', '"words": len(words) + 1,'),
     ("tasks/tokenize/tokenizer.py", '"clean_up_tokenization_spaces": False', '"clean_up_tokenization_spaces": True'),
     ("tasks/tokenize/stage.py", 'description="Seed of the canaries.")', 'description="Seed of canaries.")'),
-    ("tasks/train/pretrain.py", "round(steps * config.warmup_share)", "round(steps * config.warmup_share) + 1"),
-    ("model/transformer.py", "x.dtype), self.epsilon)", "x.dtype), 2 * self.epsilon)"),
+    ("tasks/train/jobs.py", "round(steps * config.warmup_share)", "round(steps * config.warmup_share) + 1"),
+    ("model/transformer.py", "rms_norm(x, self.weight, self.epsilon)", "rms_norm(x, self.weight, 2 * self.epsilon)"),
     ("tasks/train/trainer_process.py", '"seed": job.seed,', '"seed": job.seed + 1,'),
     ("tasks/evaluate/measures/own_items.py", "CLOZE_WORDS = 80", "CLOZE_WORDS = 40"),
     ("tasks/release/model_card.md.jinja", "A causal language model", "A language model"),
@@ -97,6 +97,11 @@ def stages_of(home: Path) -> dict[str, str]:
     run: dict[str, Any] = runs(home)[-1]
     assert run["status"] in ("completed", "reused"), run.get("error")
     return digests(run)
+
+
+@pytest.mark.parametrize(("file", "text"), [(file, text) for file, text, _ in REACHED])
+def test_what_is_edited_is_there(file: str, text: str) -> None:
+    assert text in (ROOT / file).read_text()
 
 
 @pytest.mark.slow
