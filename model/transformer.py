@@ -52,6 +52,14 @@ def norm_of(shape: Shape) -> RMSNorm | LayerNorm:
     return kind(shape.width, shape.norm_epsilon)
 
 
+class Embedding(nn.Embedding):
+    """A table of vectors. One without memory is given no values: torch imports its compiler for that, 1.5 s of CPU."""
+
+    def reset_parameters(self) -> None:
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Linear(nn.Linear):
     """A linear map that follows the dtype of its input."""
 
@@ -71,6 +79,9 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 def rotary_tables(shape: Shape) -> Angles:
     """Cosines and sines (context, 1, E) of the angle by which each position turns each pair: of both halves, the sines
     of the first with the sign that it takes the second half by."""
+    if torch.get_default_device().type == "meta":  # no values, as in Embedding
+        cosines, sines = torch.empty(2, shape.context_length, 1, shape.head_dim)
+        return cosines, sines
     frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
     if shape.rope_factor != 1:
         frequencies = lengthened(frequencies, shape)
@@ -172,8 +183,8 @@ class Trunk(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(shape.vocabulary_size, shape.width)
-        self.embed_positions = None if shape.parts.rotary else nn.Embedding(shape.context_length, shape.width)
+        self.embed_tokens = Embedding(shape.vocabulary_size, shape.width)
+        self.embed_positions = None if shape.parts.rotary else Embedding(shape.context_length, shape.width)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
         self.norm = norm_of(shape)
 
