@@ -160,9 +160,9 @@ class Engine:
         scores = self.model.logits(hidden).cpu()
         tokens = choose(scores, [one.request.choice for one in going], [one.dice for one in going])
         made = []
-        for one, token, row in zip(list(going), tokens, scores, strict=True):
+        for place, (one, token) in enumerate(zip(going, tokens, strict=True)):
             one.unread, one.made = [token], one.made + 1
-            made.append(self._made(one, token, row))
+            made.append(self._made(one, token, scores, place))
         for place in reversed(range(len(made))):
             if made[place].ending is not None:
                 self._leave(place)
@@ -188,7 +188,7 @@ class Engine:
             self.failed.append((request, error))
         return []
 
-    def _made(self, one: _Going, token: int, scores: Tensor) -> Made:
+    def _made(self, one: _Going, token: int, scores: Tensor, place: int) -> Made:
         request = one.request
         if token in request.stop_ids:
             return Made(request, None, "stop")
@@ -196,7 +196,7 @@ class Engine:
         ending: Ending | None = "length" if full else None
         if request.likeliest is None:
             return Made(request, token, ending)
-        log_probabilities = torch.log_softmax(scores.float(), dim=-1)
+        log_probabilities = torch.log_softmax(scores[place].float(), dim=-1)
         top = log_probabilities.topk(min(request.likeliest, len(log_probabilities)))
         likeliest = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
         return Made(request, token, ending, float(log_probabilities[token]), likeliest)

@@ -16,7 +16,7 @@ FEWEST_ROWS = 16  # with fewer, as in decoding, MKL is the faster one for small 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x (..., K) times the transpose of weight (N, K): (..., N)."""
-    if x.numel() >= FEWEST_ROWS * x.shape[-1] and _is_plain(x) and _has_wide_vectors_of_others():
+    if _has_wide_vectors_of_others() and x.numel() >= FEWEST_ROWS * x.shape[-1] and _is_plain(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return F.linear(x, weight)
 
@@ -40,12 +40,7 @@ def _number(value: float) -> Tensor:
 
 def _is_plain(x: Tensor) -> bool:
     """Whether it is float32 on a CPU, and nobody asks for gradients or for the graph."""
-    return (
-        x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and not torch.compiler.is_exporting()
-    )
+    return not torch.is_grad_enabled() and x.is_cpu and x.dtype == torch.float32 and not torch.compiler.is_exporting()
 
 
 @functools.cache

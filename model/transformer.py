@@ -67,8 +67,9 @@ class Linear(nn.Linear):
         super().__init__(inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        product = linear(x, self.weight.to(x.dtype))
-        return product if self.bias is None else product + self.bias.to(x.dtype)
+        weight, bias = self.weight, self.bias
+        product = linear(x, weight if weight.dtype == x.dtype else weight.to(x.dtype))
+        return product if bias is None else product + bias.to(x.dtype)
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
