@@ -4,14 +4,17 @@
 |---|---|
 | keys | a key that was given out: its name, the digest of its secret, its limits |
 | ledger | a request that was answered, in full or in part: tokens, price, outcome; no text |
+| buckets | what is left to a key with a limit of its tokens of a day |
 | standing | what moderation has to say of a key: a prompt that was flagged, a stop, leave to go on; no text |
 
-Amounts are whole millionths of the currency, so that sums are exact. Times are UTC, ISO 8601 to the microsecond.
+Amounts are whole millionths of the currency, so that sums are exact. Times are UTC, ISO 8601 to the microsecond. A
+bucket holds the tokens of a day at most, is filled evenly over a day, and goes below nothing by what passes the limit.
 """
 
 import hashlib
 import hmac
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,10 +25,11 @@ from storage.errors import ConfigError
 from storage.files import is_utf8
 
 if TYPE_CHECKING:
-    from sqlalchemy import MetaData, Table
+    from sqlalchemy import ColumnElement, Connection, MetaData, Table
 
 SECRET_BYTES, SHOWN_CHARACTERS = 32, 12
 MOST_NAME_CHARACTERS = 64
+DAY_SECONDS = 86_400
 PREFIX = "sk-llmill-"
 Grouping = Literal["key", "day", "model"]
 Event = Literal["hit", "stopped", "allowed"]
@@ -33,7 +37,8 @@ Event = Literal["hit", "stopped", "allowed"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a key may use; None: as much as comes. `budget` is in millionths of the currency, over its whole life."""
+    """What a key may use; None: as much as comes. Requests and tokens are those of a bucket that is filled again evenly
+    over a minute and a day; `budget` is in millionths of the currency, over its whole life."""
 
     requests_per_minute: int | None = None
     tokens_per_day: int | None = None
@@ -153,21 +158,43 @@ class Service:
 
         table = self._ledger.c
         known = self._ledger.select().where(table.key == entry.key, table.once == entry.once)
+
+        def add(connection: "Connection") -> None:
+            connection.execute(self._ledger.insert(), asdict(entry))
+            self._take(connection, entry.key, entry.prompt_tokens + entry.made_tokens)
+
         try:
-            self._database.do(lambda connection: connection.execute(self._ledger.insert(), asdict(entry)))
+            self._database.do(add)
         except IntegrityError as error:
             if entry.once is None or self._database.do(lambda connection: connection.execute(known).first()) is None:
                 raise self._database.refusal(error) from error
 
-    def used(self, key: str, since: str = "") -> tuple[int, int]:
-        """Tokens (of prompts and made) and price of a key's requests since a time."""
+    def left(self, key: str, most: int) -> float:
+        """The tokens that a key with `most` tokens a day may still use now; less than none after one that passed it."""
+        from sqlalchemy import select
+
+        query = select(_level(self._buckets, most, time.time())).where(self._buckets.c.key == key)
+        level = self._database.do(lambda connection: connection.execute(query).scalar())
+        return float(most) if level is None else float(level)
+
+    def spent(self, key: str) -> int:
+        """The price of all requests of a key."""
         from sqlalchemy import func, select
 
-        table = self._ledger.c
-        query = select(func.sum(table.prompt_tokens + table.made_tokens), func.sum(table.price))
-        query = query.where(table.key == key, table.time >= since)
-        tokens, price = self._database.do(lambda connection: connection.execute(query).one())
-        return int(tokens or 0), int(price or 0)
+        query = select(func.sum(self._ledger.c.price)).where(self._ledger.c.key == key)
+        return int(self._database.do(lambda connection: connection.execute(query).scalar()) or 0)
+
+    def _take(self, connection: "Connection", key: str, tokens: int) -> None:
+        """Take tokens from a key's bucket, if it has one: one statement, so that servers side by side lose nothing."""
+        from sqlalchemy import select
+
+        most = connection.execute(select(self._keys.c.tokens_per_day).where(self._keys.c.name == key)).scalar()
+        if most is None:
+            return
+        now, bucket = time.time(), self._buckets
+        change = bucket.update().where(bucket.c.key == key)
+        if not connection.execute(change.values(level=_level(bucket, most, now) - tokens, filled=now)).rowcount:
+            connection.execute(bucket.insert(), {"key": key, "level": most - tokens, "filled": now})
 
     def usage(self, since: str, by: Grouping, until: str = "") -> list[dict[str, Any]]:
         """Requests, tokens and prices since a time, and before `until` where it is given, summed by key, by day (UTC)
@@ -195,9 +222,23 @@ class Service:
     def _ledger(self) -> "Table":
         return self._database["ledger"]
 
+    @property
+    def _buckets(self) -> "Table":
+        return self._database["buckets"]
+
+
+def _level(bucket: "Table", most: int, now: float) -> "ColumnElement[float]":
+    """What is in a key's bucket now. A clock that is behind another server's fills nothing."""
+    from sqlalchemy import case
+
+    level, filled = bucket.c.level, bucket.c.filled
+    since = case((filled < now, now - filled), else_=0.0)
+    full = level + since * most / DAY_SECONDS
+    return case((full < most, full), else_=float(most))
+
 
 def _tables() -> "MetaData":
-    from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, UniqueConstraint
+    from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, String, Table, UniqueConstraint
 
     tables = MetaData()
     limits = ("requests_per_minute", "tokens_per_day", "budget")
@@ -226,6 +267,13 @@ def _tables() -> "MetaData":
         Column("outcome", String, nullable=False),
         Column("once", String),
         UniqueConstraint("key", "once"),
+    )
+    Table(
+        "buckets",
+        tables,
+        Column("key", String, primary_key=True),
+        Column("level", Float, nullable=False),
+        Column("filled", Float, nullable=False),  # seconds since 1970, when the level was so
     )
     Table(
         "standing",

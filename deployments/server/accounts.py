@@ -2,7 +2,7 @@
 
 Where no key was ever given out the server is open, and the ledger counts for nobody. A key that was given out or
 revoked is known to every server of the database within LOOK_SECONDS. Requests a minute are counted by each server for
-itself, tokens a day and money by the ledger, which all share.
+itself, tokens a day and money in the database, which all share.
 """
 
 import asyncio
@@ -14,17 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from deployments.server.errors import ApiError
 from deployments.server.pricing import Plan, Pricing
 from storage.errors import StoreError
-from storage.service import Entry, Key, Service, Standing, day_ago
+from storage.service import DAY_SECONDS, Entry, Key, Service, Standing, day_ago
 
 LOOK_SECONDS = 1.0
-DAY = timedelta(days=1)
 THREADS = 16  # that may wait for the database at once; nothing else waits with them
 MOST_REPEATS = 2  # of a request that a client has named: OpenAI's own sends one twice more
 REMEMBERED = 10_000  # names of requests
@@ -64,7 +63,7 @@ class Accounts:
         self._known: dict[str, tuple[float, Key]] = {}  # secret -> when it was looked up, whose it is
         self._asks: tuple[float, bool] | None = None
         self._open: dict[str, _Open] = {}
-        self._used: dict[str, tuple[int, int]] = {}  # tokens today and price in all, as the ledger last said
+        self._used: dict[str, tuple[float, int]] = {}  # tokens left and price in all, as the database last said
         self._repeats: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._unwritten: list[Entry] = []  # what the database did not take; it is offered again with the next
         self._threads = ThreadPoolExecutor(THREADS, "accounts")
@@ -230,27 +229,24 @@ class Accounts:
             bucket.level -= 1
 
     def _check_ledger(self, key: Key) -> None:
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        limits, since = key.limits, today.isoformat(timespec="microseconds")
-        tokens = self._service.used(key.name, since)[0] if limits.tokens_per_day is not None else 0
-        price = self._service.used(key.name)[1] if limits.budget is not None else 0
+        limits = key.limits
+        left = self._service.left(key.name, limits.tokens_per_day) if limits.tokens_per_day is not None else 0.0
+        price = self._service.spent(key.name) if limits.budget is not None else 0
         with self._lock:
-            self._used[key.name] = (tokens, price)
+            self._used[key.name] = (left, price)
             self._check_limits(key, self._open.get(key.name, _Open()))
 
     def _check_limits(self, key: Key, going: _Open) -> None:
         """What is under way counts as if it were used: requests side by side pass no limit that one after another
         keep."""
         most, budget = key.limits.tokens_per_day, key.limits.budget
-        tokens, price = self._used.get(key.name, (0, 0))
-        if most is not None and tokens + going.tokens >= most:
-            now = datetime.now(UTC)
-            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+        left, price = self._used.get(key.name, (float(most or 0), 0))
+        if most is not None and left - going.tokens < 1:
             raise ApiError(
                 429,
-                f"the {most} tokens of this day are used, or under way (it ends at 00:00 UTC)",
+                f"the {most} tokens of a day are used, or under way; they come back evenly, {most / 24:,.3g} an hour",
                 code="tokens_per_day",
-                retry_after=int((midnight - now).total_seconds()) + 1,
+                retry_after=int((1 - left + going.tokens) * DAY_SECONDS / most) + 1,
             )
         if budget is not None and price + going.price >= budget:
             raise ApiError(429, "the budget of this key is used up, or under way", code="insufficient_quota")

@@ -26,7 +26,7 @@ class Plan(BaseModel):
     cached: Decimal = Price
     made: Decimal = Price
     requests_per_minute: int | None = Field(None, ge=1, le=1_000_000, description="Requests a key may send a minute.")
-    tokens_per_day: int | None = Field(None, ge=1, description="Tokens a key may use a day (UTC), read and made.")
+    tokens_per_day: int | None = Field(None, ge=1, description="Tokens a key may use, read and made, a day.")
     budget: Decimal | None = Field(None, ge=0, decimal_places=6, description="Money a key may use in its whole life.")
     slowed_after_hits: int | None = Field(
         20, ge=1, le=1_000_000, description="Flagged prompts in 24 hours after which a key is slowed; null: never."
