@@ -15,7 +15,8 @@ function with a decorator that may read its annotations (`singledispatch`, `vali
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from storage.code.names import Aspect, Imports, is_docstring
@@ -36,33 +37,40 @@ _BLIND_DECORATORS = {  # they do not read annotations
 def digest_of_statements(statements: Iterable[ast.AST]) -> str:
     """128 bits, hexadecimal, of the essence of some statements."""
     pieces: list[str] = []
-    _write(list(statements), pieces)
+    _write(list(statements), pieces.append)
     return hashlib.sha256("\n".join(pieces).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
-def _write(value: Any, pieces: list[str]) -> None:
-    """Append a tree node by node; empty fields are left out, so that Python versions that add fields agree."""
+def _write(value: Any, append: Callable[[str], None]) -> None:
+    """Write a tree node by node; empty fields are left out, so that Python versions that add fields agree.
+
+    A plan writes hundreds of thousands of nodes and values: each is one call at most.
+    """
     if isinstance(value, list):
-        pieces.append("[")
+        append("[")
         for item in value:
-            _write(item, pieces)
-        pieces.append("]")
+            _write(item, append)
+        append("]")
         return
     if not isinstance(value, ast.AST):
-        pieces.append(repr(value))
+        append(repr(value))
         return
-    pieces.append(type(value).__name__)
-    for name in value._fields:
-        if name in _NO_MEANING:
-            continue
+    kind: Any = type(value)
+    append(kind.__name__)
+    for name in _fields(kind):
         inner = getattr(value, name, None)
-        if inner is None or inner == []:
+        if not inner and (inner is None or inner == []):
             continue
-        pieces.append(name)
+        append(name)
         if type(inner) is str:  # a name: most of what is written
-            pieces.append(repr(inner))
+            append(repr(inner))
         else:
-            _write(inner, pieces)
+            _write(inner, append)
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(name for name in kind._fields if name not in _NO_MEANING)
 
 
 class Essence(ast.NodeTransformer):

@@ -96,11 +96,11 @@ class HuggingFaceSource(StageConfig):
         "", max_length=200, description="Config (subset) of the data set; empty: the only one, or `default`."
     )
     split: str = Field(
-        "train", pattern=r"^[\w.-]{1,100}$", description="Split of the data set whose files are fetched."
+        "train", pattern=r"^[A-Za-z0-9_.-]{1,100}$", description="Split of the data set whose files are fetched."
     )
     revision: str = Field(
         "main",
-        pattern=r"^[\w./-]{1,200}$",
+        pattern=r"^[A-Za-z0-9_./-]{1,200}$",
         description="Branch, tag or commit; only a commit stays the same. refs/convert/parquet: the hub's conversion.",
     )
     files: tuple[str, ...] = Field((), description="Globs of the files to fetch, instead of those of config and split.")

@@ -28,7 +28,7 @@ class InitialConfig(StageConfig):
     )
     model: str = Field(
         "",
-        pattern=r"^([A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?)?$",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?)?$",
         description="Model of the Hugging Face hub, as its page names it: OWNER/NAME; not with path.",
     )
     revision: str = Field("", description="Commit of that model, 40 hexadecimal digits: its page has it under History.")

@@ -14,13 +14,11 @@ number. A 1 stands for i, and for l.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 from tasks.words import spaced
 
 _LAST = 0x1F000  # behind it there are no marks but for variants of Han, and nothing else that is not seen but tags
-_UNSEEN = dict.fromkeys(
-    [*range(0xFE00, 0xFE10), *(code for code in range(_LAST) if unicodedata.category(chr(code)) == "Cf")]
-)
 _LEET = str.maketrans("0134578@$!", "oieastbasi")
 _OTHER_ONE = str.maketrans("1", "l")
 _RUN = re.compile(r"[a-z0-9@$!]*[a-z0-9@$]")
@@ -28,8 +26,16 @@ _SIGNS = re.compile(r"[0134578@$!]")
 _LETTER = re.compile(r"[a-z]")
 
 
-def _marks() -> str:
-    """The inside of a character class of all combining marks, as ranges."""
+@cache
+def _unseen() -> dict[int, None]:
+    """The characters that nobody sees, for `str.translate`."""
+    hidden = (code for code in range(_LAST) if unicodedata.category(chr(code)) == "Cf")
+    return dict.fromkeys([*range(0xFE00, 0xFE10), *hidden])
+
+
+@cache
+def _token() -> re.Pattern[str]:
+    """A run of letters, digits and combining marks."""
     codes = [code for code in range(_LAST) if unicodedata.category(chr(code))[0] == "M"]
     ranges: list[list[int]] = []
     for code in codes:
@@ -37,10 +43,10 @@ def _marks() -> str:
             ranges[-1][1] = code
         else:
             ranges.append([code, code])
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+    marks = "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
+    return re.compile(f"(?:[^\\W_]|[{marks}])+")
 
 
-_TOKEN = re.compile(f"(?:[^\\W_]|[{_marks()}])+")
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+")
 
 
@@ -48,12 +54,12 @@ def folded(text: str) -> str:
     """The text without case and without what is not seen."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_UNSEEN).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).translate(_unseen()).casefold())
 
 
 def tokens(text: str) -> list[str]:
     """The tokens of a folded text."""
-    return _ASCII_TOKEN.findall(text) if text.isascii() else _TOKEN.findall(spaced(text))
+    return _ASCII_TOKEN.findall(text) if text.isascii() else _token().findall(spaced(text))
 
 
 def without_leet(text: str) -> Iterator[str]:
