@@ -133,12 +133,14 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model lies, what requests call it, its digest, and what opens the judge of its texts."""
+    """Where a model lies, what requests call it, its digest, what opens the judge of its texts, and what tells when
+    it was made, in Unix seconds, where somebody knows it better than its files."""
 
     folder: Path
     name: str
     digest: str
     judge: Judge = field(default=lambda: None, compare=False)
+    created: Callable[[], int | None] = field(default=lambda: None, compare=False)
 
 
 def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> Served:
@@ -150,7 +152,7 @@ def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> S
     if not opened.searches:
         said = said.model_copy(update={"num_beams": 1, "no_repeat_in_answer": 0})
     try:
-        created = int((place.folder / "config.json").stat().st_mtime)
+        created = place.created() or int((place.folder / "config.json").stat().st_mtime)
         served = Served(
             place.name,
             place.digest,

@@ -5,6 +5,8 @@ import json
 import shlex
 import sys
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +159,7 @@ def _find(reference: str | None) -> "Place":
     else:
         reference = f"{run}/release" if "/" not in reference else reference
     part = find_part(store, reference, "release")
-    return Place(part.path, name, part.digest)
+    return Place(part.path, name, part.digest, created=partial(_ended, store.home, name))
 
 
 def _find_beside(reference: str | None, found: "Place") -> "Place | None":
@@ -180,7 +182,18 @@ def _champion() -> "Place | None":
     if champion is None:
         return None
     part = find_part(store, champion.artifact, "release")
-    return Place(part.path, str(champion.note["run"]), part.digest)
+    run = str(champion.note["run"])
+    return Place(part.path, run, part.digest, created=partial(_ended, store.home, run))
+
+
+def _ended(folder: Path, run: str) -> int | None:
+    """When a run ended, in Unix seconds; None for one of which there is no record. Files of the store have no time."""
+    from storage.runs import find_run
+
+    try:
+        return int(datetime.fromisoformat(find_run(folder, run, "release")["finished"]).timestamp())
+    except DataError:
+        return None
 
 
 def _say(

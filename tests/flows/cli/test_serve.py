@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from open_models import write_qwen
 from openai import APIStatusError, OpenAI
 from served_home import serving
 from support import llmill
+
+from storage.runs import find_run
 
 pytestmark = pytest.mark.slow
 PROMPT: Any = [{"role": "user", "content": "Where is the river?"}]
@@ -26,6 +29,7 @@ def test_a_run_s_release_is_served_and_says_what_generate_says(smoke: tuple[Path
         assert "".join(chunk.choices[0].delta.content or "" for chunk in made) == generated["text"]
         (model,) = client.models.list().data
         assert model.id == report["run"]
+        assert model.created == int(datetime.fromisoformat(find_run(home, model.id)["finished"]).timestamp())
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
