@@ -15,7 +15,21 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 from unicodedata import category
 
-from flows.cli import classify, feedback, generate, inspect, keys, maintain, operate, retrain, run, serve, tune, votes
+from flows.cli import (
+    classify,
+    feedback,
+    generate,
+    inspect,
+    keys,
+    maintain,
+    operate,
+    retrain,
+    run,
+    serve,
+    size,
+    tune,
+    votes,
+)
 from flows.cli.options import Parser, print_json
 from flows.terminal.columns import for_stderr
 from storage.addresses import keep_loopback_direct
@@ -27,6 +41,7 @@ COMMANDS = (
     tune,
     retrain,
     operate,
+    size,
     inspect,
     generate,
     classify,

@@ -1,0 +1,42 @@
+"""What a model of a shape costs: operations, memory, and the time of a training on devices that were measured."""
+
+from dataclasses import dataclass
+
+from model.shape import Shape
+
+FLOAT32 = 4  # bytes of a number
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Operations of a model that a device carries out a second, for models that are large enough to fill it."""
+
+    name: str
+    flop_per_second: float
+    least_parameters: int
+
+
+DEVICES = (  # benchmarks/README.md, "Training speed": 124m on the GPU, nano on a core
+    Device("NVIDIA H200, bfloat16, compiled", 428e12, 80_000_000),
+    Device("NVIDIA H200, bfloat16", 294e12, 80_000_000),
+    Device("a CPU core that is fast in bfloat16", 76e9, 0),
+    Device("a CPU core, float32", 48e9, 0),
+)
+
+
+def training_flop(shape: Shape) -> float:
+    """Floating-point operations of training on one token: 6 N of the products with N weights forwards and backwards,
+    12 L d T of attention over a context of T tokens (Chowdhery et al. 2022, appendix B)."""
+    return 6.0 * shape.parameters + 12.0 * shape.layers * shape.heads * shape.head_dim * shape.context_length
+
+
+def training_bytes(shape: Shape) -> int:
+    """Weights, their gradients, and what the optimizer keeps: one number of each weight of a matrix (Muon), two of
+    embeddings, head and norms (AdamW). Activations, which follow from `micro_batch_tokens`, come on top."""
+    tables = shape.vocabulary_size * shape.width * (1 if shape.tied_embeddings else 2)
+    return FLOAT32 * (3 * shape.parameters + tables)
+
+
+def cache_bytes(shape: Shape) -> int:
+    """Keys and values, float32, of one answer that fills the context."""
+    return 2 * FLOAT32 * shape.layers * shape.key_value_heads * shape.head_dim * shape.context_length
