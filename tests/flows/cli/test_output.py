@@ -58,12 +58,14 @@ def test_a_full_disk_behind_stdout_is_not_a_full_home(smoke_home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_interrupts_in_a_row_leave_an_interrupted_run(home: Path, number: signal.Signals) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by what is started here too
     process = subprocess.Popen(
         [*llmill_command(), "run", "smoke", "--plain", "--to", "pretrain", "--set", "pretrain.steps=2000"],
         env={**os.environ, "LLMILL_HOME": str(home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    signal.signal(signal.SIGHUP, before)
     while not list(home.glob("work/pretrain-*/keep/**/manifest.json")):
         assert process.poll() is None
         time.sleep(0.05)
