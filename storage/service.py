@@ -186,14 +186,15 @@ class Service:
 
     def _take(self, connection: "Connection", key: str, tokens: int) -> None:
         """Take tokens from a key's bucket, if it has one: one statement, so that servers side by side lose nothing."""
-        from sqlalchemy import select
+        from sqlalchemy import case, select
 
         most = connection.execute(select(self._keys.c.tokens_per_day).where(self._keys.c.name == key)).scalar()
         if most is None:
             return
         now, bucket = time.time(), self._buckets
+        filled = case((bucket.c.filled < now, now), else_=bucket.c.filled)
         change = bucket.update().where(bucket.c.key == key)
-        if not connection.execute(change.values(level=_level(bucket, most, now) - tokens, filled=now)).rowcount:
+        if not connection.execute(change.values(level=_level(bucket, most, now) - tokens, filled=filled)).rowcount:
             connection.execute(bucket.insert(), {"key": key, "level": most - tokens, "filled": now})
 
     def usage(self, since: str, by: Grouping, until: str = "") -> list[dict[str, Any]]:
@@ -228,7 +229,8 @@ class Service:
 
 
 def _level(bucket: "Table", most: int, now: float) -> "ColumnElement[float]":
-    """What is in a key's bucket now. A clock that is behind another server's fills nothing."""
+    """What is in a key's bucket now. A clock that is behind another server's fills nothing, and takes no
+    time back that is counted."""
     from sqlalchemy import case
 
     level, filled = bucket.c.level, bucket.c.filled

@@ -67,10 +67,11 @@ class Follower:
     def _refuse(self, place: Place, error: Exception) -> None:
         settings, again = self._server.settings, place.digest == self._refused
         for_good = isinstance(error, GoldenError) and not self._elsewhere
-        self._wait = min(2 * self._wait, LONGEST_WAIT * settings.retry_seconds) if again else settings.retry_seconds
-        if self._elsewhere:
-            self._wait = settings.look_seconds
-        self._again = math.inf if for_good else time.monotonic() + (0.0 if self._elsewhere else self._wait)
+        if self._elsewhere:  # asked again at the next look
+            self._wait, self._again = settings.look_seconds, 0.0
+        else:
+            self._wait = min(2 * self._wait, LONGEST_WAIT * settings.retry_seconds) if again else settings.retry_seconds
+            self._again = math.inf if for_good else time.monotonic() + self._wait
         self._refused = place.digest
         if not again:
             self._server.metrics.refused.inc()

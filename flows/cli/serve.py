@@ -187,13 +187,14 @@ def _champion() -> "Place | None":
 
 
 def _ended(folder: Path, run: str) -> int | None:
-    """When a run ended, in Unix seconds; None for one of which there is no record. Files of the store have no time."""
+    """When a run ended, in Unix seconds; None where no record says so. Files of the store have no time."""
     from storage.runs import find_run
 
     try:
-        return int(datetime.fromisoformat(find_run(folder, run, "release")["finished"]).timestamp())
+        finished = find_run(folder, run, "release").get("finished")
     except DataError:
         return None
+    return int(datetime.fromisoformat(finished).timestamp()) if finished else None
 
 
 def _say(

@@ -58,8 +58,8 @@ async function whileAsking(words, act) {
     element("status").textContent = await act(asking.signal);
   } catch (error) {
     element("status").textContent = asking.signal.aborted ? "Stopped." : "";
-    const mend = error.code === "context_length_exceeded" && turns.length > 1 ? LONG : "";
-    if (!asking.signal.aborted) show("wrong", error.message + mend);
+    const advice = error.code === "context_length_exceeded" && turns.length > 1 ? LONG : "";
+    if (!asking.signal.aborted) show("wrong", error.message + advice);
     asking.abort();
   }
   asking = null;

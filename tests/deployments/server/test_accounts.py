@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -230,6 +231,19 @@ def test_a_bucket_holds_the_tokens_of_a_day_at_most(service: Service) -> None:
     service.add_key("ada", "standard", Limits(tokens_per_day=10**13))
     service.write(Entry("r", "ada", "d" * 64, NOON, 9, 0, 1, 0, "stop"))
     wait_until(lambda: service.left("ada", 10**13) == 10**13, "ten tokens are back in a moment, and no more")
+
+
+def test_a_clock_that_is_behind_fills_no_bucket(service: Service, tmp_path: Path) -> None:
+    """Else two servers whose clocks differ would fill it a second time with each request."""
+    service.add_key("ada", "standard", Limits(tokens_per_day=864_000))  # ten a second
+    service.write(Entry("a", "ada", "d" * 64, NOON, 500_000, 0, 0, 0, "stop"))
+    with sqlite3.connect(tmp_path / "service.db") as database:  # as if the other server's clock were an hour ahead
+        database.execute("UPDATE buckets SET filled = filled + 3600")
+        ahead = database.execute("SELECT filled FROM buckets").fetchone()
+    service.write(Entry("b", "ada", "d" * 64, NOON, 100, 0, 0, 0, "stop"))
+    assert service.left("ada", 864_000) == 864_000 - 500_100
+    with sqlite3.connect(tmp_path / "service.db") as database:
+        assert database.execute("SELECT filled FROM buckets").fetchone() == ahead
 
 
 def test_a_tenant_does_not_learn_what_another_has_asked(server: Address, service: Service) -> None:
