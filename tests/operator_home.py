@@ -100,6 +100,12 @@ class Operator:
         wait_until(lambda: self.state(flow_run)["name"] in TERMINAL, "the flow run ends", every=0.2)
         return self.state(flow_run)
 
+    def completed(self, flow_run: str) -> bool:
+        """Whether a flow run ends as Completed; otherwise the error says how it has ended."""
+        state = self.ended(flow_run)
+        assert state["name"] == "Completed", state
+        return True
+
     def retry(self, flow_run: str) -> None:
         """The button on the page of a run."""
         self.set_state(flow_run, {"type": "SCHEDULED", "name": "AwaitingRetry"})
@@ -131,8 +137,15 @@ class Operator:
 
     def stay_away(self) -> None:
         """Between `stop` and `start`: as if all that is watched had been silent for too long."""
+        self._write("""UPDATE automation_bucket SET "end" = '2026-01-01 00:00:00.000000'""")
+
+    def record_end(self, flow_run: str) -> None:
+        """Between `stop` and `start`: as if the server had recorded an end last, and had not come to hear it."""
+        self._write("UPDATE flow_run SET state_type = 'COMPLETED', state_name = 'Completed' WHERE id = ?", flow_run)
+
+    def _write(self, statement: str, *values: str) -> None:
         with closing(sqlite3.connect(self.home / "prefect" / "prefect.db")) as database, database:
-            database.execute("""UPDATE automation_bucket SET "end" = "2026-01-01 00:00:00.000000" """)
+            assert database.execute(statement, values).rowcount > 0
 
     def task_runs(self, flow_run: str) -> list[tuple[str, str]]:
         """Names and states of the task runs of a flow run, oldest first."""

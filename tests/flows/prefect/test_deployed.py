@@ -82,7 +82,7 @@ def test_a_run_from_the_form_is_the_run_of_the_command_line(
     operator: Operator, smoke: tuple[Path, dict[str, Any]]
 ) -> None:
     flow_run = operator.submit()
-    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.completed(flow_run)
     run = operator.runs()[-1]
     assert digests(run) == digests(smoke[1])
     assert operator.api(f"flow_runs/{flow_run}")["name"] == run["run"]
@@ -95,7 +95,7 @@ def test_a_run_from_the_form_is_the_run_of_the_command_line(
     assert str(operator.ports[1]) in next(row["data"] for row in artifacts if row["key"] == "mlflow")
 
     again = operator.submit()
-    assert operator.ended(again)["name"] == "Completed"
+    assert operator.completed(again)
     assert operator.task_runs(again) == [(name, "Cached") for name in STAGE_NAMES]
     assert operator.runs()[-1]["status"] == "reused"
 
@@ -184,20 +184,23 @@ def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_und
 
     operator.retry(flow_run)
     wait_until(lambda: operator.processes("model.trainer"), "training with a new worker")
-    elsewhere = operator.run_elsewhere()
-    operator.heartbeat(elsewhere)
+    elsewhere, over = operator.run_elsewhere(), operator.run_elsewhere()
+    for running in (elsewhere, over):
+        operator.heartbeat(running)
     operator.stop()
     wait_until(lambda: not operator.processes(""), "Ctrl-C leaves nothing behind")
-    assert {flow_run, elsewhere} <= operator.watched()
+    assert {flow_run, elsewhere, over} <= operator.watched()
     operator.stay_away()
+    operator.record_end(over)
     operator.start()
+    assert over not in operator.watched()
     operator.heartbeat(elsewhere)
     assert operator.state(flow_run)["name"] == "Crashed"
     wait_until(lambda: flow_run not in operator.watched(), "its end is heard: no silence of before ends its next try")
     assert operator.state(elsewhere)["name"] == "Running", "nobody could hear it while the server was away"
     operator.set_state(elsewhere, {"type": "CANCELLED"})
     operator.retry(flow_run)
-    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.completed(flow_run)
     assert operator.built()["pretrain"] == before.get("pretrain", 0) + 1
     assert [run["status"] for run in operator.runs()[-4:]] == ["interrupted", "crashed", "crashed", "completed"]
 
@@ -229,7 +232,7 @@ def test_retry_builds_what_failed_and_what_follows(operator: Operator, benchmark
     command = [sys.executable, "-m", "prefect", "flow-run", "retry", flow_run]
     subprocess.run(command, env=os.environ | address, check=True, capture_output=True)
     wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 3, "a third attempt")
-    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.completed(flow_run)
     assert operator.built() == before | {name: before.get(name, 0) + 1 for name in ("evaluate", "release")}
     built = [name for name, outcome in outcomes(operator.runs()[-1]).items() if outcome == "built"]
     assert built == ["evaluate", "release"]
@@ -254,7 +257,7 @@ def test_after_a_helper_is_repaired_retry_builds_what_failed(operator: Operator,
     helper.write_text(source)
     operator.retry(flow_run)
     wait_until(lambda: operator.state(flow_run)["name"] != "AwaitingRetry", "another attempt")
-    assert operator.ended(flow_run)["name"] == "Completed"
+    assert operator.completed(flow_run)
     assert operator.built() == before | {"release": before.get("release", 0) + 1}
 
 
@@ -288,7 +291,7 @@ def test_a_run_is_submitted_seen_to_fail_and_retried_in_a_browser(operator: Oper
             page.wait_until("document.querySelector('[role=dialog], .p-modal') !== null")
             page.press("Retry")
             wait_until(lambda: operator.api(f"flow_runs/{flow_run}")["run_count"] == 2, "another attempt")
-            assert operator.ended(flow_run)["name"] == "Completed"
+            assert operator.completed(flow_run)
             assert operator.built() == before | {"release": before.get("release", 0) + 1}
     finally:
         helper.write_text(source)
