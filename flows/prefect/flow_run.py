@@ -179,7 +179,6 @@ class PrefectRun(Listener):
         from flows.report.summary import markdown_summary
 
         def show() -> None:
-            from prefect.client.orchestration import get_client
             from prefect.client.schemas.actions import ArtifactCreate
 
             page = self.tracker.url(artifact="report.html") if self.tracker.run_id else None
@@ -190,7 +189,7 @@ class PrefectRun(Listener):
                 data=markdown_summary(self.builder.store, self.run.data, report, page),
                 flow_run_id=UUID(self.run.data["prefect"]["flow_run"]),
             )
-            with get_client(sync_client=True) as client:
+            with self.server.client() as client:
                 client.create_artifact(artifact)
 
         if "prefect" in self.run.data:

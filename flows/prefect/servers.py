@@ -82,27 +82,32 @@ class Server:
     api: str
     ui: str
 
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client of this server: where no address is set, Prefect's own would start a server of its own, whose
+        events nobody hears."""
+        from prefect.client.orchestration import get_client
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
+            yield client
+
     def rename(self, flow_run: str, name: str) -> None:
         """Give a flow run a name of ours in place of the one that Prefect made up."""
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
+        with self.client() as client:
             client.update_flow_run(UUID(flow_run), name=name)
 
     def tag(self, flow_run: str, tags: Sequence[str]) -> None:
         """Give a flow run these tags in place of those that it has."""
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
+        with self.client() as client:
             client.update_flow_run(UUID(flow_run), tags=tags)
 
     def retry(self, flow_run: str) -> str | None:
         """Schedule a flow run that has ended for another attempt; returns why that cannot be, or None."""
-        from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
         from prefect.states import AwaitingRetry
 
-        with get_client(sync_client=True) as client:
+        with self.client() as client:
             try:
                 state = client.read_flow_run(UUID(flow_run)).state
             except ObjectNotFound:
@@ -115,10 +120,9 @@ class Server:
 
     def workers(self) -> int:
         """How many workers of our pool are online."""
-        from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
 
-        with get_client(sync_client=True) as client:
+        with self.client() as client:
             try:
                 return sum(worker.status == "ONLINE" for worker in client.read_workers_for_work_pool(POOL))
             except ObjectNotFound:
@@ -140,7 +144,6 @@ class Server:
 
     def close_dead(self, home: Path, dead: Mapping[str, Any]) -> None:
         """Set the end of a run that could not set it itself, unless a later attempt continues its flow run."""
-        from prefect.client.orchestration import get_client
         from prefect.context import FlowRunContext
         from prefect.exceptions import ObjectNotFound
         from prefect.states import Cancelled, Completed, Crashed, Failed
@@ -150,7 +153,7 @@ class Server:
         ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
         if flow_run in (None, ours) or attempts_of(home, flow_run)[-1]["run"] != dead["run"]:
             return
-        with get_client(sync_client=True) as client:
+        with self.client() as client:
             try:
                 state = client.read_flow_run(UUID(flow_run)).state
             except ObjectNotFound:
@@ -205,11 +208,9 @@ def known_server(home: Path) -> Server | None:
 def _open(server: Server, otherwise: str) -> Server:
     """The server, if it lets us in; ConfigError that says what to do `otherwise`."""
     import httpx
-    from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: server.api}), get_client(sync_client=True) as client:
+    with server.client() as client:
         try:
             with suppress(httpx.TransportError):  # a server that is gone by now is reported when it is used
                 client.hello()

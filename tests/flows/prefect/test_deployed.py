@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from operator_home import Operator
 from support import ROOT, digests, llmill, outcomes, report_of, wait_until
 
 from flows.prefect.deployments import SHIPPED
+from flows.prefect.servers import SILENCE_SECONDS
 
 
 def test_the_full_form_has_a_widget_for_every_field() -> None:
@@ -196,7 +198,9 @@ def test_cancelled_then_killed_then_restarted_it_ends_with_the_weights_of_an_und
     assert over not in operator.watched()
     operator.heartbeat(elsewhere)
     assert operator.state(flow_run)["name"] == "Crashed"
+    heard = time.monotonic() + SILENCE_SECONDS / 2
     wait_until(lambda: flow_run not in operator.watched(), "its end is heard: no silence of before ends its next try")
+    assert time.monotonic() < heard, "it was not heard: its silence was over"
     assert operator.state(elsewhere)["name"] == "Running", "nobody could hear it while the server was away"
     operator.set_state(elsewhere, {"type": "CANCELLED"})
     operator.retry(flow_run)
