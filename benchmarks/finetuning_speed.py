@@ -89,7 +89,8 @@ def our_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
 
     def step() -> None:
         torch.use_deterministic_algorithms(True)
-        add_gradients(model, next(batches), MICRO_BATCH_TOKENS, workers, loss)
+        batch = next(batches)
+        add_gradients(model, batch, batch.losses, MICRO_BATCH_TOKENS, loss, workers)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step(1.0, workers.map)
         optimizer.zero_gradients()

@@ -1,31 +1,40 @@
 """Checkpoints that survive a kill, a full disk and a flipped bit.
 
 ```
-step-00000200/  tensors.safetensors   weights, optimizer state, random state
-                state.json            step, counts, and the identity of the run
-                manifest.json         SHA-256 of both, written last
+step-00000200/  tensors-00000-of-00001.safetensors   weights, optimizer state, random state
+                state.json                           step, counts, and the identity of the run
+                manifest.json                        SHA-256 of all of them, written last
 ```
 
 A checkpoint is written under another name, flushed to the disk and renamed: it is whole or absent. Reading takes
 the newest one whose checksums hold. torch.load and safetensors alone would load a flipped bit without a word.
+
+Of several processes each writes a file of its own, with its rows of each tensor; the first waits for all, writes the
+manifest and renames. Read by any number of processes, the rows are joined in the order of the files.
 """
 
 import json
 import shutil
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from storage.canonical import digest_file
-from storage.errors import DataError
+from storage.errors import DataError, StoreError
 from storage.files import fsync_path, read_json, remove_tree, write_json
 
-FILES = ("tensors.safetensors", "state.json")
+STATE, MANIFEST = "state.json", "manifest.json"
+PIECES = "tensors-*.safetensors"
+POLL_SECONDS = 0.05
+MOST_WAITING_SECONDS = 900.0  # for the pieces of the other processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,19 @@ class Checkpoint:
 
 class Saver:
     """Saves the checkpoints of one run in a thread of its own: training waits only for a copy of its tensors, and for
-    the checkpoint before where that is not done yet. An error of it is raised at the next call."""
+    the checkpoint before where that is not done yet. An error of it is raised at the next call.
 
-    def __init__(self, folder: Path, identity: str, kept: int) -> None:
-        self.folder, self.identity, self.kept = folder, identity, kept
+    Of several processes each has one, and saves the same steps; the first has the folder.
+    """
+
+    def __init__(self, folder: Path, identity: str, kept: int, rank: int = 0, count: int = 1) -> None:
+        self.folder, self.identity, self.kept, self.rank, self.count = folder, identity, kept, rank, count
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
-        self._saving: Future[Path] | None = None
+        self._saving: Future[None] | None = None
+        self._number = 0
+        if rank == 0:  # what a killed run left behind
+            for old in folder.glob(".step-*.writing*"):
+                remove_tree(old)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Begin to save; what is changed of the tensors and the state afterwards is not in it."""
@@ -53,10 +69,13 @@ class Saver:
             name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in checkpoint.tensors.items()
         }
         copy = Checkpoint(checkpoint.step, tensors, json.loads(json.dumps(checkpoint.state)))
-        self._saving = self._pool.submit(save_checkpoint, self.folder, copy, self.identity, self.kept)
+        self._number += 1  # a step may be saved again while the first process still has what was saved of it before
+        self._saving = self._pool.submit(
+            self._save, copy, self.folder / f".step-{copy.step:08d}.writing-{self._number}"
+        )
 
     def wait(self) -> None:
-        """Until all is on the disk."""
+        """Until this process's part is on the disk, of the first process all."""
         if self._saving is not None:
             saving, self._saving = self._saving, None
             saving.result()
@@ -69,35 +88,51 @@ class Saver:
         """Forget the one of a step."""
         remove_tree(_place(self.folder, step))
 
+    def _save(self, checkpoint: Checkpoint, temporary: Path) -> None:
+        temporary.mkdir(parents=True, exist_ok=True)
+        try:
+            digest = write_piece(temporary, checkpoint.tensors, self.rank, self.count)
+            if self.rank:
+                write_json(temporary / f"{self.rank}.written", digest)
+                return
+            digests = [digest, *(_awaited(temporary / f"{rank}.written") for rank in range(1, self.count))]
+            publish(self.folder, checkpoint, self.identity, self.kept, temporary, digests)
+        except BaseException:  # a full disk: the room is needed
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str, kept: int) -> Path:
     """Publish a checkpoint under `folder` and forget all but the newest `kept`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    saver = Saver(folder, identity, kept)
+    saver.save(checkpoint)
+    saver.wait()
+    return _place(folder, checkpoint.step)
+
+
+def write_piece(folder: Path, tensors: dict[str, Tensor], rank: int, count: int) -> str:
+    """Write what one of so many processes has of the tensors; returns the SHA-256 of the file."""
+    path = folder / _piece(rank, count)
+    save_file(tensors, path)
+    fsync_path(path)
+    return digest_file(path)
+
+
+def publish(
+    folder: Path, checkpoint: Checkpoint, identity: str, kept: int, temporary: Path, digests: Sequence[str]
+) -> None:
+    """Make a checkpoint of its pieces, by rank, and forget all but the newest `kept`."""
+    for mark in temporary.glob("*.written"):
+        mark.unlink()
+    write_json(temporary / STATE, {"step": checkpoint.step, "identity": identity, "state": checkpoint.state})
+    names = {_piece(rank, len(digests)): digest for rank, digest in enumerate(digests)}
+    write_json(temporary / MANIFEST, names | {STATE: digest_file(temporary / STATE)})
     path = _place(folder, checkpoint.step)
-    temporary = folder / f".{path.name}.writing"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        _write(temporary, checkpoint, identity)
-    except BaseException:  # a full disk: the room is needed
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     remove_tree(path)  # a damaged one of the same step
     temporary.rename(path)
     fsync_path(folder)
     for old in _newest_first(folder)[kept:]:
         remove_tree(old)
-    return path
-
-
-def _write(folder: Path, checkpoint: Checkpoint, identity: str) -> None:
-    save_file(
-        checkpoint.tensors,
-        folder / "tensors.safetensors",
-    )
-    fsync_path(folder / "tensors.safetensors")
-    write_json(folder / "state.json", {"step": checkpoint.step, "identity": identity, "state": checkpoint.state})
-    write_json(folder / "manifest.json", {name: digest_file(folder / name) for name in FILES})
 
 
 def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
@@ -110,11 +145,35 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
         if not _is_valid(path):
             print(f"checkpoint {path.name} is damaged: skipped", file=sys.stderr, flush=True)  # noqa: T201
             continue
-        state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
+        state: dict[str, Any] = json.loads((path / STATE).read_bytes())
         if state["identity"] != identity:
             raise DataError(f"{path}: a checkpoint of another config or other data; remove its folder to start over")
-        return Checkpoint(state["step"], load_file(path / "tensors.safetensors"), state["state"])
+        return Checkpoint(state["step"], _joined(path), state["state"])
     return None
+
+
+def _joined(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, put together of the pieces of all its processes."""
+    pieces = [load_file(path) for path in sorted(folder.glob(PIECES))]
+    if len(pieces) == 1:
+        return pieces[0]
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+    found = {name: [piece.pop(name) for piece in pieces if name in piece] for name in names}
+    return {name: parts[0] if parts[0].ndim == 0 else torch.cat(parts) for name, parts in found.items()}
+
+
+def _awaited(mark: Path) -> str:
+    """The digest that another process has written beside its piece."""
+    deadline = time.monotonic() + MOST_WAITING_SECONDS
+    while (digest := read_json(mark)) is None:
+        if time.monotonic() > deadline:
+            raise StoreError(f"{mark.parent}: process {mark.stem} has not saved its part of the checkpoint")
+        time.sleep(POLL_SECONDS)
+    return str(digest)
+
+
+def _piece(rank: int, count: int) -> str:
+    return f"tensors-{rank:05d}-of-{count:05d}.safetensors"
 
 
 def _place(folder: Path, step: int) -> Path:
@@ -126,8 +185,8 @@ def _newest_first(folder: Path) -> list[Path]:
 
 
 def _is_valid(path: Path) -> bool:
-    manifest = read_json(path / "manifest.json")
+    manifest: dict[str, str] = read_json(path / MANIFEST) or {}
     try:
-        return manifest is not None and all(digest_file(path / name) == manifest[name] for name in FILES)
-    except (OSError, KeyError):
+        return STATE in manifest and all(digest_file(path / name) == digest for name, digest in manifest.items())
+    except OSError:
         return False

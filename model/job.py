@@ -76,7 +76,9 @@ class TrainingJob:
     checkpoints_kept: int = 2
     spike_factor: float | None = None  # how many times the median of the last losses is a spike; None: none is
     patience: int | None = None  # validations without a better one after which it ends, with the best weights
-    processes: int = 1  # that train together; more than one is not carried out yet
+    processes: int = 1  # that train together (model/ranks.py)
+    processes_now: int | None = None  # instead of those, where machines are missing
+    sharded: bool = False  # of several, each holds a part of the model, not all of it
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     shortest_first: bool = False  # the first epoch takes examples from short to long
@@ -102,15 +104,20 @@ class TrainingJob:
         "initial",
         "teacher",
         "parent_pid",
+        "processes_now",  # a run that goes on with others says so, and its weights are equal to rounding
     )
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
             raise ConfigError(f"objective: {self.objective!r} is not one of {', '.join(get_args(Objective))}")
-        if self.processes < 1:
-            raise ConfigError(f"processes: {self.processes} cannot train; give 1 or more")
+        if self.ranks < 1:
+            raise ConfigError(f"processes: {self.ranks} cannot train; give 1 or more")
         if self.adapter is not None and self.initial is None:
             raise ConfigError("adapter: there are no initial weights that it could adapt")
+        if self.sharded and self.ranks > 1 and self.soft_targets is not None and not self.teacher:
+            raise ConfigError(
+                "sharded: no process has a whole earlier self to learn from; give the folder of a teacher"
+            )
         self._check_teacher()
 
     def _check_teacher(self) -> None:
@@ -123,6 +130,11 @@ class TrainingJob:
             raise ConfigError("soft_targets: give the folder of a teacher, or earlier_self: one of them")
         if soft.earlier_self is not None and self.schedule.steps < 2:
             raise ConfigError("earlier_self: a training of one step has no earlier self; give it two steps or more")
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that train together now."""
+        return self.processes_now or self.processes
 
     def identity(self) -> str:
         """Digest of what decides the weights: a checkpoint of another identity is refused."""

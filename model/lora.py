@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from model.adapter_config import CONFIG, TENSORS
 from model.shape import WEIGHTS, Shape
 from model.transformer import Linear, Transformer
-from model.weights import check_tensors, write_tensors
+from model.weights import write_tensors
 from storage.canonical import digest_file
 from storage.errors import ConfigError
 
@@ -105,15 +105,6 @@ def merge(model: Transformer) -> None:
 def trained(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put the tensors of a checkpoint into the parameters that are trained; DataError if they are not these."""
-    parameters = trained(model)
-    check_tensors("the checkpoint", parameters, tensors)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
 
 
 def maps_of(model: Transformer) -> Iterator[tuple[str, nn.Module, str, Linear]]:

@@ -5,17 +5,20 @@ in an `nn.ModuleList`) go to Muon, all else to AdamW, adapters' factors too. Wha
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
 Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
-batched product: on a small model that is the difference between a tenth and a half of a training step.
+batched product: on a small model that is the difference between a tenth and a half of a training step. Where several
+processes train together, each works out the updates of some matrices (model/ranks.py).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from model.lora import Factor
+from model.ranks import Ranks
 
 NEWTON_SCHULZ_STEPS = 5
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose slope at 0 is largest while it stays near 1 (Jordan)
@@ -46,23 +49,42 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class MuonGroup:
-    """Matrices of one shape up to transposition, and their stacked momentum (n, rows <= columns)."""
+    """Matrices of one shape up to transposition, in one stack (n, rows <= columns), dealt to the ranks: each keeps the
+    momentum of its own and works out their updates."""
 
-    def __init__(self, parameters: list[nn.Parameter], dtype: torch.dtype) -> None:
-        self.parameters, self.dtype = parameters, dtype
+    def __init__(self, parameters: list[nn.Parameter], dtype: torch.dtype, ranks: Ranks) -> None:
+        self.parameters, self.dtype, self.ranks = parameters, dtype, ranks
+        self.own = ranks.rows(len(parameters))
         rows, columns = sorted(parameters[0].shape)
-        self.momentum = torch.zeros(len(parameters), rows, columns, device=parameters[0].device)
+        self.momentum = torch.zeros(self.own.stop - self.own.start, rows, columns, device=parameters[0].device)
 
     @torch.no_grad()
-    def step(self, rate: float, momentum: float, weight_decay: float) -> None:
-        gradients = torch.stack([_wide(parameter.grad) for parameter in self.parameters if parameter.grad is not None])
+    def update(self, momentum: float) -> Tensor:
+        """The directions of this rank's own matrices."""
+        gradients = self._gradients()
         self.momentum.lerp_(gradients, 1 - momentum)
         nesterov = gradients.lerp_(self.momentum, momentum)
-        update = orthogonalise(nesterov, self.dtype)
-        for parameter, matrix in zip(self.parameters, update, strict=True):
+        return orthogonalise(nesterov, self.dtype)
+
+    @torch.no_grad()
+    def apply(self, update: Tensor, rate: float, weight_decay: float) -> None:
+        """Move what this rank holds of all matrices by the directions that all ranks have worked out."""
+        for parameter, matrix in zip(self.parameters, self.ranks.joined(update, len(self.parameters)), strict=True):
             outputs, inputs = parameter.shape
-            parameter.mul_(1 - rate * weight_decay)
-            parameter.sub_(matrix.mT if outputs > inputs else matrix, alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+            held = self.ranks.local(parameter)
+            held.mul_(1 - rate * weight_decay)
+            direction = matrix.mT if outputs > inputs else matrix
+            rows = self.ranks.rows(outputs) if self.ranks.sharded else slice(None)
+            held.sub_(direction[rows], alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+
+    def _gradients(self) -> Tensor:
+        """Those of this rank's own matrices, whole."""
+        own: list[Tensor] = []
+        for place, parameter in enumerate(self.parameters):
+            gradient = self.ranks.whole(_gradient(parameter))  # by all ranks, also of what is not theirs
+            if self.own.start <= place < self.own.stop:
+                own.append(_wide(gradient))
+        return torch.stack(own) if own else torch.empty_like(self.momentum)
 
 
 class AdamWGroup:
@@ -72,20 +94,23 @@ class AdamWGroup:
     1.8 s of CPU time in the process of every training.
     """
 
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.parameters = parameters
-        self.state: dict[Tensor, dict[str, Tensor]] = {}
+    def __init__(self, parameters: list[nn.Parameter], ranks: Ranks) -> None:
+        self.parameters, self.ranks = parameters, ranks
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     @torch.no_grad()
     def step(self, rate: float, beta1: float, beta2: float) -> None:
-        gradients = {parameter: parameter.grad for parameter in self.parameters if parameter.grad is not None}
-        for parameter in (parameter for parameter in gradients if parameter not in self.state):
-            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **moments}
-        states = [self.state[parameter] for parameter in gradients]
+        """Of what this rank holds: the rule goes number by number."""
+        updated = [parameter for parameter in self.parameters if parameter.grad is not None]
+        held = [self.ranks.local(parameter) for parameter in updated]
+        for parameter, numbers in zip(updated, held, strict=True):
+            if parameter not in self.state:
+                moments = {key: torch.zeros_like(numbers) for key in ("exp_avg", "exp_avg_sq")}
+                self.state[parameter] = {"step": torch.zeros((), device=numbers.device), **moments}
+        states = [self.state[parameter] for parameter in updated]
         adamw(
-            list(gradients),
-            list(gradients.values()),
+            held,
+            [self.ranks.local(_gradient(parameter)) for parameter in updated],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],  # of AMSGrad
@@ -108,10 +133,17 @@ class Optimizer:
     few tokens a step they are a third of the time. State and updates are float32.
     """
 
-    def __init__(self, model: nn.Module, settings: OptimizerSettings, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: OptimizerSettings,
+        dtype: torch.dtype = torch.float32,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.settings = settings
+        self.ranks = ranks or Ranks()
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self.names: dict[Tensor, str] = {parameter: name for name, parameter in trained}
+        self.names: dict[nn.Parameter, str] = {parameter: name for name, parameter in trained}
         matrices = block_matrices(model)
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
         others: list[nn.Parameter] = []
@@ -120,38 +152,46 @@ class Optimizer:
                 shapes.setdefault(tuple(sorted(parameter.shape)), []).append(parameter)
             else:
                 others.append(parameter)
-        self.muon = [MuonGroup(parameters, dtype) for parameters in shapes.values()]
-        self.adamw = AdamWGroup(others)  # there may be none
+        self.muon = [MuonGroup(parameters, dtype, self.ranks) for parameters in shapes.values()]
+        self.adamw = AdamWGroup(others, self.ranks)  # there may be none
 
-    def step(self, factor: float, run: Callable[..., Iterable[None]] = map) -> None:
+    def step(self, factor: float, run: Callable[..., Iterable[Any]] = map) -> None:
         """Update every parameter from its gradient at `factor` times the peak rates.
 
         `run` carries out the independent groups of matrices as `map` does, side by side if it can.
         """
         settings = self.settings
-        rate = settings.matrix_rate * factor
-        list(run(lambda group: group.step(rate, settings.momentum, settings.weight_decay), self.muon))
+        updates = list(run(lambda group: group.update(settings.momentum), self.muon))
+        for group, update in zip(self.muon, updates, strict=True):
+            group.apply(update, settings.matrix_rate * factor, settings.weight_decay)
         self.adamw.step(settings.embedding_rate * factor, settings.beta1, settings.beta2)
+
+    def gradients(self) -> list[Tensor]:
+        """Those of all parameters, always in one order."""
+        return [_gradient(parameter) for parameter in self.names]
 
     def zero_gradients(self) -> None:
         for parameter in self.names:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs, by name."""
-        tensors = {f"muon.{index}": group.momentum for index, group in enumerate(self.muon)}
-        for parameter, values in self.adamw.state.items():
-            tensors |= {f"adamw.{key}.{self.names[parameter]}": value for key, value in values.items()}
-        return tensors
+        """This rank's pieces of all that a resumed run needs, by name."""
+        tensors = {f"muon.{index}": group.momentum for index, group in enumerate(self.muon) if len(group.momentum)}
+        held = {
+            f"adamw.{key}.{self.names[parameter]}": value
+            for parameter, values in self.adamw.state.items()
+            for key, value in values.items()
+        }
+        return tensors | self.ranks.pieces(held)
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take up where `state` left off, on the devices of the parameters."""
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up where `state` left off, from the joined pieces of all ranks, on the devices of the parameters."""
         for index, group in enumerate(self.muon):
-            group.momentum.copy_(tensors[f"muon.{index}"])
+            group.momentum.copy_(tensors[f"muon.{index}"][group.own])
         for parameter in self.adamw.parameters:
             prefix = [(key, f"adamw.{key}.{self.names[parameter]}") for key in ("step", "exp_avg", "exp_avg_sq")]
             self.adamw.state[parameter] = {
-                key: tensors[name].to(parameter.device) for key, name in prefix if name in tensors
+                key: self.ranks.piece(tensors[name]).to(parameter.device) for key, name in prefix if name in tensors
             }
 
 
@@ -162,6 +202,11 @@ def block_matrices(model: nn.Module) -> set[nn.Parameter]:
         module for block in blocks for module in block.modules() if not isinstance(module, nn.Embedding | Factor)
     )
     return {parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.ndim == 2}
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _wide(matrix: Tensor) -> Tensor:

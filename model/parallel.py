@@ -56,15 +56,15 @@ def one_thread() -> Iterator[None]:
 
 
 def add_gradients(
-    model: Transformer, batch: Batch, micro_batch_tokens: int, workers: Workers, loss: "Loss"
+    model: Transformer, rows: Batch | None, losses: int, micro_batch_tokens: int, loss: "Loss", workers: Workers
 ) -> torch.Tensor:
-    """Set the gradient of every parameter that is trained to that of the batch's mean loss; returns the summed loss.
+    """Set the gradient of every parameter that is trained to that of the summed loss of rows, divided by `losses`;
+    returns the sum. Without rows both are zero.
 
-    Divided by the losses of the whole batch, which are its valid targets or its preferences: neither a split into
-    parts nor a part that is wholly masked changes or breaks the gradient.
+    `losses` are those of the whole batch, which rows are of: its valid targets or its preferences. So neither a split
+    into parts nor a part that is wholly masked changes or breaks the gradient.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    losses = max(1, batch.losses)
 
     def differentiate(share: Batch) -> tuple[torch.Tensor, list[Any]]:
         lost = torch.zeros((), device=model.device)
@@ -77,8 +77,8 @@ def add_gradients(
         return lost, sums
 
     total = torch.zeros((), device=model.device)
-    sums: list[Any] = []
-    for lost, gradients in workers.map(differentiate, batch.share(workers.count)):
+    sums: list[Any] = [] if rows else [torch.zeros_like(parameter) for parameter in parameters]
+    for lost, gradients in workers.map(differentiate, rows.share(workers.count) if rows else []):
         total += lost
         sums = _added(sums, gradients)
     for parameter, gradient in zip(parameters, sums, strict=True):

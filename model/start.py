@@ -7,6 +7,8 @@ import torch
 from model.classes import as_classifier
 from model.job import Source, TrainingJob
 from model.lora import adapt
+from model.ranks import Ranks
+from model.sharding import shard
 from model.transformer import Transformer, initialise, load_model
 from model.validation import Validation, open_validation
 
@@ -24,8 +26,20 @@ def configure_torch(job: TrainingJob) -> None:
     torch.manual_seed(job.seed)
 
 
-def first_model(job: TrainingJob, device: torch.device, dtype: torch.dtype) -> Transformer:
-    """The model that training begins with: random weights, or those of a folder, with what is trained beside them."""
+def first_model(job: TrainingJob, device: torch.device, dtype: torch.dtype, ranks: Ranks) -> Transformer:
+    """The model that training begins with, as this rank holds it."""
+    model = plain_model(job, device, dtype)
+    if ranks.count > 1:  # what is drawn from here on, such as what dropout leaves out, is another on each rank
+        torch.manual_seed(job.seed + ranks.rank)
+    if job.compiled:
+        model.compile_blocks()
+    if ranks.sharded:
+        shard(model)
+    return model
+
+
+def plain_model(job: TrainingJob, device: torch.device, dtype: torch.dtype) -> Transformer:
+    """Random weights, or those of a folder, with what is trained beside them."""
     if job.initial is None:
         model = Transformer(job.shape, dtype)
         initialise(model, job.seed)
@@ -37,8 +51,6 @@ def first_model(job: TrainingJob, device: torch.device, dtype: torch.dtype) -> T
     model.requires_grad_(True)
     if job.adapter is not None:
         adapt(model, job.adapter, job.seed)
-    if job.compiled:
-        model.compile_blocks()
     return model
 
 

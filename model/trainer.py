@@ -8,14 +8,12 @@ checkpoint. SIGTERM ends it where it is, be it in a step, a validation or in com
 """
 
 import math
-import signal
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,42 +24,38 @@ from model.batches import Batch
 from model.checkpoint import Checkpoint, Saver
 from model.distillation import distilled_nats, load_teacher, restored_snapshot, snapshot, weights_of_snapshot
 from model.job import TrainingJob
-from model.lora import load_trained, merge, save_adapter, trained
+from model.launcher import LAUNCHER
 from model.loss import Loss, learning_of
 from model.metrics import cut_metrics, write_metrics
 from model.optimizer import Optimizer
+from model.output import write_output, write_result
 from model.parallel import Workers, add_gradients
+from model.ranks import device_of, join
+from model.sharding import add_sharded_gradients
 from model.start import configure_torch, first_model, open_validations
-from model.transformer import save_model
+from model.termination import TERMINATED, TerminatedError, Termination
+from model.trained import Trained
 from model.validation import BITS_PER_BYTE, Validation
-from storage.errors import ConfigError, DataError, LlmillError, refused_number
-from storage.files import fsync_path, write_json
+from storage.errors import DataError, LlmillError, refused_number
+from storage.files import fsync_path
 from storage.processes import REFUSED, watch_parent
-
-TERMINATED = 128 + signal.SIGTERM
-
-
-class TerminatedError(Exception):
-    """SIGTERM came while nothing was changed that would have to be whole."""
 
 
 class Trainer:
     """One run: model, optimizer, data, and how far it is."""
 
     def __init__(self, job: TrainingJob) -> None:
-        if job.processes > 1:
-            raise ConfigError(f"processes: {job.processes} are asked for, and this trainer is one; set it to 1")
         configure_torch(job)
-        self.job = job
-        self.workers = Workers(job.threads if job.device == "cpu" else 1)
-        self.work = Path(job.work)
-        self.metrics_path = self.work / "metrics.jsonl"
-        self.saver = Saver(self.work / "checkpoints", job.identity(), job.checkpoints_kept)
-        self.device = torch.device(job.device)
+        self.job, self.ranks = job, join(job)
+        self.workers = Workers(job.threads if job.device == "cpu" and not self.ranks.sharded else 1)
+        self.metrics_path = Path(job.work) / "metrics.jsonl"
+        of_all = (self.ranks.rank, self.ranks.count)
+        self.saver = Saver(Path(job.work) / "checkpoints", job.identity(), job.checkpoints_kept, *of_all)
+        self.device = device_of(job)
         dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
-        self.model = first_model(job, self.device, dtype)
-        self.parameters = list(trained(self.model).values())
-        self.optimizer = Optimizer(self.model, job.optimizer, dtype)
+        self.model = first_model(job, self.device, dtype, self.ranks)
+        self.trained = Trained(self.model, self.ranks)
+        self.optimizer = Optimizer(self.model, job.optimizer, dtype, self.ranks)
         learning = learning_of(job)
         self.batches, self.loss = learning.batches(job), learning.loss(job)
         self.teacher = load_teacher(job, self.device, dtype) if job.teacher else None
@@ -72,13 +66,14 @@ class Trainer:
         self.state: dict[str, Any] = {
             **policy.first_state(),
             **{"tokens": 0, "before": {}, "events": [], "micro_batch_tokens": job.micro_batch_tokens, "row": None},
+            "processes": job.processes,
         }
         self.best: dict[str, Tensor] = {}  # weights, where training may end early
-        self.terminated, self.may_raise = False, False
+        self.termination = Termination(self.ranks)
 
     def run(self) -> int:
         """Train to the end; returns the exit status."""
-        signal.signal(signal.SIGTERM, self._on_terminate)
+        self.termination.listen()
         self._resume()
         try:
             if self.step == 0:
@@ -87,7 +82,7 @@ class Trainer:
             self._finish()
         except TerminatedError:
             self._save()
-            self.saver.wait()
+            self._saved()
             return TERMINATED
         return 0
 
@@ -100,9 +95,8 @@ class Trainer:
                 self.state["row"] = row  # SIGTERM may come before it is written
                 row |= self._headline()
             self.state["row"] = None
-            write_metrics(self.metrics_path, row)
-            if self.terminated:
-                raise TerminatedError
+            if self.ranks.first:
+                write_metrics(self.metrics_path, row)
             if self.step % self.job.checkpoint_interval == 0 and not self.state["bad_in_a_row"]:
                 self._save()
 
@@ -117,9 +111,11 @@ class Trainer:
 
     def _advance(self) -> dict[str, Any] | None:
         """One optimizer step; returns its row of metrics, or None where the run went back instead."""
+        self.ranks.beat()
         batch = self.batches.batch(self.step).within(self.job.shape.context_length)
         lost = self._gradients(batch)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.job.optimizer.clip_norm))
+        trained = self.trained.parameters.values()
+        norm = float(self.ranks.whole(torch.nn.utils.clip_grad_norm_(trained, self.job.optimizer.clip_norm)))
         loss = float(lost) / max(1, batch.losses)
         factor = self.job.schedule.factor(self.step) * self.state["rate"]
         fault = policy.fault_of(loss, norm, self.state, self.job.spike_factor)
@@ -146,21 +142,31 @@ class Trainer:
         }
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """The gradients of a batch, in smaller parts where memory is short; returns the summed loss."""
+        """The gradients of a batch, in smaller parts where memory is short; returns the loss summed over all ranks."""
         while True:
-            try:
-                with self._interruptible():
-                    return add_gradients(
-                        self.model, batch, self.state["micro_batch_tokens"], self.workers, self._loss_now()
-                    )
-            except Exception as error:
-                if not policy.is_out_of_memory(error):
-                    raise
+            lost = self.termination.interruptible(partial(self._own_gradients, batch))
+            if not self.ranks.worst(lost is None) and lost is not None:
+                self.ranks.add([lost, *([] if self.ranks.sharded else self.optimizer.gradients())])
+                return lost
             self.optimizer.zero_gradients()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             self.state["micro_batch_tokens"] = policy.smaller_parts(self.state["micro_batch_tokens"], batch)
             self._note(f"out of memory: {self.state['micro_batch_tokens']:,} tokens at once from here on")
+
+    def _own_gradients(self, batch: Batch) -> Tensor | None:
+        """Those of this rank's rows; returns their summed loss, or None where memory is short."""
+        given = (max(1, batch.losses), self.state["micro_batch_tokens"], self._loss_now(), self.ranks)
+        try:
+            if self.ranks.sharded:
+                return add_sharded_gradients(self.model, batch, *given, lambda: self.termination.asked)
+            return add_gradients(self.model, self.ranks.share(batch), *given[:3], self.workers)
+        except Exception as error:
+            if not policy.is_out_of_memory(error):
+                raise
+            if self.ranks.sharded:
+                raise DataError("out of memory: lower micro_batch_tokens, or train in more processes") from None
+            return None
 
     def _loss_now(self) -> Loss:
         """The loss of this step: with soft targets as soon as there is a teacher."""
@@ -169,13 +175,13 @@ class Trainer:
             return self.loss
         if self.teacher is None:
             self.teacher = snapshot(self.model)
-            _say(f"step {self.step}: these weights are the teacher from here on")
+            self._say(f"step {self.step}: these weights are the teacher from here on")
         return partial(distilled_nats, soft, self.teacher)
 
     def _go_back(self, fault: str) -> None:
         """To the newest checkpoint, and on from there at lower rates; DataError where that has not helped before."""
         step, now = self.step + 1, self.state
-        self.saver.wait()
+        self._saved()
         checkpoint = self.saver.newest()
         if checkpoint is None or now["returns"] >= policy.MOST_RETURNS:
             raise DataError(
@@ -184,7 +190,10 @@ class Trainer:
                 "Lower matrix_rate and embedding_rate, lengthen the warm-up, or look at these texts"
             )
         if checkpoint.step == now["returned_to"]:
-            self.saver.drop(checkpoint.step)  # what went wrong is in it already
+            self.ranks.barrier()
+            if self.ranks.first:
+                self.saver.drop(checkpoint.step)  # what went wrong is in it already
+            self.ranks.barrier()
             checkpoint = self.saver.newest() or checkpoint
         self._take_up(checkpoint)
         self.state = policy.after_return(now, checkpoint.state, self.step)
@@ -194,16 +203,22 @@ class Trainer:
     def _note(self, what: str) -> None:
         """Something that happened in the step under way: for the log, the curve and the record of the training."""
         self.state["events"] = [*self.state["events"], {"step": self.step + 1, "what": what}]
-        _say(f"step {self.step + 1}: {what}")
+        self._say(f"step {self.step + 1}: {what}")
+
+    def _say(self, line: str) -> None:
+        if self.ranks.first:
+            _say(line)
 
     def _validate(self, chosen: dict[str, Validation]) -> dict[str, float | None]:
         """The figures of each sample, bits per byte under its name alone; None where one is no finite number."""
         figures: dict[str, float | None] = {}
         self.model.eval()
         eager = torch.compiler.set_stance("force_eager") if self.job.compiled else nullcontext()  # rows of all lengths
-        with self._interruptible(), eager:
+        with eager:
             for name, one in chosen.items():
-                for figure, value in one.figures(self.model, self.workers).items():
+                self.ranks.beat()
+                found = self.termination.interruptible(partial(one.figures, self.model, self.workers))
+                for figure, value in found.items():
                     figures[name if figure == BITS_PER_BYTE else f"{name}_{figure}"] = _finite(value)
         self.model.train()
         return figures
@@ -213,7 +228,7 @@ class Trainer:
         name, validation = next(iter(self.validation.items()))
         value = next(iter(self._validate({name: validation}).values()))
         if self.job.patience is not None and policy.is_best(value, self.step, self.state):
-            self.best = {name: tensor.detach().clone() for name, tensor in trained(self.model).items()}
+            self.best = self.trained.copy()
         return {f"validation_{validation.headline}": value}
 
     def _is_over(self) -> bool:
@@ -223,33 +238,23 @@ class Trainer:
             return False
         return bool(self.step - best["step"] >= patience * self.job.validation_interval)
 
-    def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
-        self.terminated = True
-        if self.may_raise:
-            raise TerminatedError
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """SIGTERM ends what is done meanwhile at once: no weight is changed by it."""
-        if self.terminated:
-            raise TerminatedError
-        self.may_raise = True
-        try:
-            yield
-        finally:
-            self.may_raise = False
-
     # Checkpoints ------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in trained(self.model).items()}
+        tensors = {f"model.{name}": tensor for name, tensor in self.trained.pieces().items()}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.state().items()}
-        tensors |= {f"teacher.{name}": tensor for name, tensor in self._earlier_self().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors["random"] = torch.get_rng_state()
+        others = {f"teacher.{name}": tensor for name, tensor in self._earlier_self().items()}
+        others |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= self.ranks.pieces(others)
+        tensors["random"] = torch.get_rng_state()[None]
         if self.metrics_path.exists():
             fsync_path(self.metrics_path)  # the checkpoint must not be ahead of its metrics
         self.saver.save(Checkpoint(self.step, tensors, self.state))
+
+    def _saved(self) -> None:
+        """Wait until what was saved is whole on the disk."""
+        self.saver.wait()
+        self.ranks.barrier()
 
     def _earlier_self(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of a teacher that is no other model."""
@@ -258,46 +263,39 @@ class Trainer:
         return weights_of_snapshot(self.teacher, self.model)
 
     def _resume(self) -> None:
-        checkpoint = self.saver.newest()
-        if checkpoint is None:
-            cut_metrics(self.metrics_path, 0)
-            return
-        self._take_up(checkpoint)
-        _say(f"resumed at step {self.step}")
+        self._cut_metrics(0) if (checkpoint := self.saver.newest()) is None else self._take_up(checkpoint)
+        if self.step:
+            self._say(f"resumed at step {self.step}")
+        before, now = self.state["processes"], self.ranks.count
+        if before != now:
+            self.state["processes"] = now
+            self._note(f"{now} processes train from here on, not {before}: the same but for rounding, not bit for bit")
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
-        load_trained(self.model, _with_prefix(checkpoint.tensors, "model."))
+        self.trained.load(_with_prefix(checkpoint.tensors, "model."))
         self.optimizer.load_state(_with_prefix(checkpoint.tensors, "optimizer."))
-        torch.set_rng_state(checkpoint.tensors["random"])
         self.step, self.state = checkpoint.step, checkpoint.state
-        self.best = _with_prefix(checkpoint.tensors, "best.")
+        self.best = self.trained.held(_with_prefix(checkpoint.tensors, "best."))
+        if self.state["processes"] == self.ranks.count:
+            torch.set_rng_state(checkpoint.tensors["random"][self.ranks.rank].clone())  # a view crashes it
         if self.job.soft_targets is not None and not self.job.teacher:
             earlier = _with_prefix(checkpoint.tensors, "teacher.")
             self.teacher = restored_snapshot(self.model, earlier) if earlier else None
-        cut_metrics(self.metrics_path, self.step - (self.state["row"] is not None))
+        self._cut_metrics(self.step - (self.state["row"] is not None))
+
+    def _cut_metrics(self, step: int) -> None:
+        if self.ranks.first:
+            cut_metrics(self.metrics_path, step)
 
     def _finish(self) -> None:
-        self.saver.wait()
+        self._saved()
         after = self._validate(self.validation)
         if self.best:
             after = self._better(after)
-        output = Path(self.job.output)
-        output.mkdir(parents=True, exist_ok=True)
-        if self.job.adapter is not None:
-            save_adapter(self.model, self.job.adapter, Path(str(self.job.initial)), Path(self.job.adapter_output))
-            merge(self.model)
-        save_model(self.model, output)
-        result = {
-            "parameters": self.job.shape.parameters,
-            "trained_parameters": sum(parameter.numel() for parameter in self.parameters),
-            "steps": self.step,
-            "tokens": self.state["tokens"],
-            "skipped": self.state["skipped"],
-            "events": self.state["events"],
-            "before": self.state["before"],
-            "after": after,
-        }
-        write_json(self.work / "result.json", result)
+        write_output(self.job, self.model, self.trained, sharded=self.ranks.sharded, first=self.ranks.first)
+        if self.ranks.first:
+            write_result(self.job, self.trained.numbers, self.step, self.state, after)
+        self.ranks.barrier()
 
     def _better(self, after: dict[str, float | None]) -> dict[str, float | None]:
         """Take the best weights of all validations where those at the end are none; returns the figures of what is
@@ -306,7 +304,7 @@ class Trainer:
         best = self.state["best"]
         if last is not None and last <= best["value"]:
             return after
-        load_trained(self.model, self.best)
+        self.trained.put_back(self.best)
         self._note(f"the weights of step {best['step']} are taken: they are the best on held-out data")
         return self._validate(self.validation)
 
@@ -330,8 +328,9 @@ def main(arguments: list[str]) -> int:
     What the operating system refuses is the status alone: on a full disk there is no room for a message.
     """
     job = TrainingJob.read(Path(arguments[0]))
-    if job.parent_pid is not None:
-        watch_parent(job.parent_pid)
+    parent = os.environ.get(LAUNCHER) if job.ranks > 1 else job.parent_pid
+    if parent is not None:
+        watch_parent(int(parent))
     try:
         return Trainer(job).run()
     except LlmillError as error:

@@ -61,10 +61,11 @@ def make_job(tokens: Path, work: Path, **changes: Any) -> TrainingJob:
 def start(job: TrainingJob) -> "subprocess.Popen[bytes]":
     path = Path(job.work) / "job.json"
     job.write(path)
+    program = "model.trainer" if job.processes == 1 else "model.launcher"
     with (Path(job.work) / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "model.trainer", str(path)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-P", "-m", program, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LLMILL_HOME": job.work},
             stderr=log,
             start_new_session=True,
         )

@@ -20,11 +20,22 @@ Summary = dict[str, Any]
 
 
 class Execution(StageConfig):
-    """How a run is carried out: nothing here changes what comes out, so nothing here enters a key."""
+    """How a run is carried out: nothing here changes what comes out, so nothing here enters a key. (`processes` changes
+    the order of sums; the build record says so.)"""
 
     workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
     checkpoints_kept: int = Field(2, ge=1, le=1000, description="Checkpoints of a training that are kept, the newest.")
+    processes: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Training processes instead of the recipe's, where machines are missing; changes weights by "
+        "rounding, which is recorded.",
+    )
+    silence_seconds: float = Field(
+        600.0, ge=5, le=86_400, description="A training process without a sign of life for so long hangs: tried again."
+    )
     log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
     retries: int = Field(
         2, ge=0, le=MAX_RETRIES, description="Retries of a stage after an error of network or database."

@@ -36,6 +36,9 @@ def training_job(
         dtype=training_dtype(config.dtype, device),  # type: ignore[arg-type]
         device=device,
         threads=config.threads,
+        processes=config.processes,
+        processes_now=context.execution.processes,
+        sharded=config.sharded,
         validation_interval=config.validation_interval,
         validation_tokens=config.validation_tokens,
         work=str(context.work),

@@ -21,6 +21,7 @@ from storage.bystander import bystander
 from storage.errors import DataError, refusal
 from storage.listing import first_few
 from storage.processes import REFUSED, program_environment
+from storage.pulse import FOLDER, Pulse
 from storage.store.artifacts import Part
 from tasks.engine.context import Context, Summary
 from tasks.notices import NOTICES
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from model.job import TrainingJob
 
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 10.0  # for the trainer to finish its step and save
+GRACE_SECONDS = 12.0  # for the trainer to finish its step and save; the launcher of several kills them sooner
 LOG_TAIL_CHARACTERS = 2000
 
 TRAINING_FILE = "training.json"
@@ -43,10 +44,12 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
     work = Path(job.work)
     (work / "result.json").unlink(missing_ok=True)
     job.write(work / "job.json")
+    program = "model.trainer" if job.ranks == 1 else "model.launcher"
+    pulse = Pulse(work / FOLDER, context.execution.silence_seconds, "execution.silence_seconds")
     metrics = MetricsTail(work / "metrics.jsonl", job.schedule.steps, context)
     with (work / "trainer.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "model.trainer", str(work / "job.json")],
+            [sys.executable, "-P", "-m", program, str(work / "job.json")],
             env=trainer_environment(),
             cwd=work,
             stdin=subprocess.DEVNULL,
@@ -55,7 +58,7 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
             start_new_session=True,
         )
         try:
-            _watch(process, metrics.forward)
+            _watch(process, metrics.forward, pulse)
         except BaseException:
             _end(process)
             raise
@@ -180,9 +183,10 @@ def write_training(
 
 
 @bystander
-def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None]) -> None:
+def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None], pulse: Pulse) -> None:
     while process.poll() is None:
         forward()
+        pulse.check()
         time.sleep(POLL_SECONDS)
     forward()
 
@@ -215,7 +219,9 @@ def _failure(status: int, log: Path) -> Exception:
     refused = refusal(OSError(status - REFUSED, ""), log.parent)
     if refused is not None:
         return refused
-    what = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    number = status - 128 if status > 128 else -status  # of one of several processes the launcher says it so
+    known = number in {one.value for one in signal.Signals}
+    what = f"signal {signal.Signals(number).name}" if known else f"status {status}"
     return RuntimeError(f"the trainer ended with {what}; the end of its log:\n{tail}")
 
 

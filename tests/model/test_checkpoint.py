@@ -8,6 +8,8 @@ import torch
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from storage.errors import DataError
 
+PIECE = "tensors-00000-of-00001.safetensors"
+
 
 def save(folder: Path, step: int, identity: str = "run") -> Path:
     tensors = {"weights": torch.full((100,), float(step)), "count": torch.tensor(step)}
@@ -29,7 +31,7 @@ def test_the_newest_comes_back_as_it_was_and_two_are_kept(tmp_path: Path) -> Non
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000015", "step-00000100"]
 
 
-@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("file", [PIECE, "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
 def test_a_damaged_one_is_skipped_and_said_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], file: str, damage: str
@@ -57,7 +59,7 @@ def test_what_a_kill_left_unfinished_is_not_seen(tmp_path: Path) -> None:
 
 
 def test_a_damaged_one_is_replaced_by_a_new_one_of_the_same_step(tmp_path: Path) -> None:
-    (save(tmp_path, 3) / "tensors.safetensors").write_bytes(b"")
+    (save(tmp_path, 3) / PIECE).write_bytes(b"")
     save(tmp_path, 3)
     assert loaded(tmp_path).step == 3
 

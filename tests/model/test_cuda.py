@@ -38,7 +38,7 @@ def a_batch(rows: int = 8) -> Batch:
 
 
 def gradients(model: Transformer) -> dict[str, torch.Tensor]:
-    add_gradients(model, a_batch(), 256, Workers(1), target_nats)
+    add_gradients(model, a_batch(), a_batch().losses, 256, target_nats, Workers(1))
     return {name: parameter.grad.cpu() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 

@@ -137,7 +137,8 @@ def test_a_frozen_parameter_has_no_gradient() -> None:
     model = new_model()
     model.model.embed_tokens.requires_grad_(False)
     ids = torch.randint(0, 64, (2, 9), generator=torch.Generator().manual_seed(0)).numpy()
-    add_gradients(model, Batch(ids[:, :-1], ids[:, 1:]), 64, Workers(1), target_nats)
+    batch = Batch(ids[:, :-1], ids[:, 1:])
+    add_gradients(model, batch, batch.losses, 64, target_nats, Workers(1))
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == ["model.embed_tokens.weight"]
 

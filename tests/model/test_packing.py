@@ -94,7 +94,7 @@ def test_the_gradient_of_a_step_is_that_of_the_same_examples_unpacked(
     for pack_to in (None, CONTEXT):
         model = model_of(family)
         batch = ExampleBatches(found, 12, 3, pack_to).batch(0)
-        lost = add_gradients(model, batch, micro_batch_tokens, Workers(threads), target_nats)
+        lost = add_gradients(model, batch, max(1, batch.losses), micro_batch_tokens, target_nats, Workers(threads))
         losses.append(float(lost))
         gradients.append(torch.cat([torch.as_tensor(p.grad).flatten() for p in model.parameters()]))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)

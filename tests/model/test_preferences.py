@@ -107,9 +107,9 @@ def test_no_split_parts_a_preference(
     def loss(model: Transformer, part: Batch) -> Tensor:
         return preferred_nats(settings, model, part)
 
-    add_gradients(model, batch, 10_000, Workers(1), loss)
+    add_gradients(model, batch, batch.losses, 10_000, loss, Workers(1))
     wanted = [parameter.grad for parameter in model.parameters()]
-    lost = add_gradients(model, batch, micro_batch_tokens, Workers(threads), loss)
+    lost = add_gradients(model, batch, batch.losses, micro_batch_tokens, loss, Workers(threads))
     assert float(lost) == pytest.approx(float(plain_loss(settings, model, batch)), rel=1e-5)
     assert batch.losses == 7
     for parameter, other in zip(model.parameters(), wanted, strict=True):

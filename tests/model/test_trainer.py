@@ -161,7 +161,7 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(
     logits = trainer.model.logits(trainer.model(inputs))
     plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     expected = torch.autograd.grad(plain, list(trainer.model.parameters()))
-    nats = add_gradients(trainer.model, batch, micro_batch_tokens, Workers(threads), target_nats)
+    nats = add_gradients(trainer.model, batch, max(1, batch.losses), micro_batch_tokens, target_nats, Workers(threads))
     assert float(nats) / batch.valid == pytest.approx(float(plain.detach()), rel=1e-5)
     for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
         assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, atol=1e-5)
@@ -185,7 +185,7 @@ def test_a_job_that_cannot_be_carried_out_says_why(tokens: Path, tmp_path: Path)
     for changes, complaint in (
         ({"objective": "rewards"}, "objective: 'rewards' is not one of next_token, masked_words, answers"),
         ({"processes": 0}, "processes: 0 cannot train"),
-        ({"processes": 2}, "processes: 2 are asked for, and this trainer is one; set it to 1"),
+        ({"processes": 2}, "processes: 2 train together, and this one was started alone: use model.launcher"),
         ({"objective": "answers"}, "objective answers trains on examples data, these are packed"),
     ):
         with pytest.raises(ConfigError, match=complaint):
@@ -198,6 +198,7 @@ def test_objective_and_processes_decide_the_weights(tokens: Path, tmp_path: Path
     assert TrainingJob.read(tmp_path / "job.json") == job
     assert dataclasses.replace(job, objective="answers").identity() != job.identity()
     assert dataclasses.replace(job, processes=2).identity() != job.identity()
+    assert dataclasses.replace(job, processes_now=2).identity() == job.identity()
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
