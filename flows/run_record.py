@@ -13,7 +13,7 @@ from tasks.engine.retries import Retry
 from tasks.engine.stage import Stage
 from tasks.notices import notices_of
 
-SHARD_COUNTS = ("shards_built", "shards_reused")
+SHARD_COUNTS = ("shards_built", "shards_reused", "shards_repeated")
 
 
 class RunFile(Listener):

@@ -49,7 +49,7 @@ class Builder:
         reread_code()  # all keys of the run come from what the code is now
         self.store, self.execution, self.options = store, execution, options or Options()
         self._listeners, self.run = list(listeners), run
-        self._executor = executor_of(execution.workers)
+        self._executor = executor_of(execution)
         self._retries: dict[str, list[Retry]] = {}  # of each stage, those that were needed so far
         self._waits: dict[str, list[float]] = {}
         self.results: list[StageResult] = []

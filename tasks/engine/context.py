@@ -8,9 +8,9 @@ person wants to see (counts first). It never sees keys, locks, caches, Prefect o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from storage.store.artifacts import StoredFile
 from tasks.engine.config import StageConfig
@@ -23,7 +23,16 @@ class Execution(StageConfig):
     """How a run is carried out: nothing here changes what comes out, so nothing here enters a key. (`processes` changes
     the order of sums; the build record says so.)"""
 
-    workers: int = Field(2, ge=1, le=256, description="Processes that work on shards of the data stages.")
+    workers: int = Field(2, ge=1, le=256, description="Shards of the data stages that are worked on at a time.")
+    executor: Literal["processes", "ray"] = Field(
+        "processes", description="Who works on shards: processes of this machine, or Ray."
+    )
+    ray_address: str | None = Field(
+        None,
+        max_length=300,
+        pattern=r"^(auto|(ray://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})$",
+        description="A Ray cluster: host:port, ray://host:port, or auto; empty: one of the run's own on this machine.",
+    )
     checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
     checkpoints_kept: int = Field(2, ge=1, le=1000, description="Checkpoints of a training that are kept, the newest.")
     processes: int | None = Field(
@@ -55,6 +64,12 @@ class Execution(StageConfig):
     price_per_hour: float = Field(
         0.0, ge=0, le=100_000, description="What an hour of this machine costs, in your currency; 0: not shown."
     )
+
+    @model_validator(mode="after")
+    def _an_address_is_used(self) -> Self:
+        if self.ray_address is not None and self.executor != "ray":
+            raise ValueError("ray_address is set, but executor is not ray: set executor=ray too, or leave it out")
+        return self
 
     def limits(self, stage: str) -> Limits:
         """What holds for a stage: its own limits, else those for all."""

@@ -89,7 +89,7 @@ def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) ->
         config=config.identity(),
         inputs=digests,
         observed=stage.observe(config) if stage.observe else {},
-        libraries={name: _version_of(name) for name in stage.libraries},
+        libraries={name: deciding_version(name) for name in stage.libraries},
         pending=tuple(pending),
         reach=reach,
     )
@@ -289,7 +289,7 @@ def _digits(digest: str | None) -> str:
     return digest[:SHOWN_DIGITS] if digest else "none"
 
 
-def _version_of(library: str) -> str:
+def deciding_version(library: str) -> str:
     """The version that decides what a library makes."""
     if library == UNICODE:
         return unicodedata.unidata_version

@@ -1,11 +1,11 @@
-"""Who works on shards: this process, or worker processes; later other machines, behind the same protocol.
+"""Who works on shards: this process, worker processes, or Ray (ray_executor.py), behind one protocol.
 
 A worker gets a shard's work, writes files into a folder of its own and publishes them in the store. What it returns is
 what it wrote, named by address: whoever has the store finds it, on whatever machine the worker was.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from storage.processes import watch_parent
 from storage.store.local import Store
-from tasks.engine.context import Job, ShardFunction, Summary
+from tasks.engine.context import Execution, Job, ShardFunction, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class ShardWork:
     job: Job
     home: Path
     folder: Path
+    libraries: Mapping[str, str]  # versions that decide the result, as in the stage's key
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,12 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the work of a key has left."""
+    """What the work of a key has left, at the first attempt, or at a later one where workers have died of it."""
 
     key: str
     files: tuple[Address, ...]
     summary: Summary
+    attempts: int = 1
 
 
 class Executor(Protocol):
@@ -61,9 +63,13 @@ class Executor(Protocol):
         ...
 
 
-def executor_of(workers: int) -> Executor:
-    """The executor for so many workers."""
-    return SerialExecutor() if workers == 1 else ProcessExecutor(workers)
+def executor_of(execution: Execution) -> Executor:
+    """The executor that the settings ask for; nothing is started before it is needed."""
+    if execution.executor == "ray":
+        from tasks.engine.ray_executor import RayExecutor
+
+        return RayExecutor(execution.workers, execution.ray_address)
+    return SerialExecutor() if execution.workers == 1 else ProcessExecutor(execution.workers)
 
 
 class SerialExecutor:

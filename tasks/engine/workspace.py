@@ -64,6 +64,7 @@ class Workspace:
         self._meter = Meter()
         self.jobs: set[str] = set()  # keys of the jobs that this build has used
         self._shards: dict[str, bool] = {}  # by name, whether a job of the shard was worked on
+        self._repeated = 0  # shards that were done again, since their worker had died
         self._root.mkdir(parents=True, exist_ok=True)  # while it is there, the stage's jobs and shards stay
         note_attempt(self._root, identity.record())
         if fresh and not (self._root / KEPT / FORCED_FILE).exists():
@@ -112,9 +113,9 @@ class Workspace:
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
-        begun, spent = time.monotonic(), self._shard_seconds
+        begun, spent, libraries = time.monotonic(), self._shard_seconds, self._basis["libraries"]
         work = [
-            ShardWork(key, self._stage, function, job, self._store.home, self._root / "jobs" / key)
+            ShardWork(key, self._stage, function, job, self._store.home, self._root / "jobs" / key, libraries)
             for key, job in waiting.items()
         ]
         with closing(self._executor.run(work)) as written:
@@ -122,7 +123,8 @@ class Workspace:
                 key = one.key
                 names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use later
                 results[key] = self._record_job(one, names, alike[key])
-                self.progress(len(results), len(distinct), unit)
+                self._repeated += one.attempts > 1
+                self.progress(len(results), len(distinct), unit, **self._repeats())
                 self._shard_seconds = spent + time.monotonic() - begun
                 self._note_shards(FinishedShards(len(results), len(distinct), unit, self._shard_seconds))
         return [JobResult(job.name, *results[key]) for job, key in zip(jobs, keys, strict=True)]
@@ -136,9 +138,14 @@ class Workspace:
     # The engine's side ------------------------------------------------------------------------------------------
 
     def shards(self) -> dict[str, int]:
-        """How many shards were worked on and how many came out of earlier builds; empty for a stage without any."""
+        """How many shards were worked on, how many of them again since a worker had died, and how many came out of
+        earlier builds; empty for a stage without any."""
         built = sum(self._shards.values())
-        return {"shards_built": built, "shards_reused": len(self._shards) - built} if self._shards else {}
+        counts = {"shards_built": built, "shards_reused": len(self._shards) - built}
+        return counts | self._repeats() if self._shards else {}
+
+    def _repeats(self) -> dict[str, int]:
+        return {"shards_repeated": self._repeated} if self._repeated else {}
 
     def publish(self) -> dict[str, Part]:
         """Move every declared part into the store."""

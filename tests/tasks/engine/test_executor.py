@@ -38,7 +38,7 @@ def fail_or_stay(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> 
 
 
 def work(home: Path, function: Any, *jobs: Job) -> list[ShardWork]:
-    return [ShardWork(job.name, "acting", function, job, home, home / "work" / job.name) for job in jobs]
+    return [ShardWork(job.name, "acting", function, job, home, home / "work" / job.name, {}) for job in jobs]
 
 
 def texts(folder: Path, *contents: str) -> list[Job]:

@@ -1,0 +1,141 @@
+"""Data stages on Ray: the results of processes, from a cluster that keeps to the home and the loopback and is gone
+when its run is; a worker that dies costs its shard alone."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support import living_processes, processes_of, wait_until
+from test_executor import double, texts, work
+
+from storage.errors import ConfigError, DataError
+from tasks.engine.context import Execution, Job, Summary
+from tasks.engine.executor import SerialExecutor, executor_of
+from tasks.engine.ray_executor import RayExecutor
+
+
+def die_while_told(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    """Notes each attempt; writes half a file and dies by kill -9 in as many attempts as it is told."""
+    (out / "half.txt").write_text(config["name"])
+    note = Path(config["notes"]) / f"{config['name']}-{time.monotonic_ns()}"
+    note.touch()
+    attempts = len(list(note.parent.glob(f"{config['name']}-*")))
+    if attempts <= config["deaths"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (out / "half.txt").rename(out / "whole.txt")
+    return {"worker": os.getpid()}
+
+
+def refuse(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    raise DataError(f"{config['file']}, line 7: not a number")
+
+
+def jobs_that_die(notes: Path, *deaths: int) -> list[Job]:
+    notes.mkdir()
+    every = [{"name": f"s{number}", "notes": str(notes), "deaths": count} for number, count in enumerate(deaths)]
+    return [Job(one["name"], one) for one in every]
+
+
+def listening_elsewhere(processes: set[int]) -> list[str]:
+    """Sockets of these processes that listen at, or are connected to, other addresses than the loopback's."""
+    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    sockets = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                sockets.add(descriptor.readlink().name.removeprefix("socket:[").removesuffix("]"))
+            except OSError:
+                continue
+    lines = [line.split() for name in ("tcp", "tcp6", "udp", "udp6") for line in table(name)]
+    own = [line for line in lines if line[9] in sockets]
+    assert len(own) > 4, "the cluster's sockets are looked at"
+    return [f"{line[1]} {line[2]}" for line in own if line[1].partition(":")[0] not in loopback]
+
+
+def of_cluster(home: Path) -> list[str]:
+    """Command lines of what works on a home, without Python's own helper, which this process has."""
+    return [command for command in processes_of(home) if "multiprocessing.resource_tracker" not in command]
+
+
+def table(name: str) -> list[str]:
+    return Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+
+
+@pytest.fixture
+def ray() -> Iterator[RayExecutor]:
+    executor = RayExecutor(2, None)
+    yield executor
+    executor.close()
+
+
+# Settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_the_package_a_run_says_what_to_install(
+    home: Path, tmp_path: Path, ray: RayExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'llmill\[ray\]'"):
+        list(ray.run(work(home, double, *texts(tmp_path, "one", "two"))))
+
+
+def test_an_address_where_nobody_answers_is_named_within_seconds(home: Path, tmp_path: Path) -> None:
+    pieces = work(home, double, *texts(tmp_path, "one", "two"))
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"):
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match=rf"execution.ray_address={address}: nothing answers there"):
+            list(RayExecutor(2, address).run(pieces))
+        assert time.monotonic() - started < 30
+
+
+def test_the_settings_choose_the_executor_and_what_is_no_address_is_refused() -> None:
+    assert isinstance(executor_of(Execution(executor="ray", workers=1)), RayExecutor)
+    assert isinstance(executor_of(Execution(workers=1)), SerialExecutor)
+    for address in ("auto", "head:6379", "10.0.0.1:6379", "ray://head.cluster:10001", "[::1]:6379"):
+        assert Execution(executor="ray", ray_address=address).ray_address == address
+    for address in ("", "head", "http://head:8265", "head:port", "a b:1", "local"):
+        with pytest.raises(ValidationError, match="ray_address"):
+            Execution(executor="ray", ray_address=address)
+    with pytest.raises(ValidationError, match="executor is not ray"):
+        Execution(ray_address="auto")
+
+
+# On a cluster -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_its_shard_alone(home: Path, tmp_path: Path, ray: RayExecutor) -> None:
+    notes = tmp_path / "notes"
+    written = list(ray.run(work(home, die_while_told, *jobs_that_die(notes, 0, 2, 0, 0))))
+    assert {one.key: one.attempts for one in written} == {"s0": 1, "s1": 3, "s2": 1, "s3": 1}
+    assert {file.name for one in written for file in one.files} == {"whole.txt"}, "half a file is nobody's"
+    assert len(list(notes.iterdir())) == 6, "what was done stays done"
+
+    again = list(ray.run(work(home, double, *texts(tmp_path, "one", "two", "three"))))
+    expected = list(SerialExecutor().run(work(home, double, *texts(tmp_path, "one", "two", "three"))))
+    assert {one.key: one.files for one in again} == {one.key: one.files for one in expected}
+
+    processes = living_processes(home)
+    assert any("gcs_server" in command for command in processes.values())
+    print(processes)
+    assert listening_elsewhere(set(processes)) == []
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"acting: shard s1 was given up: .* has died 3 times"):
+        list(ray.run(work(home, die_while_told, *jobs_that_die(tmp_path / "more", 0, 99))))
+    wait_until(lambda: not of_cluster(home), "the cluster is ended")
+    assert time.monotonic() - started < 60
+    assert [path.name for path in (home / "cache" / "ray").iterdir()] == ["lock"]
+
+
+@pytest.mark.slow
+def test_an_error_arrives_as_it_was_raised(home: Path, tmp_path: Path, ray: RayExecutor) -> None:
+    jobs = [Job(name, {"file": f"{name}.csv"}) for name in ("a", "b")]
+    with pytest.raises(DataError) as caught:
+        list(ray.run(work(home, refuse, *jobs)))
+    assert str(caught.value) in ("a.csv, line 7: not a number", "b.csv, line 7: not a number")
