@@ -116,6 +116,7 @@ def _start_own(session: Session) -> None:
 
 def _join(session: Session) -> None:
     """A cluster that is there. Its workers run this code, which lies in the home that they share; nothing is sent."""
+    os.environ.setdefault("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "5")  # seconds that ray:// lets a dead run's tasks go on
     import ray
 
     environment = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", **_worker_environment()}
@@ -183,8 +184,8 @@ def _no_cluster(address: str | None, error: Exception) -> ConfigError:
     if address is None:
         return ConfigError(f"Ray can't start a cluster on this machine: {what}. Set execution.executor=processes")
     return ConfigError(
-        f"execution.ray_address={address}: {what}. Give the address of a cluster that this machine is part of, or "
-        "ray://host:port, which needs pip install 'ray[client]'"
+        f"execution.ray_address={address}: {what.rstrip('.')}. Give the address of a cluster that this machine is part "
+        "of, or ray://host:port of another"
     )
 
 
@@ -194,7 +195,7 @@ def _no_cluster(address: str | None, error: Exception) -> ConfigError:
 def _carry_out_all(pipe: Connection, work: Sequence[ShardWork], session: Session) -> None:
     """Send what comes of each piece as soon as it is there; after an error nothing more."""
     import ray
-    from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayError, WorkerCrashedError
+    from ray import exceptions as failures
 
     task = ray.remote(num_cpus=1, max_retries=0)(_carry_out_here)
     waiting = deque((one, 1) for one in work)
@@ -209,12 +210,19 @@ def _carry_out_all(pipe: Connection, work: Sequence[ShardWork], session: Session
         one, attempt = running.pop(ended)
         try:
             result = ray.get(ended)
-        except (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError) as error:
+        except (
+            failures.WorkerCrashedError,
+            failures.NodeDiedError,
+            failures.OutOfMemoryError,
+            failures.ObjectLostError,
+        ) as error:
             if attempt < ATTEMPTS:
                 waiting.appendleft((one, attempt + 1))
                 continue
             result = Failed(_given_up(one, error), "")
-        except RayError as error:
+        except failures.LocalRayletDiedError as error:
+            result = Failed(ConnectionError(str(error)), "")  # which a retry of the stage may cure
+        except failures.RayError as error:
             result = Failed(_not_taken(one, error), "")
         pipe.send(replace(result, attempts=attempt) if isinstance(result, Written) else result)
         if isinstance(result, Failed):
@@ -230,9 +238,9 @@ def _given_up(work: ShardWork, error: Exception) -> ConfigError:
 
 def _not_taken(work: ShardWork, error: Exception) -> ConfigError:
     return ConfigError(
-        f"{work.stage}: Ray's workers can't do shard {work.job.name}: {str(error).strip()[-500:]}\nAll machines of the "
-        f"cluster need the same Python and packages (pip install 'llmill[ray]') and the home ({HOME_VARIABLE}) under "
-        "the same path"
+        f"{work.stage}: Ray's workers can't do shard {work.job.name}: {str(error).strip().splitlines()[-1]}. All "
+        f"machines of the cluster need the same Python and packages (pip install 'llmill[ray]') and the home "
+        f"({HOME_VARIABLE}) under the same path"
     )
 
 

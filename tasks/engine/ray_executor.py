@@ -18,6 +18,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from storage.errors import ConfigError
 from storage.files import locked, remove_tree
@@ -26,9 +27,10 @@ from tasks.engine.ray_driver import Failed, Session, drive
 
 FIELD = "execution.ray_address"
 CONNECT_SECONDS = 5.0  # for an answer at the cluster's address
-START_SECONDS = 180.0  # for a cluster, its own or another; an idle machine needs some five
+START_SECONDS = 180.0  # for a cluster of the run's own; an idle machine needs some five
+JOIN_SECONDS = 40.0  # for one that is there; Ray gives up on one that it is a client of after 30
 LEAVE_SECONDS = 5.0  # for good-byes to a cluster that goes on
-LOG_TAIL = 2_000  # characters of the driver's log, in an error
+LOG_TAIL = 600  # characters of the driver's log, in an error
 
 
 class RayExecutor:
@@ -74,7 +76,7 @@ class _Driver:
     """The child that talks to Ray, and its folder."""
 
     def __init__(self, home: Path, workers: int, address: str | None) -> None:
-        self._exit = ExitStack()
+        self._address, self._exit = address, ExitStack()
         self._folder = self._exit.enter_context(_session_folder(home))
         session = Session(self._folder, workers, address, Path.cwd())
         ours, theirs = get_context("spawn").Pipe()
@@ -85,19 +87,16 @@ class _Driver:
 
     def wait_for_start(self) -> None:
         """Raises ConfigError where there is no cluster to be had."""
-        if not self._pipe.poll(START_SECONDS):
-            raise ConfigError(f"Ray has not started within {START_SECONDS:.0f} seconds. {self._log()}")
-        if (failed := self._receive()) is not None:
-            raise failed.error
+        seconds = START_SECONDS if self._address is None else JOIN_SECONDS
+        if not self._pipe.poll(seconds):
+            where = "on this machine" if self._address is None else f"at {FIELD}={self._address}"
+            raise ConfigError(f"{where}: no Ray cluster has answered within {seconds:.0f} seconds. {self._log()}")
+        self._receive()
 
     def carry_out(self, work: Sequence[ShardWork]) -> Iterator[Written]:
         self._pipe.send(work)
         for _ in work:
-            result = self._receive()
-            if isinstance(result, Failed):
-                result.error.add_note(result.trace)
-                raise result.error
-            yield result
+            yield self._receive()
 
     def end(self, patience: float) -> None:
         """Leave the cluster, or end it at once where there is no patience; nothing of the driver's goes on."""
@@ -109,13 +108,18 @@ class _Driver:
         self._process.join()
         self._exit.close()
 
-    def _receive(self) -> "Written | Failed | None":
+    def _receive(self) -> Any:
+        """What the driver sends; an error is raised."""
         try:
-            return self._pipe.recv()
+            sent = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join(LEAVE_SECONDS)
             status = self._process.exitcode
             raise ConnectionError(f"the process that talks to Ray has ended (status {status}). {self._log()}") from None
+        if isinstance(sent, Failed):
+            sent.error.add_note(sent.trace)
+            raise sent.error
+        return sent
 
     def _log(self) -> str:
         with suppress(OSError):

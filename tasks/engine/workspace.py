@@ -58,7 +58,8 @@ class Workspace:
         self._on_progress, self._on_metrics = on_progress, on_metrics
         self._fresh = fresh  # a forced build works on every shard again, and goes on from its own checkpoints alone
         self._kept = kept  # takes over what other code has made of the same shards
-        self._basis = {"stage": identity.stage, "version": identity.version, "libraries": dict(identity.libraries)}
+        self._libraries = dict(identity.libraries)
+        self._basis = {"stage": identity.stage, "version": identity.version, "libraries": self._libraries}
         self._root = work_folder(store.work, identity.stage, identity.key)
         self._linked: dict[str, dict[str, StoredFile]] = {name: {} for name in parts}
         self._meter = Meter()
@@ -113,9 +114,9 @@ class Workspace:
         for job, key in zip(jobs, keys, strict=True):
             self._shards[job.name] = key in waiting or self._shards.get(job.name, False)
         self.progress(len(results), len(distinct), unit)
-        begun, spent, libraries = time.monotonic(), self._shard_seconds, self._basis["libraries"]
+        begun, spent = time.monotonic(), self._shard_seconds
         work = [
-            ShardWork(key, self._stage, function, job, self._store.home, self._root / "jobs" / key, libraries)
+            ShardWork(key, self._stage, function, job, self._store.home, self._root / "jobs" / key, self._libraries)
             for key, job in waiting.items()
         ]
         with closing(self._executor.run(work)) as written:

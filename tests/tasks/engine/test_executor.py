@@ -13,7 +13,7 @@ from support import is_alive, wait_until
 from storage.canonical import digest_file
 from storage.store.artifacts import StoredFile
 from storage.store.local import Store
-from tasks.engine.context import Job, Summary
+from tasks.engine.context import Execution, Job, Summary
 from tasks.engine.executor import Executor, ProcessExecutor, SerialExecutor, ShardWork, Written, executor_of
 
 
@@ -104,7 +104,8 @@ def test_who_stops_asking_ends_the_workers(home: Path, tmp_path: Path, processes
 def test_no_process_is_started_for_one_worker_or_one_shard(
     home: Path, tmp_path: Path, processes: ProcessExecutor
 ) -> None:
-    assert isinstance(executor_of(1), SerialExecutor) and isinstance(executor_of(3), ProcessExecutor)
+    assert isinstance(executor_of(Execution(workers=1)), SerialExecutor)
+    assert isinstance(executor_of(Execution(workers=3)), ProcessExecutor)
     (alone,) = processes.run(work(home, double, *texts(tmp_path, "one")))
     assert alone.summary["process"] == os.getpid()
     assert list(processes.run([])) == []

@@ -38,8 +38,10 @@ def refuse(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summar
 
 def jobs_that_die(notes: Path, *deaths: int) -> list[Job]:
     notes.mkdir()
-    every = [{"name": f"s{number}", "notes": str(notes), "deaths": count} for number, count in enumerate(deaths)]
-    return [Job(one["name"], one) for one in every]
+    return [
+        Job(name, {"name": name, "notes": str(notes), "deaths": count})
+        for name, count in zip(("s0", "s1", "s2", "s3"), deaths, strict=False)
+    ]
 
 
 def listening_elsewhere(processes: set[int]) -> list[str]:
@@ -123,7 +125,6 @@ def test_a_worker_that_dies_costs_its_shard_alone(home: Path, tmp_path: Path, ra
 
     processes = living_processes(home)
     assert any("gcs_server" in command for command in processes.values())
-    print(processes)
     assert listening_elsewhere(set(processes)) == []
     started = time.monotonic()
     with pytest.raises(ConfigError, match=r"acting: shard s1 was given up: .* has died 3 times"):
