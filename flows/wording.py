@@ -41,10 +41,16 @@ def attempts_text(attempts: int) -> str:
     return f"after {attempts - 1} {'retry' if attempts == 2 else 'retries'}" if attempts > 1 else ""
 
 
+def repeated_text(record: Mapping[str, Any] | None) -> str:
+    """`2 shards done again after a worker died`; nothing where none was."""
+    repeated = (record or {}).get("shards_repeated", 0)
+    return f"{repeated:,} {'shard' if repeated == 1 else 'shards'} done again after a worker died" if repeated else ""
+
+
 def effort(result: StageResult) -> list[str]:
     """How much of a build was new and how often it was tried, where that is worth mentioning."""
     record = result.record if result.outcome == "built" else None
-    return [fact for fact in (shards_text(record), attempts_text(result.attempts)) if fact]
+    return [fact for fact in (shards_text(record), repeated_text(record), attempts_text(result.attempts)) if fact]
 
 
 def progress_text(progress: Progress) -> str:
