@@ -2,8 +2,8 @@
 
     python -m benchmarks.ray_overhead [--documents 20000] [--workers 2]
 
-Printed are the seconds of both stages, those of a first call that starts the workers, and the CPU seconds and memory of
-all processes of the run. Digests are compared.
+Printed are the seconds of both stages, the first of which starts the workers, and the CPU seconds and memory of all
+processes of the run. Digests are compared.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -23,35 +25,46 @@ from tasks.deduplicate import DeduplicateConfig, deduplicate
 from tasks.engine.builder import Builder
 from tasks.engine.context import Execution
 from tasks.engine.planner import Options
-from tasks.engine.stage import engine_in_force
+from tasks.engine.stage import Output, engine_in_force
 from tasks.filter import FilterConfig, filter_documents
 
 SHARDS = 16
 TICKS = os.sysconf("SC_CLK_TCK")  # a second
 
 
-def processes_of(home: Path) -> list[Path]:
-    """The folders in /proc of the processes that this one has started for a home."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"LLMILL_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append(process)
-        except OSError:
-            continue
+def descendants() -> list[int]:
+    """The processes that this one has started, and those that they have."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, waiting = [], [os.getpid()]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
     return found
 
 
-def cost(home: Path) -> tuple[float, float]:
-    """CPU seconds so far of this process and of those that it has started and that live, and the megabytes of these."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    seconds, megabytes = own.ru_utime + own.ru_stime, 0.0
-    for process in processes_of(home):
-        fields = (process / "stat").read_text().rpartition(")")[2].split()
+def own_seconds() -> float:
+    """CPU seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def cost(processes: Iterable[int]) -> tuple[float, float]:
+    """CPU seconds so far of these processes, and their megabytes, shared ones by the share."""
+    seconds = megabytes = 0.0
+    for process in processes:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         seconds += (int(fields[11]) + int(fields[12])) / TICKS
-        rollup = (process / "smaps_rollup").read_text()
+        rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
         megabytes += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1000
     return seconds, megabytes
+
+
+def collected(source: Path) -> Output:
+    return collect(CollectConfig(files=[{"path": str(source), "text_field": "text"}]))
 
 
 def measure(home: Path, source: Path, executor: Literal["processes", "ray"], workers: int) -> tuple[str, ...]:
@@ -59,17 +72,17 @@ def measure(home: Path, source: Path, executor: Literal["processes", "ray"], wor
     options = Options(force=frozenset({"deduplicate", "filter"}))
     execution = Execution(workers=workers, executor=executor)
     with Builder(Store(home), execution, options) as builder, engine_in_force(builder):
-        documents = collect(CollectConfig(files=[{"path": str(source), "text_field": "text"}]))
-        before, _ = cost(home)
+        documents = collected(source)
+        earlier, own = set(descendants()), own_seconds()
         started = time.monotonic()
         unique = deduplicate(DeduplicateConfig(), documents)
         first = time.monotonic() - started
         filter_documents(FilterConfig(), unique, documents)
         seconds = time.monotonic() - started
-        spent, megabytes = cost(home)
+        spent, megabytes = cost(set(descendants()) - earlier)
         print(
             f"{executor:<10}{first:8.1f} s deduplicate{seconds - first:8.1f} s filter"
-            f"{spent - before:8.1f} CPU-s{megabytes:8.0f} MB of workers"
+            f"{spent + own_seconds() - own:8.1f} CPU-s{megabytes:8.0f} MB of workers"
         )
         return tuple(result.artifact.digest for result in builder.results if result.artifact)
 
@@ -87,6 +100,8 @@ def main() -> None:
         for number in range(SHARDS):
             rows = [json.dumps({"text": text}) + "\n" for text in documents[number::SHARDS]]
             (source / f"{number:02d}.jsonl").write_text("".join(rows))
+        with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
+            collected(source)
         digests = {measure(home, source, executor, options.workers) for executor in ("processes", "ray")}
         print("equal digests" if len(digests) == 1 else "digests differ")
 

@@ -1,5 +1,6 @@
 """Helpers that tests import: `from support import shared_data`."""
 
+import contextlib
 import json
 import os
 import random
@@ -167,6 +168,22 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def descendants(process: int) -> dict[int, str]:
+    """The living processes that a process has started, and those that they have: command lines by process id. Ray's
+    workers write over their environment, by which `living_processes` knows its own."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, waiting = {}, [process]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            with contextlib.suppress(OSError):
+                found[child] = Path(f"/proc/{child}/cmdline").read_text(errors="replace").replace("\0", " ")
+                waiting.append(child)
+    return {child: command for child, command in found.items() if command}
 
 
 def living_processes(home: Path) -> dict[int, str]:

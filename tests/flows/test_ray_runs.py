@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import digests, llmill, llmill_command, outcomes, processes_of, report_of, wait_until
+from support import (
+    descendants,
+    digests,
+    is_alive,
+    llmill,
+    llmill_command,
+    outcomes,
+    processes_of,
+    report_of,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,6 +37,11 @@ ON_RAY = ["run", "smoke", "--plain", "--to", "filter", "--set", "execution.execu
 
 def of_data(report: dict[str, Any]) -> dict[str, str]:
     return {name: digest for name, digest in digests(report).items() if name.startswith(("dedupl", "filter", "coll"))}
+
+
+def workers_of(run: int) -> list[str]:
+    """Ray's workers, at work or idle; its other processes have names of two words."""
+    return [one for one in descendants(run).values() if one.startswith(("ray::IDLE", "ray::_carry_out_here"))]
 
 
 def session_folders(home: Path) -> list[Path]:
@@ -70,11 +85,12 @@ def test_a_run_that_ends_early_takes_its_cluster_along(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: any("ray::" in one for one in processes_of(home)), "Ray's workers are there", process)
+    wait_until(lambda: workers_of(process.pid), "Ray's workers are there", process)
+    processes = descendants(process.pid)
     process.send_signal(number)
     signalled = time.monotonic()
     process.wait()
-    wait_until(lambda: not processes_of(home), "no process of the run is left")
+    wait_until(lambda: not any(map(is_alive, processes)), "no process of the run is left")
     assert time.monotonic() - signalled < 15
     if number == signal.SIGTERM:
         assert session_folders(home) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support import living_processes, processes_of, wait_until
+from support import descendants, is_alive, wait_until
 from test_executor import double, texts, work
 
 from storage.errors import ConfigError, DataError
@@ -22,13 +22,14 @@ from tasks.engine.ray_executor import RayExecutor
 
 def die_while_told(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     """Notes each attempt; writes half a file and dies by kill -9 in as many attempts as it is told."""
-    (out / "half.txt").write_text(config["name"])
+    half = out / f"half-{time.monotonic_ns()}.txt"
+    half.write_text(config["name"])
     note = Path(config["notes"]) / f"{config['name']}-{time.monotonic_ns()}"
     note.touch()
     attempts = len(list(note.parent.glob(f"{config['name']}-*")))
     if attempts <= config["deaths"]:
         os.kill(os.getpid(), signal.SIGKILL)
-    (out / "half.txt").rename(out / "whole.txt")
+    half.rename(out / "whole.txt")
     return {"worker": os.getpid()}
 
 
@@ -60,9 +61,10 @@ def listening_elsewhere(processes: set[int]) -> list[str]:
     return [f"{line[1]} {line[2]}" for line in own if line[1].partition(":")[0] not in loopback]
 
 
-def of_cluster(home: Path) -> list[str]:
-    """Command lines of what works on a home, without Python's own helper, which this process has."""
-    return [command for command in processes_of(home) if "multiprocessing.resource_tracker" not in command]
+def cluster() -> dict[int, str]:
+    """The living processes that this one has started, but for Python's own helper."""
+    every = descendants(os.getpid())
+    return {process: command for process, command in every.items() if "resource_tracker" not in command}
 
 
 def table(name: str) -> list[str]:
@@ -123,13 +125,13 @@ def test_a_worker_that_dies_costs_its_shard_alone(home: Path, tmp_path: Path, ra
     expected = list(SerialExecutor().run(work(home, double, *texts(tmp_path, "one", "two", "three"))))
     assert {one.key: one.files for one in again} == {one.key: one.files for one in expected}
 
-    processes = living_processes(home)
-    assert any("gcs_server" in command for command in processes.values())
+    processes = cluster()
+    assert sum(command.startswith("ray::IDLE") for command in processes.values()) >= 2, "the workers are looked at, too"
     assert listening_elsewhere(set(processes)) == []
     started = time.monotonic()
     with pytest.raises(ConfigError, match=r"acting: shard s1 was given up: .* has died 3 times"):
         list(ray.run(work(home, die_while_told, *jobs_that_die(tmp_path / "more", 0, 99))))
-    wait_until(lambda: not of_cluster(home), "the cluster is ended")
+    wait_until(lambda: not any(map(is_alive, processes)), "the cluster is ended")
     assert time.monotonic() - started < 60
     assert [path.name for path in (home / "cache" / "ray").iterdir()] == ["lock"]
 
