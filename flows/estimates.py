@@ -4,7 +4,8 @@ Each stage says what its time grows with (`About.work`): documents, tokens times
 on after a kill has the rest to do: of a training the steps after its checkpoint, of shards what the finished ones have
 not taken. Where the input is not there yet, its size is taken from the closest earlier build. Records of the same
 device and processor are preferred; builds that were resumed, or that found some of their shards done, tell only the
-time of the rest and are left out.
+time of the rest and are left out. Where nothing like it was ever built, or only what is tiny beside it, figures of
+other machines are asked for (`About.seconds`).
 """
 
 import statistics
@@ -23,6 +24,7 @@ LAST_BUILDS = 5  # code and machine change: older ones say little
 LEAST_SPREAD = 0.2  # of one build nobody knows how much its time varies
 MOST_SPREAD = 1.0  # beyond it the expectation says nothing: only the end of the range does
 FOREIGN_SPREAD = 1.0  # seconds of another machine: from half to twice as long
+FAR = 100  # times the work of a build: of so small a one most time may be fixed, and other machines tell more
 _MACHINE = ("processor", "cores")
 
 Record = Mapping[str, Any]
@@ -68,8 +70,12 @@ def _estimate(store: Store, about: About, decision: Decision, summaries: Summari
     here = [record for record in records if _is_alike(record, decision, host)]
     known = (here or records)[-LAST_BUILDS:]
     ratios = [_times_the_work(about, decision, summaries, record) for record in known]
-    if not known or None in ratios:
+    if None in ratios:
         return None
+    if all((ratio or 1.0) > FAR for ratio in ratios):
+        elsewhere = _measured_elsewhere(store, about, decision, summaries)
+        if elsewhere is not None or not known:
+            return elsewhere
     took = [float(record["seconds"]) for record in known]
     seconds = [ratio * one for ratio, one in zip(ratios, took, strict=True) if ratio is not None]
     middle = statistics.median(seconds)
@@ -78,6 +84,17 @@ def _estimate(store: Store, about: About, decision: Decision, summaries: Summari
     bounds = (*seconds, *far, middle / (1 + spread), middle * (1 + spread))
     left = _share_left(store, decision, middle)
     return Estimate(*(round(left * one, 1) for one in (middle, min(bounds), max(bounds))))
+
+
+def _measured_elsewhere(store: Store, about: About, decision: Decision, summaries: Summaries) -> Estimate | None:
+    """By figures of other machines, where the stage has any."""
+    identity = decision.identity
+    build = Upcoming(identity.config, (*identity.inputs, *identity.pending), summaries, {})
+    seconds = about.seconds(build, identity.observed)
+    if seconds is None:
+        return None
+    left = seconds * _share_left(store, decision, seconds)
+    return Estimate(*(round(one, 1) for one in (left, left / (1 + FOREIGN_SPREAD), left * (1 + FOREIGN_SPREAD))))
 
 
 def _times_the_work(about: About, decision: Decision, summaries: Summaries, record: Record) -> float | None:

@@ -24,6 +24,7 @@ class PlannedStage:
     decision: Decision
     estimate: Estimate | None
     seen: tuple[str, ...] = ()  # notices from its inputs, before anything runs
+    price_per_hour: float = 0.0  # of the machine; 0: none is set
 
     @property
     def stage(self) -> str:
@@ -37,6 +38,13 @@ class PlannedStage:
         code = [f"code: {line}" for line in self.decision.identity.reach.unresolved]
         return [*dict.fromkeys([*self.seen, *known]), *code]
 
+    @property
+    def cost(self) -> float | None:
+        """What it is expected to cost, in the currency of the price; None where the time or the price is not known."""
+        if self.estimate is None or not self.price_per_hour:
+            return None
+        return round(self.estimate.seconds / 3600 * self.price_per_hour, 2)
+
     def record(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
@@ -46,6 +54,7 @@ class PlannedStage:
             "estimate_seconds": self.estimate.seconds if self.estimate else None,
             "estimate_low_seconds": self.estimate.low if self.estimate else None,
             "estimate_high_seconds": self.estimate.high if self.estimate else None,
+            **({"estimate_cost": self.cost} if self.price_per_hour else {}),
         }
 
 
@@ -60,7 +69,13 @@ def make_plan(store: Store, recipe: Recipe, options: Options, pipeline: Pipeline
     pipeline.walk(recipe, planner)
     found = estimates(store, planner.decisions)
     plan = [
-        PlannedStage(stage, decision, estimate, tuple(stage.about.notices(recipe, decision.will)))
+        PlannedStage(
+            stage,
+            decision,
+            estimate,
+            tuple(stage.about.notices(recipe, decision.will)),
+            recipe.execution.price_per_hour,
+        )
         for (stage, decision), estimate in zip(planner.decisions, found, strict=True)
     ]
     if unused := unused_settings(recipe, pipeline):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from model.cost import DEVICES, Device, cache_bytes, training_bytes, training_flop
-from model.shape import SIZES
+from model.cost import Device, cache_bytes, devices_filled_by, training_bytes, training_flop
+from model.shape import SIZES, Shape
 from storage.errors import ConfigError
 from tasks.tokenize.tokenizer import TokenizerSection
 from tasks.train.pretrain import PretrainConfig
@@ -33,16 +33,12 @@ def size_and_cost(name: str, vocabulary: int, tokens: int | None, price: float |
         "training_bytes": training_bytes(shape),
         "weight_bytes": {name: shape.parameters * width for name, width in WEIGHTS.items()},
         "cache_bytes": cache_bytes(shape),
-        "devices": [
-            _training_on(device, flop, tokens, price)
-            for device in DEVICES
-            if shape.parameters >= device.least_parameters
-        ],
+        "devices": [_training_on(device, shape, tokens, price) for device in devices_filled_by(shape)],
     }
 
 
-def _training_on(device: Device, flop: float, tokens: int, price: float | None) -> dict[str, Any]:
-    hours = flop * tokens / device.flop_per_second / 3600
+def _training_on(device: Device, shape: Shape, tokens: int, price: float | None) -> dict[str, Any]:
+    hours = device.seconds(shape, tokens) / 3600
     cost = {} if price is None else {"cost": round(hours * price, 2)}
-    speed = round(device.flop_per_second / flop, 1)
+    speed = round(1 / device.seconds(shape, 1), 1)
     return {"device": device.name, "tokens_per_second": speed, "hours": round(hours, 3), **cost}

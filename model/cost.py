@@ -9,19 +9,35 @@ FLOAT32 = 4  # bytes of a number
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Operations of a model that a device carries out a second, for models that are large enough to fill it."""
+    """Operations of a model that a device carries out a second, for models that are large enough to fill it.
+
+    `processor` is the name of a card, as its driver has it, or CPU_CORE; `dtype` and `compiled` say how it computes.
+    """
 
     name: str
+    processor: str
+    dtype: str
+    compiled: bool
     flop_per_second: float
     least_parameters: int
 
+    def seconds(self, shape: Shape, tokens: int) -> float:
+        """Of a training on so many tokens, without start, validation and saving."""
+        return training_flop(shape) * tokens / self.flop_per_second
 
+
+CPU_CORE = "cpu"
 DEVICES = (  # benchmarks/README.md, "Training speed": 124m on the GPU, nano on a core
-    Device("NVIDIA H200, bfloat16, compiled", 428e12, 80_000_000),
-    Device("NVIDIA H200, bfloat16", 294e12, 80_000_000),
-    Device("a CPU core that is fast in bfloat16", 76e9, 0),
-    Device("a CPU core, float32", 48e9, 0),
+    Device("NVIDIA H200, bfloat16, compiled", "NVIDIA H200", "bfloat16", True, 428e12, 80_000_000),
+    Device("NVIDIA H200, bfloat16", "NVIDIA H200", "bfloat16", False, 294e12, 80_000_000),
+    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 76e9, 0),
+    Device("a CPU core, float32", CPU_CORE, "float32", False, 48e9, 0),
 )
+
+
+def devices_filled_by(shape: Shape) -> list[Device]:
+    """The devices whose figures hold for a model of this shape."""
+    return [device for device in DEVICES if shape.parameters >= device.least_parameters]
 
 
 def training_flop(shape: Shape) -> float:

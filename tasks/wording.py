@@ -18,12 +18,20 @@ def duration(seconds: float | None) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """A duration in at most ten columns: from ten minutes on without seconds, from ten hours on without minutes."""
+    """A duration in at most ten columns: from ten minutes on without seconds, from ten hours on without minutes, from
+    ten days on in days, from a thousand days on in years."""
     if round(seconds) < 600:
         return duration(seconds)
     if round(seconds) < 3600:
         return f"{round(seconds / 60)} min"
-    return duration(seconds) if seconds < 36_000 else f"{round(seconds / 3600)} h"
+    if seconds < 36_000:
+        return duration(seconds)
+    days = seconds / 86_400
+    if days < 10:
+        return f"{round(seconds / 3600)} h"
+    if days < 1000:
+        return f"{round(days)} days"
+    return f"{round(days / 365.25)} years" if days < 364_000 else "999+ years"
 
 
 def size(count: float) -> str:

@@ -60,9 +60,9 @@ def _parquet_rows(part: Part) -> int | None:
     """Rows of a part that is Parquet throughout, read from the files' ends."""
     if not part.files or not all(file.name.endswith(".parquet") for file in part.files):
         return None
-    import pyarrow.parquet as pq
+    from storage.documents import count_rows
 
-    return sum(pq.read_metadata(file.path).num_rows for file in part.files)
+    return sum(count_rows(file.path) for file in part.files)
 
 
 def _shortened(value: Any) -> Any:

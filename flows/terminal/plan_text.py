@@ -6,7 +6,7 @@ from flows.estimates import MOST_SPREAD, Estimate, total
 from flows.plan import PlannedStage
 from flows.terminal.columns import NAMES, wrapped
 from flows.terminal.reasons import reason_lines
-from tasks.wording import duration, rough_duration
+from tasks.wording import duration, figure, rough_duration
 
 
 def plan_text(plan: Sequence[PlannedStage]) -> str:
@@ -18,7 +18,7 @@ def plan_text(plan: Sequence[PlannedStage]) -> str:
     builds = sum(line.decision.will == "build" for line in plan)
     maybes = sum(line.decision.will == "maybe" for line in plan)
     lines.append(f"{len(plan) - builds - maybes} reused, {builds} to build, {maybes} that may be reused")
-    lines.append(_total_text(plan, maybes))
+    lines.append(_total_text(plan, maybes) + _cost_text(plan))
     return "\n".join(lines)
 
 
@@ -32,12 +32,25 @@ def _total_text(plan: Sequence[PlannedStage], maybes: int) -> str:
     expected = total(known)
     text = expectation(expected)
     if expected.seconds and expected.spread <= MOST_SPREAD:
-        text += f" ({duration(expected.low)} to {duration(expected.high)})"
+        text += f" ({_bound(expected.low)} to {_bound(expected.high)})"
     if unknown:
         return f"{text} for {len(known)} stage{'s' * (len(known) != 1)}, {unknown} unknown"
     if text.startswith("up to"):
         return text
     return f"at most about {text}" if maybes else f"about {text}"
+
+
+def _bound(seconds: float) -> str:
+    """Hours and minutes where they matter, else days or years."""
+    return duration(seconds) if seconds < 360_000 else rough_duration(seconds)
+
+
+def _cost_text(plan: Sequence[PlannedStage]) -> str:
+    """What the stages of which the time is known cost, where an hour has a price."""
+    costs = [line.cost for line in plan if line.cost is not None]
+    if not any(costs):
+        return ""
+    return f"; {sum(costs):,.2f} at a price of {figure(plan[0].price_per_hour)} an hour"
 
 
 def notice_lines(plan: Sequence[PlannedStage]) -> list[str]:

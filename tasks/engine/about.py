@@ -126,6 +126,11 @@ def what_it_dropped(run: MadeRun, stage: str) -> Section:
     return Section(reasons=(Reason(name=stage, what=f"Dropped by {stage}", count=count),) if count else ())
 
 
+def nothing_measured(build: Upcoming, observed: Mapping[str, str]) -> float | None:
+    """No figure of other machines tells how long it takes."""
+    return None
+
+
 def no_notices(recipe: Any, will: str) -> list[str]:
     """Nothing that its user should know before."""
     return []
@@ -159,6 +164,7 @@ class About:
     |---|---|
     | title | its name for people, where that is not the name that the pipeline calls it by |
     | work | what its time grows with; None where that follows from no figure |
+    | seconds | `(build to come, what it observes)` -> seconds by figures of other machines, where none was made |
     | same_kinds | fields of its config: only builds that have the same of them set tell how long it takes |
     | expensive | whether the stages after it are checked before it is built |
     | follows | `(config, summaries)` -> figures that a build to come will have for sure |
@@ -179,6 +185,7 @@ class About:
 
     title: str = ""
     work: Work | None = field(default_factory=documents_read)
+    seconds: Callable[[Upcoming, Mapping[str, str]], float | None] = nothing_measured
     same_kinds: tuple[str, ...] = ()
     expensive: bool = False
     follows: Callable[[Figures, Summaries], dict[str, Any]] = nothing_follows

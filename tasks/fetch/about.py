@@ -1,18 +1,36 @@
 """What the stage fetch says about itself."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from storage.home import home
 from storage.lookup import rows_called
 from tasks.engine.about import About, MadeRun, Step, not_about_documents
-from tasks.wording import clipped
+from tasks.wording import clipped, size
 
 MOST_LOST = 20  # addresses that have a piece of a name
+ROOM = 5  # times the bytes of a data set: its files, the documents of three stages, and their tokens
 
 
 def _compared(config: Any) -> dict[str, Any]:
     return {"sources": ", ".join(source.name for source in (*config.web, *config.huggingface, *config.files))}
+
+
+def _notices(recipe: Any, will: str) -> list[str]:
+    """What will be downloaded, where the recipe states its bytes, and the room that the disk of the home has."""
+    if will == "reuse":
+        return []
+    stated = [source for source in recipe.fetching.huggingface if source.total_bytes is not None]
+    sizes = [f"{size(source.total_bytes)} of {source.dataset}" for source in stated]
+    if not sizes:
+        return []
+    place = home()
+    free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
+    wanted = ROOM * sum(source.total_bytes for source in stated)
+    said = f"fetch: downloads {' and '.join(sizes)}; all stages together take about {size(wanted)} of disk"
+    return [said if free >= wanted else f"{said}, and {size(free)} are free for {place} (LLMILL_HOME)"]
 
 
 def _explain_lost(run: MadeRun, stage: str, wanted: str, whole: bool) -> list[Step]:
@@ -38,6 +56,7 @@ def _words(step: Step) -> list[str]:
 FETCH = About(
     work=None,
     same_kinds=("web",),
+    notices=_notices,
     compared=_compared,
     headline={"pages": "pages"},
     explain=not_about_documents,

@@ -104,7 +104,16 @@ class HuggingFaceSource(StageConfig):
         description="Branch, tag or commit; only a commit stays the same. refs/convert/parquet: the hub's conversion.",
     )
     files: tuple[str, ...] = Field((), description="Globs of the files to fetch, instead of those of config and split.")
+    total_bytes: int | None = Field(
+        None, ge=0, le=2**50, description="Bytes of these files, as its page states them, for the plan; empty: unknown."
+    )
     refresh_hours: float | None = REFRESH_HOURS
+
+    def identity(self) -> dict[str, Any]:
+        """Without what only the plan reads."""
+        found = super().identity()
+        del found["total_bytes"]
+        return found
 
     @property
     def where(self) -> str:

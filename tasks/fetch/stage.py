@@ -82,6 +82,7 @@ def fetch(config: FetchConfig, *, context: Context) -> Summary:
         unasked += [{"source": source.name, "url": url, "reason": reason} for url, reason in crawled.unasked]
         notices += _notices(source, crawled)
     whole = {hub.name: _fetch_hub(hub, context, rows) for hub in config.huggingface}
+    notices += [line for hub in config.huggingface for line in _other_bytes(hub, whole[hub.name]["bytes"])]
     whole |= {listed.name: _fetch_files(listed, context, rows) for listed in config.files}
     for source_name, figures in whole.items():
         summary |= {name: summary[name] + figures[name] for name in ("files", "bytes")}
@@ -116,6 +117,12 @@ def _fetch_hub(source: HuggingFaceSource, context: Context, rows: list[dict[str,
         rows.append(_whole_file(source.name, url))
     size = sum(file.size for file in listing.files)
     return {"files": len(files), "bytes": size, "commit": listing.commit}
+
+
+def _other_bytes(source: HuggingFaceSource, found: int) -> Iterator[str]:
+    """A sentence where a data set is not as large as the recipe states."""
+    if source.total_bytes is not None and source.total_bytes != found:
+        yield f"{source.where}: total_bytes states {figure(source.total_bytes)}, and its files hold {figure(found)}"
 
 
 def _fetch_files(source: DownloadSource, context: Context, rows: list[dict[str, Any]]) -> Summary:

@@ -25,10 +25,9 @@ from tasks.initial.config import ImportConfig
 from tasks.initial.files import known_shape
 from tasks.initial.foreseen import foreseen_shape
 from tasks.train.report import report_alignment, report_finetuning, report_nothing, report_pretraining
+from tasks.train.times import INITIAL, seconds_here, time_notice, vocabulary_of
 from tasks.wording import figure
 
-INITIAL = "initial"  # the kind of stage that brings an open model
-TEACHER = "teacher"  # and the one that brings the model to learn from, with its tokenizer
 UNKNOWN = 1 << 30  # the context of a model that is not fetched yet: nothing is too long for it
 
 
@@ -51,8 +50,7 @@ def _parameters(config: Figures, summaries: Summaries) -> dict[str, Any]:
         return value
 
     width, head = chosen("width"), chosen("head_dim")
-    tokenizer = summaries.get("tokenizer") or summaries.get(TEACHER) or {}
-    vocabulary = tokenizer.get("vocabulary_size", 0)
+    vocabulary = vocabulary_of(summaries)
     attention = 2 * width * head * (chosen("heads") + chosen("key_value_heads"))
     layer = attention + 3 * width * chosen("feed_forward")
     return {"parameters": chosen("layers") * layer + vocabulary * width * (1 if chosen("tied_embeddings") else 2)}
@@ -78,7 +76,8 @@ def _notices(recipe: Any, will: str) -> list[str]:
     tokens = recipe.pretrain.tokens_trained_on(shape.context_length)
     if will == "build":
         recipe.pretrain.is_compiled(shape, tokens)
-    notices: list[str] = recipe.pretrain.notices(shape, tokens)
+    notices: list[str] = time_notice(shape, tokens, recipe.execution.price_per_hour)
+    notices += recipe.pretrain.notices(shape, tokens)
     if recipe.makes_encoder and (recipe.collect.docstrings or recipe.collect.synthetic):
         notices.append("pretrain: an encoder learns from texts alone: the pairs that come with them are left aside")
     return notices
@@ -119,6 +118,7 @@ def _words_of_passes(step: Step) -> list[str]:
 PRETRAIN = About(
     title="Pretraining",
     work=Work("tokens times parameters", _pretraining_ahead, _tokens_done),
+    seconds=seconds_here,
     same_kinds=("teacher",),
     expensive=True,
     follows=_parameters,

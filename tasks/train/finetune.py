@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -59,6 +59,12 @@ class FinetuneConfig(AdaptableConfig):
     pairs: Origin = Field(
         "collected", description="Pairs that collect found, or sentences of documents and those that follow them."
     )
+    made_pairs: int | None = Field(
+        None,
+        ge=2,
+        le=10_000_000,
+        description="About how many documents continuations takes, a fixed sample of all; null: every document.",
+    )
     epochs: float = Field(1.0, gt=0, le=100, description="Passes over the training pairs.")
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps, instead of epochs.")
     pairs_per_step: int = Field(64, ge=1, le=65_536, description="Pairs of one optimizer step.")
@@ -80,6 +86,13 @@ class FinetuneConfig(AdaptableConfig):
     embedding_rate: float = Field(
         0.004, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
+
+    def identity(self) -> dict[str, Any]:
+        """Without `made_pairs` where it bounds nothing: such a training is what it was before there was any bound."""
+        found = super().identity()
+        if self.made_pairs is None:
+            del found["made_pairs"]
+        return found
 
 
 @stage(
@@ -110,7 +123,7 @@ def finetune(
     check_vocabularies(teacher, tokenizer)
     shape = read_shape(base["model"].path)
     form = needed_chat_form(tokenizer["tokenizer"].path)
-    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
+    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"], config.made_pairs)
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
     encoded = _encode(form, chosen, shape.context_length, shorten=shorten)
@@ -181,7 +194,7 @@ def _job(
 def check_pairs(config: FinetuneConfig, clean: Artifact, form: ChatForm, context_length: int) -> None:
     """Raise the error that fine-tuning would end with: no pair, or none of a source. Needs no model; encodes only
     until each source has a pair that fits."""
-    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"])
+    pairs = pairs_of(config.pairs, clean["pairs"], clean["documents"], config.made_pairs)
     chosen = choose_pairs(pairs, config.heldout_pairs, config.shared_words)
     shorten = config.pairs == "continuations"
     too_long: Counter[str] = Counter()

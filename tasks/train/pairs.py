@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from storage.documents import FEEDBACK, HELDOUT, TRAIN, Pair, read_documents, read_pairs
+from storage.canonical import fraction_of
+from storage.documents import FEEDBACK, HELDOUT, TRAIN, Pair, count_rows, read_documents, read_pairs
 from storage.store.artifacts import Part
 from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import PairIds, fits, pair_ids, questions
@@ -46,14 +47,20 @@ FIELDS = {  # what loosens each rule, for the sentences about losses
 }
 
 
-def pairs_of(origin: Origin, pairs: Part, documents: Part) -> Iterator[Pair]:
-    """The pairs that the recipe names, in order of the shards."""
+def pairs_of(origin: Origin, pairs: Part, documents: Part, most_made: int | None = None) -> Iterator[Pair]:
+    """The pairs that the recipe names, in order of the shards.
+
+    Continuations are made of about `most_made` documents: those whose ids have a hash below a share of all.
+    """
     if origin == "collected":
         for file in pairs.files:
             yield from read_pairs(file.path)
         return
+    share = 1.0 if most_made is None else most_made / max(1, sum(count_rows(file.path) for file in documents.files))
     for file in documents.files:
         for document in read_documents(file.path):
+            if share < 1 and fraction_of("continuations", document.id) >= share:
+                continue
             made = continuation(document.text)
             if made is not None:
                 yield Pair(document.id, document.group, document.split, *made, document.source)

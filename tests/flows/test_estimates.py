@@ -11,6 +11,7 @@ from flows.estimates import Estimate
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import load_recipe
 from flows.terminal.plan_text import about, plan_text
+from model.cost import DEVICES
 from storage.store.local import Store
 from tasks.engine.planner import Options
 from tasks.engine.unfinished import FinishedShards, note_attempt, note_shards, work_folder
@@ -80,6 +81,20 @@ def test_far_from_what_was_measured_the_range_reaches_back_to_it(smoke: tuple[Pa
     assert far.low == pytest.approx(took(home, "pretrain"), abs=0.1), "how much of it is fixed is not known"
 
 
+def test_what_is_tiny_beside_a_training_says_less_of_it_than_other_machines(
+    smoke: tuple[Path, dict[str, Any]],
+) -> None:
+    """From an hour of a core on, and a hundred times the work: before, the builds of this machine tell."""
+    core = next(device for device in DEVICES if device.name == "a CPU core, float32")
+    settings = ("pretrain.device=cpu", "pretrain.dtype=float32", "pretrain.threads=1")
+    long = (*settings, "pretrain.steps=400000")
+    shape, tokens = load_recipe("smoke", long).pretrain.shape(512), 400_000 * 1024
+    there = estimate(plan(smoke[0], *long)["pretrain"])
+    assert there.seconds == pytest.approx(core.seconds(shape, tokens), rel=1e-3)
+    assert there.low == pytest.approx(there.seconds / 2, rel=1e-3)
+    assert there.high == pytest.approx(there.seconds * 2, rel=1e-3)
+
+
 def test_what_is_unknown_beside_reuses_is_not_a_bound(smoke_home: Path) -> None:
     (path,) = (smoke_home / "builds" / "finetune").glob("*.json")
     Store(smoke_home).record_build({**json.loads(path.read_text()), "resumed": True})
@@ -114,7 +129,7 @@ def test_a_wide_range_is_shown_by_its_end(smoke: tuple[Path, dict[str, Any]]) ->
     assert f"up to {duration(estimate(lines['pretrain']).high)}" in shown and "±" not in shown
 
 
-@pytest.mark.parametrize("seconds", [0.0, 9.96, 59.7, 599.4, 599.6, 3599.9, 35_999, 36_001, 9e5])
+@pytest.mark.parametrize("seconds", [0.0, 9.96, 59.7, 599.4, 599.6, 3599.9, 35_999, 36_001, 9e5, 8e7, 9e7, 3e11])
 @pytest.mark.parametrize("spread", [0.0, 0.2, 1.0, 30.0])
 def test_every_estimate_fits_its_column_and_none_is_absurd(seconds: float, spread: float) -> None:
     shown = about(Estimate(seconds, seconds / (1 + spread), seconds * (1 + 2 * spread)))

@@ -77,6 +77,16 @@ def test_a_data_set_is_fetched_and_read_at_a_commit(hub: Hub, home: Path) -> Non
     assert fetched == {"train-00000-of-00002.parquet", "train-00001-of-00002.parquet"}
 
 
+def test_bytes_that_are_not_those_stated_are_said_and_change_nothing_else(hub: Hub, home: Path) -> None:
+    held = sum(len(data) for path, data in FILES.items() if path.startswith("data/train-"))
+    _, first = build(home, files=["data/train-*"], total_bytes=held)
+    assert "notices" not in first.results[0].summary
+    assert [result.outcome for result in build(home, files=["data/train-*"])[1].results] == ["reused", "reused"]
+    _, other = build(home / "other", files=["data/train-*"], total_bytes=held + 1)
+    (notice,) = other.results[0].summary["notices"]
+    assert notice.endswith(f"(data set org/set): total_bytes states {held + 1:,}, and its files hold {held:,}")
+
+
 @pytest.mark.parametrize(
     ("settings", "card", "expected"),
     (

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from tiny_model import write_corpus, write_pairs, write_tokenizer
 
-from storage.documents import Pair
+from storage.documents import Pair, count_rows
 from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.template_form import needed_chat_form
 from tasks.tokenize.tokenizer import SPECIAL_TOKENS, text_ids
+from tasks.train.finetune import FinetuneConfig
 from tasks.train.pairs import (
     choose_pairs,
     continuation,
@@ -159,3 +160,20 @@ def test_continuations_come_from_documents_with_their_split_and_source(tmp_path:
     assert {one.split for one in made} == {"train", "heldout"}
     assert {one.source for one in made} == {"books", "files"}
     assert all(one.prompt and one.answer for one in made)
+
+
+def test_a_bound_takes_a_fixed_sample_of_the_documents_for_continuations(tmp_path: Path) -> None:
+    """A larger one holds a smaller one, and one of all documents or more takes all."""
+    pairs, clean = write_pairs(tmp_path / "pairs")["pairs"], write_corpus(tmp_path / "documents")["documents"]
+
+    def made(most: int | None) -> set[str]:
+        return {one.id for one in pairs_of("continuations", pairs, clean, most)}
+
+    documents = sum(count_rows(file.path) for file in clean.files)
+    some, more = made(documents // 4), made(documents // 2)
+    assert 0 < len(some) < len(more) < documents and some < more
+    deviation = (documents * 3 / 16) ** 0.5
+    assert len(some) == pytest.approx(documents / 4, abs=4 * deviation), "once in 16,000 not"
+    assert made(documents) == made(10 * documents) == made(None)
+    assert "made_pairs" not in FinetuneConfig().identity(), "a recipe without the bound is what it was"
+    assert FinetuneConfig(made_pairs=9).identity()["made_pairs"] == 9
