@@ -121,8 +121,11 @@ def check_teacher(theirs: Shape, ours: Shape) -> None:
 class Size:
     """A named size: shape numbers, and the rates, batch and budget that go with them.
 
-    Learning rates: of the matrices (Muon, in units of an update of spectral norm about 1) and of embeddings, head
-    and norms (AdamW). Budgets are tokens; from 124m upward 20 tokens a parameter (Hoffmann et al. 2022).
+    Learning rates: of the matrices (Muon, in units of an update of spectral norm about 1, so one rate fits all widths:
+    that of nanochat's scripts/base_train.py) and of embeddings, head and norms (AdamW: falling about as one over the
+    root of the width, as nanochat's do). Batches are tokens of one step, from 124m upward those of GPT-3's models
+    (Brown et al. 2020, table 2.1): half a million up to 760 million parameters, a million at 1.3 billion. Budgets are
+    tokens; from 124m upward 20 tokens a parameter (Hoffmann et al. 2022).
     """
 
     layers: int

@@ -8,10 +8,12 @@ from typing import Any
 from storage.home import home
 from storage.lookup import rows_called
 from tasks.engine.about import About, MadeRun, Step, not_about_documents
-from tasks.wording import clipped, size
+from tasks.wording import clipped, rough_duration, size
 
 MOST_LOST = 20  # addresses that have a piece of a name
-ROOM = 5  # times the bytes of a data set: its files, the documents of three stages, and their tokens
+# Of Parquet that is fetched (benchmarks/README.md, "Data sets of the hub"):
+CORE_SECONDS_A_MEGABYTE = 4.0  # to collect, deduplicate, filter and tokenize it
+ROOM = 5  # bytes of disk a byte: itself, the documents of three stages, and their tokens
 
 
 def _compared(config: Any) -> dict[str, Any]:
@@ -19,18 +21,17 @@ def _compared(config: Any) -> dict[str, Any]:
 
 
 def _notices(recipe: Any, will: str) -> list[str]:
-    """What will be downloaded, where the recipe states its bytes, and the room that the disk of the home has."""
-    if will == "reuse":
+    """What will be downloaded, what the stages up to tokenize make of it, and whether the disk of the home has the
+    room, where the recipe states the bytes of its data sets."""
+    stated = {source.dataset: source.total_bytes for source in recipe.fetching.huggingface if source.total_bytes}
+    if will == "reuse" or not stated:
         return []
-    stated = [source for source in recipe.fetching.huggingface if source.total_bytes is not None]
-    sizes = [f"{size(source.total_bytes)} of {source.dataset}" for source in stated]
-    if not sizes:
-        return []
-    place = home()
+    total, place = sum(stated.values()), home()
     free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
-    wanted = ROOM * sum(source.total_bytes for source in stated)
-    said = f"fetch: downloads {' and '.join(sizes)}; all stages together take about {size(wanted)} of disk"
-    return [said if free >= wanted else f"{said}, and {size(free)} are free for {place} (LLMILL_HOME)"]
+    sizes = " and ".join(f"{size(count)} of {dataset}" for dataset, count in stated.items())
+    work, room = rough_duration(total / 1e6 * CORE_SECONDS_A_MEGABYTE), ROOM * total
+    said = f"fetch: downloads {sizes}; up to tokenize that is about {work} of one CPU core and {size(room)} of disk"
+    return [said if free >= room else f"{said}, and {size(free)} are free for {place} (LLMILL_HOME)"]
 
 
 def _explain_lost(run: MadeRun, stage: str, wanted: str, whole: bool) -> list[Step]:

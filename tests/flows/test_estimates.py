@@ -11,7 +11,7 @@ from flows.estimates import Estimate
 from flows.plan import PlannedStage, make_plan
 from flows.recipe import load_recipe
 from flows.terminal.plan_text import about, plan_text
-from model.cost import DEVICES
+from model.cost import devices_filled_by
 from storage.store.local import Store
 from tasks.engine.planner import Options
 from tasks.engine.unfinished import FinishedShards, note_attempt, note_shards, work_folder
@@ -85,10 +85,10 @@ def test_what_is_tiny_beside_a_training_says_less_of_it_than_other_machines(
     smoke: tuple[Path, dict[str, Any]],
 ) -> None:
     """From an hour of a core on, and a hundred times the work: before, the builds of this machine tell."""
-    core = next(device for device in DEVICES if device.name == "a CPU core, float32")
     settings = ("pretrain.device=cpu", "pretrain.dtype=float32", "pretrain.threads=1")
     long = (*settings, "pretrain.steps=400000")
     shape, tokens = load_recipe("smoke", long).pretrain.shape(512), 400_000 * 1024
+    core = next(device for device in devices_filled_by(shape) if device.name == "a CPU core, float32")
     there = estimate(plan(smoke[0], *long)["pretrain"])
     assert there.seconds == pytest.approx(core.seconds(shape, tokens), rel=1e-3)
     assert there.low == pytest.approx(there.seconds / 2, rel=1e-3)

@@ -22,7 +22,6 @@ from tasks.train.times import card_name
 from tasks.wording import rough_duration, size
 
 RECIPES = ("tinystories", "gpt2-124m")
-CORE = next(device for device in DEVICES if device.name == "a CPU core, float32")
 ONE_CORE = ("--set", "pretrain.device=cpu", "--set", "pretrain.dtype=float32", "--set", "pretrain.threads=1")
 
 
@@ -32,7 +31,8 @@ def test_the_plan_says_what_is_downloaded_and_how_long_training_takes(name: str,
     (source,) = recipe.collect.huggingface
     assert re.fullmatch("[0-9a-f]{40}", source.revision), "a branch would move"
     shape = recipe.pretrain.shape(recipe.tokenizer.vocabulary_size)
-    seconds, price = CORE.seconds(shape, recipe.pretrain.own_tokens), recipe.execution.price_per_hour
+    core = next(device for device in devices_filled_by(shape) if device.name == "a CPU core, float32")
+    seconds, price = core.seconds(shape, recipe.pretrain.own_tokens), recipe.execution.price_per_hour
 
     rows = {row["stage"]: row for row in command.json("plan", name, *ONE_CORE, home=home)["stages"]}
     assert list(rows)[:2] == ["fetch", "collect"]

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.cache import KeyValueCache
-from model.cost import cache_bytes, training_bytes, training_flop
+from model.cost import CPU_CORE, cache_bytes, devices_filled_by, training_bytes, training_flop
 from model.optimizer import Optimizer, OptimizerSettings
 from model.shape import SIZES
 from model.transformer import Transformer, initialise
@@ -44,6 +44,27 @@ def test_each_size_has_its_figures(name: str, tmp_path: Path, command: Command) 
         assert device["hours"] == pytest.approx(hours, rel=0.02, abs=0.001)
         assert device["cost"] == pytest.approx(2.5 * device["hours"], abs=0.01)
     assert any("H200" in device["device"] for device in found["devices"]) == (name in ("124m", "350m", "1b"))
+
+
+def test_a_model_is_timed_by_the_largest_measured_one_not_above_it() -> None:
+    """And on cards only where it fills them; no size is in the table twice."""
+    found = {name: devices_filled_by(PretrainConfig(size=name).shape(4096)) for name in ("nano", "micro", "124m")}
+    for devices in found.values():
+        assert len({device.name for device in devices}) == len(devices)
+    micro, nano = ({device.name: device.flop_per_second for device in found[name]} for name in ("micro", "nano"))
+    assert micro.keys() == nano.keys() and all(micro[name] > nano[name] for name in nano)
+    assert {device.processor for device in found["124m"]} == {CPU_CORE, "NVIDIA H200"}
+
+
+def test_the_dial_follows_the_practice_that_it_names() -> None:
+    """Rates of nanochat by width, batches of GPT-3 by parameters, budgets of Hoffmann et al."""
+    for name, size in SIZES.items():
+        assert size.matrix_rate == 0.02
+        assert size.embedding_rate == pytest.approx(0.004 * (768 / size.width) ** 0.5, rel=0.2)
+        if name in ("124m", "350m", "1b"):
+            parameters = PretrainConfig(size=name).shape(50_304).parameters
+            assert size.tokens == pytest.approx(20 * parameters, rel=0.1)
+            assert size.batch_tokens == (2**20 if parameters > 1e9 else 2**19)
 
 
 def test_it_is_read_by_people(tmp_path: Path, command: Command) -> None:
