@@ -11,7 +11,7 @@ import pytest
 import yaml
 from collecting import documents_of, rows_of
 from document_files import epub
-from hub_files import Hub, commit_id, serve_hub
+from hub_files import Hub, serve_hub
 from sites import page, serving
 from support import ROOT
 from users_said import said, write
@@ -30,8 +30,12 @@ from tasks.mix.section import CollectSection
 
 HUB = Hub(
     "roneneldan/TinyStories",
-    {commit_id(1): {"data/train.jsonl": "".join(f'{{"text": "Story {n}."}}\n' for n in range(40)).encode()}},
-    {"main": commit_id(1)},
+    {
+        "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64": {
+            "data/train-0.jsonl": "".join(f'{{"text": "Story {n}."}}\n' for n in range(40)).encode()
+        }
+    },
+    {},
 )
 
 

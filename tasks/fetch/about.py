@@ -12,7 +12,7 @@ from tasks.wording import clipped, rough_duration, size
 
 MOST_LOST = 20  # addresses that have a piece of a name
 # Of Parquet that is fetched (benchmarks/README.md, "Data sets of the hub"):
-CORE_SECONDS_A_MEGABYTE = 4.0  # to collect, deduplicate, filter and tokenize it
+CORE_SECONDS_A_MEGABYTE = 4.5  # to collect, deduplicate, filter and tokenize it
 ROOM = 5  # bytes of disk a byte: itself, the documents of three stages, and their tokens
 
 
@@ -30,7 +30,8 @@ def _notices(recipe: Any, will: str) -> list[str]:
     free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free
     sizes = " and ".join(f"{size(count)} of {dataset}" for dataset, count in stated.items())
     work, room = rough_duration(total / 1e6 * CORE_SECONDS_A_MEGABYTE), ROOM * total
-    said = f"fetch: downloads {sizes}; up to tokenize that is about {work} of one CPU core and {size(room)} of disk"
+    taken = f"at most about {work} of one CPU core and {size(room)} of disk"
+    said = f"fetch: downloads {sizes}; the stages up to tokenize take {taken}"
     return [said if free >= room else f"{said}, and {size(free)} are free for {place} (LLMILL_HOME)"]
 
 
