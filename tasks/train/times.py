@@ -57,17 +57,18 @@ def card_name(cards: Path = _CARDS) -> str | None:
 
 
 def time_notice(shape: Shape, tokens: int, price: float) -> list[str]:
-    """A sentence with the time of a long training on each measured device that the model fills, and its cost on a card
-    where an hour has a price."""
+    """A sentence with the time of a long training at the fastest on each kind of device that was measured and that the
+    model fills, and its cost on a card where an hour has a price."""
     flop = training_flop(shape) * tokens
     if flop < LEAST_FLOP:
         return []
-    times = []
+    fastest: dict[str, str] = {}
     for device in devices_filled_by(shape):
+        card = device.processor != CPU_CORE
+        name = f"{device.processor if card else 'one CPU core'} in {device.dtype}"
         seconds = device.seconds(shape, tokens)
-        priced = price and device.processor != CPU_CORE
-        cost = f" ({seconds / 3600 * price:,.2f} at a price of {figure(price)} an hour)" if priced else ""
-        times.append(f"{rough_duration(seconds)} on {device.name}{cost}")
+        cost = f" ({seconds / 3600 * price:,.2f} at a price of {figure(price)} an hour)" if price and card else ""
+        fastest.setdefault(name, f"{rough_duration(seconds)} on {name}{cost}")
     work = f"{flop:.2g}".replace("e+", "e")
     what = f"{amount(tokens)} tokens with {amount(shape.parameters)} parameters, {work} operations"
-    return [f"pretrain: {what}: {'; '.join(times)} (computed from what was measured on these devices)"]
+    return [f"pretrain: {what}: {', '.join(fastest.values())}; computed from what these were measured to do"]
