@@ -91,7 +91,8 @@ def test_settings_exist(page: Path) -> None:
     for path, value in settings:
         if path.startswith("longest."):
             continue  # the worked example's own
-        extra = ["collect.files=[{path: x}]"] if path.startswith("collect.files.0") else []
+        needed = {"collect.files.0": "collect.files=[{path: x}]", "execution.ray_address": "execution.executor=ray"}
+        extra = [setting for begin, setting in needed.items() if path.startswith(begin)]
         load_recipe("quick", [*extra, f"{path}={'1' if value == '...' else value}"])
 
 
