@@ -12,7 +12,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.bystander import bystander
@@ -22,22 +22,56 @@ REFUSED = 64  # + errno: exit status of a child that the operating system refuse
 
 
 @bystander
-def watch_parent(parent_pid: int) -> None:
+def watch_parent(parent_pid: int, *, descendants: bool = False) -> None:
     """End this process, at once and without clean-up, when its parent is gone.
 
-    A process that leads its group takes the whole group with it. Polling `getppid()`, because a SIGKILL of the parent
-    runs no handler anywhere, and prctl's death signal exists on Linux only and follows the parent's thread, not its
-    process. What must survive a kill is on disk already.
+    A process that leads its group takes the whole group with it; with `descendants`, what has left the group too.
+    Polling `getppid()`, because a SIGKILL of the parent runs no handler anywhere, and prctl's death signal exists on
+    Linux only and follows the parent's thread, not its process. What must survive a kill is on disk already.
     """
 
     def watch() -> None:
         while os.getppid() == parent_pid:
             time.sleep(POLL_SECONDS)
+        if descendants:
+            end_descendants(os.getpid())
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=watch, name="watch-parent", daemon=True).start()
+
+
+@bystander
+def end_descendants(process: int) -> None:
+    """Kill all that a process has started, and what that has, whatever groups they are in. Linux; nothing elsewhere."""
+    stopped: set[int] = set()
+    while new := _descendants(process) - stopped:  # what is stopped starts no others
+        _signal(new, signal.SIGSTOP)
+        stopped |= new
+    _signal(stopped, signal.SIGKILL)
+
+
+@bystander
+def _descendants(process: int) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parent = int(path.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found, waiting = set[int](), [process]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found.update(below)
+        waiting += below
+    return found
+
+
+@bystander
+def _signal(processes: set[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 @bystander

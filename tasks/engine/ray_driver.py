@@ -61,7 +61,7 @@ def drive(pipe: Connection, parent: int, session: Session) -> None:
     """Send None, or Failed, when a cluster is there or not. Then for each list of work its results, until the pipe is
     closed. The process leads a group and ends it when its parent is gone."""
     os.setpgid(0, 0)
-    watch_parent(parent)
+    watch_parent(parent, descendants=True)  # Ray's workers leave the group
     log = os.open(session.folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)

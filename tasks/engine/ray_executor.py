@@ -1,8 +1,8 @@
 """Shards' work on Ray: on a cluster of the run's own on this machine, or on one that is there.
 
 The run's process never imports Ray, which takes over the signals, limits and environment of the process that does. A
-child of it, the driver (ray_driver.py), does so and answers over a pipe. The driver leads a process group, which holds
-what serves a cluster of the run's own: to end both is one kill. When the run dies, however, the driver ends its group.
+child of it, the driver (ray_driver.py), does so and answers over a pipe. All that serves a cluster of the run's own is
+started by the driver and ended with it: by the run, or by the driver when the run is gone, however it died.
 
 All that Ray writes lies in `cache/ray/session-*/` of the home, a folder for each driver, which goes with it; those of
 runs that were killed are removed when the next driver starts.
@@ -22,6 +22,7 @@ from typing import Any
 
 from storage.errors import ConfigError
 from storage.files import locked, remove_tree
+from storage.processes import end_descendants
 from tasks.engine.executor import ShardWork, Written, carry_out
 from tasks.engine.ray_driver import Failed, Session, drive
 
@@ -102,8 +103,11 @@ class _Driver:
         """Leave the cluster, or end it at once where there is no patience; nothing of the driver's goes on."""
         self._pipe.close()
         self._process.join(patience)
+        assert self._process.pid is not None, "it was started"
+        if self._process.is_alive():
+            end_descendants(self._process.pid)  # workers leave the group, and those that just start notice nothing
         with suppress(ProcessLookupError):  # it did not get so far as to lead a group, or all of it has ended
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self._exit.close()

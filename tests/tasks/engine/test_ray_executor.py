@@ -3,6 +3,7 @@ when its run is; a worker that dies costs its shard alone."""
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,13 @@ def die_while_told(config: dict[str, Any], inputs: dict[str, Path], out: Path) -
 
 def refuse(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
     raise DataError(f"{config['file']}, line 7: not a number")
+
+
+def stay(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
+    """Is at work until it is killed."""
+    Path(config["note"]).touch()
+    while True:
+        pass
 
 
 def jobs_that_die(notes: Path, *deaths: int) -> list[Job]:
@@ -134,6 +142,33 @@ def test_a_worker_that_dies_costs_its_shard_alone(home: Path, tmp_path: Path, ra
     wait_until(lambda: not any(map(is_alive, processes)), "the cluster is ended")
     assert time.monotonic() - started < 60
     assert [path.name for path in (home / "cache" / "ray").iterdir()] == ["lock"]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from test_ray_executor import Job, RayExecutor, stay, work
+home, notes = map(Path, sys.argv[1:])
+list(RayExecutor(2, None).run(work(home, stay, *(Job(name, {"note": str(notes / name)}) for name in ("a", "b")))))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_of_the_run_ends_workers_that_are_at_work(home: Path, tmp_path: Path, ray: RayExecutor) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.Popen([sys.executable, "-c", RUN, str(home), str(notes)], env=environment)
+    wait_until(lambda: len(list(notes.iterdir())) == 2, "both workers are at work", run)
+    processes = descendants(run.pid)
+    run.kill()
+    killed = time.monotonic()
+    run.wait()
+    wait_until(lambda: not any(map(is_alive, processes)), "no process of the run is left")
+    assert time.monotonic() - killed < 15
+    (left,) = (home / "cache" / "ray").glob("session-*")
+    list(ray.run(work(home, double, *texts(tmp_path, "one", "two"))))
+    assert not left.exists(), "what the dead have left is removed by the next"
 
 
 @pytest.mark.slow
