@@ -28,6 +28,8 @@ from storage.pulse import FOLDER, beat
 if TYPE_CHECKING:
     from model.job import TrainingJob
 
+LAUNCHER = "LLMILL_LAUNCHER"  # in the environment of a rank: the process that it ends with
+RANKS = "ranks"  # folder of a work folder: the files that they meet by
 BUCKET_NUMBERS = 16 * 2**20  # that are added over the ranks in one message
 WAITING = timedelta(minutes=30)  # for another rank; one that hangs is found sooner, by its silence
 
@@ -99,15 +101,28 @@ class Group(Ranks):
     of them, in the same order."""
 
     def __init__(self, job: "TrainingJob", beats: Path) -> None:
-        """Meet the others where the environment says (`RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`)."""
+        """Meet the others: those of a launcher by a file, others where the environment says (`RANK`, `WORLD_SIZE`,
+        `MASTER_ADDR`, `MASTER_PORT`)."""
         import torch.distributed
 
         super().__init__(beats)
         self._distributed: Any = torch.distributed
-        self._distributed.init_process_group("gloo" if job.device == "cpu" else "cpu:gloo,cuda:nccl", timeout=WAITING)
-        self.rank, self.count = self._distributed.get_rank(), self._distributed.get_world_size()
+        self.rank, self.count = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+        self._distributed.init_process_group(
+            "gloo" if job.device == "cpu" else "cpu:gloo,cuda:nccl",
+            store=self._store(Path(job.work)),
+            rank=self.rank,
+            world_size=self.count,
+            timeout=WAITING,
+        )
         self.sharded = job.sharded
         self._device = torch.device(job.device)
+
+    def _store(self, work: Path) -> Any:
+        """Where ranks of a launcher meet; None: where the environment says."""
+        if LAUNCHER not in os.environ:
+            return None
+        return self._distributed.FileStore(str(work / RANKS / "trainers"), self.count)
 
     def local(self, parameter: Tensor) -> Tensor:
         held: Tensor = getattr(parameter, "to_local", lambda: parameter)()  # a DTensor has it

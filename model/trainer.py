@@ -24,13 +24,12 @@ from model.batches import Batch
 from model.checkpoint import Checkpoint, Saver
 from model.distillation import distilled_nats, load_teacher, restored_snapshot, snapshot, weights_of_snapshot
 from model.job import TrainingJob
-from model.launcher import LAUNCHER
 from model.loss import Loss, learning_of
 from model.metrics import cut_metrics, write_metrics
 from model.optimizer import Optimizer
 from model.output import write_output, write_result
 from model.parallel import Workers, add_gradients
-from model.ranks import device_of, join
+from model.ranks import LAUNCHER, device_of, join
 from model.sharding import add_sharded_gradients
 from model.start import configure_torch, first_model, open_validations
 from model.termination import TERMINATED, TerminatedError, Termination

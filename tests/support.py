@@ -199,6 +199,23 @@ def living_processes(home: Path) -> dict[int, str]:
     return {process: command for process, command in found.items() if command}
 
 
+def listening_elsewhere(processes: set[int]) -> list[str]:
+    """Sockets of these processes that listen at, or are connected to, other addresses than the loopback's."""
+    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    sockets = set()
+    for process in processes:
+        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                sockets.add(descriptor.readlink().name.removeprefix("socket:[").removesuffix("]"))
+            except OSError:
+                continue
+    tables = ("tcp", "tcp6", "udp", "udp6")
+    lines = [line.split() for name in tables for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    own = [line for line in lines if line[9] in sockets]
+    assert own, "they have sockets that are looked at"
+    return [f"{line[1]} {line[2]}" for line in own if line[1].partition(":")[0] not in loopback]
+
+
 def processes_of(home: Path) -> list[str]:
     """Command lines of the living processes that work on a home."""
     return list(living_processes(home).values())

@@ -215,7 +215,7 @@ def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
 def _failure(status: int, log: Path) -> Exception:
     tail = log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip()
     if status == DataError.exit_status:
-        return DataError(tail)
+        return DataError("\n".join(dict.fromkeys(tail.splitlines())))  # each of several processes says it
     refused = refusal(OSError(status - REFUSED, ""), log.parent)
     if refused is not None:
         return refused

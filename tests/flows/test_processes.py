@@ -39,9 +39,10 @@ def undisturbed(smoke: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.Tem
 
 
 def begin(home: Path, *more: str) -> "subprocess.Popen[str]":
+    home.with_name("temporary").mkdir(exist_ok=True)
     return subprocess.Popen(
         [*llmill_command(), *ARGUMENTS, *more],
-        env={**os.environ, "LLMILL_HOME": str(home)},
+        env={**os.environ, "LLMILL_HOME": str(home), "TMPDIR": str(home.with_name("temporary"))},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,6 +85,7 @@ def test_a_process_that_hangs_is_found_by_its_silence_and_training_goes_on(
     shutil.copytree(smoke[0], home, symlinks=True)
     process = begin(home, "--set", "execution.silence_seconds=20")
     wait_until(lambda: step(home) > 20, "steps", process)
+    assert not list((tmp_path / "temporary").iterdir()), "all files are in the home"
     os.kill(ranks(home)[-1], signal.SIGSTOP)
     output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, errors

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PATIENCE_SECONDS, is_alive, living_processes, wait_until
+from support import PATIENCE_SECONDS, is_alive, listening_elsewhere, living_processes, wait_until
 from trainer_process import ROOT, SHAPE, STEPS, curve, make_job, run_to_end, start, wait_for_step, weights, write_walks
 
 from model.batches import Batch, ExampleSet
@@ -100,12 +100,12 @@ def test_killed_three_times_two_end_where_an_undisturbed_pair_ends(
     pair: TrainingJob, tokens: Path, tmp_path: Path
 ) -> None:
     """A rank by SIGKILL, the launcher by SIGKILL, and SIGTERM to the launcher, as the stage ends it."""
-    job = job_of(tokens, tmp_path / "work", processes=2)
+    job = job_of(tokens, tmp_path / "work of two Ü", processes=2)
     for step, victim, number in ((5, "rank", signal.SIGKILL), (15, "launcher", signal.SIGKILL), (25, "launcher", 15)):
         process = start(job)
         wait_for_step(job, step, process)
         ranks = ranks_of(job)
-        assert len(ranks) == 2
+        assert len(ranks) == 2 and listening_elsewhere({process.pid, *ranks}) == []
         os.kill(ranks[1] if victim == "rank" else process.pid, number)
         killed = time.monotonic()
         status = process.wait(PATIENCE_SECONDS)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support import descendants, is_alive, wait_until
+from support import descendants, is_alive, listening_elsewhere, wait_until
 from test_executor import double, texts, work
 
 from storage.errors import ConfigError, DataError
@@ -53,30 +53,10 @@ def jobs_that_die(notes: Path, *deaths: int) -> list[Job]:
     ]
 
 
-def listening_elsewhere(processes: set[int]) -> list[str]:
-    """Sockets of these processes that listen at, or are connected to, other addresses than the loopback's."""
-    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
-    sockets = set()
-    for process in processes:
-        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-            try:
-                sockets.add(descriptor.readlink().name.removeprefix("socket:[").removesuffix("]"))
-            except OSError:
-                continue
-    lines = [line.split() for name in ("tcp", "tcp6", "udp", "udp6") for line in table(name)]
-    own = [line for line in lines if line[9] in sockets]
-    assert len(own) > 4, "the cluster's sockets are looked at"
-    return [f"{line[1]} {line[2]}" for line in own if line[1].partition(":")[0] not in loopback]
-
-
 def cluster() -> dict[int, str]:
     """The living processes that this one has started, but for Python's own helper."""
     every = descendants(os.getpid())
     return {process: command for process, command in every.items() if "resource_tracker" not in command}
-
-
-def table(name: str) -> list[str]:
-    return Path(f"/proc/net/{name}").read_text().splitlines()[1:]
 
 
 @pytest.fixture
