@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.products import rms_norm
+from model.rotary import Angles, rotate
 from model.shape import Shape
-from model.transformer import Angles, Attention, Block, GatedFeedForward, Linear, Transformer, rotate
+from model.transformer import Attention, Block, GatedFeedForward, Linear, Transformer
 
 
 def lay_out_for_decoding(model: Transformer) -> None:

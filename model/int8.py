@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from model.huggingface import read_shape
 from model.products import linear
+from model.rotary import rotary_tables
 from model.shape import INT8_WEIGHTS, WEIGHTS, Shape
-from model.transformer import Linear, Transformer, check_weights, read_model_files, rotary_tables
+from model.transformer import Linear, Transformer, check_weights, read_model_files
 from model.weights import write_tensors
 from storage.errors import ConfigError
 

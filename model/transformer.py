@@ -5,26 +5,25 @@ Shapes: batch B, time T, width D, heads H, key and value heads K, head size E, v
 states (B, T, D); `logits` applies the head to whichever of them are wanted, since over a small model the head is
 most of the work. Weights are float32; a model computes in its `compute_dtype`, and each linear map casts its weight.
 
-The plain operations below are as fast on a CPU as hand-written backward passes (measured: within 5 %), because
-matrix products are nine tenths of the time.
+What is written out for a CPU, whose operations are not fused, are norms (model/products.py), rotation
+(model/rotary.py) and attention (model/attention.py).
 """
 
 import json
-import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.attention import attend
 from model.cache import KeyValueCache
 from model.huggingface import config_of, read_shape
 from model.products import linear, rms_norm
+from model.rotary import Angles, rotary_tables, rotate
 from model.shape import WEIGHTS, Shape
 from model.tensors import as_ours, as_theirs, read_tensors
 from model.weights import check_tensors, write_tensors
-
-Angles = tuple[Tensor, Tensor]  # cosines and sines of the rotary positions
 
 
 class RMSNorm(nn.Module):
@@ -72,42 +71,12 @@ class Linear(nn.Linear):
         return product if bias is None else product + bias.to(x.dtype)
 
 
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotary positions on x (B, T, heads, E): the first and the second half of E are the pairs (half rotation)."""
-    return (x * cosines).add_(x.roll(x.shape[-1] // 2, dims=-1) * sines)
-
-
-def rotary_tables(shape: Shape) -> Angles:
-    """Cosines and sines (context, 1, E) of the angle by which each position turns each pair: of both halves, the sines
-    of the first with the sign that it takes the second half by."""
-    if torch.get_default_device().type == "meta":  # no values, as in Embedding
-        cosines, sines = torch.empty(2, shape.context_length, 1, shape.head_dim)
-        return cosines, sines
-    frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
-    if shape.rope_factor != 1:
-        frequencies = lengthened(frequencies, shape)
-    angles = torch.outer(torch.arange(shape.context_length, dtype=torch.float32), frequencies)
-    cosines, sines = angles.cos()[:, None], angles.sin()[:, None]
-    return torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)
-
-
-def lengthened(frequencies: Tensor, shape: Shape) -> Tensor:
-    """Rotary frequencies of a context longer than the one first trained on (Shape says by which rule)."""
-    longer = frequencies / shape.rope_factor
-    if not shape.rope_original_context:
-        return longer
-    turns = shape.rope_original_context * frequencies / (2 * math.pi)
-    kept = ((turns - shape.rope_low) / (shape.rope_high - shape.rope_low)).clamp(0, 1)
-    return kept * frequencies + (1 - kept) * longer
-
-
 class Attention(nn.Module):
     """Grouped-query attention, causal but in an encoder; RMS-normalised queries and keys in Qwen3."""
 
     def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
         self.layer, self.head_dim = layer, shape.head_dim
-        self.grouped = shape.heads != shape.key_value_heads
         parts = shape.parts
         self.causal = parts.causal
         self.q_proj = Linear(shape.width, shape.heads * shape.head_dim, parts.biases)
@@ -124,10 +93,7 @@ class Attention(nn.Module):
         queries, keys, values = (part.transpose(1, 2) for part in self.maps(x, angles))
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
-        causal = self.causal and mask is None and cache is None
-        mixed = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped
-        )
+        mixed = attend(queries, keys, values, mask, self.causal and cache is None)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def maps(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
