@@ -69,17 +69,6 @@ def nanogpt_step(checkout: Path, batch: Batch, *, bfloat16: bool, medium: bool, 
     return step
 
 
-def our_exact_step(batch: Batch, dtype: torch.dtype, compiled: bool) -> Step:
-    """A step of ours, whose products of float32 are exact to rounding."""
-    step = our_step(SHAPE, batch, 1, dtype, compiled=compiled)
-
-    def exact() -> None:
-        torch.set_float32_matmul_precision("highest")
-        step()
-
-    return exact
-
-
 @dataclass
 class Variant:
     """A step and the CPU seconds that it took, a list a round."""
@@ -116,7 +105,7 @@ def variants(checkout: Path, batch: Batch) -> dict[str, Callable[[], Variant]]:
             peer = f"nanoGPT {kind}{how}"
             settings = {"bfloat16": kind == "bfloat16", "compiled": compiled}
             add(peer, peer, nanogpt_step, checkout, batch, medium=False, **settings)
-            add(f"llmill {kind}{how}", peer, our_exact_step, batch, dtype, compiled)
+            add(f"llmill {kind}{how}", peer, our_step, SHAPE, batch, 1, dtype, compiled=compiled)
     medium = "nanoGPT medium compiled"
     add(medium, medium, nanogpt_step, checkout, batch, bfloat16=False, medium=True, compiled=True)
     return found

@@ -29,6 +29,7 @@ from model.optimizer import Optimizer, OptimizerSettings
 from model.parallel import Workers, add_gradients
 from model.shape import SIZES, Shape
 from model.transformer import Transformer, initialise
+from tasks.train.device import float32_arithmetic
 
 STEPS_A_ROUND = 3
 MICRO_BATCH_TOKENS = 65_536
@@ -46,10 +47,15 @@ def our_step(
     model.to(device)
     if compiled:
         model.compile_blocks()
-    optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01), dtype), Workers(threads)
+    name = str(dtype).removeprefix("torch.")
+    arithmetic = float32_arithmetic(name, device)
+    optimizer_dtype = getattr(torch, arithmetic.get("optimizer_dtype", name))
+    optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01), optimizer_dtype), Workers(threads)
+    precision = "medium" if "products" in arithmetic else "highest" if device == "cpu" else "high"
 
     def step() -> None:
         torch.set_num_threads(1)
+        torch.set_float32_matmul_precision(precision)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True, warn_only=True)
         add_gradients(model, batch, batch.losses, MICRO_BATCH_TOKENS, target_nats, workers)

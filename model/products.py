@@ -5,12 +5,13 @@ on AMD oneDNN, which torch brings too, is 2.3 times as fast (benchmarks/scorer_s
 """
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model.processor import has_wide_vectors_of_others, processor
 
 FEWEST_ROWS = 16  # with fewer, as in decoding, MKL is the faster one for small matrices (measured)
 
@@ -79,7 +80,4 @@ def _is_plain(x: Tensor) -> bool:
 
 @functools.cache
 def _has_wide_vectors_of_others() -> bool:
-    if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    processor = Path("/proc/cpuinfo")
-    return not (processor.is_file() and "GenuineIntel" in processor.read_text(encoding="utf-8"))
+    return torch.backends.mkldnn.is_available() and has_wide_vectors_of_others(*processor())

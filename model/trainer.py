@@ -51,10 +51,10 @@ class Trainer:
         of_all = (self.ranks.rank, self.ranks.count)
         self.saver = Saver(Path(job.work) / "checkpoints", job.identity(), job.checkpoints_kept, *of_all)
         self.device = device_of(job)
-        dtype = torch.bfloat16 if job.dtype == "bfloat16" else torch.float32
+        dtype, optimizer_dtype = getattr(torch, job.dtype), getattr(torch, job.optimizer_dtype or job.dtype)
         self.model = first_model(job, self.device, dtype, self.ranks)
         self.trained = Trained(self.model, self.ranks)
-        self.optimizer = Optimizer(self.model, job.optimizer, dtype, self.ranks)
+        self.optimizer = Optimizer(self.model, job.optimizer, optimizer_dtype, self.ranks)
         learning = learning_of(job)
         self.batches, self.loss = learning.batches(job), learning.loss(job)
         self.teacher = load_teacher(job, self.device, dtype) if job.teacher else None

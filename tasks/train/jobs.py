@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from model.shape import Shape
 from tasks.engine.context import Context
-from tasks.train.device import training_device, training_dtype
+from tasks.train.device import float32_arithmetic, training_device, training_dtype
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -21,6 +21,7 @@ def training_job(
     from model.schedule import Schedule
 
     device = training_device(config.device)
+    dtype = training_dtype(config.dtype, device)
     return TrainingJob(
         shape=shape,
         optimizer=OptimizerSettings(
@@ -33,7 +34,7 @@ def training_job(
         schedule=Schedule(steps, round(steps * config.warmup_share), round(steps * config.decay_share)),
         micro_batch_tokens=config.micro_batch_tokens,
         seed=config.seed,
-        dtype=training_dtype(config.dtype, device),  # type: ignore[arg-type]
+        dtype=dtype,  # type: ignore[arg-type]
         device=device,
         threads=config.threads,
         processes=config.processes,
@@ -47,5 +48,6 @@ def training_job(
         checkpoints_kept=context.execution.checkpoints_kept,
         patience=config.patience,
         parent_pid=os.getpid(),
+        **float32_arithmetic(dtype, device),  # type: ignore[arg-type]
         **given,  # type: ignore[arg-type]
     )

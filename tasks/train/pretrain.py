@@ -25,6 +25,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
 from tasks.train.device import (
+    float32_arithmetic,
     missing_for_compiling,
     slower_than_compiled,
     training_compiles,
@@ -234,7 +235,8 @@ def _parameters_of(size: Size) -> int:
 def observe_device(config: TrainerConfig) -> dict[str, str]:
     """What `auto` stands for on this machine: weights of another device are other weights."""
     device = training_device(config.device)
-    return {"device": device, "dtype": training_dtype(config.dtype, device)}
+    dtype = training_dtype(config.dtype, device)
+    return {"device": device, "dtype": dtype, **float32_arithmetic(dtype, device)}
 
 
 def observe_pretraining(config: PretrainConfig) -> dict[str, str]:

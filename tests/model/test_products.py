@@ -1,10 +1,14 @@
 """Products without gradients are those with them, for any shape; norms and their gradients are torch's in float64."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import ROOT
 
 from model.products import linear, rms_norm
 
@@ -47,3 +51,25 @@ def test_the_norm_and_its_gradients_are_exact_to_rounding(
         assert torch.linalg.norm(ours.double() - theirs) <= tolerance * torch.linalg.norm(theirs)
     with torch.no_grad():
         assert torch.equal(rms_norm(x, gain, 1e-3), found[0])
+
+
+EXACT = """
+from types import SimpleNamespace
+import torch
+from model.start import configure_torch
+configure_torch(SimpleNamespace(compiled=False, device="cpu", products="oneDNN", seed=0))
+x, weight = torch.randn(300, 96, requires_grad=True), torch.randn(200, 96, requires_grad=True)
+outer = torch.randn(300, 200)
+found = x @ weight.T
+found = [found, *torch.autograd.grad(found, (x, weight), outer)]
+x, weight, outer = x.double(), weight.double(), outer.double()
+for one, exact in zip(found, (x @ weight.T, outer @ weight, outer.T @ x), strict=True):
+    print(float(torch.linalg.norm(one.double() - exact) / torch.linalg.norm(exact)))
+"""
+
+
+def test_products_by_onednn_are_float32_where_the_table_asks_for_them() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}  # none with AMX
+    ended = subprocess.run([sys.executable, "-P", "-c", EXACT], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert max(map(float, ended.stdout.split())) < 1e-6

@@ -73,6 +73,23 @@ def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(
     assert curve(job) == curve(undisturbed)
 
 
+def test_with_the_products_of_other_processors_it_ends_with_the_same_bits_too(
+    undisturbed: TrainingJob, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")  # as on a processor without AMX, which would round
+    changes = {"optimizer_dtype": "bfloat16", "products": "oneDNN"}
+    whole, killed = (make_job(tokens, tmp_path / name, **changes) for name in ("whole", "killed"))
+    assert start(whole).wait(PATIENCE_SECONDS) == 0, (Path(whole.work) / "log").read_text()
+    process = start(killed)
+    wait_for_step(killed, 30, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(killed).wait(PATIENCE_SECONDS) == 0, (Path(killed.work) / "log").read_text()
+    assert weights(killed) == weights(whole) != weights(undisturbed) and curve(killed) == curve(whole)
+    losses = [row["loss"] for row in curve(undisturbed)]
+    assert [row["loss"] for row in curve(whole)] == pytest.approx(losses, rel=0.2)  # Muon's products are rounded
+
+
 def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(
     undisturbed: TrainingJob, tokens: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from model.optimizer import Optimizer, OptimizerSettings
 from model.start import configure_torch
 from small_model import small_model
-configure_torch(SimpleNamespace(compiled=False, device="cpu", seed=0))
+configure_torch(SimpleNamespace(compiled=False, device="cpu", products=None, seed=0))
 model = small_model().requires_grad_(True)
 for parameter in model.parameters():
     parameter.grad = parameter.detach().clone()

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from support import wait_until
 from tiny_model import LocalContext, artifact
 
+from model.processor import WIDE_VECTORS
 from model.shape import SIZES
 from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact
@@ -296,7 +297,7 @@ def test_a_run_that_could_have_been_compiled_says_so(
 def test_the_automatic_dtype_is_what_the_processor_is_fast_in(
     monkeypatch: pytest.MonkeyPatch, vendor: str, flags: set[str], expected: str
 ) -> None:
-    monkeypatch.setattr(device, "_processor", lambda: (vendor, flags))
+    monkeypatch.setattr(device, "processor", lambda: (vendor, flags))
     assert training_dtype("auto", "cpu") == expected
     assert training_dtype("auto", "cuda") == "bfloat16"
     assert training_dtype("float32", "cuda") == "float32"
@@ -313,3 +314,27 @@ def _trainers(folder: Path) -> list[str]:
         if str(folder) in command:
             found.append(command)
     return found
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("AuthenticAMD", WIDE_VECTORS, {"products": "oneDNN"}),
+        ("AuthenticAMD", {*WIDE_VECTORS, "avx512_bf16"}, {"optimizer_dtype": "bfloat16", "products": "oneDNN"}),
+        ("AuthenticAMD", {*WIDE_VECTORS, "amx_bf16"}, {"optimizer_dtype": "bfloat16"}),  # "medium" would round
+        ("GenuineIntel", {*WIDE_VECTORS, "avx512_bf16"}, {}),
+        ("GenuineIntel", {*WIDE_VECTORS, "avx512_bf16", "amx_bf16"}, {"optimizer_dtype": "bfloat16"}),
+        ("", set(), {}),
+    ],
+)
+def test_what_a_processor_does_otherwise_in_float32_is_in_the_key(
+    monkeypatch: pytest.MonkeyPatch, vendor: str, flags: set[str], expected: dict[str, str]
+) -> None:
+    monkeypatch.setattr(device, "processor", lambda: (vendor, flags))
+    assert observe_device(PretrainConfig(device="cpu", dtype="float32")) == {
+        "device": "cpu",
+        "dtype": "float32",
+        **expected,
+    }
+    for config in (PretrainConfig(device="cpu", dtype="bfloat16"), PretrainConfig(device="cuda", dtype="float32")):
+        assert set(observe_device(config)) == {"device", "dtype"}
