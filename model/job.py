@@ -82,7 +82,7 @@ class TrainingJob:
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     shortest_first: bool = False  # the first epoch takes examples from short to long
-    compiled: bool = False  # torch.compile, for rows of one length on a GPU
+    compiled: bool = False  # torch.compile, for rows of one length
     optimizer_dtype: Literal["bfloat16"] | None = None  # of Muon's products; None: dtype
     products: Literal["oneDNN"] | None = None  # of float32 on a CPU; None: those of torch's choice
     initial: str | None = None  # folder of the weights to start from

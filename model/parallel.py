@@ -25,10 +25,14 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """A fixed number of threads; with one, work is done in the caller's."""
+    """A fixed number of threads; with one, work is done in the caller's.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    `compile_first`: the first gradients are taken in the caller's thread, a share after the other, since they compile.
+    Of two threads that meet the same code at once one would run it as it is, and round otherwise.
+    """
+
+    def __init__(self, count: int, compile_first: bool = False) -> None:
+        self.count, self.compile_first = count, compile_first
         self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) if count > 1 else None
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -78,11 +82,13 @@ def add_gradients(
 
     total = torch.zeros((), device=model.device)
     sums: list[Any] = [] if rows else [torch.zeros_like(parameter) for parameter in parameters]
-    for lost, gradients in workers.map(differentiate, rows.share(workers.count) if rows else []):
+    run, shares = map if workers.compile_first else workers.map, rows.share(workers.count) if rows else []
+    for lost, gradients in run(differentiate, shares):
         total += lost
         sums = _added(sums, gradients)
     for parameter, gradient in zip(parameters, sums, strict=True):
         parameter.grad = gradient
+    workers.compile_first = False
     return total
 
 

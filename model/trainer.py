@@ -46,7 +46,7 @@ class Trainer:
     def __init__(self, job: TrainingJob) -> None:
         configure_torch(job)
         self.job, self.ranks = job, join(job)
-        self.workers = Workers(job.threads if job.device == "cpu" and not self.ranks.sharded else 1)
+        self.workers = Workers(job.threads if job.device == "cpu" and not self.ranks.sharded else 1, job.compiled)
         self.metrics_path = Path(job.work) / "metrics.jsonl"
         of_all = (self.ranks.rank, self.ranks.count)
         self.saver = Saver(Path(job.work) / "checkpoints", job.identity(), job.checkpoints_kept, *of_all)
@@ -161,6 +161,8 @@ class Trainer:
                 return add_sharded_gradients(self.model, batch, *given, lambda: self.termination.asked)
             return add_gradients(self.model, self.ranks.share(batch), *given[:3], self.workers)
         except Exception as error:
+            if self.termination.asked:  # raised within the compiler, which wraps it
+                raise TerminatedError from error
             if not policy.is_out_of_memory(error):
                 raise
             if self.ranks.sharded:

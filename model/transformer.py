@@ -203,7 +203,8 @@ class Transformer(nn.Module):
     def compile_blocks(self) -> None:
         """Fuse the operations of a block by torch.compile: once, at the first step, for all the equal blocks.
 
-        For training on a GPU, where shapes are fixed and plain operations spend more time on memory than on products.
+        For training where shapes are fixed, and plain operations spend more time on memory than on products: on a GPU,
+        and on a CPU in bfloat16.
         """
         self.compiled = True
         for block in self.model.layers:

@@ -8,9 +8,11 @@ from pathlib import Path
 from model.processor import has_wide_vectors_of_others, is_fast_in_bfloat16, processor
 from storage.errors import ConfigError
 
-COMPILING_PAYS = 2e16  # floating-point operations: a minute on an H200 as they are, of which compiling saves a third
+# Floating-point operations of a run: a minute on an H200, ten on a core that is fast in bfloat16. A third is saved.
+COMPILING_PAYS, COMPILING_PAYS_ON_A_CPU = 2e16, 1e14
 
 COMPILER = "a C compiler and Python's headers (Debian: gcc libc6-dev python3-dev)"
+COMPILER_FOR_A_CPU = "a C++ compiler and Python's headers (Debian: g++ python3-dev)"
 
 
 def training_device(requested: str) -> str:
@@ -45,41 +47,54 @@ def float32_arithmetic(dtype: str, device: str) -> dict[str, str]:
     return found
 
 
-def training_compiles(requested: str, device: str, flop: float) -> bool:
-    """Whether a run of so many floating-point operations has its operations fused: on a GPU only.
+def training_compiles(requested: str, device: str, dtype: str, flop: float) -> bool:
+    """Whether a run of so many floating-point operations has its operations fused.
 
     `auto` asks whether it is worth the time that compiling takes, and whether what it needs is there; `on` raises
     ConfigError where that is missing.
     """
-    if not device.startswith("cuda") or requested == "off":
+    if requested == "off" or (requested == "auto" and not compiling_pays(device, dtype, flop)):
         return False
-    missing = missing_for_compiling()
+    missing = missing_for_compiling(device)
     if requested == "on" and missing:
-        raise ConfigError(
-            f"pretrain.compile is on, but {missing}. Install {COMPILER}, or set pretrain.compile to auto or off"
-        )
-    return requested == "on" or (flop >= COMPILING_PAYS and not missing)
+        install = f"Install {_compiler(device)}, or set pretrain.compile to auto or off"
+        raise ConfigError(f"pretrain.compile is on, but {missing}. {install}")
+    return not missing
 
 
-def slower_than_compiled(requested: str, device: str, flop: float) -> str | None:
+def compiling_pays(device: str, dtype: str, flop: float) -> bool:
+    """On a GPU, and on a CPU in bfloat16: in float32 products are nearly all of the time, and little is saved."""
+    if device.startswith("cuda"):
+        return flop >= COMPILING_PAYS
+    return dtype == "bfloat16" and flop >= COMPILING_PAYS_ON_A_CPU
+
+
+def _compiler(device: str) -> str:
+    return COMPILER if device.startswith("cuda") else COMPILER_FOR_A_CPU
+
+
+def slower_than_compiled(requested: str, device: str, dtype: str, flop: float) -> str | None:
     """The sentence for a run that `auto` would compile, if what compiling needs were there; else None."""
-    if not device.startswith("cuda") or requested != "auto" or flop < COMPILING_PAYS:
+    if requested != "auto" or not compiling_pays(device, dtype, flop):
         return None
-    missing = missing_for_compiling()
+    missing = missing_for_compiling(device)
     return missing and (
-        f"pretrain is not compiled, which costs a third of its speed: {missing}. Install {COMPILER}; "
+        f"pretrain is not compiled, which costs a third of its speed: {missing}. Install {_compiler(device)}; "
         "pretrain.compile=off keeps this from being said"
     )
 
 
-def missing_for_compiling() -> str | None:
-    """What torch.compile needs on a GPU and would not find on this machine; None where all is there.
+def missing_for_compiling(device: str = "cuda") -> str | None:
+    """What torch.compile needs on a device and would not find on this machine; None where all is there.
 
-    Its backend builds a small extension module of Python, by the compiler that CC names, else gcc, else clang.
+    On a GPU its backend builds a small extension module of Python, by the compiler that CC names, else gcc, else clang;
+    on a CPU it writes C++, for the compiler that CXX names, else g++.
     """
-    named = os.environ.get("CC")
-    if not any(map(shutil.which, [named] if named else ["gcc", "clang"])):
-        return f"there is no C compiler {named} (CC)" if named else "there is no C compiler (gcc or clang)"
+    variable, kind, usual = ("CC", "C", ["gcc", "clang"]) if device.startswith("cuda") else ("CXX", "C++", ["g++"])
+    named = os.environ.get(variable)
+    if not any(map(shutil.which, [named] if named else usual)):
+        which = f"{named} ({variable})" if named else f"({' or '.join(usual)})"
+        return f"there is no {kind} compiler {which}"
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         return "Python's headers are missing (Python.h)"
     return None

@@ -25,6 +25,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
 from tasks.train.device import (
+    compiling_pays,
     float32_arithmetic,
     missing_for_compiling,
     slower_than_compiled,
@@ -113,7 +114,7 @@ class PretrainConfig(TrainerConfig):
         description="Loss, as a multiple of the median of the last ones, that is left out as a spike; null: none is.",
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="Whether a GPU's operations are fused by torch.compile; auto: in runs long enough to gain."
+        "auto", description="Whether operations are fused by torch.compile; auto: in runs long enough to gain."
     )
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Optimizer steps; not with tokens.")
     tokens: int | None = Field(None, ge=8, le=10**14, description="Tokens trained on, repeats counted; not with steps.")
@@ -219,12 +220,28 @@ class PretrainConfig(TrainerConfig):
 
     def is_compiled(self, shape: Shape, tokens: int) -> bool:
         """Whether a run over so many tokens compiles its model; ConfigError where it must and cannot."""
-        return training_compiles(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+        return training_compiles(*self._compiling(shape, tokens))
+
+    def would_compile(self) -> bool:
+        """Whether `auto` compiles it on a CPU that has what that needs."""
+        if not self.decides_shape:
+            return False
+        shape = self.shape(vocabulary_size=0)
+        return compiling_pays(*self._compiling(shape, self.tokens_trained_on(shape.context_length))[1:])
 
     def notices(self, shape: Shape, tokens: int) -> list[str]:
         """What is to be said of a run over so many tokens on this machine."""
-        slower = slower_than_compiled(self.compile, training_device(self.device), 6.0 * shape.parameters * tokens)
+        slower = slower_than_compiled(*self._compiling(shape, tokens))
         return [slower] if slower else []
+
+    def _compiling(self, shape: Shape, tokens: int) -> tuple[str, str, str, float]:
+        """What decides it: the setting, the device, its dtype, and the operations; on a CPU those of the blocks alone,
+        which the config knows before there is a vocabulary, and none of a model that brings its own shape."""
+        device = training_device(self.device)
+        counted = shape if device.startswith("cuda") else replace(shape, vocabulary_size=0)
+        known = device.startswith("cuda") or self.decides_shape
+        flop = 6.0 * counted.parameters * tokens if known else 0.0
+        return self.compile, device, training_dtype(self.dtype, device), flop
 
 
 def _parameters_of(size: Size) -> int:
@@ -242,9 +259,10 @@ def observe_device(config: TrainerConfig) -> dict[str, str]:
 def observe_pretraining(config: PretrainConfig) -> dict[str, str]:
     """The device, and whether `compile: auto` may compile there: fused operations round otherwise."""
     observed = observe_device(config)
-    if observed["device"] == "cpu" or config.compile != "auto":
+    device = observed["device"]
+    if config.compile != "auto" or (device == "cpu" and not config.would_compile()):
         return observed
-    return {**observed, "c_compiler": "missing" if missing_for_compiling() else "there"}
+    return {**observed, "c_compiler": "missing" if missing_for_compiling(device) else "there"}
 
 
 @stage(

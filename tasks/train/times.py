@@ -31,7 +31,8 @@ def seconds_here(build: Upcoming, observed: Mapping[str, str]) -> float | None:
         return None
     kind, dtype = observed["device"], observed["dtype"]
     processor = CPU_CORE if kind == "cpu" else card_name()
-    compiled = training_compiles("off" if config.compile == "off" else "auto", kind, flop)
+    # Of a core what is compiled was measured in single steps alone: it counts as if it were not.
+    compiled = kind != "cpu" and training_compiles("off" if config.compile == "off" else "auto", kind, dtype, flop)
     for device in devices_filled_by(shape):
         if (device.processor, device.dtype, device.compiled) == (processor, dtype, compiled):
             cores = min(config.threads, os.cpu_count() or 1) if kind == "cpu" else 1

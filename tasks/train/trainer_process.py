@@ -50,7 +50,7 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
     with (work / "trainer.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", program, str(work / "job.json")],
-            env=trainer_environment(),
+            env=trainer_environment() | (compiler_environment(job) if job.compiled else {}),
             cwd=work,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -76,6 +76,17 @@ def trainer_environment() -> dict[str, str]:
     # glibc gives large freed blocks back to the kernel and asks for them again: a seventh of a small model's step.
     environment["MALLOC_MMAP_THRESHOLD_"] = environment["MALLOC_TRIM_THRESHOLD_"] = str(2**32 - 1)
     return environment
+
+
+def compiler_environment(job: "TrainingJob") -> dict[str, str]:
+    """Where torch's compiler keeps its code: in the job's work folder, and as code alone, since graphs are pickled. On
+    a CPU it works in the trainer's process: those that it starts would outlive a kill."""
+    settings = {
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(job.work) / "compiled"),
+        "TORCHINDUCTOR_FX_GRAPH_CACHE": "0",
+        "TORCHINDUCTOR_AUTOGRAD_CACHE": "0",
+    }
+    return settings | ({"TORCHINDUCTOR_COMPILE_THREADS": "1"} if job.device == "cpu" else {})
 
 
 @bystander

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from model.schedule import Schedule
 from model.shape import FamilyName
 from model.trainer import Trainer, main
 from storage.errors import ConfigError, DataError
+from tasks.train.trainer_process import compiler_environment
 
 pytestmark = pytest.mark.usefixtures("untouched_process")
 
@@ -238,3 +240,31 @@ def test_a_user_s_own_modules_in_the_working_folder_are_not_imported(tokens: Pat
         [sys.executable, "-P", "-m", "model.trainer", str(path)], cwd=tmp_path, env=environment, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.slow
+def test_compiled_on_a_cpu_it_is_ended_while_it_compiles_and_killed_and_ends_with_the_same_bits(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads would compile at once if the first step let them. Later starts find the first one's code: a third of
+    the time."""
+    changes = {"dtype": "bfloat16", "compiled": True, "threads": 2}
+    whole, hurt = (make_job(tokens, tmp_path / name, **changes) for name in ("whole", "hurt"))
+    for variable, value in compiler_environment(hurt).items():
+        monkeypatch.setenv(variable, value)
+    process = start(hurt)
+    code = Path(hurt.work) / "compiled"
+    wait_until(lambda: any(code.glob("*/*.cpp")), "the compiler to write code", process)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    assert process.wait(PATIENCE_SECONDS) == 143, (Path(hurt.work) / "log").read_text()
+    assert time.monotonic() - asked < 15
+    assert not curve(hurt) and (Path(hurt.work) / "checkpoints/step-00000000").is_dir()
+    process = start(hurt)
+    wait_for_step(hurt, 30, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for job in (hurt, whole):
+        assert start(job).wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
+    assert weights(hurt) == weights(whole) and curve(hurt) == curve(whole)
+    assert [row["step"] for row in curve(whole)] == list(range(1, STEPS + 1))

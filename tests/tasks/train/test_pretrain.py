@@ -229,6 +229,7 @@ NO_COMPILER = "there is no C compiler (gcc or clang)"
 def compilers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The names of the compilers that are found: a set to add to."""
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CXX", raising=False)
     found: set[str] = set()
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in found else None)
     return found
@@ -240,8 +241,25 @@ def test_a_long_run_on_a_gpu_is_compiled(compilers: set[str]) -> None:
     assert not PretrainConfig(device="cuda", size="124m").is_compiled(LARGE, SHORT)
     assert PretrainConfig(device="cuda", compile="on").is_compiled(LARGE, SHORT)
     assert not PretrainConfig(device="cuda", compile="off").is_compiled(LARGE, LONG)
-    assert not PretrainConfig(device="cpu", compile="on").is_compiled(LARGE, LONG)
     assert PretrainConfig(device="cuda", size="124m").notices(LARGE, LONG) == []
+
+
+def test_a_long_run_in_bfloat16_on_a_cpu_is_compiled(compilers: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    micro = PretrainConfig(device="cpu", dtype="bfloat16", size="micro")
+    shape = micro.shape(4096)
+    assert not micro.is_compiled(shape, LONG)
+    (said,) = micro.notices(shape, LONG)
+    assert "there is no C++ compiler (g++)" in said and "g++ python3-dev" in said
+    assert observe_pretraining(micro) == {"device": "cpu", "dtype": "bfloat16", "c_compiler": "missing"}
+    with pytest.raises(ConfigError, match=r"compile is on, but there is no C\+\+ compiler"):
+        PretrainConfig(device="cpu", compile="on").is_compiled(shape, SHORT)
+    compilers.add("g++")
+    assert micro.is_compiled(shape, LONG) and not micro.is_compiled(shape, SHORT)
+    assert PretrainConfig(device="cpu", dtype="float32", compile="on").is_compiled(shape, SHORT)
+    assert not PretrainConfig(device="cpu", dtype="float32").is_compiled(shape, LONG)
+    assert observe_pretraining(micro)["c_compiler"] == "there"
+    monkeypatch.setenv("CXX", "icpx")
+    assert "no C++ compiler icpx (CXX)" in micro.notices(shape, LONG)[0]
 
 
 def test_what_compiling_needs_and_lacks_is_said_and_in_the_key(
@@ -267,10 +285,15 @@ def test_where_nothing_would_be_compiled_a_compiler_is_neither_missed_nor_in_the
     for config, tokens in (
         (PretrainConfig(device="cuda", size="124m"), SHORT),
         (PretrainConfig(device="cuda", size="124m", compile="off"), LONG),
-        (PretrainConfig(device="cpu", size="124m"), LONG),
+        (PretrainConfig(device="cpu", dtype="float32", size="124m"), LONG),
+        (PretrainConfig(device="cpu", dtype="bfloat16", size="micro", compile="off"), LONG),
     ):
         assert config.notices(LARGE, tokens) == []
-    for config in (PretrainConfig(device="cuda", compile="off"), PretrainConfig(device="cpu")):
+    for config in (
+        PretrainConfig(device="cuda", compile="off"),
+        PretrainConfig(device="cpu"),
+        PretrainConfig(device="cpu", dtype="float32", size="micro"),
+    ):
         assert "c_compiler" not in observe_pretraining(config)
 
 
