@@ -56,7 +56,7 @@ class SummedCrossEntropy(torch.autograd.Function):
 
         `weights` (N,): how much each row counts in the gradient; the sum is always that of all alike.
         """
-        differentiate = compiled_cross_entropy() if compiled else cross_entropy
+        differentiate = compiled_cross_entropy() if compiled and hidden.is_cuda else cross_entropy
         weight = head.to(hidden.dtype)
         chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS
         hidden_gradient = torch.empty_like(hidden)

@@ -189,10 +189,12 @@ class Optimizer:
         for index, group in enumerate(self.muon):
             group.momentum.copy_(tensors[f"muon.{index}"][group.own])
         for parameter in self.adamw.parameters:
-            prefix = [(key, f"adamw.{key}.{self.names[parameter]}") for key in ("step", "exp_avg", "exp_avg_sq")]
-            self.adamw.state[parameter] = {
-                key: self.ranks.piece(tensors[name]).to(parameter.device) for key, name in prefix if name in tensors
-            }
+            names = {key: f"adamw.{key}.{self.names[parameter]}" for key in ("step", "exp_avg", "exp_avg_sq")}
+            self.adamw.state.pop(parameter, None)
+            if names["step"] in tensors:  # else it was saved before its first step
+                self.adamw.state[parameter] = {
+                    key: self.ranks.piece(tensors[name]).to(parameter.device) for key, name in names.items()
+                }
 
 
 def block_matrices(model: nn.Module) -> set[nn.Parameter]:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
     work = Path(job.work)
     (work / "result.json").unlink(missing_ok=True)
     job.write(work / "job.json")
+    shutil.rmtree(work / "compiled", ignore_errors=True)  # code that was being written when a trainer was killed
     program = "model.trainer" if job.ranks == 1 else "model.launcher"
     pulse = Pulse(work / FOLDER, context.execution.silence_seconds, "execution.silence_seconds")
     metrics = MetricsTail(work / "metrics.jsonl", job.schedule.steps, context)

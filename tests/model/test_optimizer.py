@@ -143,17 +143,18 @@ def test_a_frozen_parameter_has_no_gradient() -> None:
     assert without == ["model.embed_tokens.weight"]
 
 
-def test_a_restored_state_continues_bit_for_bit() -> None:
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_a_restored_state_continues_bit_for_bit(steps_before: int) -> None:
     straight, resumed = new_model(), new_model()
     first, second = Optimizer(straight, SETTINGS), Optimizer(resumed, SETTINGS)
     for step in range(6):
-        give_gradients(straight, step)
-        first.step(0.5)
-        if step == 2:
+        if step == steps_before:
             saved = {name: tensor.clone() for name, tensor in first.state().items()}
             resumed.load_state_dict(straight.state_dict())
             second.load_state(saved)
-        if step > 2:
+        give_gradients(straight, step)
+        first.step(0.5)
+        if step >= steps_before:
             give_gradients(resumed, step)
             second.step(0.5)
     for name, tensor in straight.state_dict().items():
