@@ -224,10 +224,7 @@ class PretrainConfig(TrainerConfig):
 
     def would_compile(self) -> bool:
         """Whether `auto` compiles it on a CPU that has what that needs."""
-        if not self.decides_shape:
-            return False
-        shape = self.shape(vocabulary_size=0)
-        return compiling_pays(*self._compiling(shape, self.tokens_trained_on(shape.context_length))[1:])
+        return compiling_pays(*self._compiling(self.shape(vocabulary_size=0), self.own_tokens)[1:])
 
     def notices(self, shape: Shape, tokens: int) -> list[str]:
         """What is to be said of a run over so many tokens on this machine."""
@@ -238,10 +235,10 @@ class PretrainConfig(TrainerConfig):
         """What decides it: the setting, the device, its dtype, and the operations; on a CPU those of the blocks alone,
         which the config knows before there is a vocabulary, and none of a model that brings its own shape."""
         device = training_device(self.device)
-        counted = shape if device.startswith("cuda") else replace(shape, vocabulary_size=0)
-        known = device.startswith("cuda") or self.decides_shape
-        flop = 6.0 * counted.parameters * tokens if known else 0.0
-        return self.compile, device, training_dtype(self.dtype, device), flop
+        if device == "cpu":
+            tokens = tokens if self.decides_shape else 0
+            shape = replace(shape, vocabulary_size=0)
+        return self.compile, device, training_dtype(self.dtype, device), 6.0 * shape.parameters * tokens
 
 
 def _parameters_of(size: Size) -> int:
