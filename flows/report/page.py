@@ -126,7 +126,7 @@ def _sections(data: RunData) -> dict[str, Any]:
             if section.curve
         ],
         "panels": [panel_charts(panel) for panel in shown],
-        "compared": [(row, difference_text(row)) for row in rows if row.difference is not None],
+        "compared": [(row, difference_text(row.change, row.scores[0])) for row in rows if row.change is not None],
         "scores": scores,
         "calibration": calibration_chart(data),
         "memorisation": read_fact(data, Memorisation, "memorisation.json"),

@@ -12,7 +12,7 @@ from storage.files import read_json
 from tasks.engine.reported import Fact
 from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
-from tasks.evaluate.score import BASE, FORGETTING, MODEL_NAMES, MODELS, SCORES, TUNED, Score
+from tasks.evaluate.score import BASE, FORGETTING, MODEL_NAMES, SCORES, TUNED, Change, Score
 
 # Every other name is that of a benchmark.
 OWN_MEASURES = (
@@ -58,20 +58,16 @@ class Compared(Fact):
         return self.scores[0].references
 
     @property
-    def difference(self) -> float | None:
-        """Fine-tuned less base."""
-        values = [score.value for model in MODELS if (score := self.of(model)) and score.value is not None]
-        return values[1] - values[0] if len(values) == 2 else None
+    def change(self) -> Change | None:
+        """Fine-tuned less base, on the same items."""
+        tuned = self.of(TUNED)
+        return tuned.change if tuned else None
 
     @property
     def winner(self) -> str:
-        """The better model by name, or `unclear` where the intervals overlap."""
-        base, tuned = self.of(BASE), self.of(TUNED)
-        if base is None or tuned is None or None in (base.low, base.high, tuned.low, tuned.high):
-            return Outcome.UNCLEAR
-        if base.low <= tuned.high and tuned.low <= base.high:  # type: ignore[operator]
-            return Outcome.UNCLEAR
-        return MODEL_NAMES[TUNED if (self.difference or 0) * (1 if self.higher else -1) > 0 else BASE]
+        """The better model by name, or `unclear` where the interval of the difference holds 0."""
+        direction = self.change.direction(self.scores[0].higher_is_better) if self.change else 0
+        return {1: MODEL_NAMES[TUNED], -1: MODEL_NAMES[BASE], 0: str(Outcome.UNCLEAR)}[direction]
 
 
 class Panel(Fact):

@@ -6,9 +6,8 @@ from typing import Any
 import yaml
 
 from flows.build import Recipe
-from flows.report.scores import Compared
 from tasks.evaluate.outcome import Outcome
-from tasks.evaluate.score import Score
+from tasks.evaluate.score import Change, Score
 from tasks.evaluate.statistics.intervals import LARGEST
 from tasks.wording import as_per_cent, figure, signed
 
@@ -43,10 +42,13 @@ def score_figure(score: Score, value: float | None = None) -> str:
     return as_per_cent(value) if score.is_share else figure(value)
 
 
-def difference_text(row: Compared) -> str:
-    """Fine-tuned less base, with its sign: shares in points, others as they are."""
-    difference = row.difference or 0.0
-    return f"{signed(100 * difference)} points" if row.scores[0].is_share else signed(difference)
+def difference_text(change: Change, score: Score) -> str:
+    """Fine-tuned less base with its sign and interval: shares in points, others as they are."""
+    scale, unit = (100, " points") if score.is_share else (1, "")
+    text = f"{signed(scale * change.difference)}{unit}"
+    if change.low is None or change.high is None:
+        return text
+    return f"{text} ({signed(scale * change.low)} to {signed(scale * change.high)})"
 
 
 def rough(value: float) -> str:

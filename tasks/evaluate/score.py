@@ -24,11 +24,30 @@ FORGETTING = "forgetting"  # metric of known text: by how much it has become har
 Kind = Literal["ratio", "exponential", "proportion"]
 
 
+class Change(BaseModel):
+    """The fine-tuned model's figure less the base's, on the same items, and the 95 % interval of that difference: null
+    where all items are of one document (tasks/evaluate/statistics/compare.py)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    difference: float
+    low: float | None
+    high: float | None
+
+    def direction(self, higher_is_better: bool | None) -> int:
+        """1 where the fine-tuned model is better beyond doubt, -1 where the base is, else 0."""
+        if self.low is None or self.high is None or higher_is_better is None:
+            return 0
+        sign = 1 if higher_is_better else -1
+        return sign * ((self.low > 0) - (self.high < 0))
+
+
 class Score(BaseModel):
     """One figure of one model. `value` is null where it could not be measured, and `note` says why.
 
     `low` and `high` are its 95 % interval. `higher_is_better` is None where neither way is: a finding, such as what is
-    known by heart. `references` are figures of known models under the same protocol.
+    known by heart. `references` are figures of known models under the same protocol. `change` is the difference from
+    the base, of the fine-tuned model alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +66,7 @@ class Score(BaseModel):
     kind: Kind = "ratio"  # and the next: as in `Measure`
     higher_is_better: bool | None = False
     references: tuple[Reference, ...] = ()
+    change: Change | None = None
 
     @property
     def figure(self) -> str:

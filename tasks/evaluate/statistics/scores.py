@@ -17,7 +17,8 @@ import pyarrow as pa
 from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
 from tasks.evaluate.references import Reference
-from tasks.evaluate.score import MODELS, Kind, Score
+from tasks.evaluate.score import BASE, MODELS, TUNED, Change, Kind, Score
+from tasks.evaluate.statistics.compare import Answers, compare
 from tasks.evaluate.statistics.intervals import (
     LARGEST,
     Floats,
@@ -102,7 +103,7 @@ class Measure:
 
 
 def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
-    """A line for each model, each beside all the baselines of the measure."""
+    """A line for each model, each beside all the baselines of the measure; the fine-tuned one's beside the base too."""
     clusters = as_clusters([item.document for item in measure.items])
 
     def figure(who: str) -> tuple[float, float, float]:
@@ -138,9 +139,29 @@ def score_lines(measure: Measure, draws: int, seed: int) -> list[Score]:
                 kind=measure.kind,
                 higher_is_better=measure.higher_is_better,
                 references=measure.references,
+                change=_change(measure, draws, seed) if model == TUNED else None,
             )
         )
     return lines
+
+
+def _change(measure: Measure, draws: int, seed: int) -> Change | None:
+    """What fine-tuning has changed, item by item; None where one of the two has no number."""
+    base, tuned = (Answers(measure.amounts[model], measure.weights) for model in (BASE, TUNED))
+    found = compare(
+        base,
+        tuned,
+        [item.document for item in measure.items],
+        kind=measure.kind,
+        higher_is_better=measure.higher_is_better,
+        draws=draws,
+        seed=seed,
+    )
+    difference = finite(found.difference)
+    if difference is None:
+        return None
+    ends = [None if end is None else finite(end) for end in (found.low, found.high)]
+    return Change(difference=difference, low=ends[0], high=ends[1])
 
 
 def _note(value: float, alone: bool) -> str:

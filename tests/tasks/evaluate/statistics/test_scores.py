@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from flows.report.scores import compared
+from flows.report.wording import difference_text
 from tasks.evaluate.statistics.scores import Item, Measure, missing_lines, score_lines
 
 ITEMS = [Item(f"document{number}", "files") for number in range(10)]
@@ -45,3 +47,24 @@ def test_a_figure_that_is_missing_says_why() -> None:
         ("base", None, 3, "not enough held-out documents"),
         ("tuned", None, 3, "not enough held-out documents"),
     ]
+
+
+def test_the_change_by_fine_tuning_is_paired_and_the_report_names_the_better_by_it() -> None:
+    """Items that differ widely among each other, and by little between the models: the intervals overlap."""
+    base = np.arange(1, 11, dtype=np.float64)
+    amounts = {"base": base, "tuned": base - 0.1}
+    for higher, winner in ((False, "fine-tuned"), (True, "base"), (None, "unclear")):
+        lines = score_lines(Measure("n", "m", "r", ITEMS, amounts, ONES, higher_is_better=higher), 200, 0)
+        (row,) = compared(lines)
+        assert lines[0].change is None and lines[1].change is not None
+        assert lines[0].low < lines[1].high, "alone they overlap"  # type: ignore[operator]
+        assert lines[1].change.difference == pytest.approx(-0.1)
+        assert lines[1].change.high == pytest.approx(-0.1)
+        assert row.winner == winner
+    assert difference_text(lines[1].change, lines[1]) == "-0.1 (-0.1 to -0.1)"
+
+
+def test_without_an_interval_no_model_is_the_better_one() -> None:
+    lines = score_lines(measure(1, 2, False, [ITEMS[0]] * 10), 100, 0)
+    (row,) = compared(lines)
+    assert row.winner == "unclear" and difference_text(row.change, lines[1]) == "+2"  # type: ignore[arg-type]
