@@ -25,7 +25,7 @@ from tasks.engine.stage import UNICODE, stage
 from tasks.notices import loss_notices
 from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
-from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs
+from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs, cut_notices
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
 from tasks.train.pretrain import observe_device
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
@@ -112,7 +112,7 @@ def align(
     shape = read_shape(tuned["model"].path)
     form = needed_chat_form(tokenizer["tokenizer"].path)
     chosen = choose_pairs(preferences_of(clean["preferences"]), config.heldout_preferences)
-    kept, too_long = _kept(chosen, form, shape.context_length)
+    kept, too_long, cut = _kept(chosen, form, shape.context_length)
     sources = _write_sets(
         context.work / "preferences", kept, read_reference(reference["reference"]) if reference else {}
     )
@@ -137,13 +137,17 @@ def align(
     write_about(config.lora, context.part("adapter"))
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("align", job, result, last, before=tuned["model"])
-    notices = loss_notices("align", {"source": chosen.tallies(too_long)}, FIELDS, "preferences")
+    notices = [
+        *loss_notices("align", {"source": chosen.tallies(too_long)}, FIELDS, "preferences"),
+        *cut_notices("align", cut, shape.context_length),
+    ]
     return {
         "preferences": chosen.read,
         "training_preferences": len(kept["train"]),
         "heldout_preferences": chosen.heldout_total,
         "dropped_leaking": chosen.total(LEAKING),
         "dropped_too_long": too_long.total(),
+        **({"cut_conversations": cut.total()} if cut else {}),
         "scored_preferences": len(kept["heldout"]),
         "parameters": result["parameters"],
         **({"trained_parameters": result["trained_parameters"]} if config.lora else {}),
@@ -162,15 +166,18 @@ def check_preferences(config: AlignConfig, clean: Artifact, form: ChatForm, cont
     _kept(choose_pairs(preferences_of(clean["preferences"]), config.heldout_preferences), form, context_length)
 
 
-def _kept(chosen: Chosen, form: ChatForm, context_length: int) -> tuple[dict[str, Kept], Counter[str]]:
-    """The preferences that fit, to train on and to score, and of each source the number of those that do not.
+def _kept(chosen: Chosen, form: ChatForm, context_length: int) -> tuple[dict[str, Kept], Counter[str], Counter[str]]:
+    """The preferences that fit, to train on and to score, and of each source the number of those that do not, and of
+    those that were cut to fit.
 
     DataError where there is nothing to learn from of a source, or nothing to score.
     """
     kept: dict[str, Kept] = {}
+    cut: Counter[str] = Counter()
     for name, pairs in (("train", chosen.training), ("heldout", chosen.heldout)):
         encoded = encode_preferences(form, pairs, context_length)
-        kept[name] = [(pair, both) for pair, both in zip(pairs, encoded, strict=True) if both]
+        kept[name] = [one for one in encoded if one]
+        cut.update(pair.source for pair, one in zip(pairs, encoded, strict=True) if one and one[0] != pair)
     too_long = Counter(pair.source for pair in chosen.training)
     too_long.subtract(pair.source for pair, _ in kept["train"])
     chosen.check_kept("align", too_long, "preferences")
@@ -180,7 +187,7 @@ def _kept(chosen: Chosen, form: ChatForm, context_length: int) -> tuple[dict[str
                 f"align: there is no {split} preference that the model sees whole: give more in collect.conversations, "
                 "hold out another share of them (collect.heldout_fraction), or raise pretrain.context_length"
             )
-    return kept, too_long
+    return kept, too_long, cut
 
 
 def _write_sets(

@@ -40,6 +40,7 @@ from tasks.train.pairs import (
     Chosen,
     Origin,
     choose_pairs,
+    cut_notices,
     encode_training,
     heldout_sets,
     pairs_of,
@@ -140,7 +141,7 @@ def finetune(
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("finetune", job, result, last, before=base["model"])
     notices = loss_notices("finetune", {"source": chosen.tallies(too_long)}, FIELDS, "pairs")
-    notices += encoded.notices(shape.context_length)
+    notices += cut_notices("finetune", encoded.cut, shape.context_length)
     return {
         "pairs": chosen.read,
         "training_pairs": len(encoded.examples),
@@ -223,14 +224,6 @@ class _Encoded:
         """The examples, those of what users have said as often as that: few among many would be passed over once."""
         times = [passes if pair.source == FEEDBACK else 1 for pair in self.learned]
         return [example for example, count in zip(self.examples, times, strict=True) for _ in range(count)]
-
-    def notices(self, context_length: int) -> list[str]:
-        """A sentence of each source whose conversations were cut."""
-        return [
-            f"finetune cut {count:,} conversations of source {source}, which are longer than the context of "
-            f"{context_length:,} tokens: their oldest exchanges are not learned (pretrain.context_length)"
-            for source, count in sorted(self.cut.items())
-        ]
 
 
 def _encode(form: ChatForm, chosen: Chosen, context_length: int, *, shorten: bool) -> _Encoded:

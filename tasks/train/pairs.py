@@ -142,6 +142,15 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
     return Chosen(training, chosen, len(everything), len(heldout), dict(sorted(read.items())), dropped)
 
 
+def cut_notices(stage: str, cut: Counter[str], context_length: int) -> list[str]:
+    """A sentence for each source whose conversations were cut to fit."""
+    return [
+        f"{stage} cut {count:,} conversations of source {source}, which are longer than the context of "
+        f"{context_length:,} tokens: their oldest exchanges are not learned (pretrain.context_length)"
+        for source, count in sorted(cut.items())
+    ]
+
+
 def leaks(pair: Pair, pairs: Part) -> bool:
     """Whether a held-out pair among all has the question that a training pair begins with."""
     wanted = _normal(pair.opening)

@@ -14,7 +14,7 @@ from pydantic import Field
 from storage.documents import Pair, read_pairs, read_rows, write_rows
 from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import ChatForm
-from tasks.answer.pair_ids import fits, pair_ids
+from tasks.answer.pair_ids import PairIds, fits, pair_ids
 from tasks.answer.template_form import needed_chat_form
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
@@ -66,8 +66,7 @@ def reference(
     model = load_model(tuned["model"].path, training_device(config.device))
     form = needed_chat_form(tokenizer["tokenizer"].path)
     pairs = preferences_of(clean["preferences"])
-    encoded = encode_preferences(form, pairs, model.shape.context_length)
-    scored = [(pair, both) for pair, both in zip(pairs, encoded, strict=True) if both]
+    scored = [one for one in encode_preferences(form, pairs, model.shape.context_length) if one]
     requests = [(example.prompt, example.answer) for _, both in scored for example in both]
     found = score_continuations(
         model,
@@ -98,14 +97,24 @@ def preferences_of(part: Part) -> list[Pair]:
     return [pair for file in part.files for pair in read_pairs(file.path)]
 
 
-def encode_preferences(form: ChatForm, pairs: Sequence[Pair], context_length: int) -> list[Both | None]:
-    """The two examples of each preference, of which the last answer alone is learned; None where one does not fit."""
+def encode_preferences(form: ChatForm, pairs: Sequence[Pair], context_length: int) -> list[tuple[Pair, Both] | None]:
+    """Each preference and its two examples, of which the last answer alone is learned; None where one does not fit.
+
+    A conversation that is too long comes without its oldest exchanges, both answers after the same ones.
+    """
+    both_answers = [each for pair in pairs for each in (pair, replace(pair, answer=pair.rejected))]
+    ids = pair_ids(form, both_answers, context_length)
+    made: list[tuple[Pair, Both] | None] = []
+    for pair, chosen, rejected in zip(pairs, ids[0::2], ids[1::2], strict=True):
+        used = replace(pair, earlier=min(chosen.pair.earlier, rejected.pair.earlier, key=len))
+        if chosen.pair.earlier != rejected.pair.earlier:  # the longer answer has left less room
+            chosen, rejected = pair_ids(form, [used, replace(used, answer=pair.rejected)])
+        both = _example(chosen), _example(rejected)
+        made.append((used, both) if all(fits(one.prompt, one.answer, context_length) for one in both) else None)
+    return made
+
+
+def _example(ids: PairIds) -> "Example":
     from model.batches import Example
 
-    both_answers = [each for pair in pairs for each in (pair, replace(pair, answer=pair.rejected))]
-    examples = [
-        Example(ids.prompt, [*ids.answer, ids.end], len(ids.pair.answer.encode()))
-        for ids in pair_ids(form, both_answers)
-    ]
-    couples = zip(examples[0::2], examples[1::2], strict=True)
-    return [both if all(fits(one.prompt, one.answer, context_length) for one in both) else None for both in couples]
+    return Example(ids.prompt, [*ids.answer, ids.end], len(ids.pair.answer.encode()))

@@ -75,8 +75,9 @@ def test_likelihoods_are_those_of_the_model_for_each_answer(world: World, tmp_pa
     model = load_model(world["tuned"]["model"].path, "cpu")
     form = needed_chat_form(world["tokenizer"]["tokenizer"].path)
     for pair in preferences_of(world["clean"]["preferences"])[:5]:
-        (both,) = encode_preferences(form, [pair], 96)
-        assert both is not None
+        (one,) = encode_preferences(form, [pair], 96)
+        assert one is not None and one[0] == pair
+        both = one[1]
         alone = [nats for nats, _ in score_continuations(model, [(one.prompt, one.answer) for one in both])]
         assert found[pair.id] == pytest.approx(alone, abs=1e-3)
 
@@ -128,13 +129,39 @@ def test_what_is_not_learned_from_is_counted(tmp_path: Path) -> None:
 def test_earlier_turns_stand_before_both_answers(world: World) -> None:
     form = needed_chat_form(world["tokenizer"]["tokenizer"].path)
     earlier = (Message("system", "Be kind."), Message("user", "Hello"), Message("assistant", "Hello, guest."))
-    (both,) = encode_preferences(form, [preference(1, earlier=earlier)], 96)
-    assert both is not None and both[0].prompt == both[1].prompt
+    (one,) = encode_preferences(form, [preference(1, earlier=earlier)], 96)
+    assert one is not None
+    both = one[1]
+    assert both[0].prompt == both[1].prompt
     text = form.tokenizer.decode(both[0].prompt)
     assert [text.find(said) for said in ("Be kind.", "Hello, guest.", "Say a word")] == sorted(
         text.find(said) for said in ("Be kind.", "Hello, guest.", "Say a word")
     )
     assert "Hello, guest." in text and form.tokenizer.decode(both[1].answer).strip() == "No."
+
+
+def test_a_conversation_that_is_too_long_is_cut_at_a_turn_alike_before_both_answers_and_counted(tmp_path: Path) -> None:
+    """The rejected answer needs more room than the chosen one, and takes it from both."""
+    turns = [
+        Message(role, f"{word} {n} and more words")
+        for n in range(8)
+        for role, word in (("user", "Ask"), ("assistant", "Say"))
+    ]
+    earlier = (Message("system", "Be kind."), *turns)
+    long = [preference(n, earlier=earlier, rejected="No, not at all, never, and not once more.") for n in range(30, 33)]
+    world = world_of(tmp_path / "w", [preference(n) for n in range(12)] + [preference(100, HELDOUT)] + long)
+    form = needed_chat_form(world["tokenizer"]["tokenizer"].path)
+    (one,) = encode_preferences(form, long[:1], 96)
+    assert one is not None
+    used, (chosen, rejected) = one
+    assert chosen.prompt == rejected.prompt and used.earlier[0].content == "Be kind."
+    assert 1 < len(used.earlier) < len(earlier) and used.earlier[1:] == earlier[len(earlier) - len(used.earlier) + 1 :]
+    assert used.earlier[1].role == "user", "at a turn"
+    aligned = align.function(
+        QUICK, *world.values(), referred(world, tmp_path / "r")[1], context=LocalContext(tmp_path / "a")
+    )
+    assert (aligned["training_preferences"], aligned["dropped_too_long"], aligned["cut_conversations"]) == (15, 0, 3)
+    assert any("align cut 3 conversations of source" in notice for notice in aligned["notices"])
 
 
 def test_what_alignment_would_fail_of_is_looked_for_in_the_context_of_the_model(tmp_path: Path) -> None:

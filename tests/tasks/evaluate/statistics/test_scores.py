@@ -61,7 +61,7 @@ def test_the_change_by_fine_tuning_is_paired_and_the_report_names_the_better_by_
         assert lines[1].change.difference == pytest.approx(-0.1)
         assert lines[1].change.high == pytest.approx(-0.1)
         assert row.winner == winner
-    assert difference_text(lines[1].change, lines[1]) == "-0.1 (-0.1 to -0.1)"
+    assert lines[1].change and difference_text(lines[1].change, lines[1]) == "-0.1 (-0.1 to -0.1)"
 
 
 def test_without_an_interval_no_model_is_the_better_one() -> None:
