@@ -35,8 +35,8 @@ def seconds_here(build: Upcoming, observed: Mapping[str, str]) -> float | None:
     compiled = kind != "cpu" and training_compiles("off" if config.compile == "off" else "auto", kind, dtype, flop)
     for device in devices_filled_by(shape):
         if (device.processor, device.dtype, device.compiled) == (processor, dtype, compiled):
-            cores = min(config.threads, os.cpu_count() or 1) if kind == "cpu" else 1
-            return device.seconds(shape, tokens) / cores
+            cores = min(config.processes * config.threads, os.cpu_count() or 1)
+            return device.seconds(shape, tokens) / (cores if kind == "cpu" else config.processes)
     return None
 
 
