@@ -224,7 +224,7 @@ class PretrainConfig(TrainerConfig):
 
     def would_compile(self) -> bool:
         """Whether `auto` compiles it on a CPU that has what that needs."""
-        return compiling_pays(*self._compiling(self.shape(vocabulary_size=0), self.own_tokens)[1:])
+        return compiling_pays(*self._compiling(self.shape(vocabulary_size=0), self.most_tokens)[1:])
 
     def notices(self, shape: Shape, tokens: int) -> list[str]:
         """What is to be said of a run over so many tokens on this machine."""
