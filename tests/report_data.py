@@ -31,6 +31,8 @@ def made_run(home: Path, files: dict[str, Any], stage: str = "evaluate", part: s
 
 def score_line(name: str, metric: str, model: str, value: float | None, **others: Any) -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - 0.02, value + 0.02)
-    line = {"name": name, "model": model, "metric": metric, "value": value, "low": low, "high": high, "items": 100}
+    line: dict[str, Any] = {"name": name, "model": model, "metric": metric, "value": value, "items": 100}
+    line |= {"low": low, "high": high}
     line["higher_is_better"] = "acc" in metric
+    line["change"] = {"difference": 0.1, "low": 0.05, "high": 0.15} if model == "tuned" and value else None
     return {**line, "baselines": {"chance": 0.25}, "below_baseline": False, "rule": "a rule", "note": "", **others}

@@ -213,6 +213,8 @@ def test_many_benchmarks_references_calibration_and_memorisation(home: Path) -> 
     assert "0.0437" in page.text and "7.25" in page.text and "0.3 % to 3.6 %" in page.text
     shown = page.text[page.text.index("Share of right answers") : page.text.index("Base against")]
     assert "arc_easy" in shown and shown.count("blimp/part_") < 10
+    against = page.text[page.text.index("Base against") :]
+    assert "+10 points (+5 to +15)" in against and "fine-tuned" in against
 
 
 @pytest.mark.parametrize("broken", ["[1, 2", {"a": 1}, [{"name": 3}], None])
