@@ -40,14 +40,19 @@ def learned(
     return home, report_of(llmill("retrain", "smoke", *SHORT, "--json", home=home))
 
 
+def said_to(home: Path) -> list[dict[str, Any]]:
+    """The pairs that users have taught."""
+    pairs = [json.loads(line) for line in llmill("cat", "latest/filter/pairs", home=home).stdout.splitlines()]
+    return [row for row in pairs if row["source"] == "feedback"]
+
+
 def test_what_was_corrected_is_learned_and_nothing_before_it_is_made_again(
     learned: tuple[Path, dict[str, Any]], command: Command
 ) -> None:
     home, report = learned
     built = [stage for stage, outcome in outcomes(report).items() if outcome == "built"]
     assert built == ["collect", "filter", "finetune", "evaluate", "champion", "verdict", "release"]
-    pairs = [json.loads(line) for line in llmill("cat", "latest/filter/pairs", home=home).stdout.splitlines()]
-    taught = {row["prompt"]: row for row in pairs if row["source"] == "feedback"}
+    taught = {row["prompt"]: row for row in said_to(home)}
     assert taught[ASKED[0]["content"]]["answer"] == TOLD, "what was said to the server"
     assert len(taught) == len(USERS) + 1 and taught["Where is 5?"]["answer"] == "It is by the 5 mill."
     assert {row["split"] for row in taught.values()} == {"train", "heldout"}
@@ -61,7 +66,11 @@ def test_the_verdict_has_a_figure_on_what_held_out_users_have_said(
     home, report = learned
     guards = {guard["name"]: guard for guard in report["verdict"]["guards"]}
     bits, accuracy = guards["feedback/bits_per_byte"], guards["feedback/accuracy"]
-    assert bits["items"] == bits["documents"] == accuracy["items"] == 10, "the user is the unit"
+    heldout = {
+        row["prompt"] for row in said_to(home) if row["split"] == "heldout"
+    }  # of the server's user a salt decides
+    assert len(heldout - {ASKED[0]["content"]}) == len(HELDOUT)
+    assert bits["items"] == bits["documents"] == accuracy["items"] == len(heldout), "the user is the unit"
     assert bits["low"] <= bits["difference"] <= bits["high"]
     said = [reason for reason in report["verdict"]["reasons"] if "what held-out users have said" in reason]
     assert any("bits per byte" in reason for reason in said)
