@@ -91,26 +91,18 @@ class Saver:
     def _save(self, checkpoint: Checkpoint, temporary: Path) -> None:
         temporary.mkdir(parents=True, exist_ok=True)
         try:
-            digest = write_piece(temporary, checkpoint.tensors, self.rank, self.count)
+            digest = _write_piece(temporary, checkpoint.tensors, self.rank, self.count)
             if self.rank:
                 write_json(temporary / f"{self.rank}.written", digest)
                 return
             digests = [digest, *(_awaited(temporary / f"{rank}.written") for rank in range(1, self.count))]
-            publish(self.folder, checkpoint, self.identity, self.kept, temporary, digests)
+            _publish(self.folder, checkpoint, self.identity, self.kept, temporary, digests)
         except BaseException:  # a full disk: the room is needed
             shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, identity: str, kept: int) -> Path:
-    """Publish a checkpoint under `folder` and forget all but the newest `kept`."""
-    saver = Saver(folder, identity, kept)
-    saver.save(checkpoint)
-    saver.wait()
-    return _place(folder, checkpoint.step)
-
-
-def write_piece(folder: Path, tensors: dict[str, Tensor], rank: int, count: int) -> str:
+def _write_piece(folder: Path, tensors: dict[str, Tensor], rank: int, count: int) -> str:
     """Write what one of so many processes has of the tensors; returns the SHA-256 of the file."""
     path = folder / _piece(rank, count)
     save_file(tensors, path)
@@ -118,7 +110,7 @@ def write_piece(folder: Path, tensors: dict[str, Tensor], rank: int, count: int)
     return digest_file(path)
 
 
-def publish(
+def _publish(
     folder: Path, checkpoint: Checkpoint, identity: str, kept: int, temporary: Path, digests: Sequence[str]
 ) -> None:
     """Make a checkpoint of its pieces, by rank, and forget all but the newest `kept`."""

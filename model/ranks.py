@@ -92,9 +92,6 @@ class Ranks:
     def barrier(self) -> None:
         """Wait until all ranks are here."""
 
-    def leave(self) -> None:
-        """The end of the work together."""
-
 
 class Group(Ranks):
     """One of several processes; each method but `beat`, `rows`, `share`, `local`, `pieces` and `piece` is called by all
@@ -116,7 +113,6 @@ class Group(Ranks):
             timeout=WAITING,
         )
         self.sharded = job.sharded
-        self._device = torch.device(job.device)
 
     def _store(self, work: Path) -> Any:
         """Where ranks of a launcher meet; None: where the environment says."""
@@ -172,9 +168,6 @@ class Group(Ranks):
 
     def barrier(self) -> None:
         self._distributed.barrier()
-
-    def leave(self) -> None:
-        self._distributed.destroy_process_group()
 
 
 def join(job: "TrainingJob") -> Ranks:

@@ -264,12 +264,13 @@ class Trainer:
         return weights_of_snapshot(self.teacher, self.model)
 
     def _resume(self) -> None:
-        self._cut_metrics(0) if (checkpoint := self.saver.newest()) is None else self._take_up(checkpoint)
-        if self.step:
+        if checkpoint := self.saver.newest():
+            self._take_up(checkpoint)
             self._say(f"resumed at step {self.step}")
-        before, now = self.state["processes"], self.ranks.count
-        if before != now:
-            self.state["processes"] = now
+        else:
+            self._cut_metrics(0)
+        if self.state["processes"] != (now := self.ranks.count):
+            before, self.state["processes"] = self.state["processes"], now
             self._note(f"{now} processes train from here on, not {before}: the same but for rounding, not bit for bit")
 
     def _take_up(self, checkpoint: Checkpoint) -> None:

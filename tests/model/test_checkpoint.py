@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from model.checkpoint import Checkpoint, Saver, load_checkpoint
 from storage.errors import DataError
 
 PIECE = "tensors-00000-of-00001.safetensors"
@@ -13,7 +13,10 @@ PIECE = "tensors-00000-of-00001.safetensors"
 
 def save(folder: Path, step: int, identity: str = "run") -> Path:
     tensors = {"weights": torch.full((100,), float(step)), "count": torch.tensor(step)}
-    return save_checkpoint(folder, Checkpoint(step, tensors, {"tokens": step * 10}), identity, kept=2)
+    saver = Saver(folder, identity, kept=2)
+    saver.save(Checkpoint(step, tensors, {"tokens": step * 10}))
+    saver.wait()
+    return folder / f"step-{step:08d}"
 
 
 def loaded(folder: Path) -> Checkpoint:
