@@ -67,6 +67,8 @@ def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(
     for step in (moments.randrange(1, 7), moments.randrange(8, STEPS - 10)):
         process = start(job)
         wait_for_step(job, step, process)
+        if step > job.checkpoint_interval:  # a thread of its own saves
+            wait_until(lambda: [*Path(job.work, "checkpoints").glob("step-*")], "a checkpoint", every=0.001)
         process.kill()
         process.wait()
     final = start(job)
