@@ -1,5 +1,5 @@
 # make run         install, then the quick recipe: from documents to a released model
-# make test        install, then the tests (about 10 minutes on 2 cores)
+# make test        install, then the tests (about 12 minutes on 2 cores)
 # make test-slow   kill campaigns, servers, browsers (under an hour)
 # make lint        ruff, mypy, import arrows
 # make docs        the pages that are made from the code
