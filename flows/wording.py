@@ -1,6 +1,6 @@
 """Runs and stages in words: progress, figures, shards, attempts. Plain text for the terminal and the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.terminal.columns import unbroken
@@ -16,11 +16,13 @@ def digits_of(run: Mapping[str, Any]) -> str:
     return str(run["run"].rpartition("-")[2])
 
 
-def figures(summary: Mapping[str, Any], columns: int = SHOWN_COLUMNS) -> str:
-    """The first figures of a summary for `wrapped`, as many as fit; nested ones and the rest are left to `inspect`."""
+def figures(summary: Mapping[str, Any], telling: Sequence[str] = (), columns: int = SHOWN_COLUMNS) -> str:
+    """The first figures of a summary for `wrapped`, as many as fit, those that are `telling` before the others; nested
+    ones and the rest are left to `inspect`."""
     line = ""
-    for name, value in summary.items():
-        if isinstance(value, (dict, list)):
+    for name in dict.fromkeys([*telling, *summary]):
+        value = summary.get(name)
+        if name not in summary or isinstance(value, (dict, list)):
             continue
         longer = f"{line}, " if line else ""
         longer += unbroken(f"{name.replace('_', ' ')} {figure(value)}")

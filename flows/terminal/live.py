@@ -62,10 +62,12 @@ class Terminal(Listener):
         self.out = out
         self._live = sys.stderr.isatty()
         self._last = 0.0
+        self._telling: dict[str, tuple[str, ...]] = {}
         self._shown = False
 
     def started(self, stage: Stage, config: StageConfig, decision: Decision) -> None:
         self._last = time.monotonic()
+        self._telling[stage.name] = stage.about.telling
         self._draw(f"{stage.name:<{NAMES}}building: {reasons_text(decision, stage.about)}")
 
     def waits(self, stage: str, holder: str) -> None:
@@ -90,7 +92,7 @@ class Terminal(Listener):
         tail = "; ".join(result.why)
         if result.outcome == "built":
             head = "".join(f"{fact}, " for fact in effort(result))
-            tail = head + figures(result.summary, SHOWN_COLUMNS - len(head))
+            tail = head + figures(result.summary, self._telling.get(result.stage, ()), SHOWN_COLUMNS - len(head))
         self._say(wrapped(tail, f"{result.stage:<{NAMES}}{result.outcome:<8}{duration(result.seconds):>11}  "))
         for notice in notices_of(result.summary):
             self._say(wrapped(f"notice: {notice}", " " * NAMES))

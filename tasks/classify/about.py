@@ -57,6 +57,7 @@ CLASSIFY = About(
     work=examples_learned("texts", "labels_train", "texts_per_step"),
     checks=(_check,),
     compared=settings("labels", "epochs", "steps", "matrix_rate", "seed"),
+    telling=("accuracy", "baseline_accuracy"),
     headline={"labelled_texts": "training_texts"},
     report=_report,
     explain=not_about_documents,

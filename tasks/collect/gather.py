@@ -115,6 +115,13 @@ class Collected:
                 f"source {self.name}: {self.unlisted:,} records that rules left out are counted and not listed: of "
                 f"each file and rule the first {MOST_LISTED:,} are (llmill cat latest/collect/dropped)"
             )
+        bad = self.total("quarantined")
+        if bad:
+            kinds = "; ".join(self.bad_kinds().sentences())
+            said.append(
+                f"source {self.name}: {bad:,} of {counted(self.total('read'), 'record')} set aside: {kinds} "
+                "(llmill cat latest/collect/quarantine)"
+            )
         return said + [f"source {self.name}: the rest of a file is lost: {line}" for line in self.listed("lost")]
 
 

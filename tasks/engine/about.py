@@ -174,6 +174,7 @@ class About:
     | data, reads_sources | parts that MLflow shows as data sets; whether what it observes outside are sources of data |
     | compared | its config -> the settings that people compare runs by |
     | figures | numbers of its summary that tell how good a result is, by which a search can go |
+    | telling | numbers of its summary that the line at its end begins with: what became better |
     | headline | names of figures of the whole run -> names in its summary |
     | report | `(run, stage)` -> its section of the report |
     | at_end | `(artifact, summary)` -> names and texts of lines at the end of a run |
@@ -197,6 +198,7 @@ class About:
     reads_sources: bool = False
     compared: Callable[[Any], dict[str, Any]] = nothing_compared
     figures: tuple[str, ...] = ()
+    telling: tuple[str, ...] = ()
     headline: Mapping[str, str] = field(default_factory=dict)
     report: Callable[[MadeRun, str], Section] = what_it_dropped
     at_end: Callable[[Artifact, Figures], list[tuple[str, str]]] = no_lines

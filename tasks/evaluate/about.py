@@ -95,6 +95,7 @@ EVALUATE = About(
         lambda record: _evaluated_bytes(record["identity"]["config"]),
     ),
     checks=(_check_heldout, _check_stride, _check_known, _check_benchmarks),
+    telling=("answers_bits_per_byte_base", "answers_bits_per_byte_tuned"),
     headline={FORGETTING: f"{FORGETTING}_{TUNED}"},
     at_end=_at_end,
     explain=_explain,

@@ -338,6 +338,15 @@ def test_a_record_that_holds_nothing_is_dropped_as_empty(home: Path, tmp_path: P
     assert (summary["own.read"], summary["own.dropped"], summary["own.quarantined"]) == (2, 1, 0)
 
 
+def test_what_is_set_aside_is_said_with_its_reason_and_place(home: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Ask {number}?", "chosen": "y", "rejected": "n"} for number in range(99)]
+    equal = {"prompt": "And?", "chosen": "y", "rejected": "y"}
+    _, summary = read(home, written(tmp_path, *rows, equal))
+    assert summary["preferences_read"] == 99 and summary["own.quarantined"] == 1
+    notice = next(notice for notice in summary["notices"] if "set aside" in notice)
+    assert "source own: 1 of 100 records" in notice and "own.json, line 1: chosen and rejected are the same" in notice
+
+
 REAL = {
     "gsm8k_train.jsonl": ("prompt and completion", {"pairs": 7473}),
     "hh-rlhf_harmless-base_test.jsonl.gz": ("preference", {"preferences": 2299}),
