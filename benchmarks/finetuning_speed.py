@@ -3,16 +3,19 @@
     python -m benchmarks.finetuning_speed [--size micro] [--vocabulary 4096] [--rounds 6]
     python -m benchmarks.finetuning_speed --memory [--size mini] [--rows 2] [--context 128]
 
-Kinds: all weights on pairs, adapters of rank 8 on all maps of the blocks, preferences (DPO with likelihoods of the
-reference that are there), classes of texts. The peer is a plain loop: transformers' Qwen3, rows padded to the longest,
-no mask of attention (rows are filled up on the right, so none is needed), torch.optim.AdamW fused, one thread. Ours is
-the trainer's step with Muon and AdamW, one thread. They run in turn, round by round, in one process; printed are, by
+Kinds: all weights on pairs, each a row or packed; adapters of rank 8 on all maps of the blocks; preferences (DPO with
+likelihoods of the reference that are there, SimPO); classes of texts; plain text, as domain adaptation goes on with;
+words hidden in it (an encoder, 15 % of them). The peer is a plain loop: transformers' Qwen3 or EuroBERT, rows padded to
+the longest, no mask of attention (rows are filled up on the right, so none is needed; of packed ones positions begin
+anew, from which transformers makes the mask), torch.optim.AdamW fused, one thread. Ours is the trainer's step with Muon
+and AdamW, one thread. They run in turn, round by round, in one process; printed are, by
 medians of CPU time over the four batches of a kind, tokens that are no padding a CPU-second, and ratios to the peer and
 to all weights of ours. `--memory`: a process a kind, whose largest resident memory beyond that of its imports is
 printed.
 """
 
 import argparse
+import dataclasses
 import os
 import resource
 import statistics
@@ -44,33 +47,49 @@ from model.preferences import Preference, PreferenceSet
 from model.shape import SIZES, Shape
 from model.transformer import Transformer, initialise
 
-KINDS = ("all weights", "adapters", "preferences", "classes")
+ALL, PACKED, ADAPTERS, DPO, SIMPO = "all weights", "packed", "adapters", "preferences", "SimPO"
+CLASSES_OF_TEXTS, TEXT, HIDDEN = "classes", "plain text", "hidden words"
+KINDS = (ALL, PACKED, ADAPTERS, DPO, SIMPO, CLASSES_OF_TEXTS, TEXT, HIDDEN)
 PEER, OURS = "transformers", "llmill"
 BATCHES, CLASSES, BETA, RANK = 4, 4, 0.1, 8
+SIMPO_BETA, SIMPO_MARGIN, HIDDEN_SHARE, MASK = 2.0, 1.0, 0.15, 3
 MICRO_BATCH_TOKENS = 65_536
 
 Step = Callable[[], None]
 
 
 def batches_of(kind: str, shape: Shape, rows: int, folder: Path) -> list[Batch]:
-    """Batches of random ids in rows of lengths as instructions have them."""
+    """Batches of random ids: whole rows of text, or rows of lengths as instructions have them."""
     random = np.random.default_rng(0)
+    if kind in (TEXT, HIDDEN):
+        ids = random.integers(16, shape.vocabulary_size, (BATCHES, rows, shape.context_length + 1))
+        if kind == TEXT:
+            return [Batch(one[:, :-1], one[:, 1:]) for one in ids]
+        hidden = random.random((BATCHES, rows, shape.context_length)) < HIDDEN_SHARE
+        shown = ids[:, :, :-1]
+        return [
+            Batch(np.where(hide, MASK, one), np.where(hide, one, IGNORED))
+            for one, hide in zip(shown, hidden, strict=True)
+        ]
     longest = shape.context_length // 2  # of a prompt; an answer is shorter
     prompts, answers = (random.integers(16, most, BATCHES * rows).tolist() for most in (longest, longest // 2))
 
-    def ids(count: int) -> list[int]:
+    def some(count: int) -> list[int]:
         return [int(one) for one in random.integers(0, shape.vocabulary_size, count)]
 
     numbers = np.arange(BATCHES * rows).reshape(BATCHES, rows)
-    if kind == "classes":
+    if kind == CLASSES_OF_TEXTS:
         examples = [
-            labelled(ids(size), int(random.integers(CLASSES))) for size in map(sum, zip(prompts, answers, strict=True))
+            labelled(some(size), int(random.integers(CLASSES))) for size in map(sum, zip(prompts, answers, strict=True))
         ]
     else:
-        examples = [Example(ids(prompt), ids(answer), 1) for prompt, answer in zip(prompts, answers, strict=True)]
-    if kind != "preferences":
+        examples = [Example(some(prompt), some(answer), 1) for prompt, answer in zip(prompts, answers, strict=True)]
+    if kind not in (DPO, SIMPO):
         ExampleSet.write(folder, examples)
-        return [ExampleSet(folder).batch(chosen) for chosen in numbers]
+        written = ExampleSet(folder)
+        if kind == PACKED:
+            return [written.packed(chosen, shape.context_length) for chosen in numbers]
+        return [written.batch(chosen) for chosen in numbers]
     PreferenceSet.write(folder, examples, [-float(len(one.answer)) for one in examples])
     return [PreferenceSet(folder).batch(chosen) for chosen in numbers.reshape(-1)[::2].reshape(BATCHES, -1) // 2]
 
@@ -79,11 +98,15 @@ def our_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
     """A step of our trainer."""
     model = Transformer(shape)
     initialise(model, seed=1)
-    if kind == "classes":
+    if kind == CLASSES_OF_TEXTS:
         model = as_classifier(model, [str(number) for number in range(CLASSES)])
-    if kind == "adapters":
+    if kind == ADAPTERS:
         adapt(model, LowRank(RANK, 2.0 * RANK), seed=1)
-    loss: Loss = partial(preferred_nats, Preference("dpo", BETA)) if kind == "preferences" else target_nats
+    losses: dict[str, Loss] = {
+        DPO: partial(preferred_nats, Preference("dpo", BETA)),
+        SIMPO: partial(preferred_nats, Preference("simpo", SIMPO_BETA, SIMPO_MARGIN)),
+    }
+    loss = losses.get(kind, target_nats)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01)), Workers(1)
 
@@ -100,11 +123,15 @@ def our_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
 
 def peer_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
     """A step of a plain loop with transformers and, for adapters, peft."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
+    import transformers
 
-    config = Qwen3Config(**{**config_of(shape), "use_cache": False, "num_labels": CLASSES})
-    model: Any = (Qwen3ForSequenceClassification if kind == "classes" else Qwen3ForCausalLM)(config)
-    if kind == "adapters":
+    settings = {**config_of(shape), "use_cache": False, "num_labels": CLASSES}
+    name = {CLASSES_OF_TEXTS: "Qwen3ForSequenceClassification", HIDDEN: "EuroBertForMaskedLM"}.get(
+        kind, "Qwen3ForCausalLM"
+    )
+    config = getattr(transformers, "EuroBertConfig" if kind == HIDDEN else "Qwen3Config")(**settings)
+    model: Any = getattr(transformers, name)(config)
+    if kind == ADAPTERS:
         from peft import LoraConfig, get_peft_model
 
         names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -124,21 +151,40 @@ def peer_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
 
 def _peer_loss(kind: str, model: Any, batch: Batch) -> torch.Tensor:
     inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
-    if kind == "classes":
+    if kind == CLASSES_OF_TEXTS:
         base, valid = model.base_model, targets != IGNORED
         return F.cross_entropy(model.score(base(input_ids=inputs).last_hidden_state[valid]), targets[valid])
-    scores = model(input_ids=inputs).logits
-    if kind != "preferences":
+    scores = model(input_ids=inputs, position_ids=_positions(batch)).logits
+    if kind not in (DPO, SIMPO):
         return F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     nats = F.cross_entropy(scores.mT, targets, ignore_index=IGNORED, reduction="none").sum(dim=1)
+    if kind == SIMPO:
+        gaps = SIMPO_BETA * -nats / (targets != IGNORED).sum(dim=1)
+        return -F.logsigmoid(gaps[0::2] - gaps[1::2] - SIMPO_MARGIN).mean()
     gaps = BETA * (-nats - torch.from_numpy(batch.reference).float())
     return -F.logsigmoid(gaps[0::2] - gaps[1::2]).mean()
 
 
-def tokens_of(batches: list[Batch]) -> float:
-    """Tokens of a batch that are no padding, on average: up to the last target of each row."""
+def _positions(batch: Batch) -> torch.Tensor | None:
+    """Of packed rows the place of each token in its example."""
+    if batch.segments is None:
+        return None
+    place = np.arange(batch.inputs.shape[1])[None]
+    begins = np.diff(batch.segments, axis=1, prepend=-2) != 0
+    return torch.from_numpy(place - np.maximum.accumulate(np.where(begins, place, 0), axis=1))
+
+
+def tokens_of(kind: str, batches: list[Batch]) -> float:
+    """Tokens of a batch that are no padding, on average: up to the last target of each row, but of text all."""
+    if kind in (TEXT, HIDDEN):
+        return float(batches[0].inputs.size)
     ends = [(batch.targets != IGNORED)[:, ::-1].argmax(axis=1) for batch in batches]
     return float(np.mean([(batch.inputs.shape[1] - end).sum() for batch, end in zip(batches, ends, strict=True)]))
+
+
+def as_encoder(shape: Shape) -> Shape:
+    """The same sizes in EuroBERT's family."""
+    return dataclasses.replace(shape, family="eurobert", mask_token=MASK)
 
 
 def step_of(who: str, kind: str, shape: Shape, batches: list[Batch]) -> Step:
@@ -153,8 +199,9 @@ def compare(shape: Shape, rows: int, rounds: int) -> None:
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
             batches = batches_of(kind, shape, rows, Path(folder))
-        tokens[kind] = tokens_of(batches)
-        steps |= {(who, kind): step_of(who, kind, shape, batches) for who in (PEER, OURS)}
+        tokens[kind] = tokens_of(kind, batches)
+        made = as_encoder(shape) if kind == HIDDEN else shape
+        steps |= {(who, kind): step_of(who, kind, made, batches) for who in (PEER, OURS)}
     for turn in range(rounds + 1):  # the first warms up
         for key, step in steps.items():
             used = time.process_time()
@@ -196,7 +243,7 @@ def print_one(who: str, kind: str, shape: Shape, rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         batches = batches_of(kind, shape, rows, Path(folder))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = step_of(who, kind, shape, batches)
+    step = step_of(who, kind, as_encoder(shape) if kind == HIDDEN else shape, batches)
     for _ in range(BATCHES):
         step()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
