@@ -64,7 +64,7 @@ class Texts:
     reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("labels",)},
     observe=observe_device,
     programs=("model.trainer",),
-    libraries=("torch", "tokenizers", "pyarrow", "scikit-learn", UNICODE),
+    libraries=("torch", "tiktoken", "tokenizers", "pyarrow", "scikit-learn", UNICODE),
     about="tasks.classify.about.CLASSIFY",
 )
 def classify(

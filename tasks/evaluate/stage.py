@@ -85,7 +85,7 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
     },
     optional=("initial",),
     observe=observe_outside,
-    libraries=("torch", "lm_eval", "tokenizers", "pyarrow", UNICODE),
+    libraries=("torch", "lm_eval", "tiktoken", "tokenizers", "pyarrow", UNICODE),
     about="tasks.evaluate.about.EVALUATE",
 )
 def evaluate(

@@ -21,7 +21,7 @@ from storage.errors import DataError
 from tasks.answer.template_form import find_template, needed_chat_form
 from tasks.release.config import ReleaseConfig
 from tasks.tokenize.control import TOKENIZER_CONFIG, read_object, token_text
-from tasks.tokenize.tokenizer import split_name
+from tasks.tokenize.splits import split_name
 from tasks.wording import figure
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ a key) would cost the square of its length in training; there it is cut into pie
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.shards.text_batches import batches
+from tasks.tokenize.fast_encoder import fast_encoder
+from tasks.tokenize.splits import SPLITS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,30 +41,11 @@ MASK_TOKEN = "<|mask|>"  # behind them, where words are hidden
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
+FEW_CHARACTERS = 1 << 18  # so many take `tokenizers` as long as it takes to make the fast encoder
 PROGRESS_SECONDS = 0.5  # between two checks of how much was read
 PIECE_CHARACTERS = 1 << 18  # a longer text is encoded in pieces of so many: 8 MiB at once take 1.1 GB
 BREAK_CHARACTERS = 1 << 12  # so far before its end a piece may be cut at a break
 TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
-SPLITS = {  # by the names that llama.cpp has for them: patterns applied one after another
-    "deepseek-v3": (
-        r"\p{N}{1,3}",
-        "[一-龥\u3040-ゟ゠-ヿ]+",
-        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ),
-    "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
-}
-
-OPEN_SPLITS = {  # of open models, likewise
-    "llama-bpe": (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-        r"|\s+(?!\S)|\s+",
-    ),
-    "qwen2": (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-        r"|\s+(?!\S)|\s+",
-    ),
-}
 
 _BREAK = re.compile(r"\S(?= [^\W\d_])")
 
@@ -164,20 +147,6 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     return tokenizer
 
 
-def split_name(tokenizer: dict[str, Any]) -> str:
-    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is not known here."""
-    cut = tokenizer.get("pre_tokenizer") or {}
-    steps = cut.get("pretokenizers", (cut,))
-    found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
-    if not found and any(step.get("type") == "ByteLevel" and step.get("use_regex", True) for step in steps):
-        return "gpt-2"  # the library's own
-    known = SPLITS | OPEN_SPLITS
-    for name, patterns in known.items():
-        if found == patterns and any(step.get("type") == "ByteLevel" for step in steps):
-            return name
-    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(known)}")
-
-
 def pieces(text: str, characters: int) -> Iterator[str]:
     """A text in pieces of so many characters at most, cut before a single space that is before a letter.
 
@@ -235,26 +204,38 @@ def vocabulary_size(tokenizer: "Tokenizer") -> int:
 
 
 def encode(tokenizer: "Tokenizer", texts: Iterable[str]) -> Iterator[tuple[TokenIds, int]]:
-    """The ids of each text, without special tokens, and its UTF-8 bytes."""
+    """The ids of each text, without special tokens, and its UTF-8 bytes.
+
+    Where there is much text the fast encoder reads it, if the tokenizer has one with the same ids; for little it would
+    take longer to make one.
+    """
+    characters = 0
     for batch in batches(texts, BATCH_CHARACTERS):
-        if len(batch) == 1 and len(batch[0]) > PIECE_CHARACTERS:
-            yield _encode_long(tokenizer, batch[0]), len(batch[0].encode())
-            continue
-        for text, encoding in zip(batch, tokenizer.encode_batch_fast(batch, add_special_tokens=False), strict=True):
-            yield encoding.ids, len(text.encode())
+        characters += sum(map(len, batch))
+        ids_of = _ids_of(tokenizer, is_much=characters > FEW_CHARACTERS)
+        whole = iter(ids_of([text for text in batch if len(text) <= PIECE_CHARACTERS]))
+        for text in batch:
+            yield next(whole) if len(text) <= PIECE_CHARACTERS else _long_ids(ids_of, text), len(text.encode())
 
 
-def _encode_long(tokenizer: "Tokenizer", text: str) -> TokenIds:
+def _ids_of(tokenizer: "Tokenizer", is_much: bool) -> Callable[[list[str]], list[TokenIds]]:
+    """What encodes texts."""
+    fast = fast_encoder(tokenizer) if is_much and tokenizer.encode_special_tokens else None
+    if fast is not None:
+        return lambda texts: [fast.encode_ordinary(text) for text in texts]
+    return lambda texts: [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _long_ids(ids_of: Callable[[list[str]], list[TokenIds]], text: str) -> TokenIds:
     """The ids of a text that is encoded in pieces: memory for one, and four bytes a token."""
     import numpy as np
 
-    alone, again, after = (tokenizer.encode(said, add_special_tokens=False).ids for said in ("a", "a a", " a"))
+    alone, again, after = (list(ids) for ids in ids_of(["a", "a a", " a"]))
     marked = again == alone + alone != alone + after  # each text gets the mark of a space before it (SentencePiece)
     ids = []
     for number, piece in enumerate(pieces(text, PIECE_CHARACTERS)):
         said = piece.removeprefix(" ") if marked and number else piece
-        (encoding,) = tokenizer.encode_batch_fast([said], add_special_tokens=False)
-        ids.append(np.asarray(encoding.ids, np.uint32))
+        ids.append(np.asarray(ids_of([said])[0], np.uint32))
     return np.concatenate(ids)
 
 

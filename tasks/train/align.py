@@ -96,7 +96,7 @@ class AlignConfig(AdaptableConfig):
     optional=("reference",),
     observe=observe_device,
     programs=("model.trainer",),
-    libraries=("torch", "tokenizers", UNICODE),
+    libraries=("torch", "tiktoken", "tokenizers", UNICODE),
     about="tasks.train.about.ALIGN",
 )
 def align(

@@ -108,7 +108,7 @@ class FinetuneConfig(AdaptableConfig):
     optional=("teacher",),
     observe=observe_device,
     programs=("model.trainer",),
-    libraries=("torch", "tokenizers", UNICODE),
+    libraries=("torch", "tiktoken", "tokenizers", UNICODE),
     about="tasks.train.about.FINETUNE",
 )
 def finetune(

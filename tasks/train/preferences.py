@@ -52,7 +52,7 @@ def observe_device(config: ReferenceConfig) -> dict[str, str]:
     parts=("reference",),
     reads={"tuned": ("model",), "tokenizer": ("tokenizer",), "clean": ("preferences",)},
     observe=observe_device,
-    libraries=("torch", "tokenizers", "pyarrow", UNICODE),
+    libraries=("torch", "tiktoken", "tokenizers", "pyarrow", UNICODE),
     about="tasks.train.about.REFERENCE",
 )
 def reference(

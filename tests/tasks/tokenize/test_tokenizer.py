@@ -19,6 +19,7 @@ from tiny_model import make_text
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
 from storage.errors import DataError
+from tasks.tokenize.splits import split_name
 from tasks.tokenize.stage import tokenize_shard
 from tasks.tokenize.tokenizer import (
     PIECE_CHARACTERS,
@@ -30,7 +31,6 @@ from tasks.tokenize.tokenizer import (
     load_tokenizer,
     pieces,
     save_tokenizer,
-    split_name,
     token_ids,
     train_tokenizer,
 )

@@ -1,0 +1,40 @@
+"""How text is split into words before it is encoded, by the names that llama.cpp has for it."""
+
+from typing import Any
+
+from storage.errors import DataError
+
+SPLITS = {  # patterns applied one after another
+    "deepseek-v3": (
+        r"\p{N}{1,3}",
+        "[一-龥\u3040-ゟ゠-ヿ]+",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
+}
+
+OPEN_SPLITS = {  # of open models, likewise
+    "llama-bpe": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+        r"|\s+(?!\S)|\s+",
+    ),
+    "qwen2": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+        r"|\s+(?!\S)|\s+",
+    ),
+}
+
+
+def split_name(tokenizer: dict[str, Any]) -> str:
+    """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is not known here."""
+    cut = tokenizer.get("pre_tokenizer") or {}
+    steps = cut.get("pretokenizers", (cut,))
+    found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
+    if not found and any(step.get("type") == "ByteLevel" and step.get("use_regex", True) for step in steps):
+        return "gpt-2"  # the library's own
+    known = SPLITS | OPEN_SPLITS
+    for name, patterns in known.items():
+        if found == patterns and any(step.get("type") == "ByteLevel" for step in steps):
+            return name
+    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(known)}")
