@@ -1,9 +1,5 @@
-"""Adapters that were trained elsewhere or before: read, added to the weights, or several of them beside one base model.
-
-`Adapters` serves many fine-tuned models from one copy of the weights: each row of a batch names its adapter, or none.
-A map then gives x Wᵀ + x Aᵀ Bᵀ with the row's own A and B (as Chen et al. 2023, Punica, arXiv 2310.18547), where
-adapters of lower rank, and rows without one, have zeros. A row's logits are those of the merged model but for the last
-digits. Cost: two products with rank columns a map, and a copy of the rows' small matrices.
+"""Adapters that were trained elsewhere or before: read, and added to the weights. Several of them beside one model:
+model/adapter_rows.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +12,9 @@ from torch import Tensor
 
 from model.adapter_config import TENSORS, AdapterConfig, adapter_files, read_adapter_config
 from model.lora import BASE, GPT2_JOINED, GPT2_NAMES, PREFIX, maps_of
-from model.shape import WEIGHTS, Shape
-from model.transformer import Linear, Transformer
+from model.shape import Shape
+from model.transformer import Transformer
 from model.weights import check_tensors
-from storage.canonical import digest_file
 from storage.errors import ConfigError, DataError
 
 
@@ -125,86 +120,3 @@ def _maps_there(shape: Shape) -> dict[str, tuple[str, ...]]:
 
 def _ends_with(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
-
-
-# Several beside one model -------------------------------------------------------------------------------------------
-
-
-class _Rows:
-    """Which adapter each row of the batch has, by number; None: no row has any."""
-
-    numbers: Tensor | None = None
-
-
-class SharedLinear(Linear):
-    """A map with the changes of several adapters beside it; those of number 0 are nothing."""
-
-    first: Tensor
-    second: Tensor
-
-    def __init__(self, inner: Linear, rows: _Rows) -> None:
-        outputs, inputs = inner.weight.shape
-        with torch.device("meta"):
-            super().__init__(inputs, outputs)
-        self.weight, self.bias, self.rows = inner.weight, inner.bias, rows
-        self.register_buffer("first", inner.weight.new_zeros(0, 0, inputs), persistent=False)
-        self.register_buffer("second", inner.weight.new_zeros(0, outputs, 0), persistent=False)
-
-    def put(self, changes: Sequence[Change | None]) -> None:
-        """Have these, by their numbers."""
-        rank = max((len(change.first) for change in changes if change is not None), default=0)
-        self.first = self.weight.new_zeros(len(changes), rank, self.weight.shape[1])
-        self.second = self.weight.new_zeros(len(changes), self.weight.shape[0], rank)
-        for number, change in enumerate(changes):
-            if change is not None:
-                self.first[number, : len(change.first)] = change.first
-                self.second[number, :, : len(change.first)] = change.scale * change.second
-
-    def forward(self, x: Tensor) -> Tensor:
-        product = super().forward(x)
-        if self.rows.numbers is None:
-            return product
-        first, second = self.first[self.rows.numbers], self.second[self.rows.numbers]
-        return product + (x @ first.mT.to(x.dtype)) @ second.mT.to(x.dtype)
-
-
-class Adapters:
-    """Adapters by name beside a model, whose weights came from the folder `base` and stay as they are.
-
-    `choose` says for the passes that follow which row has which; before the first one no row has any.
-    """
-
-    def __init__(self, model: Transformer, base: Path) -> None:
-        self._model, self._base = model, base
-        self._digest = digest_file(base / WEIGHTS)
-        self._rows = _Rows()
-        self._adapters: dict[str, Adapter] = {}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._adapters)
-
-    @torch.no_grad()
-    def add(self, name: str, folder: Path) -> None:
-        """Read an adapter and put it beside the others; errors as of `read_adapter`, DataError too for one of other
-        weights, and nothing is added. A name that is there already is replaced."""
-        adapter = read_adapter(folder, self._model.shape)
-        adapter.check_base([self._digest], str(self._base))
-        self._adapters[name] = adapter
-        self._rows.numbers = None
-        for map_name, parent, own, inner in list(maps_of(self._model)):
-            changes = [None, *(one.changes.get(map_name) for one in self._adapters.values())]
-            if isinstance(inner, SharedLinear) or any(change is not None for change in changes):
-                shared = inner if isinstance(inner, SharedLinear) else SharedLinear(inner, self._rows)
-                shared.put(changes)
-                setattr(parent, own, shared)
-
-    def choose(self, names: Sequence[str | None]) -> None:
-        """The adapter of each row (None: the base model alone); one name is that of all rows. ConfigError for a name
-        that was not added."""
-        for name in names:
-            if name is not None and name not in self._adapters:
-                known = ", ".join(self.names) or "none"
-                raise ConfigError(f"no adapter {name!r} stands beside this model. There are: {known}")
-        numbers = [0 if name is None else 1 + self.names.index(name) for name in names]
-        self._rows.numbers = torch.tensor(numbers, device=self._model.device) if any(numbers) else None

@@ -3,6 +3,8 @@
 What it computes stays as it is but for the last digits of sums (benchmarks/serving_speed.py has what it gains).
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +19,8 @@ def lay_out_for_decoding(model: Transformer) -> None:
     """Join the maps that read the same numbers, and turn matrices in memory, not in value: a few rows by a matrix that
     lies so cost half the time with MKL, which else has to turn it for each product.
 
-    Maps with adapters beside them, and those in eight bits, stay as they are. The weights are no more to be saved.
+    Adapters may be put beside it afterwards (model/adapter_rows.py); maps that have some already, and those in eight
+    bits, stay as they are. The weights are no more to be saved.
     """
     for block in model.model.layers:
         assert isinstance(block, Block)
@@ -31,6 +34,21 @@ def lay_out_for_decoding(model: Transformer) -> None:
             module.weight.data = module.weight.data.t().contiguous().t()
 
 
+class JoinedLinear(Linear):
+    """One map whose outputs are those of several of a module, one after the other; `parts` are their names and numbers
+    of outputs."""
+
+    def __init__(self, plain: nn.Module, names: Sequence[str]) -> None:
+        maps = [plain.get_submodule(name) for name in names]
+        weights: list[Tensor] = [one.get_parameter("weight") for one in maps]
+        with torch.device("meta"):
+            super().__init__(weights[0].shape[1], sum(len(weight) for weight in weights))
+        self.parts = tuple((name, len(weight)) for name, weight in zip(names, weights, strict=True))
+        self.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
+        if maps[0].bias is not None:
+            self.bias = nn.Parameter(torch.cat([one.get_parameter("bias") for one in maps]), requires_grad=False)
+
+
 class JoinedAttention(Attention):
     """Attention with one map for queries, keys and values, and one norm and rotation for queries and keys."""
 
@@ -39,7 +57,7 @@ class JoinedAttention(Attention):
     def __init__(self, plain: Attention, shape: Shape) -> None:
         with torch.device("meta"):
             super().__init__(shape, plain.layer)
-        self.qkv_proj, self.o_proj = joined(plain.q_proj, plain.k_proj, plain.v_proj), plain.o_proj
+        self.qkv_proj, self.o_proj = JoinedLinear(plain, ("q_proj", "k_proj", "v_proj")), plain.o_proj
         self.heads = shape.heads, shape.key_value_heads
         self.epsilon, gains = shape.norm_epsilon, None
         if shape.parts.normalised_queries:
@@ -66,19 +84,9 @@ class JoinedFeedForward(GatedFeedForward):
     def __init__(self, plain: GatedFeedForward, shape: Shape) -> None:
         with torch.device("meta"):
             super().__init__(shape)
-        self.gate_and_up, self.down_proj = joined(plain.gate_proj, plain.up_proj), plain.down_proj
+        self.gate_and_up, self.down_proj = JoinedLinear(plain, ("gate_proj", "up_proj")), plain.down_proj
         del self.gate_proj, self.up_proj
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_and_up(x).chunk(2, dim=-1)
         return self.down_proj(F.silu(gate) * up)
-
-
-def joined(*maps: Linear) -> Linear:
-    """One map whose outputs are those of several, one after the other."""
-    with torch.device("meta"):
-        whole = Linear(maps[0].in_features, sum(one.out_features for one in maps))
-    whole.weight = nn.Parameter(torch.cat([one.weight for one in maps]), requires_grad=False)
-    if maps[0].bias is not None:
-        whole.bias = nn.Parameter(torch.cat([one.bias for one in maps]), requires_grad=False)
-    return whole

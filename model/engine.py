@@ -5,6 +5,9 @@ cache, which is made once. Answers under way lie in the first rows, so that a st
 the prompt that is being read lies behind them; then come free rows. What a free row has read stays: a request whose
 tokens begin alike, of the same tenant, goes on from there. A tenant never gains time by what another has asked.
 
+Where adapters stand beside the model (model/adapter_rows.py) each request may name one. Requests of several and of none
+are answered in one pass; what was read by one adapter is no beginning for another, since its keys and values differ.
+
 A long prompt is read in pieces, one a step, so that answers under way go on beside it. The same seed gives the same
 answer, alone or among others, but where the last digits of sums decide (model/cache.py).
 """
@@ -17,10 +20,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from model.adapter_rows import Adapters
 from model.cache import KeyValueCache
 from model.sampling import GREEDY, Choice, Dice, Ending, check_prompt, choose
 from model.search import Found, search_steps
 from model.transformer import Transformer
+from storage.errors import ConfigError
 
 READ_TOKENS = 512  # of prompts a step: what an answer under way waits for at most
 
@@ -39,6 +44,7 @@ class Request:
     stop_ids: Collection[int] = ()
     likeliest: int | None = None
     tenant: str = ""
+    adapter: str | None = None  # its name beside the model; None: the model alone
     beams: int = 1
     no_repeat: int = 0  # tokens in a row that a searched answer never says twice; 0: it may
     reused: int = 0  # tokens of `ids` that were read before, once it is under way
@@ -61,9 +67,10 @@ class Made:
 
 @dataclass(slots=True)
 class _Row:
-    """What a row of the cache has read, and for whom."""
+    """What a row of the cache has read, for whom, and by which adapter."""
 
     tenant: str = ""
+    adapter: str | None = None
     tokens: list[int] = field(default_factory=list)  # those read
     used: int = 0  # when it was free the last time
 
@@ -81,9 +88,11 @@ class _Going:
 class Engine:
     """The requests of one model, which take turns by `step`."""
 
-    def __init__(self, model: Transformer, rows: int, capacity: int | None = None) -> None:
+    def __init__(
+        self, model: Transformer, rows: int, capacity: int | None = None, adapters: Adapters | None = None
+    ) -> None:
         """For `rows` requests at once, each of `capacity` tokens with its answer (by default a whole context)."""
-        self.model = model
+        self.model, self._adapters = model, adapters
         self.capacity = min(capacity or model.shape.context_length, model.shape.context_length)
         self._cache = KeyValueCache(model.shape, rows, self.capacity, model.device, model.compute_dtype)
         self._rows = [_Row() for _ in range(rows)]
@@ -106,8 +115,10 @@ class Engine:
         return len(self._waiting) + len(self._searches) - (self._search is not None)
 
     def submit(self, request: Request) -> None:
-        """Put a request in line; DataError for a prompt that leaves no room in the context."""
+        """Put a request in line; DataError for a prompt that leaves no room in the context, ConfigError for an adapter
+        that is not there."""
         check_prompt(self.capacity, request.ids)
+        self.choose([request.adapter])
         (self._waiting if request.beams == 1 else self._searches).append(request)
 
     def cancel(self, request: Request) -> None:
@@ -126,6 +137,13 @@ class Engine:
                 if going.request is request:
                     self._leave(place)
                     return
+
+    def choose(self, adapters: Sequence[str | None]) -> None:
+        """Which adapter each row of the next pass has, whoever makes it."""
+        if self._adapters is not None:
+            self._adapters.choose(adapters)
+        elif any(name is not None for name in adapters):
+            raise ConfigError("no adapter stands beside this model")
 
     @torch.inference_mode()
     def step(self) -> list[Made]:
@@ -171,6 +189,7 @@ class Engine:
     def _search_on(self) -> list[Made]:
         request = self._searches[0]
         request.begun = True
+        self.choose([request.adapter])
         if self._search is None:
             self._search = search_steps(
                 self.model, request.ids, request.most, request.beams, request.no_repeat, request.stop_ids
@@ -205,6 +224,7 @@ class Engine:
         """Read equally many further tokens in each of some neighbouring rows: their last hidden states (B, D)."""
         rows = self._rows[first : first + len(ids)]
         window = self._cache.window(first, [len(row.tokens) for row in rows])
+        self.choose([row.adapter for row in rows])
         hidden = self.model(torch.tensor(ids, device=self.model.device), window)
         for row, read in zip(rows, ids, strict=True):
             row.tokens += read
@@ -218,7 +238,8 @@ class Engine:
         """
         place = len(self._answering)
         ids = list(request.ids)
-        shared = [_common(ids[:-1], row.tokens) if row.tenant == request.tenant else 0 for row in self._rows]
+        own = request.tenant, request.adapter
+        shared = [_common(ids[:-1], row.tokens) if (row.tenant, row.adapter) == own else 0 for row in self._rows]
         source = max(range(len(self._rows)), key=lambda number: (shared[number], number >= place))
         known = shared[source]
         if source >= place and 0 < len(self._rows[source].tokens) <= 2 * known:
@@ -230,7 +251,7 @@ class Engine:
         if known and source != place:
             self._cache.copy(source, place, known)
         request.reused, request.begun = known, True
-        self._rows[place] = _Row(request.tenant, ids[:known])
+        self._rows[place] = _Row(*own, ids[:known])
         return _Going(request, Dice(request.choice.seed), ids[known:])
 
     def _leave(self, place: int) -> None:

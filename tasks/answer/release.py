@@ -86,13 +86,13 @@ def open_release(folder: Path, *, int8: bool = False, adapter: Path | None = Non
     from model.decoding import lay_out_for_decoding
 
     model, tokenizer = load_release(folder, int8=int8)
+    lay_out_for_decoding(model)
     if adapter is not None:
-        from model.adapters import Adapters
+        from model.adapter_rows import Adapters
 
         adapters = Adapters(model, folder)
         adapters.add(adapter.name, adapter)
         adapters.choose([adapter.name])
-    lay_out_for_decoding(model)
     if model.shape.parameters < SMALL_MODEL:
         import torch
 

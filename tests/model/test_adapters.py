@@ -13,7 +13,8 @@ from test_lora import ALL, adapted, logits
 from torch import Tensor
 
 from model.adapter_config import CONFIG, TENSORS
-from model.adapters import Adapters, add_adapter, read_adapter
+from model.adapter_rows import Adapters
+from model.adapters import add_adapter, read_adapter
 from model.cache import KeyValueCache
 from model.generate import generate
 from model.lora import LowRank, save_adapter, trained

@@ -9,7 +9,7 @@ from test_adapters import write_adapter, write_base
 from test_families import ENCODERS, IDS, SHAPES, scattered
 from torch import Tensor
 
-from model.adapters import Adapters
+from model.adapter_rows import Adapters
 from model.cache import KeyValueCache
 from model.decoding import JoinedAttention, JoinedFeedForward, lay_out_for_decoding
 from model.int8 import load_int8, save_int8
