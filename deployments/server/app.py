@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from deployments.asgi import Application, Message, Receive, Scope, Send
 from deployments.server.accounts import Accounts
+from deployments.server.adapters import DEFAULT
 from deployments.server.documented import (
     ERRORS,
     ChatReply,
@@ -24,6 +25,7 @@ from deployments.server.documented import (
     answered,
     plain,
 )
+from deployments.server.engines.seam import AnswerEngine
 from deployments.server.errors import ApiError, invalid, stopping
 from deployments.server.feedback import Listener, add_feedback
 from deployments.server.generation import KEY, Generator, too_many_messages
@@ -51,7 +53,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Server:
-    """The state behind the routes: the model that is served now, and perhaps one beside it, to be compared."""
+    """The state behind the routes: the model that is served now, with its adapters, and perhaps one beside it, to be
+    compared."""
 
     def __init__(
         self,
@@ -63,8 +66,8 @@ class Server:
     ) -> None:
         self.served, self.settings, self.accounts, self.beside = served, settings, accounts, beside
         self.metrics = Metrics(
-            lambda: sum(one.engine.running for one in self.models),
-            lambda: sum(one.engine.waiting for one in self.models),
+            lambda: sum(engine.running for engine in self.engines),
+            lambda: sum(engine.waiting for engine in self.engines),
         )
         memory = Memory(settings)
         self.moderation = Moderation(self.metrics, accounts)
@@ -81,22 +84,30 @@ class Server:
 
     @property
     def models(self) -> tuple[Served, ...]:
-        """Those that are served."""
-        return (self.served,) if self.beside is None else (self.served, self.beside)
+        """Those that are served, the adapters of the first one among them."""
+        served = self.served
+        return (served, *served.adapted, *(() if self.beside is None else (self.beside,)))
+
+    @property
+    def engines(self) -> tuple[AnswerEngine, ...]:
+        """Those behind the models: adapters have none of their own."""
+        return (self.served.engine,) if self.beside is None else (self.served.engine, self.beside.engine)
 
     def model(self, name: str) -> Served:
         """The model of that name, by default the one there is; ApiError for another."""
-        if self.beside is not None and name == self.beside.name:
-            return self.beside
-        if name not in ("", "default", self.served.name, *self.earlier):
-            names = " and ".join(repr(one.name) for one in self.models)
+        models = self.models
+        for one in models:
+            if name == one.name:
+                return one
+        if name not in ("", DEFAULT, *self.earlier):
+            names = ", ".join(repr(one.name) for one in models)
             raise ApiError(
                 404,
                 f"there is no model {name!r} here; there is {names}",
                 code="model_not_found",
                 param="model",
             )
-        return self.served
+        return models[0]
 
     def swap(self, served: Served) -> Served:
         """Serve another model from the next request on; returns the one of before, which ends what it has begun.
@@ -112,8 +123,8 @@ class Server:
 
     def stop_engines(self) -> None:
         """Answer nothing any more."""
-        for one in self.models:
-            one.engine.stop()
+        for engine in self.engines:
+            engine.stop()
 
     async def with_model(self, name: str, answer: Callable[[Served], Awaitable[Response]]) -> Response:
         """Have a request answered by the model of that name, by its successor where it was swapped meanwhile."""
@@ -129,7 +140,7 @@ class Server:
         """Why no request should be sent here now; None where all is well."""
         if self.stopping:
             return "the server stops"
-        for engine in (one.engine for one in self.models):
+        for engine in self.engines:
             if engine.fault is not None:
                 return engine.fault
             if engine.stuck_seconds > self.settings.stuck_seconds:
@@ -216,6 +227,7 @@ def _add_models(app: FastAPI, server: Server) -> None:
             "object": "model",
             "created": served.created,
             "owned_by": "llmill",
+            "parent": served.parent,
             "digest": served.digest,
             "context_length": served.context_length,
             "memory_bytes": served.memory_bytes,
@@ -234,7 +246,7 @@ def _add_health(app: FastAPI, server: Server) -> None:
     @app.head("/livez", include_in_schema=False)
     @app.get("/livez", response_class=PlainTextResponse, responses=plain(503))
     def livez() -> PlainTextResponse:
-        own = (one.engine for one in server.models if isinstance(one.engine, EngineThread))
+        own = (engine for engine in server.engines if isinstance(engine, EngineThread))
         if not server.stopping and any(engine.fault is not None for engine in own):
             return PlainTextResponse("the engine has died: start the server again", 503)
         return PlainTextResponse("alive")

@@ -194,12 +194,13 @@ class EmbeddingReply(Reply):
 
 
 class ModelReply(Reply):
-    """A model that is served."""
+    """A model that is served; one with an adapter names its `parent`, beside which the adapter stands."""
 
     id: str
     object: Literal["model"]
     created: Count
     owned_by: str
+    parent: str | None
     digest: str
     context_length: Count
     memory_bytes: Count

@@ -4,6 +4,8 @@ It is loaded and answers its golden prompts beside the one of before; then new r
 before ends what it has begun. A model that says something else than its release did is refused for good. One that
 cannot be loaded (no memory, a file that is away, a disk that fails) is tried again, after twice as long each time. An
 engine at an address changes its model when it likes: it is asked at each look whether it says what the champion says.
+
+Adapters belong to the weights that they stand beside: with them, a champion of other weights is refused for good.
 """
 
 import logging
@@ -16,9 +18,16 @@ from deployments.server.app import Server
 from deployments.server.engines.choose import AUTO, is_address
 from deployments.server.golden import GoldenError
 from deployments.server.served import Place, serve_model
+from model.shape import WEIGHTS
+from storage.canonical import digest_file
+from storage.errors import DataError
 
 LONGEST_WAIT = 64  # times the first one
 _log = logging.getLogger("llmill.server")
+
+
+class OtherWeightsError(DataError):
+    """A champion that the adapters do not belong to."""
 
 
 class Follower:
@@ -53,8 +62,10 @@ class Follower:
     def _change(self, place: Place) -> None:
         beside, settings = self._server.beside, self._server.settings
         known = beside is not None and beside.digest == place.digest
+        ready = known and not self._elsewhere and not place.adapters
         try:
-            served = beside if known and beside and not self._elsewhere else serve_model(place, settings, self._engine)
+            self._check_adapters(place)
+            served = beside if ready and beside else serve_model(place, settings, self._engine)
         except Exception as error:
             self._refuse(place, error)
             return
@@ -64,9 +75,17 @@ class Follower:
             if one is not None and one is not served:
                 one.engine.stop(settings.request_seconds)
 
+    def _check_adapters(self, place: Place) -> None:
+        adapters = self._server.served.adapters
+        if adapters is not None and digest_file(place.folder / WEIGHTS) != adapters.base_digest:
+            raise OtherWeightsError(
+                f"its weights are others than those that the adapters ({', '.join(adapters.names)}) stand beside: "
+                "start the server again with adapters of this champion, or without"
+            )
+
     def _refuse(self, place: Place, error: Exception) -> None:
         settings, again = self._server.settings, place.digest == self._refused
-        for_good = isinstance(error, GoldenError) and not self._elsewhere
+        for_good = isinstance(error, GoldenError | OtherWeightsError) and not self._elsewhere
         if self._elsewhere:  # asked again at the next look
             self._wait, self._again = settings.look_seconds, 0.0
         else:

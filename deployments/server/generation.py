@@ -243,6 +243,7 @@ def _requests(
             served.release.control.ends,
             likeliest,
             tenant,
+            served.adapter,
             beams=settings.num_beams if searched else 1,
             no_repeat=settings.no_repeat_in_answer if searched else 0,
         )

@@ -47,10 +47,22 @@ def check_answers(
             )
 
 
-def _ask(engine: AnswerEngine, release: "Release", ids: list[int], most: int) -> tuple[str, list[Said], bool]:
+def check_adapter(engine: AnswerEngine, release: "Release", name: str) -> None:
+    """Have an adapter say something, which has no golden prompts of its own. GoldenError where its scores are not
+    finite."""
+    try:
+        _ask(engine, release, [release.control.start], WARM_TOKENS, name)
+    except GoldenError as error:
+        raise GoldenError(f"adapter {name}: {error}") from None
+
+
+def _ask(
+    engine: AnswerEngine, release: "Release", ids: list[int], most: int, adapter: str | None = None
+) -> tuple[str, list[Said], bool]:
     """The likeliest answer: its text, its tokens, and whether it came to an end of its own."""
     heard: SimpleQueue[Made | Written | BaseException] = SimpleQueue()
-    engine.submit(Request(ids, most, stop_ids=release.control.ends, likeliest=1), heard.put, SECONDS)
+    request = Request(ids, most, stop_ids=release.control.ends, likeliest=1, adapter=adapter)
+    engine.submit(request, heard.put, SECONDS)
     tokens: list[int] = []
     text, said = "", list[Said]()
     while True:

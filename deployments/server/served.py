@@ -4,18 +4,21 @@ import asyncio
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
+from deployments.server.adapters import AdapterPlace
 from deployments.server.engines.choose import AUTO, open_engine
 from deployments.server.engines.seam import AnswerEngine
 from deployments.server.errors import ApiError, full, late
-from deployments.server.golden import check_answers
+from deployments.server.golden import check_adapter, check_answers
 from deployments.server.protocol import ChatMessage
 from deployments.server.reading import Reading, reading_of
 from deployments.server.settings import ServerSettings
+from model.adapter_config import TENSORS
+from model.adapter_rows import Adapters
 from model.engine_thread import EngineFullError, EngineThread
 from storage.documents import Message
 from storage.errors import DataError
@@ -30,7 +33,11 @@ Judge = Callable[[], Moderator | None]  # opens what judges prompts and answers,
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One model behind the API. `name` is what requests call it, `digest` what it is, `created` in Unix seconds."""
+    """One model behind the API. `name` is what requests call it, `digest` what it is, `created` in Unix seconds.
+
+    One with an adapter has the engine of the model that it is beside, whose name is its `parent`, and of whose
+    `adapted` it is.
+    """
 
     name: str
     digest: str
@@ -43,6 +50,14 @@ class Served:
     engine_name: str  # as the log calls it
     moderator: Moderator | None = None  # what judges its prompts and answers
     examples: tuple[str, ...] = ()  # what its card shows that it was asked
+    adapters: Adapters | None = None  # those beside the weights
+    parent: str | None = None
+    adapted: tuple["Served", ...] = ()
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter by which it answers; None: the weights alone."""
+        return None if self.parent is None else self.name
 
     @property
     def reading(self) -> Reading:
@@ -126,6 +141,8 @@ class Served:
 
     @torch.inference_mode()
     def _mean(self, ids: Sequence[int]) -> list[float]:
+        if self.adapters is not None:
+            self.adapters.choose([self.adapter])
         hidden = self.release.model(torch.tensor([list(ids)]))[0].float().mean(dim=0)
         mean: list[float] = torch.nn.functional.normalize(hidden, dim=0).tolist()
         return mean
@@ -133,14 +150,15 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model lies, what requests call it, its digest, what opens the judge of its texts, and what tells when
-    it was made, in Unix seconds, where somebody knows it better than its files."""
+    """Where a model lies, what requests call it, its digest, what opens the judge of its texts, what tells when it was
+    made, in Unix seconds, where somebody knows it better than its files, and the adapters that go beside it."""
 
     folder: Path
     name: str
     digest: str
     judge: Judge = field(default=lambda: None, compare=False)
     created: Callable[[], int | None] = field(default=lambda: None, compare=False)
+    adapters: tuple[AdapterPlace, ...] = field(default=(), compare=False)
 
 
 def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> Served:
@@ -148,7 +166,7 @@ def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> S
 
     DataError for one that cannot, GoldenError for one that says something else than its release did."""
     said, moderator = release_settings(place.folder), place.judge()
-    opened = open_engine(place.folder, engine, place.name, settings)
+    opened = open_engine(place.folder, engine, place.name, settings, place.adapters)
     if not opened.searches:
         said = said.model_copy(update={"num_beams": 1, "no_repeat_in_answer": 0})
     try:
@@ -165,13 +183,29 @@ def serve_model(place: Place, settings: ServerSettings, engine: str = AUTO) -> S
             opened.name,
             moderator,
             read_examples(place.folder),
+            opened.adapters,
         )
         golden = read_golden(place.folder)
         check_answers(opened.engine, opened.release, golden, opened.rounding, opened.capacity)
+        for one in place.adapters:
+            check_adapter(opened.engine, opened.release, one.name)
+        return replace(served, adapted=tuple(_adapted(served, one) for one in place.adapters))
     except BaseException:
         opened.engine.stop()
         raise
-    return served
+
+
+def _adapted(served: Served, place: AdapterPlace) -> Served:
+    assert served.adapters is not None
+    return replace(
+        served,
+        name=place.name,
+        digest=place.digest(served.digest),
+        # It comes after its model; files of the store have no time.
+        created=max(served.created, int((place.folder / TENSORS).stat().st_mtime)),
+        memory_bytes=served.adapters.bytes_of(place.name),
+        parent=served.name,
+    )
 
 
 def folder_digest(folder: Path) -> str:

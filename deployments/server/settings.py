@@ -13,6 +13,7 @@ class ServerSettings(BaseModel):
     cache_bytes: int = Field(
         2 << 30, ge=1 << 20, le=1 << 42, description="Memory for what is read, in bytes; long contexts get fewer rows."
     )
+    max_adapters: int = Field(16, ge=1, le=1024, description="Adapters that may stand beside the model.")
     max_answers_per_key: int = Field(16, ge=1, le=1024, description="Answers that one key may have under way at once.")
     body_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a request's head, or its body, to arrive.")
     send_seconds: float = Field(30, gt=0, le=3600, description="Seconds for a client to take a piece of an answer.")

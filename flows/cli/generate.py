@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flows.cli.options import add_json_option, between, home_store, print_json
+from flows.cli.options import add_json_option, between, part_folder, print_json
 from storage.errors import ConfigError, DataError
 from storage.files import is_utf8
 from tasks.answer.release import MAX_BEAMS
@@ -165,18 +165,10 @@ def _folder(options: argparse.Namespace) -> Path:
     from flows.inspect.references import NoArtifactError
 
     try:
-        return _part_folder(options.release, "release")
+        return part_folder(options.release, "release")
     except NoArtifactError as error:
         hint = "Only a release can write: a model that tells classes apart is asked with `llmill classify`"
         raise DataError(f"{error}. {hint}") from None
-
-
-def _part_folder(place: str, part: str) -> Path:
-    """A folder, or a part of what a reference means."""
-    from flows.inspect.references import find_part
-
-    folder = Path(place).expanduser()
-    return folder if folder.is_dir() else find_part(home_store(), place, part).path
 
 
 def _opened(options: argparse.Namespace, folder: Path) -> "Release":
@@ -188,7 +180,7 @@ def _opened(options: argparse.Namespace, folder: Path) -> "Release":
         raise ConfigError(
             "--adapter goes with the weights that it was trained on, not with --int8: leave one of them out"
         )
-    return open_release(folder, adapter=_part_folder(options.adapter, "adapter"))
+    return open_release(folder, adapter=part_folder(options.adapter, "adapter"))
 
 
 def _sampling(options: argparse.Namespace, settings: "ReleaseSettings") -> "Sampling":

@@ -40,6 +40,14 @@ def home_store() -> "Store":
     return open_store(home())
 
 
+def part_folder(place: str, part: str) -> Path:
+    """A folder, or that of a part of what a reference means."""
+    from flows.inspect.references import find_part
+
+    folder = Path(place).expanduser()
+    return folder if folder.is_dir() else find_part(home_store(), place, part).path
+
+
 def add_json_option(parser: argparse.ArgumentParser, what: str = "one JSON object on stdout") -> None:
     """`--json`, which every command has that prints a result."""
     parser.add_argument("--json", action="store_true", help=what)

@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.options import between, home_store, print_json
+from flows.cli.options import between, home_store, part_folder, print_json
 from storage.addresses import LOOPBACK, check_free
 from storage.errors import ConfigError, DataError
 from storage.home import home
 from tasks.wording import amount, size
 
 if TYPE_CHECKING:
+    from deployments.server.adapters import AdapterPlace
     from deployments.server.served import Judge, Place, Served
 
 CHAMPION, NEWEST = "champion", "latest/release"
@@ -37,6 +38,14 @@ def add_commands(commands: Any) -> None:
     )
     serve.add_argument(
         "--beside", metavar="REF", help="one more model, such as a candidate: the page has people compare both"
+    )
+    serve.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="NAME=REF",
+        help="a LoRA adapter trained on this model, a folder or such as latest/finetune: requests for the model NAME "
+        "are answered by it; may be repeated; default: those of LLMILL_ADAPTERS",
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to serve at; any but the loopback needs keys")
     serve.add_argument("--port", type=between(1, 65535, int), default=8000, help="default: 8000")
@@ -83,11 +92,15 @@ def _serve(options: argparse.Namespace) -> int:
     if compared is not None:  # who does not know which of two answers must not learn it from what is refused
         compared = replace(compared, judge=found.judge)
 
+    from deployments.server.adapters import find_adapters
     from deployments.server.run import serve
     from deployments.server.served import serve_model
     from deployments.server.settings import ServerSettings
 
     settings = ServerSettings()
+    taken = [one.name for one in (found, compared) if one is not None]
+    adapters = find_adapters(options.adapter, settings.max_adapters, taken, _adapter_folder)
+    found = replace(found, adapters=adapters)
     address = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
     keys = accounts.asks
     serve(
@@ -98,11 +111,21 @@ def _serve(options: argparse.Namespace) -> int:
         host,
         options.port,
         lambda served, beside: _say(served, beside, address, keys, settings.stop_seconds, options.json),
-        (lambda: (place := _champion()) and _judged(place, given)) if options.release in (None, CHAMPION) else None,
+        partial(_next, given, adapters) if options.release in (None, CHAMPION) else None,
         serve_model(compared, settings, beside_by) if compared is not None else None,
         options.engine,
     )
     return 0
+
+
+def _next(given: "Judge | None", adapters: "tuple[AdapterPlace, ...]") -> "Place | None":
+    """The champion of now, as the one of before was served."""
+    place = _champion()
+    return None if place is None else replace(_judged(place, given), adapters=adapters)
+
+
+def _adapter_folder(reference: str) -> Path:
+    return part_folder(reference, "adapter")
 
 
 def _moderation(given: str | None) -> "Judge | None":
@@ -206,6 +229,8 @@ def _say(
             {"beside": {"model": beside.name, "digest": beside.digest}} if beside is not None else {}
         )
         other |= {"moderation": judged} if judged else {}
+        if served.adapted:
+            other["adapters"] = [{"model": one.name, "digest": one.digest} for one in served.adapted]
         known = {"model": served.name, "digest": served.digest, "engine": served.engine_name}
         print_json({"address": address, **known, **other, "keys": keys})
         sys.stdout.flush()
@@ -221,6 +246,8 @@ def _say(
     for head, one in (("Model", served), ("Beside", beside)):
         if one is not None:
             print(f"{head:6} {_described(one)}")
+    for one in served.adapted:
+        print(f"Also   {one.name} ({one.digest[:8]}), an adapter beside it, up to {size(one.memory_bytes)} of memory")
     print(f"Engine {served.engine_name}")
     who = "a key is asked for" if keys else "open to whoever reaches it: there are no keys (`llmill keys add NAME`)"
     header = ' -H "authorization: Bearer $KEY"' if keys else ""

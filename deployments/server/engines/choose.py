@@ -1,13 +1,16 @@
 """Which engine answers for a model folder: ours, llama.cpp, or one at an address."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.server.adapters import OPTION, AdapterPlace
 from deployments.server.engines.llama_cpp import LlamaCppEngine, check_llama_cpp, find_gguf, is_installed
 from deployments.server.engines.remote import RemoteEngine
 from deployments.server.engines.seam import AnswerEngine
 from deployments.server.settings import ServerSettings
+from model.adapter_rows import Adapters
 from model.engine import Engine
 from model.engine_thread import EngineThread
 from model.shape import WEIGHTS, Shape
@@ -27,7 +30,7 @@ HALF_BYTES = 2  # of a number in llama.cpp's cache
 class Opened:
     """An engine that runs, what it is called, and how many tokens prompt and answer may have together. `searches`:
     whether it looks for answers by beams. `rounding`: by how many nats its log-probabilities may differ from those of
-    the same weights elsewhere. `memory_bytes`: of weights and cache in this process."""
+    the same weights elsewhere. `memory_bytes`: of weights and cache in this process. `adapters`: those beside it."""
 
     release: Release
     engine: AnswerEngine
@@ -36,6 +39,7 @@ class Opened:
     searches: bool
     rounding: float
     memory_bytes: int
+    adapters: Adapters | None = None
 
 
 def is_address(engine: str) -> bool:
@@ -49,21 +53,36 @@ def is_address(engine: str) -> bool:
     return True
 
 
-def open_engine(folder: Path, engine: str, name: str, settings: ServerSettings) -> Opened:
+def open_engine(
+    folder: Path, engine: str, name: str, settings: ServerSettings, adapters: Sequence[AdapterPlace] = ()
+) -> Opened:
     """Start an engine for a folder. `auto` is ours where the folder has its weights, else llama.cpp where it has a
-    GGUF. ConfigError and DataError as each engine says."""
-    if is_address(engine):
-        return _at_address(folder, engine, name, settings)
+    GGUF. ConfigError and DataError as each engine says; ConfigError for adapters that are not to be beside ours."""
     only_gguf = not (folder / WEIGHTS).is_file() and find_gguf(folder) is not None and is_installed()
-    if engine == LLAMA_CPP or (engine == AUTO and only_gguf):
-        return _llama_cpp(folder, settings)
+    if is_address(engine) or engine == LLAMA_CPP or (engine == AUTO and only_gguf):
+        if adapters:
+            raise ConfigError(f"{OPTION}: adapters are served by our own engine, from {WEIGHTS}: use --engine {TORCH}")
+        return _at_address(folder, engine, name, settings) if is_address(engine) else _llama_cpp(folder, settings)
     release = open_release(folder)
+    beside = _put_beside(release, folder, adapters)
     shape, width = release.model.shape, release.model.compute_dtype.itemsize
     rows, capacity = rows_in_memory(shape, width, settings)
     weights = sum(one.numel() * one.element_size() for one in release.model.parameters())
     memory = weights + rows * capacity * token_bytes(shape, width)
-    thread = EngineThread(Engine(release.model, rows, capacity), settings.max_waiting)
-    return Opened(release, thread, TORCH, capacity, True, FLOAT32, memory)
+    thread = EngineThread(Engine(release.model, rows, capacity, beside), settings.max_waiting)
+    return Opened(release, thread, TORCH, capacity, True, FLOAT32, memory, beside)
+
+
+def _put_beside(release: Release, folder: Path, places: Sequence[AdapterPlace]) -> Adapters | None:
+    if not places:
+        return None
+    adapters = Adapters(release.model, folder)
+    for place in places:
+        try:
+            adapters.add(place.name, place.folder)
+        except (ConfigError, DataError) as error:
+            raise type(error)(f"{OPTION} {place.name}: {error}") from error
+    return adapters
 
 
 def _llama_cpp(folder: Path, settings: ServerSettings) -> Opened:
