@@ -3,7 +3,7 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from openai import OpenAI
 from support import wait_until
 
 from deployments.server.accounts import Accounts
+from deployments.server.adapters import AdapterPlace
 from deployments.server.app import Server, create_app
 from deployments.server.pricing import read_pricing
 from deployments.server.run import listening
@@ -74,16 +75,18 @@ def model_server(
     *,
     beside: Place | None = None,
     moderator: Moderator | None = None,
+    adapters: Sequence[AdapterPlace] = (),
     **limits: Any,
 ) -> Iterator[Address]:
-    """Serve a model folder, perhaps another beside it, by this engine, with these limits, a judge, and the keys of a
-    database, until the end of the block. Feedback goes to `feedback.db` beside the folder."""
+    """Serve a model folder, perhaps another beside it, by this engine, with these limits, a judge, adapters, and the
+    keys of a database, until the end of the block. Feedback goes to `feedback.db` beside the folder."""
     import uvicorn
 
     settings = ServerSettings(**limits)
     service = service or Service(f"sqlite:///{folder.parent / 'service.db'}")
     other = serve_model(beside, settings) if beside is not None else None
-    accounts, first = Accounts(service, read_pricing()), Place(folder, NAME, "d" * 64, lambda: moderator)
+    accounts = Accounts(service, read_pricing())
+    first = Place(folder, NAME, "d" * 64, lambda: moderator, adapters=tuple(adapters))
     app = create_app(serve_model(first, settings, engine), settings, accounts, feedback_store(folder), other)
     port = free_port()
     server = uvicorn.Server(listening(app, settings, "127.0.0.1", port))

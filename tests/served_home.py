@@ -23,7 +23,7 @@ def serving(home: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str
     assert process.stdout is not None
     lines = ""
     try:
-        while not lines.endswith("}\n"):
+        while not lines.endswith("\n}\n"):
             line = process.stdout.readline()
             assert line, process.communicate()[1]
             lines += line

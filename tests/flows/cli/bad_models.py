@@ -288,7 +288,7 @@ def _adapter(name: str, damage: Damage, *holds: str, command: str = PLAN) -> Bad
     return BadInput(name, command, holds, {"recipe.yaml": ADAPTED}, prepare)
 
 
-def _adapter_config(**changed: object) -> Damage:
+def adapter_config(**changed: object) -> Damage:
     def change(folder: Path) -> None:
         path = folder / "adapter_config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | changed))
@@ -304,7 +304,11 @@ def _changed_factors(change: Callable[[torch.Tensor], torch.Tensor]) -> Damage:
     return damage
 
 
-def _of_other_weights(folder: Path) -> None:
+def pickled_adapter(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def of_other_weights(folder: Path) -> None:
     other = write_qwen(folder.parent / "other")
     write_adapter(folder, folder.parent / "model", trained_on=other)
 
@@ -326,21 +330,21 @@ ADAPTERS = (
     _adapter("adapter without tensors", _removed("adapter_model.safetensors"), "has no adapter_model.safetensors"),
     _adapter(
         "adapter that is pickled",
-        lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
+        pickled_adapter,
         "adapter: adapter_model.bin is pickled, and reading it runs code",
         "safe_serialization=True",
     ),
     _adapter(
         "adapter of a kind that is not known",
-        _adapter_config(peft_type="IA3"),
+        adapter_config(peft_type="IA3"),
         "adapter/adapter_config.json: peft_type is 'IA3'; only 'LORA' is known here",
     ),
     _adapter(
-        "adapter whose config is none", _adapter_config(r=None), "adapter_config.json: no adapter's config that can be"
+        "adapter whose config is none", adapter_config(r=None), "adapter_config.json: no adapter's config that can be"
     ),
     _adapter(
         "adapter of the head",
-        _adapter_config(target_modules=["lm_head"]),
+        adapter_config(target_modules=["lm_head"]),
         "target_modules: a llama model has no map lm_head; it has down_proj, gate_proj",
         command=TAKE,
     ),
@@ -353,7 +357,7 @@ ADAPTERS = (
     ),
     _adapter(
         "adapter of other weights",
-        _of_other_weights,
+        of_other_weights,
         "adapter: this adapter was trained on other weights than those of",
         "give the model that it was trained on",
         command=TAKE,

@@ -8,8 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bad_input import ADDRESS, EMPTY, OWN, BadInput
-from bad_models import Damage, fewer_rows, pickled
-from open_models import write_eurobert, write_llama
+from bad_models import Damage, adapter_config, fewer_rows, of_other_weights, pickled, pickled_adapter
+from open_models import write_adapter, write_eurobert, write_llama
+
+from model.adapter_config import TENSORS
 
 SERVE = "serve model"
 SAID_OTHERWISE = {"ids": [5], "tokens": [6], "text": "x", "log_probabilities": [-0.001], "margins": [5.0]}
@@ -70,6 +72,60 @@ def _golden(text: str) -> Damage:
     return lambda folder: (folder / "golden.json").write_text(text) and None
 
 
+def _adapter(
+    name: str, arguments: str, *holds: str, damage: Damage = lambda folder: None, environment: str = ""
+) -> BadInput:
+    """A row about a good model with the adapter `tone`, which is good but for what `damage` does to it."""
+
+    def prepare(folder: Path, home: Path) -> None:
+        damage(write_adapter(folder / "tone", write_llama(folder / "model")))
+
+    given = {"LLMILL_ADAPTERS": environment} if environment else {}
+    return BadInput(f"serve {name}", f"{SERVE} {arguments}".strip(), holds, prepare=prepare, environment=given)
+
+
+ADAPTER = "--adapter tone=tone"
+ADAPTERS = (
+    _adapter("an adapter without a name", "--adapter tone", "--adapter tone: say NAME=REF, such as polite="),
+    _adapter("an adapter of an odd name", "--adapter 'a b=tone'", "--adapter a b=tone: say NAME=REF"),
+    _adapter("two adapters of one name", f"{ADAPTER} {ADAPTER}", "the name tone is another adapter's"),
+    _adapter(
+        "an adapter of its model's name", "--adapter model=tone", "the name model is what requests call the model"
+    ),
+    _adapter("an adapter called default", "--adapter default=tone", "the name default is what requests call the"),
+    _adapter("an adapter that is not there", "--adapter tone=none", "none: neither a run nor a digest"),
+    _adapter("a model for an adapter", "--adapter tone=model", "model: has no adapter_config.json, so it is not an"),
+    _adapter("too many adapters", " ".join(f"--adapter a{n}=tone" for n in range(17)), "17 adapters; 16 at most"),
+    _adapter("adapters of an environment that is wrong", "", "LLMILL_ADAPTERS x: say NAME=REF", environment="a=tone x"),
+    _adapter("an adapter by llama.cpp", f"{ADAPTER} --engine llama.cpp", "our own engine", "use --engine torch"),
+    _adapter("an adapter at an address", f"{ADAPTER} --engine http://127.0.0.1:9", "use --engine torch"),
+    _adapter("a pickled adapter", ADAPTER, "adapter_model.bin is pickled", damage=pickled_adapter),
+    _adapter(
+        "an adapter that is cut",
+        ADAPTER,
+        "--adapter tone: ",
+        "no adapter that can be read",
+        damage=lambda folder: (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-9]),
+    ),
+    _adapter(
+        "an adapter of a map that is not there",
+        ADAPTER,
+        "--adapter tone: ",
+        "target_modules: a llama model has no map lm_head; it has down_proj, gate_proj",
+        damage=adapter_config(target_modules=["lm_head"]),
+    ),
+    _adapter("an adapter of another rank", ADAPTER, "lora_A.weight has the shape (3, 64)", damage=adapter_config(r=5)),
+    _adapter(
+        "an adapter of another kind", ADAPTER, "peft_type is 'IA3'; only 'LORA'", damage=adapter_config(peft_type="IA3")
+    ),
+    _adapter(
+        "an adapter of other weights",
+        ADAPTER,
+        "--adapter tone: ",
+        "was trained on other weights than those of model",
+        damage=of_other_weights,
+    ),
+)
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody listens there
 ROWS = (
     BadInput(
@@ -130,6 +186,7 @@ ROWS = (
     _folder("serve an encoder", lambda folder: None, "is an encoder", write=write_eurobert),
 )
 WITH_ENVIRONMENT = (
+    *ADAPTERS,
     BadInput(
         "serve by llama.cpp where it is not installed",
         "serve --engine llama.cpp",

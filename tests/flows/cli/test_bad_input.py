@@ -31,7 +31,8 @@ from support import llmill, unwrapped
 
 from flows.cli.main import main
 
-READ_WHEN_ASKED = {"LLMILL_PRICING", "LLMILL_SERVICE_DATABASE"}  # other variables are read when a process starts
+# Other variables are read when a process starts.
+READ_WHEN_ASKED = {"LLMILL_ADAPTERS", "LLMILL_PRICING", "LLMILL_SERVICE_DATABASE"}
 
 
 def needs_a_process(row: BadInput) -> bool:

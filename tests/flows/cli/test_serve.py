@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from open_models import write_qwen
+from open_models import write_adapter, write_qwen
 from openai import APIStatusError, OpenAI
 from served_home import serving
 from support import llmill
@@ -55,6 +55,28 @@ def test_a_server_that_is_stopped_ends_its_answers_first(tmp_path: Path) -> None
         ends = [choice.finish_reason for chunk in stream for choice in chunk.choices if choice.finish_reason]
         assert len(ends) == 4, "each answer has its end"
         assert process.wait(60) == 0
+
+
+def test_a_server_that_is_stopped_ends_the_answers_of_its_adapters_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters as a container names them."""
+    folder = write_qwen(tmp_path / "river", context_length=2048)
+    write_adapter(tmp_path / "tone", folder)
+    monkeypatch.setenv("LLMILL_ADAPTERS", f"tone={tmp_path / 'tone'}  soft={tmp_path / 'tone'}")
+    with serving(tmp_path / "home", str(folder)) as (process, said):
+        assert [one["model"] for one in said["adapters"]] == ["tone", "soft"]
+        client = OpenAI(base_url=f"{said['address']}/v1", api_key="none", max_retries=0, timeout=60)
+        asked: Any = {"prompt": "The river", "max_tokens": 700, "temperature": 2, "seed": 1, "stream": True}
+        streams = [client.completions.create(model=name, n=3, **asked) for name in ("tone", "river")]
+        for stream in streams:
+            next(stream)
+        process.send_signal(signal.SIGTERM)
+        for stream in streams:
+            ends = [choice.finish_reason for chunk in stream for choice in chunk.choices if choice.finish_reason]
+            assert len(ends) == 3, "each answer has its end"
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "", "")
 
 
 def test_moderation_is_what_a_file_says(tmp_path: Path) -> None:
