@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_adapters import write_adapter, write_base
+from test_adapters import FAMILIES, merged, write_adapter, write_base
 from test_families import ENCODERS, IDS, SHAPES, scattered
 from torch import Tensor
 
@@ -60,6 +60,23 @@ def test_adapters_keep_their_maps(targets: tuple[str, ...], tmp_path: Path) -> N
     before = scores(model)
     lay_out_for_decoding(model)
     torch.testing.assert_close(scores(model), before, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "up_proj", "down_proj"), ()])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_adapters_are_put_beside_maps_that_were_joined(name: str, targets: tuple[str, ...], tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", name)
+    adapter = write_adapter(tmp_path / "own", base, LowRank(4, 6.0, targets))
+    with torch.inference_mode(mode=False):
+        model, whole = load_model(base), merged(base, adapter)
+    lay_out_for_decoding(model)
+    before = scores(model)
+    adapters = Adapters(model, base)
+    adapters.add("own", adapter)
+    adapters.choose(["own", None])
+    together = scores(model)
+    torch.testing.assert_close(together[0], scores(whole)[0], atol=1e-4, rtol=0)
+    assert torch.equal(together[1], before[1])
 
 
 def test_eight_bits_stay_as_they_are(tmp_path: Path) -> None:
