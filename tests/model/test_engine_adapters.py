@@ -85,7 +85,7 @@ some_requests = some.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(asked=some_requests, rows=some.integers(2, 5), piece=some.sampled_from([5, 64]))
 def test_whoever_comes_is_answered_by_the_adapter_that_was_asked(
     several: Several, asked: list[Any], rows: int, piece: int
