@@ -11,13 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.dropout import Kept, drop
+
 LONGEST_PLAIN = 512  # tokens; beyond, the scores that are kept outweigh all other activations
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+def attend(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, kept: Kept | None = None
+) -> Tensor:
     """Mixed values (B, H, T, E) for queries (B, H, T, E), keys and values (B, K, S, E): each head of keys and values
-    serves H / K heads of queries. `mask` (B, 1, T, S) says what each may see, else `causal` that none sees later ones.
+    serves H / K heads of queries. `mask` (B, 1, T, S) says what each may see, else `causal` that none sees later ones;
+    `kept` (B, H, T, S), in training with dropout, which shares count.
     """
+    if kept is not None:
+        return _attend_to_kept(queries, keys, values, mask, causal, kept)
     if mask is None and _plain_is_faster(queries, keys):
         mixed: Tensor = PlainAttention.apply(queries, keys, values, causal)
         return mixed
@@ -34,6 +41,21 @@ def _plain_is_faster(queries: Tensor, keys: Tensor) -> bool:
         and queries.requires_grad
         and queries.shape[2] == keys.shape[2] <= LONGEST_PLAIN
     )
+
+
+def _attend_to_kept(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool, kept: Kept
+) -> Tensor:
+    """By plain products: torch's operator draws what it leaves out itself, on a CPU from the stream of all threads."""
+    grouped = queries.shape[1] // keys.shape[1]
+    keys, values = (part.repeat_interleave(grouped, dim=1) for part in (keys, values))
+    scores = queries @ keys.mT * queries.shape[-1] ** -0.5
+    if mask is None and causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    shares = torch.softmax(scores, dim=-1, dtype=torch.float32).to(values.dtype)
+    return drop(shares, kept) @ values
 
 
 class PlainAttention(torch.autograd.Function):

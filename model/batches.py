@@ -7,7 +7,7 @@ Orders come from a hash of (seed, epoch, index), not from a library's random str
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,7 @@ from storage.token_order import read_order
 from storage.tokens import TokenSequence, TokenSet
 
 if TYPE_CHECKING:
+    from model.dropout import Noise
     from model.job import Source
 
 IntArray = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ class Batch:
 
     `segments` (rows, time), where rows hold several examples: the number of each input's example within its row, and
     PADDING for none. `together` rows in a row make one loss and are never parted; `reference` (rows,) is what a loss
-    compares them with.
+    compares them with; `noise` is what a model in training leaves out of them.
     """
 
     inputs: IntArray
@@ -46,6 +47,7 @@ class Batch:
     segments: IntArray | None = None
     together: int = 1
     reference: npt.NDArray[np.float64] | None = None
+    noise: "Noise | None" = None
 
     @property
     def valid(self) -> int:
@@ -63,7 +65,7 @@ class Batch:
             return self
         segments = None if self.segments is None else self.segments[:, :context_length]
         inputs, targets = self.inputs[:, :context_length], self.targets[:, :context_length]
-        return Batch(inputs, targets, segments, self.together, self.reference)
+        return replace(self, inputs=inputs, targets=targets, segments=segments)
 
     def split(self, tokens: int) -> list["Batch"]:
         """Parts of whole rows of at most `tokens` inputs (one row at least)."""
@@ -80,7 +82,8 @@ class Batch:
     def _rows(self, span: slice) -> "Batch":
         segments = None if self.segments is None else self.segments[span]
         reference = None if self.reference is None else self.reference[span]
-        return Batch(self.inputs[span], self.targets[span], segments, self.together, reference)
+        noise = None if self.noise is None else self.noise.of_rows(span)
+        return Batch(self.inputs[span], self.targets[span], segments, self.together, reference, noise)
 
 
 class Batches(Protocol):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.batches import PADDED_TO, Batch, Example, ExampleSet
+from model.dropout import Noise
 from model.parallel import Workers
 from model.transformer import PooledHead, Transformer
 from storage.errors import DataError
@@ -41,25 +42,24 @@ def labelled(ids: Sequence[int], number: int) -> Example:
     return Example(list(ids), [number], 0)
 
 
-def class_logits(model: Transformer, ids: Tensor, last: Tensor) -> Tensor:
+def class_logits(model: Transformer, ids: Tensor, last: Tensor, noise: Noise | None = None) -> Tensor:
     """Scores (texts, classes), float32, of texts (texts, time) that end where `last` (texts,) says.
 
     What fills up a row behind its text is seen by no token of it.
     """
     if not isinstance(model.score, PooledHead):
-        hidden = model(ids)
+        hidden = model(ids, noise=noise)
         return model.logits(hidden[torch.arange(len(ids), device=ids.device), last])
     inside = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
-    return model.score(model(ids, mask=inside[:, None, None, :]), inside)
+    return model.score(model(ids, mask=inside[:, None, None, :], noise=noise), inside)
 
 
 def class_nats(model: Transformer, batch: Batch) -> Tensor:
     """The summed loss in nats of an encoder's classes: a row a text, with its class at its last token."""
     targets = torch.from_numpy(batch.targets).to(model.device)
     classes, last = targets.max(dim=1)  # what is not scored is negative
-    return F.cross_entropy(
-        class_logits(model, torch.from_numpy(batch.inputs).to(model.device), last), classes, reduction="sum"
-    )
+    ids = torch.from_numpy(batch.inputs).to(model.device)
+    return F.cross_entropy(class_logits(model, ids, last, batch.noise), classes, reduction="sum")
 
 
 @torch.inference_mode()

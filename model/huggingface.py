@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.shape import FAMILIES, WEIGHTS, Shape
+from model.shape import FAMILIES, WEIGHTS, Dropout, Shape
 from storage.errors import ConfigError, DataError
 
 INDEX = "model.safetensors.index.json"
@@ -149,7 +149,7 @@ def _rotary_config(shape: Shape) -> dict[str, Any]:
         "rms_norm_eps": shape.norm_epsilon,
         "hidden_act": "silu",
         "attention_bias": False,
-        "attention_dropout": 0.0,
+        "attention_dropout": shape.dropout.attention,
     }
     if shape.family == "qwen3":
         return config | {"use_sliding_window": False}
@@ -192,6 +192,7 @@ def _rotary_shape(config: Mapping[str, Any]) -> Shape:
         tied_embeddings=config.get("tie_word_embeddings", False),
         family=config["model_type"],
         mask_token=config["mask_token_id"] if encoder else 0,
+        dropout=Dropout(attention=_share(config, "attention_dropout")),
         **_rope_fields(config.get("rope_scaling") or rope),
     )
 
@@ -224,9 +225,9 @@ def _gpt2_config(shape: Shape) -> dict[str, Any]:
         "n_positions": shape.context_length,
         "layer_norm_epsilon": shape.norm_epsilon,
         "activation_function": "gelu_new",
-        "attn_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
+        "attn_pdrop": shape.dropout.attention,
+        "embd_pdrop": shape.dropout.embeddings,
+        "resid_pdrop": shape.dropout.residual,
     }
 
 
@@ -247,7 +248,16 @@ def _gpt2_shape(config: Mapping[str, Any]) -> Shape:
         norm_epsilon=config["layer_norm_epsilon"],
         tied_embeddings=config.get("tie_word_embeddings", True),
         family="gpt2",
+        dropout=Dropout(*(_share(config, name, 0.1) for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop"))),
     )
+
+
+def _share(config: Mapping[str, Any], name: str, unsaid: float = 0.0) -> float:
+    """What training leaves out; `unsaid` is what transformers takes where nothing is said of it."""
+    value = config.get(name, unsaid)
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise ConfigError(f"config.json: {name} is {value!r}, not a number from 0 to less than 1")
+    return float(value)
 
 
 def _refuse(config: Mapping[str, Any], *names: str) -> None:

@@ -10,7 +10,7 @@ from model.lora import LowRank, settings_of
 from model.optimizer import OptimizerSettings
 from model.preferences import Preference
 from model.schedule import Schedule
-from model.shape import Shape
+from model.shape import Dropout, Shape
 from storage.canonical import canonical_json, digest_of
 from storage.errors import ConfigError
 
@@ -81,6 +81,7 @@ class TrainingJob:
     sharded: bool = False  # of several, each holds a part of the model, not all of it
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
+    dropout: float | None = None  # share that is left out in each place of model/dropout.py; None: those of the shape
     shortest_first: bool = False  # the first epoch takes examples from short to long
     compiled: bool = False  # torch.compile, for rows of one length
     optimizer_dtype: Literal["bfloat16"] | None = None  # of Muon's products; None: dtype
@@ -134,6 +135,16 @@ class TrainingJob:
             raise ConfigError("earlier_self: a training of one step has no earlier self; give it two steps or more")
 
     @property
+    def left_out(self) -> Dropout:
+        """The shares that training leaves out."""
+        return self.shape.dropout if self.dropout is None else Dropout(self.dropout, self.dropout, self.dropout)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether training has dropout."""
+        return self.left_out != Dropout()
+
+    @property
     def ranks(self) -> int:
         """The number of processes that train together now."""
         return self.processes_now or self.processes
@@ -149,10 +160,11 @@ class TrainingJob:
     @classmethod
     def read(cls, path: Path) -> "TrainingJob":
         fields: dict[str, Any] = json.loads(path.read_bytes())
+        shape = fields["shape"]
         return cls(
             **fields
             | {
-                "shape": Shape(**fields["shape"] | {"classes": tuple(fields["shape"]["classes"])}),
+                "shape": Shape(**shape | {"classes": tuple(shape["classes"]), "dropout": Dropout(**shape["dropout"])}),
                 "optimizer": OptimizerSettings(**fields["optimizer"]),
                 "schedule": Schedule(**fields["schedule"]),
                 "data": Source(**fields["data"]),

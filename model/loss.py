@@ -185,7 +185,7 @@ def target_nats(model: Transformer, batch: Batch) -> Tensor:
 def hidden_states(model: Transformer, batch: Batch) -> Tensor:
     """The hidden states (B, T, D) over a batch's inputs; those of different segments do not see each other."""
     positions, mask = (None, None) if batch.segments is None else apart(on_device(model, batch.segments))
-    states: Tensor = model(on_device(model, batch.inputs), positions=positions, mask=mask)
+    states: Tensor = model(on_device(model, batch.inputs), positions=positions, mask=mask, noise=batch.noise)
     return states
 
 
@@ -205,7 +205,7 @@ def apart(segments: Tensor) -> tuple[Tensor, Tensor]:
 def preferred_nats(settings: Preference, model: Transformer, batch: Batch) -> Tensor:
     """The summed loss of preferences (model/preferences.py)."""
     targets = on_device(model, batch.targets)
-    hidden = model(on_device(model, batch.inputs))
+    hidden = hidden_states(model, batch)
     nats = nats_of_rows(hidden, model.head, targets)
     reference = torch.zeros_like(nats) if batch.reference is None else torch.from_numpy(batch.reference).to(nats)
     loss, weights = token_weights(settings, nats, (targets != IGNORED).sum(dim=1), reference)

@@ -40,6 +40,15 @@ FAMILIES: dict[FamilyName, Family] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Dropout:
+    """Shares that training leaves out (model/dropout.py), from 0 to less than 1."""
+
+    embeddings: float = 0.0
+    residual: float = 0.0  # of what attention and feed-forward add to the stream
+    attention: float = 0.0  # of the shares by which values are mixed
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """All that decides the tensors of a model; sizes are numbers of units.
 
@@ -66,6 +75,7 @@ class Shape:
     rope_original_context: int = 0
     classes: tuple[str, ...] = ()  # of texts, one a row of the head, which is then none of tokens
     mask_token: int = 0  # an encoder's: the id that stands where a token is hidden
+    dropout: Dropout = Dropout()  # what its config asks training for
 
     def __post_init__(self) -> None:
         if self.heads % self.key_value_heads:

@@ -31,8 +31,6 @@ def configure_torch(job: TrainingJob) -> None:
 def first_model(job: TrainingJob, device: torch.device, dtype: torch.dtype, ranks: Ranks) -> Transformer:
     """The model that training begins with, as this rank holds it."""
     model = plain_model(job, device, dtype)
-    if ranks.count > 1:  # what is drawn from here on, such as what dropout leaves out, is another on each rank
-        torch.manual_seed(job.seed + ranks.rank)
     if job.compiled:
         model.compile_blocks()
     if ranks.sharded:

@@ -2,9 +2,9 @@
 
 It runs in a child process and talks through files of its work folder: `metrics.jsonl` (a row an optimizer step),
 `checkpoints/`, and at the end `result.json`; final weights go to the output folder. Killed at any moment and started
-again, it ends with the same weights bit for bit: a batch is a function of (seed, step), and all else is in the
-checkpoint. SIGTERM ends it where it is, be it in a step, a validation or in compiling: it saves and exits with status
-143. What it does where training goes wrong says model/policy.py.
+again, it ends with the same weights bit for bit: a batch, and what dropout leaves out of it, are functions of
+(seed, step), and all else is in the checkpoint. SIGTERM ends it where it is, be it in a step, a validation or in
+compiling: it saves and exits with status 143. What it does where training goes wrong says model/policy.py.
 """
 
 import math
@@ -23,6 +23,7 @@ from model import policy
 from model.batches import Batch
 from model.checkpoint import Checkpoint, Saver
 from model.distillation import distilled_nats, load_teacher, restored_snapshot, snapshot, weights_of_snapshot
+from model.dropout import with_noise
 from model.job import TrainingJob
 from model.loss import Loss, learning_of
 from model.metrics import cut_metrics, write_metrics
@@ -111,7 +112,7 @@ class Trainer:
     def _advance(self) -> dict[str, Any] | None:
         """One optimizer step; returns its row of metrics, or None where the run went back instead."""
         self.ranks.beat()
-        batch = self.batches.batch(self.step).within(self.job.shape.context_length)
+        batch = with_noise(self.batches.batch(self.step).within(self.job.shape.context_length), self.job, self.step)
         lost = self._gradients(batch)
         trained = self.trained.parameters.values()
         norm = float(self.ranks.whole(torch.nn.utils.clip_grad_norm_(trained, self.job.optimizer.clip_norm)))
@@ -247,7 +248,6 @@ class Trainer:
         others = {f"teacher.{name}": tensor for name, tensor in self._earlier_self().items()}
         others |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= self.ranks.pieces(others)
-        tensors["random"] = torch.get_rng_state()[None]
         if self.metrics_path.exists():
             fsync_path(self.metrics_path)  # the checkpoint must not be ahead of its metrics
         self.saver.save(Checkpoint(self.step, tensors, self.state))
@@ -278,8 +278,6 @@ class Trainer:
         self.optimizer.load_state(_with_prefix(checkpoint.tensors, "optimizer."))
         self.step, self.state = checkpoint.step, checkpoint.state
         self.best = self.trained.held(_with_prefix(checkpoint.tensors, "best."))
-        if self.state["processes"] == self.ranks.count:
-            torch.set_rng_state(checkpoint.tensors["random"][self.ranks.rank].clone())  # a view crashes it
         if self.job.soft_targets is not None and not self.job.teacher:
             earlier = _with_prefix(checkpoint.tensors, "teacher.")
             self.teacher = restored_snapshot(self.model, earlier) if earlier else None

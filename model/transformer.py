@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.attention import attend
 from model.cache import KeyValueCache
+from model.dropout import EVERYTHING, Kept, KeptInBlock, Noise, drop
 from model.huggingface import config_of, read_shape
 from model.products import linear, rms_norm
 from model.rotary import Angles, rotary_tables, rotate
@@ -89,11 +90,18 @@ class Attention(nn.Module):
         else:
             self.q_norm = self.k_norm = nn.Identity()
 
-    def forward(self, x: Tensor, angles: Angles | None, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        angles: Angles | None,
+        cache: KeyValueCache | None,
+        mask: Tensor | None,
+        kept: Kept | None = None,
+    ) -> Tensor:
         queries, keys, values = (part.transpose(1, 2) for part in self.maps(x, angles))
         if cache is not None:
             keys, values = cache.extend(self.layer, keys, values)
-        mixed = attend(queries, keys, values, mask, self.causal and cache is None)
+        mixed = attend(queries, keys, values, mask, self.causal and cache is None, kept)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def maps(self, x: Tensor, angles: Angles | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,9 +148,17 @@ class Block(nn.Module):
         self.post_attention_layernorm = norm_of(shape)
         self.mlp = GatedFeedForward(shape) if shape.parts.gated else FeedForward(shape)
 
-    def forward(self, x: Tensor, angles: Angles | None, cache: KeyValueCache | None, mask: Tensor | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), angles, cache, mask)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(
+        self,
+        x: Tensor,
+        angles: Angles | None,
+        cache: KeyValueCache | None,
+        mask: Tensor | None,
+        kept: KeptInBlock = EVERYTHING,
+    ) -> Tensor:
+        mixed = self.self_attn(self.input_layernorm(x), angles, cache, mask, kept.shares)
+        x = x + drop(mixed, kept.mixed)
+        return x + drop(self.mlp(self.post_attention_layernorm(x)), kept.fed_forward)
 
 
 class Trunk(nn.Module):
@@ -227,12 +243,13 @@ class Transformer(nn.Module):
         cache: KeyValueCache | None = None,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) after the last norm, for ids (B, T) that follow those in the cache,
         row by row.
 
         Tokens follow each other and see all before, of an encoder all, unless `positions` (B, T) and a boolean `mask`
-        (B, 1, T or 1, T) of what each sees say otherwise.
+        (B, 1, T or 1, T) of what each sees say otherwise. A model in training leaves out what `noise` says.
         """
         places = slice(ids.shape[1]) if positions is None else positions
         if cache is not None:
@@ -243,8 +260,13 @@ class Transformer(nn.Module):
         else:
             x = x + self.model.embed_positions.weight[places]
         x = x.to(self.compute_dtype)
-        for block in self.model.layers:
-            x = block(x, angles, cache, mask)
+        if noise is None or not self.training:
+            for block in self.model.layers:
+                x = block(x, angles, cache, mask)
+        else:
+            x = drop(x, noise.in_embeddings(x))
+            for layer, block in enumerate(self.model.layers):
+                x = block(x, angles, cache, mask, noise.in_block(layer, x, self.shape.heads))
         if cache is not None:
             cache.advance()
         return self.model.norm(x)

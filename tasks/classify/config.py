@@ -2,7 +2,7 @@
 
 from pydantic import Field, field_validator
 
-from tasks.train.pretrain import TrainerConfig
+from tasks.train.config import TrainerConfig
 
 
 class ClassifyConfig(TrainerConfig):

@@ -29,8 +29,8 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.tokenize.control import MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
+from tasks.train.config import observe_device
 from tasks.train.jobs import training_job
-from tasks.train.pretrain import observe_device
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import loss_notices
+from tasks.train.config import observe_device
 from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs, cut_notices
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
-from tasks.train.pretrain import observe_device
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 if TYPE_CHECKING:
@@ -64,6 +64,14 @@ class AlignConfig(AdaptableConfig):
     matrix_rate: float = Field(0.001, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
     embedding_rate: float = Field(
         0.0002, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
+    )
+
+    dropout: float | None = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share left out in training, as of finetune.dropout; 0: likelihoods compare with those before, of "
+        "which nothing is left out.",
     )
 
     @property

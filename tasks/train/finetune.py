@@ -31,6 +31,7 @@ from tasks.answer.template_form import needed_chat_form
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import loss_notices
+from tasks.train.config import observe_device
 from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import (
@@ -45,7 +46,6 @@ from tasks.train.pairs import (
     heldout_sets,
     pairs_of,
 )
-from tasks.train.pretrain import observe_device
 from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 

@@ -9,7 +9,7 @@ from tasks.train.device import float32_arithmetic, training_device, training_dty
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
-    from tasks.train.pretrain import TrainerConfig
+    from tasks.train.config import TrainerConfig
 
 
 def training_job(
@@ -34,6 +34,7 @@ def training_job(
         schedule=Schedule(steps, round(steps * config.warmup_share), round(steps * config.decay_share)),
         micro_batch_tokens=config.micro_batch_tokens,
         seed=config.seed,
+        dropout=config.dropout,
         dtype=dtype,  # type: ignore[arg-type]
         device=device,
         threads=config.threads,

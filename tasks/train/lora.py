@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from tasks.engine.config import StageConfig
-from tasks.train.pretrain import TrainerConfig
+from tasks.train.config import TrainerConfig
 
 if TYPE_CHECKING:
     from model.lora import LowRank

@@ -20,13 +20,12 @@ from model.shape import SIZES, FamilyName, Shape, Size
 from storage.canonical import digest_of
 from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact, Part
-from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
+from tasks.train.config import TrainerConfig, observe_device
 from tasks.train.device import (
     compiling_pays,
-    float32_arithmetic,
     missing_for_compiling,
     slower_than_compiled,
     training_compiles,
@@ -42,47 +41,6 @@ if TYPE_CHECKING:
 
 
 RATE_SHARE = 0.3  # of the rates from nothing, for weights that are trained already
-
-
-class TrainerConfig(StageConfig):
-    """What pretraining and fine-tuning share. None of the rates: take that of the size."""
-
-    matrix_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
-    embedding_rate: float | None = Field(
-        None, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
-    )
-    momentum: float = Field(0.95, ge=0, lt=1, description="Momentum of Muon.")
-    weight_decay: float = Field(0.0, ge=0, le=10, description="Decoupled weight decay of matrices, per unit of rate.")
-    clip_norm: float = Field(1.0, gt=0, le=1e6, description="Largest norm of the whole gradient.")
-    warmup_share: float = Field(0.02, ge=0, le=0.5, description="Share of the steps over which the rate rises.")
-    decay_share: float = Field(0.4, ge=0, le=1, description="Share of the steps, at the end, over which it falls to 0.")
-    micro_batch_tokens: int = Field(
-        65_536, ge=64, le=4_194_304, description="Most tokens forwarded at once; larger batches are accumulated."
-    )
-    seed: int = Field(1, ge=0, lt=2**32, description="Seed of first weights and of the order of the data.")
-    threads: int = Field(2, ge=1, le=1024, description="CPU threads of the trainer; sums depend on it.")
-    processes: int = Field(
-        1, ge=1, le=4096, description="Processes that train together, each on rows of its own; of GPUs one for each."
-    )
-    sharded: bool = Field(False, description="Whether each of several processes holds a part of the model, not all.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it trains; auto takes a GPU if there.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Numbers of activations and products; auto: bfloat16 where the device is faster in it."
-    )
-    validation_interval: int = Field(500, ge=1, description="Optimizer steps between two validations.")
-    validation_tokens: int = Field(65_536, ge=256, description="Tokens of held-out documents scored each time.")
-    patience: int | None = Field(
-        None,
-        ge=1,
-        le=10_000,
-        description="Validations without a better one after which training ends, with the best weights; null: never.",
-    )
-
-    @model_validator(mode="after")
-    def _shares_fit(self) -> "TrainerConfig":
-        if self.warmup_share + self.decay_share > 1:
-            raise ValueError("warmup_share + decay_share must not exceed 1: they are shares of the same steps")
-        return self
 
 
 class PretrainConfig(TrainerConfig):
@@ -244,13 +202,6 @@ class PretrainConfig(TrainerConfig):
 def _parameters_of(size: Size) -> int:
     """Of the blocks alone: vocabularies differ."""
     return size.layers * size.width * (2 * size.head_dim * (size.heads + size.key_value_heads) + 3 * size.feed_forward)
-
-
-def observe_device(config: TrainerConfig) -> dict[str, str]:
-    """What `auto` stands for on this machine: weights of another device are other weights."""
-    device = training_device(config.device)
-    dtype = training_dtype(config.dtype, device)
-    return {"device": device, "dtype": dtype, **float32_arithmetic(dtype, device)}
 
 
 def observe_pretraining(config: PretrainConfig) -> dict[str, str]:

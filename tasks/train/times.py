@@ -24,7 +24,8 @@ def seconds_here(build: Upcoming, observed: Mapping[str, str]) -> float | None:
     vocabulary = vocabulary_of(build.summaries)
     if not vocabulary or INITIAL in build.summaries or build.config.get("any_shape"):
         return None  # another model decides the shape
-    config = PretrainConfig.model_validate({name: build.config[name] for name in PretrainConfig.model_fields})
+    given = {name: build.config[name] for name in PretrainConfig.model_fields if name in build.config}  # see `identity`
+    config = PretrainConfig.model_validate(given)
     shape, tokens = config.shape(vocabulary), config.own_tokens
     flop = training_flop(shape) * tokens
     if flop < LEAST_FLOP:

@@ -174,6 +174,7 @@ def write_training(
         "rows_per_step": job.rows_per_step,
         **({"packing": True} if job.packing else {}),
         **({"shortest_first": True} if job.shortest_first else {}),
+        **({"dropout": dataclasses.asdict(job.left_out)} if job.leaves_out else {}),
         **({"soft_targets": dataclasses.asdict(job.soft_targets)} if job.soft_targets else {}),
         **({"teacher": json.loads((Path(job.teacher) / TRAINING_FILE).read_bytes())[0]} if job.teacher else {}),
         "context_length": job.shape.context_length,

@@ -136,13 +136,13 @@ def test_a_run_goes_on_in_another_number_of_processes_and_says_so(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize("kind", ["classes of three texts", "adapter", "one row"])
+@pytest.mark.parametrize("kind", ["classes of three texts", "adapter with dropout", "one row"])
 def test_every_kind_ends_where_one_process_ends(kind: str, sharded: bool, tokens: Path, tmp_path: Path) -> None:
-    """Classes and adapters, also with fewer rows than there are processes."""
+    """Classes, adapters and what dropout leaves out, also with fewer rows than there are processes."""
     changes: dict[str, Any] = {}
     if kind == "one row":
         changes = {"rows_per_step": 1}
-    elif kind == "adapter":
+    elif kind == "adapter with dropout":
         base = Transformer(SHAPE)
         initialise(base, 3)
         (tmp_path / "start").mkdir()
@@ -151,6 +151,7 @@ def test_every_kind_ends_where_one_process_ends(kind: str, sharded: bool, tokens
             "initial": str(tmp_path / "start"),
             "adapter": LowRank(4, 8.0),
             "adapter_output": str(tmp_path / "adapter"),
+            "dropout": 0.1,
         }
     else:
         ExampleSet.write(tmp_path / "texts", [labelled([1, *range(2 + row, 9 + row)], row % 3) for row in range(9)])

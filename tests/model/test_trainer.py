@@ -250,7 +250,7 @@ def test_compiled_on_a_cpu_it_is_ended_while_it_compiles_and_killed_and_ends_wit
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads would compile at once if the first step let them."""
-    changes = {"dtype": "bfloat16", "compiled": True, "threads": 2}
+    changes = {"dtype": "bfloat16", "compiled": True, "threads": 2, "dropout": 0.1}
     whole, hurt = (make_job(tokens, tmp_path / name, **changes) for name in ("whole", "hurt"))
     for variable, value in compiler_environment(hurt).items():
         monkeypatch.setenv(variable, value)

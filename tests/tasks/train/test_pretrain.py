@@ -23,8 +23,9 @@ from storage.tokens import write_token_meta, write_token_shard
 from tasks.engine.context import Execution
 from tasks.tokenize.canaries import CANARY_SHARD, Canary, Planted, read_planted, write_planted
 from tasks.train import device, trainer_process
+from tasks.train.config import observe_device
 from tasks.train.device import training_device, training_dtype
-from tasks.train.pretrain import PretrainConfig, observe_device, observe_pretraining, pretrain
+from tasks.train.pretrain import PretrainConfig, observe_pretraining, pretrain
 from tasks.train.trainer_process import MetricsTail, trainer_environment, write_curve
 
 SMALL: dict[str, Any] = {"layers": 1, "width": 32, "heads": 2, "head_dim": 16, "feed_forward": 32}
