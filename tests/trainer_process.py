@@ -81,14 +81,15 @@ def wait_for_step(job: TrainingJob, step: int, process: "subprocess.Popen[bytes]
     )
 
 
-def kill_and_resume(job: TrainingJob, step: int) -> None:
-    """SIGKILL after so many steps, and the same job again to its end."""
-    process = start(job)
-    wait_for_step(job, step, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def kill_and_resume(job: TrainingJob, *steps: int) -> None:
+    """SIGKILL after so many steps, each time the same job again, and at last to its end."""
+    for step in steps:
+        process = start(job)
+        wait_for_step(job, step, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     run_to_end(job)
-    assert "resumed at step" in (Path(job.work) / "log").read_text()
+    assert (Path(job.work) / "log").read_text().count("resumed at step") == len(steps)
 
 
 def run_to_end(job: TrainingJob) -> None:

@@ -197,9 +197,10 @@ def test_what_was_chosen_becomes_likelier(settings: Preference, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = make_run(tmp_path / "whole", DPO)
+@pytest.mark.parametrize("settings", [DPO, SIMPO], ids=["dpo", "simpo"])
+def test_killed_and_resumed_it_ends_with_the_same_bits(settings: Preference, tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", settings)
     run_to_end(whole)
-    job = make_run(tmp_path / "killed", DPO)
+    job = make_run(tmp_path / "killed", settings)
     kill_and_resume(job, 15)
     assert weights(job) == weights(whole)
