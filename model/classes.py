@@ -97,7 +97,7 @@ def _batches(order: npt.NDArray[np.int64], texts: Sequence[Sequence[int]]) -> li
 class ClassValidation:
     """Held-out texts of known classes: the mean loss in nats, and the share whose likeliest class is theirs."""
 
-    headline = "loss"
+    headline, outcomes = "loss", None
 
     def __init__(self, examples: ExampleSet) -> None:
         if not len(examples):

@@ -65,9 +65,14 @@ class MaskedBatches:
 
 class MaskedValidation:
     """Held-out documents with hidden tokens: the mean loss in nats of one, the share that is filled in rightly, and the
-    share that is the most frequent of them, which a model reaches that reads nothing."""
+    share that is the most frequent of them, which a model reaches that reads nothing.
+
+    `outcomes` (hidden tokens, 3): the number of its document, whether it is filled in rightly, and whether it is the
+    most frequent.
+    """
 
     headline = "loss"
+    outcomes: npt.NDArray[np.float64] | None = None
 
     def __init__(self, documents: Sequence[Sequence[int]], share: float, beginning: int) -> None:
         self.documents, self.share, self.beginning = documents, share, beginning
@@ -82,17 +87,22 @@ class MaskedValidation:
         return [(ids, hidden_tokens(ids, self.share, self.beginning, 0, row)) for row, ids in enumerate(pieces)]
 
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
-        rows = [row for row in self.rows(model.shape.context_length) if row[1].any()]
-        if not rows:
+        length = model.shape.context_length
+        owners = [number for number, one in enumerate(self.documents) for _ in range(0, len(one), length)]
+        asked = [one for one in zip(self.rows(length), owners, strict=True) if one[0][1].any()]
+        if not asked:
             raise DataError(
                 "no token of the held-out documents is hidden: raise pretrain.masked_share, or give more text"
             )
-        rows.sort(key=lambda row: len(row[0]))
+        asked.sort(key=lambda one: len(one[0][0]))
+        rows = [row for row, _ in asked]
         found = list(workers.stream(lambda batch: _fill(model, batch), _batches(rows)))
         nats, right = (torch.cat([one[place] for one in found]).double() for place in (0, 1))
         true = np.concatenate([ids[hidden] for ids, hidden in rows])
-        frequent = np.bincount(true).max() / len(true)
-        return {"loss": float(nats.mean()), "accuracy": float(right.mean()), "most_frequent": float(frequent)}
+        frequent = true == np.bincount(true).argmax()
+        document = np.repeat([owner for _, owner in asked], [int(hidden.sum()) for _, hidden in rows])
+        self.outcomes = np.column_stack((document, right.numpy(), frequent)).astype(np.float64)
+        return {"loss": float(nats.mean()), "accuracy": float(right.mean()), "most_frequent": float(frequent.mean())}
 
 
 @torch.inference_mode()  # here: a thread of the workers does not know the mode of its caller

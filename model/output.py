@@ -1,4 +1,4 @@
-"""What a training leaves: the model's files, and `result.json` of what happened."""
+"""What a training leaves: the model's files, `result.json` of what happened, and what its figures are means of."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +11,7 @@ from model.lora import merge, save_adapter
 from model.start import plain_model
 from model.trained import Trained
 from model.transformer import Transformer, save_model
+from model.validation import Validation
 from storage.files import write_json
 
 
@@ -30,6 +31,18 @@ def write_output(job: TrainingJob, model: Transformer, parameters: Trained, *, s
         save_adapter(model, job.adapter, Path(str(job.initial)), Path(job.adapter_output))
         merge(model)
     save_model(model, output)
+
+
+def write_outcomes(work: Path, moment: str, measured: Mapping[str, Validation]) -> None:
+    """Write `outcomes/MOMENT-NAME.json` of held-out data that intervals are drawn from."""
+    for name, one in measured.items():
+        if one.outcomes is not None:
+            write_json(outcomes_file(work, moment, name), one.outcomes.tolist())
+
+
+def outcomes_file(work: Path, moment: str, name: str) -> Path:
+    """Where the outcomes are that a training had on data of this name, before it or after it."""
+    return work / "outcomes" / f"{moment}-{name}.json"
 
 
 def write_result(job: TrainingJob, trained_parameters: int, step: int, state: Mapping[str, Any], after: Any) -> None:

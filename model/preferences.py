@@ -121,11 +121,13 @@ class PreferenceBatches:
 
 class PreferenceValidation:
     """Held-out preferences: the loss, the share that is rewarded rightly, and by how many nats of reward on average.
+    `outcomes` (preferences, 1): whether it is, a tie being half.
 
     In float32, as the reference is: bfloat16 rounds by more than a model differs from itself of some steps ago.
     """
 
     headline = "loss"
+    outcomes: Likelihoods | None = None
 
     def __init__(self, data: PreferenceSet, settings: Preference) -> None:
         if not len(data.examples):
@@ -142,8 +144,10 @@ class PreferenceValidation:
             model.compute_dtype = trained_in
         tokens = torch.tensor([len(answer) for _, answer in self._requests], dtype=torch.float64)
         gaps = reward_gaps(self._settings, torch.tensor(scored, dtype=torch.float64), tokens, self._reference)
+        wins = (gaps > TIE).double() + (gaps.abs() <= TIE).double() / 2
+        self.outcomes = wins[:, None].numpy()
         return {
             "loss": float(preference_losses(self._settings, gaps).mean()),
-            "win_rate": float(((gaps > TIE).double() + (gaps.abs() <= TIE).double() / 2).mean()),
+            "win_rate": float(wins.mean()),
             "margin": float(gaps.mean()),
         }

@@ -28,7 +28,7 @@ from model.job import TrainingJob
 from model.loss import Loss, learning_of
 from model.metrics import cut_metrics, write_metrics
 from model.optimizer import Optimizer
-from model.output import write_output, write_result
+from model.output import write_outcomes, write_output, write_result
 from model.parallel import Workers, add_gradients
 from model.ranks import LAUNCHER, device_of, join
 from model.sharding import add_sharded_gradients
@@ -77,7 +77,7 @@ class Trainer:
         self._resume()
         try:
             if self.step == 0:
-                self.state["before"] = self._validate(open_validations(self.job, self.job.validation_before))
+                self.state["before"] = self._validate(open_validations(self.job, self.job.validation_before), "before")
             self._train()
             self._finish()
         except TerminatedError:
@@ -211,7 +211,7 @@ class Trainer:
         if self.ranks.first:
             _say(line)
 
-    def _validate(self, chosen: dict[str, Validation]) -> dict[str, float | None]:
+    def _validate(self, chosen: dict[str, Validation], moment: str = "") -> dict[str, float | None]:
         """The figures of each sample, bits per byte under its name alone; None where one is no finite number."""
         figures: dict[str, float | None] = {}
         self.model.eval()
@@ -223,6 +223,8 @@ class Trainer:
                 for figure, value in found.items():
                     figures[name if figure == BITS_PER_BYTE else f"{name}_{figure}"] = _finite(value)
         self.model.train()
+        if moment and self.ranks.first:
+            write_outcomes(Path(self.job.work), moment, chosen)
         return figures
 
     def _headline(self) -> dict[str, float | None]:
@@ -289,7 +291,7 @@ class Trainer:
 
     def _finish(self) -> None:
         self._saved()
-        after = self._validate(self.validation)
+        after = self._validate(self.validation, "after")
         if self.best:
             after = self._better(after)
         write_output(self.job, self.model, self.trained, sharded=self.ranks.sharded, first=self.ranks.first)
@@ -306,7 +308,7 @@ class Trainer:
             return after
         self.trained.put_back(self.best)
         self._note(f"the weights of step {best['step']} are taken: they are the best on held-out data")
-        return self._validate(self.validation)
+        return self._validate(self.validation, "after")
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

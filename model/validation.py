@@ -4,6 +4,9 @@ import math
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from model.batches import ExampleSet
 from model.classes import ClassValidation
 from model.job import Source
@@ -18,6 +21,8 @@ from storage.tokens import TokenSet
 
 BITS_PER_BYTE = "bits_per_byte"
 
+Outcomes = npt.NDArray[np.float64]
+
 
 class Validation(Protocol):
     """A fixed sample that a model can be scored on; `headline` is the figure that its curve shows and that tells a bad
@@ -26,13 +31,18 @@ class Validation(Protocol):
     @property
     def headline(self) -> str: ...
 
+    @property
+    def outcomes(self) -> Outcomes | None:
+        """What the last `figures` are means of, a row each; None where no interval is drawn from it."""
+        ...
+
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]: ...
 
 
 class DocumentValidation:
     """Whole held-out documents, evenly spaced over the set, up to a number of tokens."""
 
-    headline = BITS_PER_BYTE
+    headline, outcomes = BITS_PER_BYTE, None
 
     def __init__(self, tokens: TokenSet, limit_tokens: int) -> None:
         every = max(1, -(-tokens.tokens // limit_tokens))
@@ -54,7 +64,7 @@ class DocumentValidation:
 class ExampleValidation:
     """Bits per UTF-8 byte of the held-out answers, given their prompts; DataError where there is none."""
 
-    headline = BITS_PER_BYTE
+    headline, outcomes = BITS_PER_BYTE, None
 
     def __init__(self, examples: ExampleSet) -> None:
         self.requests = examples.requests()

@@ -24,6 +24,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import loss_notices
 from tasks.train.config import observe_device
+from tasks.train.intervals import of_preferences
 from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
 from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs, cut_notices
@@ -164,6 +165,7 @@ def align(
         "training_loss": last["loss"],
         **{f"{name}_before": result["before"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
         **{name: result["after"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
+        **of_preferences(context.work, [pair.group for pair, _ in kept["heldout"]]),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }

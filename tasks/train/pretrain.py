@@ -255,7 +255,7 @@ def pretrain(
         "tokens": result["tokens"],
         "steps": result["steps"],
         "training_loss": last["loss"],
-        **(_figures_of_words(result) if config.hides_words else _figures_of_text(result, last)),
+        **(_figures_of_words(result, context.work) if config.hides_words else _figures_of_text(result, last)),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }
@@ -283,8 +283,10 @@ def _figures_of_text(result: Mapping[str, Any], last: Mapping[str, Any]) -> Summ
     }
 
 
-def _figures_of_words(result: Mapping[str, Any]) -> Summary:
+def _figures_of_words(result: Mapping[str, Any], work: Path) -> Summary:
     """`heldout_loss` in nats a hidden token; `most_frequent`: the share right of whoever always says the commonest."""
+    from tasks.train.intervals import of_words
+
     before, after = result["before"], result["after"]
     names = {"heldout_loss": "heldout_loss", "filled_in": "heldout_accuracy", "most_frequent": "heldout_most_frequent"}
     return {
@@ -294,6 +296,7 @@ def _figures_of_words(result: Mapping[str, Any]) -> Summary:
             else {}
         ),
         **{ours: after[name] for ours, name in names.items()},
+        **of_words(work, begun=bool(before)),
     }
 
 

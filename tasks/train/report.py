@@ -10,7 +10,7 @@ from typing import Any
 from tasks.collect.report import PAIRS, PREFERENCES_HEADING
 from tasks.engine.about import Figures, MadeRun
 from tasks.engine.reported import Count, Curve, Section
-from tasks.wording import figure
+from tasks.wording import figure, signed
 
 MOST_POINTS = 150  # of a drawn line
 _PAIRS_SAID = {
@@ -34,7 +34,9 @@ def report_pretraining(run: MadeRun, stage: str) -> Section:
     """The curve, and at its end the loss on all held-out text, or on the words that are hidden there."""
     summary = run.summary(stage)
     if "filled_in" in summary:
-        filled, frequent = figure(summary["filled_in"]), figure(summary["most_frequent"])
+        filled = f"{figure(summary['filled_in'])}{_between(summary, 'filled_in')}"
+        filled += _difference(summary, "filled_in_change", "a change of")
+        frequent = f"{figure(summary['most_frequent'])}{_difference(summary, 'over_most_frequent', 'a difference of')}"
         note = f"Share of hidden tokens that is filled in rightly: {filled}; by always saying the commonest: {frequent}"
         return Section(curve=_curve(run, stage, "hidden words of held-out text", "heldout_loss", note, unit="loss"))
     return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte"))
@@ -58,6 +60,7 @@ def report_alignment(run: MadeRun, stage: str) -> Section:
             f"{figure(summary[f'{name}_before'])} before, {figure(summary[name])} after"
             for name in ("win_rate", "margin")
         )
+        wins += f"{_between(summary, 'win_rate')}{_difference(summary, 'win_rate_change', 'a change of')}"
         note = f"Held-out preferences whose chosen answer is rewarded more: {wins}; by how much on average: {gaps}"
     curve = _curve(run, stage, "held-out preferences", "loss", note, unit="loss")
     return Section(curve=curve, counts={PREFERENCES_HEADING: counts} if counts else {})
@@ -66,6 +69,17 @@ def report_alignment(run: MadeRun, stage: str) -> Section:
 def report_nothing(run: MadeRun, stage: str) -> Section:
     """Nothing: the stage that reads its result says what comes of it."""
     return Section()
+
+
+def _between(summary: Figures, name: str) -> str:
+    """The 95 % interval of a figure; nothing where there is none."""
+    low, high = (summary.get(f"{name}_{end}") for end in ("low", "high"))
+    return "" if low is None or high is None else f" ({figure(low)} to {figure(high)})"
+
+
+def _difference(summary: Figures, name: str, what: str) -> str:
+    """A difference and its 95 % interval; nothing of builds before 2026-12, which had none."""
+    return f", {what} {signed(summary[name])}{_between(summary, name)}" if name in summary else ""
 
 
 def _before_and_after(summary: Figures) -> str:

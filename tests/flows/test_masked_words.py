@@ -148,6 +148,13 @@ def test_a_run_fills_in_words_and_tells_classes_apart(start: str, command: Comma
     recipe = lay_out(tmp_path, section, "classify: {epochs: 8, texts_per_step: 8}")
     report = command.json("run", str(recipe), "--plain", home=home)
     figures = summary_of(report, "pretrain")
+    assert figures["filled_in_low"] <= figures["filled_in"] <= figures["filled_in_high"]
+    over = figures["filled_in"] - figures["most_frequent"]
+    assert figures["over_most_frequent"] == pytest.approx(over, abs=1e-4)
+    assert figures["over_most_frequent_low"] <= figures["over_most_frequent"] <= figures["over_most_frequent_high"]
+    if start != "nothing":
+        change = figures["filled_in"] - figures["filled_in_before"]
+        assert figures["filled_in_change"] == pytest.approx(change, abs=1e-4)
     assert figures["filled_in"] >= figures["most_frequent"] > 0 and figures["heldout_loss"] < np.log(360)
     assert ("heldout_loss_before" in figures) == (start != "nothing") and "bits_per_byte" not in figures
     assert summary_of(report, "classify")["accuracy"] > 0.9
@@ -172,3 +179,4 @@ def test_a_run_fills_in_words_and_tells_classes_apart(start: str, command: Comma
     assert status == 2 and "has no artifact of 'release'" in err and "Only a release can write" in " ".join(err.split())
     page = next(home.glob("runs/*.html")).read_text(encoding="utf-8")
     assert "hidden words of held-out text" in page and "by always saying the commonest" in page
+    assert (", a difference of " in page) and (", a change of " in page) == (start != "nothing")

@@ -72,6 +72,10 @@ def test_filling_in_is_scored_on_the_same_tokens_each_time_whatever_stands_besid
         count += int(hidden.sum())
     assert together["loss"] == pytest.approx(nats / count, rel=1e-4)
     assert together["accuracy"] == pytest.approx(right / count, abs=1e-9)
+    document, rightly, frequent = np.asarray(validation.outcomes).T
+    first = MaskedValidation(documents[:1], 0.3, 0).rows(64)
+    assert set(document) == set(range(5)) and (document == 0).sum() == sum(int(hidden.sum()) for _, hidden in first)
+    assert rightly.mean() == together["accuracy"] and frequent.mean() == together["most_frequent"]
 
 
 def test_the_most_frequent_token_is_beside() -> None:

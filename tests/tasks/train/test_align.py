@@ -91,6 +91,10 @@ def test_chosen_answers_become_likelier(method: str, world: World, tmp_path: Pat
     assert (summary["scored_preferences"], summary["steps"]) == (8, 18)
     assert summary["win_rate"] > 0.9 and summary["margin"] > summary["margin_before"]
     assert summary["loss"] < summary["loss_before"]
+    assert summary["win_rate_low"] < summary["win_rate"] <= summary["win_rate_high"] <= 1
+    change = summary["win_rate"] - summary["win_rate_before"]
+    assert summary["win_rate_change"] == pytest.approx(change, abs=1e-4)
+    assert summary["win_rate_change_low"] <= change + 1e-4 and change <= summary["win_rate_change_high"] + 1e-4
     if method == "dpo":
         assert summary["win_rate_before"] == 0.5 and summary["loss_before"] == pytest.approx(0.6931, abs=1e-3)
     phases = json.loads((tmp_path / "a/model/training.json").read_text())
