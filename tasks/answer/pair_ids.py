@@ -16,8 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from storage.documents import ASSISTANT, SYSTEM, TOOL, USER, Message, Pair
+from storage.errors import DataError
 from tasks.answer.chat_form import ChatForm, Piece
 from tasks.tokenize.tokenizer import text_ids
+from tasks.wording import clipped
+
+SHOWN_COLUMNS = 60  # of a question, in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,26 @@ class Question:
 
 def pair_ids(form: ChatForm, pairs: Sequence[Pair], context_length: int | None = None) -> list[PairIds]:
     """The ids of each pair; conversations cut to a context, where one is given and that is enough to make them fit."""
-    pieces = form.pieces([_said(pair) for pair in pairs])
+    try:
+        pieces = form.pieces([_said(pair) for pair in pairs])
+    except DataError:
+        _refuse_first(form, pairs)
+        raise
     made = [_joined(pair, one) for pair, one in zip(pairs, pieces, strict=True)]
     return made if context_length is None else [_cut(form, ids, context_length) for ids in made]
+
+
+def _refuse_first(form: ChatForm, pairs: Sequence[Pair]) -> None:
+    """Raise the error of the first pair that its form refuses, and say which that is."""
+    for pair in pairs:
+        try:
+            form.pieces([_said(pair)])
+        except DataError as error:
+            roles = ", ".join(message.role for message in _said(pair))
+            raise DataError(
+                f"{error}. They are of source {pair.source}: {roles}; the first asks "
+                f"{clipped(pair.opening, SHOWN_COLUMNS)!r}. Take them out of the data, or give another template"
+            ) from error
 
 
 def _said(pair: Pair) -> list[Message]:

@@ -197,20 +197,25 @@ def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | N
 
 def _fate(run: MadeRun, stage: str, pair: Mapping[str, Any], part: str) -> Step | None:
     """Whether a row of a part that a stage learns from was learned from."""
-    from tasks.train.pairs import leaks
+    from tasks.train.pairs import ALIKE, LEAKING, alike, leaks
 
     read = run.read(stage, part)
     if pair["part"] != part or read is None:
         return None
+    row = row_pair({name: pair[name] for name in PAIRS_SCHEMA.names})
+    if alike(row):
+        return {"verdict": "left out", "rule": ALIKE}
     if pair["split"] != TRAIN:
         return {"verdict": "held out"}
-    leaking = leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), read)
-    return {"verdict": "left out", "rule": "leaking"} if leaking else {"verdict": "for training"}
+    return {"verdict": "left out", "rule": LEAKING} if leaks(row, read) else {"verdict": "for training"}
+
+
+_RULES = {"leaking": "a held-out pair has its question", "alike": "its two answers are the same"}
 
 
 def _words_of_pairs(step: Step) -> list[str]:
     if "pairs_of_its_group" not in step:
-        return ["a held-out pair has its question" if "rule" in step else ""]
+        return [_RULES.get(step.get("rule", ""), "")]
     return [f"{figure(step['pairs_of_its_group'])} pairs of its group"]
 
 

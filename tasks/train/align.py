@@ -27,7 +27,7 @@ from tasks.train.config import observe_device
 from tasks.train.intervals import of_preferences
 from tasks.train.jobs import training_job
 from tasks.train.lora import AdaptableConfig, write_about
-from tasks.train.pairs import LEAKING, TOO_LONG, Chosen, choose_pairs, cut_notices
+from tasks.train.pairs import ALIKE, LEAKING, TOO_LONG, Chosen, choose_pairs, cut_notices
 from tasks.train.preferences import Both, ReferenceConfig, encode_preferences, preferences_of, read_reference
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
@@ -39,6 +39,7 @@ BETAS = {"dpo": 0.1, "simpo": 2.0}  # as in both papers
 FIELDS = {
     LEAKING: "held-out preferences have their prompts: collect.conversations.group_field, collect.heldout_fraction",
     TOO_LONG: "pretrain.context_length",
+    ALIKE: "two answers that are the same, or that filter.redact made so",
 }
 
 Kept = Sequence[tuple[Pair, Both]]
@@ -156,6 +157,7 @@ def align(
         "heldout_preferences": chosen.heldout_total,
         "dropped_leaking": chosen.total(LEAKING),
         "dropped_too_long": too_long.total(),
+        **({"dropped_alike": chosen.alike} if chosen.alike else {}),
         **({"cut_conversations": cut.total()} if cut else {}),
         "scored_preferences": len(kept["heldout"]),
         "parameters": result["parameters"],

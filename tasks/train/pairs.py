@@ -39,7 +39,7 @@ SHARED_LETTERS = 3  # least letters of a word that prompt and answer may share
 _NO_LETTER = re.compile("[^a-z]")
 PAIRS_AT_ONCE = 1024  # encoded together
 
-LEAKING, UNRELATED, TOO_LONG = "leaking", "unrelated", "too_long"
+LEAKING, UNRELATED, TOO_LONG, ALIKE = "leaking", "unrelated", "too_long", "alike"
 FIELDS = {  # what loosens each rule, for the sentences about losses
     LEAKING: "held-out pairs have their prompts: collect.conversations.group_field, collect.heldout_fraction",
     UNRELATED: "finetune.shared_words",
@@ -86,7 +86,8 @@ def continuation(text: str) -> tuple[str, str] | None:
 class Chosen:
     """Training pairs, a fixed sample of the held-out ones, and what was counted.
 
-    `training_read` is the number of each source's training pairs; `dropped` counts by source and rule.
+    `training_read` is the number of each source's training pairs; `dropped` counts by source and rule; `alike` are
+    the preferences of both splits whose two answers are the same.
     """
 
     training: list[Pair]
@@ -95,6 +96,7 @@ class Chosen:
     heldout_total: int
     training_read: dict[str, int]
     dropped: dict[str, Counter[str]]
+    alike: int = 0
 
     def total(self, rule: str) -> int:
         """How many pairs a rule has dropped."""
@@ -117,13 +119,14 @@ class Chosen:
 
 def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> Chosen:
     """Drop training pairs whose prompt a held-out one has, and those whose answer shares fewer than `least_shared`
-    words with its prompt; sample the held-out ones, which are never chosen by their words.
+    words with its prompt; sample the held-out ones, which are never chosen by their words. A preference whose two
+    answers are the same, as redaction may leave them, is neither learned nor scored.
 
     The sample is the first of the held-out pairs in order of their ids, which are digests: it stays the same when
     others come or go elsewhere. Prompts compare without regard to case and spacing.
     """
     everything = list(pairs)
-    heldout = [pair for pair in everything if pair.split == HELDOUT]
+    heldout = [pair for pair in everything if pair.split == HELDOUT and not alike(pair)]
     prompts = {_normal(pair.opening) for pair in heldout}
     training: list[Pair] = []
     read: Counter[str] = Counter()
@@ -134,12 +137,15 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
         read[pair.source] += 1
         if _normal(pair.opening) in prompts:
             dropped[pair.source][LEAKING] += 1
+        elif alike(pair):
+            dropped[pair.source][ALIKE] += 1
         elif least_shared and pair.source != FEEDBACK and shared_words(pair) < least_shared:
             dropped[pair.source][UNRELATED] += 1
         else:
             training.append(pair)
     chosen = sorted(heldout, key=lambda pair: pair.id)[:sample]
-    return Chosen(training, chosen, len(everything), len(heldout), dict(sorted(read.items())), dropped)
+    counts = len(everything), len(heldout), dict(sorted(read.items()))
+    return Chosen(training, chosen, *counts, dropped, sum(map(alike, everything)))
 
 
 def cut_notices(stage: str, cut: Counter[str], context_length: int) -> list[str]:
@@ -149,6 +155,11 @@ def cut_notices(stage: str, cut: Counter[str], context_length: int) -> list[str]
         f"{context_length:,} tokens: their oldest exchanges are not learned (pretrain.context_length)"
         for source, count in sorted(cut.items())
     ]
+
+
+def alike(pair: Pair) -> bool:
+    """Whether it is a preference that says nothing: its two answers are the same."""
+    return pair.answer == pair.rejected
 
 
 def leaks(pair: Pair, pairs: Part) -> bool:

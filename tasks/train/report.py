@@ -23,6 +23,7 @@ _PAIRS_SAID = {
 _PREFERENCES_SAID = (
     ("dropped_leaking", "with the prompt of a held-out one, not learned from"),
     ("dropped_too_long", "too long for the context, not learned from"),
+    ("dropped_alike", "with two answers that are the same, neither learned from nor scored"),
     ("training_preferences", "trained on"),
     ("heldout_preferences", "held out"),
 )

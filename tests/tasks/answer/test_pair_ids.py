@@ -1,9 +1,13 @@
 """Held-out pairs as they are scored: one answer after three prompts, the same for fine-tuning and evaluation."""
 
+from pathlib import Path
+
 import pytest
+from open_models import QWEN_TEMPLATE, write_qwen
 from tiny_model import write_tokenizer
 
 from storage.documents import ASSISTANT, SYSTEM, TOOL, USER, Message, Pair
+from storage.errors import DataError
 from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import pair_ids, questions
 from tasks.answer.template_form import needed_chat_form
@@ -77,6 +81,19 @@ def test_a_conversation_is_one_row_with_every_answer_and_its_end_learned(form: C
 def test_a_system_line_stands_before_a_single_question_too(form: ChatForm) -> None:
     (ids,) = pair_ids(form, [talk("one", system="Be kind.")])
     assert decoded(form, ids.prompt) == "<|endoftext|><|user|>Be kind.\n\none<|assistant|>"
+
+
+def test_a_conversation_that_its_template_refuses_is_named(tmp_path: Path) -> None:
+    refusing = "{% if messages | length > 2 %}{{ raise_exception('One turn only.') }}{% endif %}" + QWEN_TEMPLATE
+    form = needed_chat_form(write_qwen(tmp_path, refusing))
+    earlier = (Message(USER, "Grüß Gott? " * 20), Message(ASSISTANT, "Servus."))
+    talk = Pair.of("How are you?", "Well.", "g", "train", "guests", earlier)
+    assert len(pair_ids(form, [pair("Who?"), pair("Why?")])) == 2
+    with pytest.raises(DataError) as caught:
+        pair_ids(form, [pair("Who?"), talk, pair("Why?")])
+    said = str(caught.value)
+    assert "the template refuses these messages: One turn only." in said and len(said) < 400 + len(str(tmp_path))
+    assert "of source guests: user, assistant, user, assistant; the first asks 'Grüß Gott? Grüß" in said
 
 
 def test_what_a_tool_gave_back_is_asked_as_a_question_is(form: ChatForm) -> None:

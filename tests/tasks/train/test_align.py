@@ -37,6 +37,8 @@ QUICK = AlignConfig(
     device="cpu", preferences_per_step=4, epochs=3, heldout_preferences=8, matrix_rate=0.005, embedding_rate=0.002
 )
 World = dict[str, Artifact]  # what alignment reads, by name
+# Collect refuses such a record: these were two addresses.
+ALIKE = {"answer": "Write to <EMAIL>.", "rejected": "Write to <EMAIL>."}
 
 
 def preference(number: int, split: str = TRAIN, prompt: str = "", **more: Any) -> Pair:
@@ -122,12 +124,14 @@ def test_what_is_not_learned_from_is_counted(tmp_path: Path) -> None:
         preference(22, prompt=long),
     ]
     pairs += [preference(100, HELDOUT), preference(101, HELDOUT, rejected=long)]
+    pairs += [preference(23, **ALIKE), preference(102, HELDOUT, **ALIKE)]
     world = world_of(tmp_path / "w", pairs)
     summary, made = referred(world, tmp_path / "r")
-    assert (summary["scored"], summary["too_long"]) == (14, 3)
+    assert (summary["scored"], summary["too_long"]) == (16, 3)
     aligned = align.function(QUICK, *world.values(), made, context=LocalContext(tmp_path / "a"))
     names = ("training_preferences", "dropped_leaking", "dropped_too_long", "heldout_preferences", "scored_preferences")
     assert [aligned[name] for name in names] == [12, 1, 2, 2, 1]
+    assert aligned["dropped_alike"] == 2 and aligned["preferences"] == 19
 
 
 def test_earlier_turns_stand_before_both_answers(world: World) -> None:
@@ -192,6 +196,7 @@ def test_what_alignment_would_fail_of_is_looked_for_in_the_context_of_the_model(
         ([preference(1)], "no held-out preference"),
         ([preference(1, HELDOUT)], "no training preference"),
         ([preference(1, rejected="long " * 200), preference(2, HELDOUT)], "source guests.*too_long"),
+        ([preference(1, **ALIKE), preference(2, HELDOUT)], "source guests: 1 dropped by alike"),
     ],
 )
 def test_nothing_to_learn_or_to_score_is_an_error(pairs: list[Pair], message: str, tmp_path: Path) -> None:
