@@ -86,6 +86,8 @@ def kill_and_resume(job: TrainingJob, *steps: int) -> None:
     for step in steps:
         process = start(job)
         wait_for_step(job, step, process)
+        if step > job.checkpoint_interval:  # a thread of its own saves
+            wait_until(lambda: [*Path(job.work, "checkpoints").glob("step-*")], "a checkpoint", every=0.001)
         process.send_signal(signal.SIGKILL)
         process.wait()
     run_to_end(job)
