@@ -1,6 +1,4 @@
-"""Stage evaluate: scores of the base and the fine-tuned model, with intervals and baselines."""
+"""Stage evaluate: scores of the base and the fine-tuned model, with intervals and baselines.
 
-from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.stage import evaluate
-
-__all__ = ["EvaluateConfig", "evaluate"]
+Imports nothing: who draws intervals alone is not to depend on all that evaluation does.
+"""

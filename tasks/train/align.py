@@ -9,7 +9,7 @@ much likelier it has become, for SimPO its likelihood by the token.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -165,11 +165,19 @@ def align(
         "steps": result["steps"],
         "tokens": result["tokens"],
         "training_loss": last["loss"],
-        **{f"{name}_before": result["before"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
-        **{name: result["after"][f"heldout_{name}"] for name in ("loss", "win_rate", "margin")},
-        **of_preferences(context.work, [pair.group for pair, _ in kept["heldout"]]),
+        **_rewards(result, context.work, kept["heldout"]),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
+    }
+
+
+def _rewards(result: Mapping[str, Any], work: Path, heldout: Kept) -> Summary:
+    """The figures of held-out preferences, before and after."""
+    names = ("loss", "win_rate", "margin")
+    return {
+        **{f"{name}_before": result["before"][f"heldout_{name}"] for name in names},
+        **{name: result["after"][f"heldout_{name}"] for name in names},
+        **of_preferences(work, [pair.group for pair, _ in heldout]),
     }
 
 

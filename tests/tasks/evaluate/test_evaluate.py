@@ -23,7 +23,8 @@ from tiny_model import (
 from storage.documents import PAIRS_SCHEMA, write_rows
 from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact
-from tasks.evaluate import EvaluateConfig, evaluate
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.stage import evaluate
 from tasks.retrain.config import OWN_FIGURES
 
 SETTINGS = {"items": 24, "heldout_bytes": 100_000, "baseline_bytes": 30_000, "bootstrap_draws": 200}

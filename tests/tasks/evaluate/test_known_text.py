@@ -19,9 +19,9 @@ from model.likelihood import score_documents
 from model.transformer import load_model
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
-from tasks.evaluate import EvaluateConfig, evaluate
-from tasks.evaluate.config import KnownText
+from tasks.evaluate.config import EvaluateConfig, KnownText
 from tasks.evaluate.known import check_known, observe_known, read_known
+from tasks.evaluate.stage import evaluate
 from tasks.evaluate.statistics.compare import Answers, compare
 from tasks.tokenize.tokenizer import load_tokenizer
 

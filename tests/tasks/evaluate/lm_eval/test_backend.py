@@ -17,8 +17,7 @@ from storage.store.artifacts import Artifact
 from storage.tokens import END_OF_TEXT
 from tasks.answer.batch import answers
 from tasks.answer.chat_form import OwnForm
-from tasks.evaluate import EvaluateConfig
-from tasks.evaluate.config import BenchmarkConfig
+from tasks.evaluate.config import BenchmarkConfig, EvaluateConfig
 from tasks.evaluate.lm_eval.backend import Prompt, Request, asked_of, chat_text, scorer_lm
 from tasks.evaluate.lm_eval.benchmarks import measure_benchmarks
 from tasks.evaluate.lm_eval.loading import Loaded, load_benchmarks

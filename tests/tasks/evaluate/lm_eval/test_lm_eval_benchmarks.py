@@ -21,7 +21,8 @@ from tiny_model import (
 )
 
 from storage.store.artifacts import Artifact
-from tasks.evaluate import EvaluateConfig, evaluate
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.stage import evaluate
 
 SETTINGS = {"items": 10, "heldout_bytes": 1_000, "baseline_bytes": 10_000, "bootstrap_draws": 100, "threads": 1}
 Lines = dict[tuple[str, str, str], dict[str, Any]]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiny_model import LocalContext, with_pairs, write_corpus, write_model, write_pairs, write_tokenizer
 
 from storage.tokens import END_OF_TEXT
-from tasks.evaluate import EvaluateConfig, evaluate
+from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.documents import Sampled
 from tasks.evaluate.measures.memorisation import (
     Recall,
@@ -27,6 +27,7 @@ from tasks.evaluate.measures.memorisation import (
     span_measures,
 )
 from tasks.evaluate.scorers.scorers import Scorers, model_scorers
+from tasks.evaluate.stage import evaluate
 from tasks.evaluate.statistics.scores import Measure, score_lines
 from tasks.tokenize.canaries import Planted, draw_canaries
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_model import VOCABULARY, write_model
 
-from tasks.evaluate import EvaluateConfig
+from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.scorers.scorers import model_scorers
 
 
