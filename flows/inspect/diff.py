@@ -13,9 +13,9 @@ from storage.runs import find_run
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.engine.decide import Identity, differences_between
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import MODELS, TUNED
 from tasks.notices import without_notices
+from tasks.statistics.outcome import Outcome
 from tasks.wording import clipped, figure, signed, when
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pydantic import Field, ValidationError
 from flows.report.run_data import RunData
 from storage.files import read_json
 from tasks.engine.reported import Fact
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
 from tasks.evaluate.score import BASE, FORGETTING, MODEL_NAMES, SCORES, TUNED, Change, Score
+from tasks.statistics.outcome import Outcome
 
 # Every other name is that of a benchmark.
 OWN_MEASURES = (

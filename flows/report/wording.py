@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 
 from flows.build import Recipe
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import Change, Score
-from tasks.evaluate.statistics.intervals import LARGEST
+from tasks.statistics.intervals import LARGEST
+from tasks.statistics.outcome import Outcome
 from tasks.wording import as_per_cent, figure, signed
 
 BASELINES = {"base_plain_form": "base model without chat form", "most_frequent_word": "the commonest word"}

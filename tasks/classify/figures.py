@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.evaluate.statistics.compare import Answers, compare
-from tasks.evaluate.statistics.intervals import as_clusters, rounded, wilson
+from tasks.statistics.compare import Answers, compare
+from tasks.statistics.intervals import as_clusters, rounded, wilson
 
 BINS = 10  # of the probability of the likeliest class, for calibration
 

@@ -10,9 +10,9 @@ from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work, not_about_documents
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import FORGETTING, MODELS, TUNED
 from tasks.initial.foreseen import foreseen_shape
+from tasks.statistics.outcome import Outcome
 from tasks.wording import figure, signed
 
 ITEM_BYTES = 500  # an item asked for costs evaluation about as much as so much held-out text

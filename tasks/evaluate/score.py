@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.references import Reference
+from tasks.statistics.outcome import Outcome
 
 SCORES = "scores.json"
 BASE, TUNED = MODELS = ("base", "tuned")  # the pretrained and the fine-tuned model
@@ -26,7 +26,7 @@ Kind = Literal["ratio", "exponential", "proportion"]
 
 class Change(BaseModel):
     """The fine-tuned model's figure less the base's, on the same items, and the 95 % interval of that difference: null
-    where all items are of one document (tasks/evaluate/statistics/compare.py)."""
+    where all items are of one document (tasks/statistics/compare.py)."""
 
     model_config = ConfigDict(frozen=True)
 

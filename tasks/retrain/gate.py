@@ -16,9 +16,9 @@ from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import LEARNED_FEEDBACK, TUNED, read_scores
 from tasks.retrain.config import GateConfig, is_own_figure
+from tasks.statistics.outcome import Outcome
 from tasks.wording import figure, signed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""How sure figures of held-out data are: the intervals of evaluation (tasks/evaluate/statistics), drawn over documents
+"""How sure figures of held-out data are: the intervals of evaluation (tasks/statistics), drawn over documents
 or groups, and paired where the same items were measured twice."""
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from storage.files import read_json
 from tasks.engine.context import Summary
 
 if TYPE_CHECKING:
-    from tasks.evaluate.statistics.intervals import Floats
+    from tasks.statistics.intervals import Floats
 
 
 def of_words(work: Path, *, begun: bool) -> Summary:
@@ -31,7 +31,7 @@ def of_preferences(work: Path, groups: Sequence[str]) -> Summary:
 
 
 def _interval(name: str, values: "Floats", groups: Sequence[Any]) -> Summary:
-    from tasks.evaluate.statistics.intervals import as_clusters, wilson
+    from tasks.statistics.intervals import as_clusters, wilson
 
     return _ends(name, *(wilson(values, as_clusters(list(groups)))[1:] if len(set(groups)) > 1 else (None, None)))
 
@@ -40,8 +40,8 @@ def _difference(name: str, old: "Floats", new: "Floats", groups: Sequence[Any]) 
     """How much larger the mean of `new` is than that of `old`."""
     import numpy as np
 
-    from tasks.evaluate.statistics.compare import Answers, compare
-    from tasks.evaluate.statistics.intervals import rounded
+    from tasks.statistics.compare import Answers, compare
+    from tasks.statistics.intervals import rounded
 
     ones = np.ones(len(new))
     found = compare(
@@ -52,7 +52,7 @@ def _difference(name: str, old: "Floats", new: "Floats", groups: Sequence[Any]) 
 
 def _ends(name: str, low: float | None, high: float | None) -> Summary:
     """Null where all items are of one group."""
-    from tasks.evaluate.statistics.intervals import rounded
+    from tasks.statistics.intervals import rounded
 
     ends = (("low", low), ("high", high))
     return {f"{name}_{end}": None if value is None else rounded(value) for end, value in ends}

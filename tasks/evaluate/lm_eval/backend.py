@@ -20,7 +20,7 @@ from storage.tokens import END_OF_TEXT
 from tasks.answer.batch import Asked
 from tasks.answer.chat_form import MARK, ChatForm
 from tasks.answer.stream import Sampling
-from tasks.evaluate.statistics.intervals import LARGEST
+from tasks.statistics.intervals import LARGEST
 from tasks.tokenize.control import special_tokens
 
 if TYPE_CHECKING:

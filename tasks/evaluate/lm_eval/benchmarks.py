@@ -21,8 +21,8 @@ from tasks.evaluate.measures.text_and_answers import Ask
 from tasks.evaluate.references import references
 from tasks.evaluate.score import MODELS, Score
 from tasks.evaluate.scorers.scorers import Scorers
-from tasks.evaluate.statistics.intervals import Floats, finite
 from tasks.evaluate.statistics.scores import NO_NUMBER, Item, Measure, select
+from tasks.statistics.intervals import Floats, finite
 from tasks.tokenize.tokenizer import token_ids
 from tasks.words import words
 

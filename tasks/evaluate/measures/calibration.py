@@ -22,8 +22,8 @@ import numpy as np
 
 from tasks.evaluate.documents import Sampled
 from tasks.evaluate.score import MODELS
-from tasks.evaluate.statistics.intervals import Floats, Integers, cluster_sums, finite
 from tasks.evaluate.statistics.scores import Item, Measure
+from tasks.statistics.intervals import Floats, Integers, cluster_sums, finite
 
 TOKEN_BINS = 15
 CHOICE_BINS = 10  # a few hundred items

@@ -30,8 +30,8 @@ from tasks.evaluate.documents import Sampled
 from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.measures.text_and_answers import LEAST_ITEMS, Ask
 from tasks.evaluate.score import MODELS, Score
-from tasks.evaluate.statistics.intervals import Floats
 from tasks.evaluate.statistics.scores import Item, Measure
+from tasks.statistics.intervals import Floats
 from tasks.tokenize.canaries import PREFIX_TOKENS, SECRET_TOKENS, Canary, Planted, draw_sequence
 
 Decode = Callable[[Sequence[int]], str]

@@ -14,8 +14,8 @@ from tasks.answer.chat_form import ChatForm
 from tasks.answer.pair_ids import fits, pair_ids
 from tasks.evaluate.lm_eval.backend import Request
 from tasks.evaluate.measures.text_and_answers import Ask
-from tasks.evaluate.statistics.intervals import Floats
 from tasks.evaluate.statistics.scores import Item, Measure
+from tasks.statistics.intervals import Floats
 
 
 @dataclass(frozen=True, slots=True)

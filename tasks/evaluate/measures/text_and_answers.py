@@ -25,8 +25,8 @@ from tasks.evaluate.measures.calibration import choice_calibration
 from tasks.evaluate.measures.own_items import CHOICES, ChoiceItem, ClozeItem, credit, last_words, overlap_scores
 from tasks.evaluate.score import BASE, FORGETTING, INITIAL, MODELS
 from tasks.evaluate.scorers.scorers import Scorers
-from tasks.evaluate.statistics.intervals import Floats
 from tasks.evaluate.statistics.scores import Item, Measure, select
+from tasks.statistics.intervals import Floats
 from tasks.words import words
 
 LEAST_ITEMS = 8  # fewer say nothing: an accuracy of 50 % would have an interval from 22 to 78 %

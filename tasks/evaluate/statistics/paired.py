@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
-from tasks.evaluate.outcome import Outcome
 from tasks.evaluate.score import Score, read_scores
-from tasks.evaluate.statistics.compare import Answers, Comparison, compare, outcome
+from tasks.statistics.compare import Answers, Comparison, compare, outcome
+from tasks.statistics.outcome import Outcome
 
 Figure = tuple[str, str]  # name and metric
 

@@ -18,8 +18,8 @@ from storage.canonical import canonical_json, digest_of
 from storage.documents import write_rows
 from tasks.evaluate.references import Reference
 from tasks.evaluate.score import BASE, MODELS, TUNED, Change, Kind, Score
-from tasks.evaluate.statistics.compare import Answers, compare
-from tasks.evaluate.statistics.intervals import (
+from tasks.statistics.compare import Answers, compare
+from tasks.statistics.intervals import (
     LARGEST,
     Floats,
     as_clusters,

@@ -22,7 +22,7 @@ from storage.store.artifacts import Artifact
 from tasks.evaluate.config import EvaluateConfig, KnownText
 from tasks.evaluate.known import check_known, observe_known, read_known
 from tasks.evaluate.stage import evaluate
-from tasks.evaluate.statistics.compare import Answers, compare
+from tasks.statistics.compare import Answers, compare
 from tasks.tokenize.tokenizer import load_tokenizer
 
 TEXTS = [make_text(1_000 + number) for number in range(30)]

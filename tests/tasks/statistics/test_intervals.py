@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.evaluate.statistics.intervals import (
+from tasks.statistics.intervals import (
     LARGEST,
     as_clusters,
     bootstrap_ratio,

@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.evaluate.outcome import Outcome
-from tasks.evaluate.statistics.intervals import Floats, as_clusters, bootstrap, cluster_sums, exponential
+from tasks.statistics.intervals import Floats, as_clusters, bootstrap, cluster_sums, exponential
+from tasks.statistics.outcome import Outcome
 
 Kind = Literal["ratio", "exponential", "proportion"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from tasks.evaluate.statistics.compare import (
+from tasks.statistics.compare import (
     Answers,
     Comparison,
     compare,
