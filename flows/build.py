@@ -19,6 +19,8 @@ from tasks.classify.stage import classify
 from tasks.collect.config import CollectConfig
 from tasks.collect.foreseen import foreseen_parts
 from tasks.collect.stage import collect
+from tasks.decontaminate.config import DecontaminateSection
+from tasks.decontaminate.stage import decontaminate
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.stage import deduplicate
 from tasks.engine.config import StageConfig
@@ -26,6 +28,7 @@ from tasks.engine.context import Execution
 from tasks.engine.stage import Output
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.item_runs import BenchmarksConfig, read_items
+from tasks.evaluate.item_texts import ItemsConfig, read_asked, unseen_items
 from tasks.evaluate.stage import evaluate
 from tasks.fetch.config import FetchConfig
 from tasks.fetch.stage import fetch
@@ -67,6 +70,9 @@ class Recipe(StageConfig):
         None,
         title="Moderate",
         description="Texts that are not wanted, in the data and at `llmill serve`; empty: none.",
+    )
+    decontaminate: DecontaminateSection = Field(
+        DecontaminateSection(), title="Decontaminate", description="What benchmarks ask, out of what is learned."
     )
     tokenizer: TokenizerSection = Field(TokenizerSection(), title="Tokenizer", description="The BPE vocabulary.")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
@@ -128,6 +134,11 @@ class Recipe(StageConfig):
     def moderating(self) -> ModerateConfig:
         """The config of the stage moderate, where there is one."""
         return self.moderate.judging if self.moderate else ModerateConfig()
+
+    @property
+    def unseen(self) -> ItemsConfig | None:
+        """The config of the stage items, if there is one: where anything is asked that must not be learned."""
+        return unseen_items(self.decontaminate, self.evaluate)
 
     @property
     def initial(self) -> InitialConfig | None:
@@ -339,7 +350,7 @@ class Start:
         """The model whose text the others may forget, where that is measured and it is not the base model itself."""
         return initial if recipe.evaluate.known_text and recipe.pretrains else None
 
-    def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
+    def judge(self, recipe: Recipe, tuned: Output, clean: Output, found: Output | None, scores: Output) -> None:
         """No verdict: a build is not compared."""
 
 
@@ -355,6 +366,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     clean = filter_documents(recipe.filtering, unique, documents)
     if recipe.judging:
         clean = moderate(recipe.moderating, clean, make_moderator(recipe.judging))
+    found = decontaminate(recipe.decontaminate.searching, clean, read_asked(recipe.unseen)) if recipe.unseen else None
+    clean = found or clean
     initial = start.initial(recipe)
     teacher = start.teacher(recipe)
     tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
@@ -371,8 +384,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     if aligning:
         likelihoods = reference(aligning.reference, tuned, tokenizer, clean) if aligning.compares else None
         tuned = align(aligning, tuned, tokenizer, clean, likelihoods)
-    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, start.known(recipe, initial))
-    start.judge(recipe, tuned, clean, scores)
+    scores = evaluate(recipe.evaluate, base, tuned, tokenizer, clean, start.known(recipe, initial), found)
+    start.judge(recipe, tuned, clean, found, scores)
     return make_release(recipe.releasing, tuned, tokenizer, scores, clean, before)
 
 
@@ -380,7 +393,8 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 
 def building(recipe: Recipe) -> Pipeline:
-    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `benchmarks` where there are none or no
-    feedback is learned, `mix`, `initial`, teachers and `align` where there is none, `finetune` where preferences alone
-    are learned, `tokenizer` where a model brings it, all of pretraining where one is fine-tuned as it is."""
+    """The pipeline of one recipe: `fetch` is left out where nothing is remote, `items` and `decontam` where there are
+    no benchmarks, `benchmarks` there and where no feedback is learned, `mix`, `initial`, teachers and `align` where
+    there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it, all of
+    pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

@@ -60,12 +60,12 @@ class FromChampion(Start):
         old = self._goes_on_from(recipe)
         return super().known(recipe, initial if old is None else old.base)
 
-    def judge(self, recipe: Recipe, tuned: Output, clean: Output, scores: Output) -> None:
+    def judge(self, recipe: Recipe, tuned: Output, clean: Output, found: Output | None, scores: Output) -> None:
         old = self.champion
         if old is None:
             judge_first(recipe.retrain.gate, scores)
         elif not is_same(tuned, old.tuned):  # else the candidate is the champion
-            of_champion = evaluate_champion(recipe.evaluate, old.base, old.tuned, old.tokenizer, clean)
+            of_champion = evaluate_champion(recipe.evaluate, old.base, old.tuned, old.tokenizer, clean, None, found)
             judge(recipe.retrain.gate, scores, of_champion)
 
     def _goes_on_from(self, recipe: Recipe) -> Champion | None:

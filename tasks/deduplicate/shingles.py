@@ -247,15 +247,21 @@ def text_borders(texts: pa.StringArray) -> npt.NDArray[np.int64]:
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1].astype(np.int64)
 
 
-def word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
-    """Hashes of all words of a batch, and the number of words of each text."""
+def word_spans(batch: Encoded) -> tuple[Numbers, Numbers]:
+    """Where each word of a batch begins in its data, and how many bytes it has."""
     data = batch.data
     inside = np.frombuffer(data.tobytes().translate(_IS_WORD), bool)
     if np.count_nonzero(data >= 0x80) > len(batch.borders):
         inside = inside.copy()
         _unmark_punctuation(data, inside)
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    starts, lengths = edges[0::2], edges[1::2] - edges[0::2]
+    return edges[0::2], edges[1::2] - edges[0::2]
+
+
+def word_hashes(batch: Encoded) -> tuple[UnsignedArray, npt.NDArray[np.int64]]:
+    """Hashes of all words of a batch, and the number of words of each text."""
+    data = batch.data
+    starts, lengths = word_spans(batch)
     # the eight bytes from each byte on; the array ends with eight that are in no word
     ahead = np.ndarray((len(data) - _CHUNK,), "<u8", data, strides=(1,))
     words = mix(ahead[starts] & _chunk_masks().take(lengths, mode="clip"))

@@ -10,13 +10,24 @@ from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
 from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Work, not_about_documents
-from tasks.evaluate.score import FORGETTING, MODELS, TUNED
+from tasks.engine.reported import Section, Table
+from tasks.evaluate.score import (
+    CLEAN,
+    DIRTY,
+    FORGETTING,
+    MODEL_NAMES,
+    MODELS,
+    SCORES,
+    TUNED,
+    scores_in,
+)
 from tasks.initial.foreseen import foreseen_shape
 from tasks.statistics.outcome import Outcome
 from tasks.wording import figure, signed
 
 ITEM_BYTES = 500  # an item asked for costs evaluation about as much as so much held-out text
 SHOWN = 10  # results of one document
+APART = "Benchmarks, by whether their items are in the data"
 
 
 def _evaluated_bytes(config: Figures) -> float:
@@ -88,6 +99,23 @@ def _at_end(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
     return [(FORGETTING, f"{signed(value)} bits per byte of known text{interval}, fine-tuned less initial model")]
 
 
+def _report(run: MadeRun, stage: str) -> Section:
+    """Figures of benchmarks on the items that were in the data beside those on the others."""
+    part = run.part(stage, "scores")
+    scores = {(one.name, one.metric, one.model): one for one in (scores_in(part / SCORES) if part else ())}
+    rows = []
+    for (name, metric, model), score in scores.items():
+        apart = [scores.get((f"{name}/{kind}", metric, model)) for kind in (CLEAN, DIRTY)]
+        if all(apart):
+            shown = [f"{figure(one.value)} of {figure(one.items)}" for one in (score, *apart) if one is not None]
+            rows.append((name, metric.replace("_", " "), MODEL_NAMES[model], *shown))
+    if not rows:
+        return Section()
+    columns = ("benchmark", "metric", "model", "all items", "not in the data", "in the data")
+    note = "In the data: before decontamination took them out, if it did. All with intervals: under all scores."
+    return Section(tables=(Table(heading=APART, columns=columns, rows=tuple(rows), note=note),))
+
+
 EVALUATE = About(
     work=Work(
         "bytes of held-out text and of items",
@@ -96,6 +124,7 @@ EVALUATE = About(
     ),
     checks=(_check_heldout, _check_stride, _check_known, _check_benchmarks),
     telling=("answers_bits_per_byte_base", "answers_bits_per_byte_tuned"),
+    report=_report,
     headline={FORGETTING: f"{FORGETTING}_{TUNED}"},
     at_end=_at_end,
     explain=_explain,
@@ -103,4 +132,5 @@ EVALUATE = About(
     words=_words,
 )
 
+ITEMS = About(title="Items of benchmarks", work=None, explain=not_about_documents)
 BENCHMARKS = About(work=None, explain=not_about_documents)

@@ -17,6 +17,7 @@ from tasks.statistics.outcome import Outcome
 SCORES = "scores.json"
 BASE, TUNED = MODELS = ("base", "tuned")  # the pretrained and the fine-tuned model
 MODEL_NAMES = {BASE: "base", TUNED: "fine-tuned"}  # for people
+CLEAN, DIRTY = "clean", "dirty"  # behind the name of a benchmark: its items that are not in the data, and that are
 INITIAL = "initial"  # what a run started from, where known text is measured
 LEARNED_FEEDBACK = "learned_feedback"  # users' corrections that a run learns
 FORGETTING = "forgetting"  # metric of known text: by how much it has become harder since then

@@ -2,11 +2,11 @@
 
 Comes in: both models, the canaries planted, the tokenizer, the filtered documents (held-out ones are measured,
 training ones make the n-gram baselines), the pairs, and where forgetting is measured the initial model and texts that
-it knew. Goes out: part `scores` (scores.json, one line for each figure; corpus.json, what the documents are;
-examples.json, a few held-out prompts for the release's samples; calibration.json and memorisation.json, tables for the
-report) and part `items` (items.parquet, the amount of each item for each model and baseline). Cost: about 8 s fixed
-(lm-eval's import, n-gram counts), then two forward passes over `heldout_bytes` and some 7,000 short requests for each
-model.
+it knew; the items of benchmarks that decontam has found in the data. Goes out: part `scores` (scores.json, one line for
+each figure; corpus.json, what the documents are; examples.json, a few held-out prompts for the release's samples;
+calibration.json and memorisation.json, tables for the report) and part `items` (items.parquet, the amount of each item
+for each model and baseline). Cost: about 8 s fixed (lm-eval's import, n-gram counts), then two forward passes over
+`heldout_bytes` and some 7,000 short requests for each model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from storage.canonical import canonical_json
 from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
 from tasks.answer.template_form import needed_chat_form
+from tasks.decontaminate.stage import dirty_items
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.asked import Asked, choose_asked
@@ -82,8 +83,9 @@ def observe_outside(config: EvaluateConfig) -> dict[str, str]:
         "tokenizer": ("tokenizer",),
         "clean": ("documents", "signals", "pairs", "preferences"),
         "initial": ("model",),
+        "found": ("dirty",),
     },
-    optional=("initial",),
+    optional=("initial", "found"),
     observe=observe_outside,
     libraries=("torch", "lm_eval", "tiktoken", "tokenizers", "pyarrow", UNICODE),
     about="tasks.evaluate.about.EVALUATE",
@@ -95,11 +97,13 @@ def evaluate(
     tokenizer: Artifact,
     clean: Artifact,
     initial: Artifact | None = None,
+    found: Artifact | None = None,
     *,
     context: Context,
 ) -> Summary:
     """Measure both models on held-out data and benchmarks, and on known text beside the initial model, which is the
     base model itself where none is given."""
+    dirty = dirty_items(found["dirty"].path) if found else frozenset()
     check_heldout(clean["documents"].path)
     entries, corpus = index_documents(clean["documents"].path, config.seed)
     form = needed_chat_form(tokenizer["tokenizer"].path)
@@ -114,23 +118,23 @@ def evaluate(
     measurements += sum(count >= LEAST_ITEMS for count in said.values()) + bool(asked.said.taught)
     to_models = len(models) + (len(folders) if known.documents else 0)  # calibration, and known text
     with scorer_panel(config, asked, models, measurements, to_models, context) as panel:
-        found = _measure(config, asked, panel, others, context.work / "lm-eval")
+        made = _measure(config, asked, panel, others, dirty, context.work / "lm-eval")
 
-    lines = [line for measure in found.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
-    lines += found.whole
-    lines += [*_missing(found.measures, asked.counts()), *missing_feedback(said)]
+    lines = [line for measure in made.measures for line in score_lines(measure, config.bootstrap_draws, config.seed)]
+    lines += made.whole
+    lines += [*_missing(made.measures, asked.counts()), *missing_feedback(said)]
     tables = {
         "corpus": corpus,
-        "examples": _examples(found.measures),
-        "calibration": found.reliability,
+        "examples": _examples(made.measures),
+        "calibration": made.reliability,
         "memorisation": memorisation_table(lines, asked.planted, asked.recall),
     }
     folder = context.part("scores")
     write_scores(folder / "scores.json", lines)
     for name, table in tables.items():
         (folder / f"{name}.json").write_bytes(canonical_json(table) + b"\n")
-    rows = write_items(context.part("items") / "items.parquet", found.measures)
-    notices = [*known.notices, *_notices(found.measures, _wanted(config, asked), len(entries[HELDOUT]))]
+    rows = write_items(context.part("items") / "items.parquet", made.measures)
+    notices = [*known.notices, *_notices(made.measures, _wanted(config, asked), len(entries[HELDOUT]))]
     notices += feedback_notices(said)
     return _summary(lines, rows) | ({NOTICES: notices} if notices else {})
 
@@ -145,9 +149,16 @@ class _Found:
     reliability: dict[str, Any]
 
 
-def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, others: Mapping[str, Path], work: Path) -> _Found:
+def _measure(
+    config: EvaluateConfig,
+    asked: Asked,
+    panel: Panel,
+    others: Mapping[str, Path],
+    dirty: frozenset[str],
+    work: Path,
+) -> _Found:
     """Put all questions to all scorers, and known text to the models and `others`; lm-eval works in the folder
-    `work`."""
+    `work`. `dirty` are the items of benchmarks that decontam has found."""
     ask, decode, heldout = panel.ask, asked.encoder.decode, asked.heldout
     measures = heldout_measures(ask, heldout.documents, heldout.ids, asked.stride)
     if asked.known.documents:
@@ -166,7 +177,7 @@ def _measure(config: EvaluateConfig, asked: Asked, panel: Panel, others: Mapping
         panel.predict, heldout.documents, heldout.ids, config.calibration_tokens
     )
     measures += calibration
-    of_tasks, whole = measure_benchmarks(ask, asked.benchmarks, asked.form, asked.context_length, config.seed)
+    of_tasks, whole = measure_benchmarks(ask, asked.benchmarks, asked.form, asked.context_length, config.seed, dirty)
     return _Found(measures + of_tasks, whole, reliability)
 
 

@@ -19,7 +19,7 @@ from tasks.evaluate.lm_eval.hub import quiet_libraries
 from tasks.evaluate.lm_eval.loading import Group, Loaded, LoadedTask
 from tasks.evaluate.measures.text_and_answers import Ask
 from tasks.evaluate.references import references
-from tasks.evaluate.score import MODELS, Score
+from tasks.evaluate.score import CLEAN, DIRTY, MODELS, Score
 from tasks.evaluate.scorers.scorers import Scorers
 from tasks.evaluate.statistics.scores import NO_NUMBER, Item, Measure, select
 from tasks.statistics.intervals import Floats, finite
@@ -49,11 +49,12 @@ Answers = dict[str, Columns]  # by label
 
 
 def measure_benchmarks(
-    ask: Ask, loaded: Loaded, form: ChatForm, context_length: int, seed: int
+    ask: Ask, loaded: Loaded, form: ChatForm, context_length: int, seed: int, dirty: frozenset[str] = frozenset()
 ) -> tuple[list[Measure], list[Score]]:
     """The measures of all tasks and groups, and a line for each figure that is not a mean over items (F1,
-    a correlation): lm-eval's own, without an interval. Models of a shorter context than `context_length` would not be
-    comparable.
+    a correlation): lm-eval's own, without an interval. Where some items are `dirty` (digests) and others not, each
+    figure is there also for either of them (DIRTY, CLEAN). Models of a shorter context than `context_length` would
+    not be comparable.
     """
     if not loaded.tasks:
         return [], []
@@ -69,7 +70,7 @@ def measure_benchmarks(
         )
         return _answers(lm, loaded, generates=generate is not None, chat=scorers.chat, seed=seed)
 
-    return _figures(loaded, ask(question))
+    return _figures(loaded, ask(question), dirty)
 
 
 def _answers(lm: "TemplateLM", loaded: Loaded, *, generates: bool, chat: bool, seed: int) -> Answers:
@@ -108,7 +109,9 @@ def _columns(samples: Sequence[Mapping[str, Any]]) -> Columns:
     return columns
 
 
-def _figures(loaded: Loaded, answers: Mapping[str, Answers]) -> tuple[list[Measure], list[Score]]:
+def _figures(
+    loaded: Loaded, answers: Mapping[str, Answers], dirty: frozenset[str]
+) -> tuple[list[Measure], list[Score]]:
     """The answers of all scorers as measures, and as lines where a figure is not a mean over items."""
     measures: list[Measure] = []
     lines: list[Score] = []
@@ -120,10 +123,11 @@ def _figures(loaded: Loaded, answers: Mapping[str, Answers]) -> tuple[list[Measu
             if measure is None:
                 lines += _whole_lines(task, column, values)
             else:
-                measures += [measure, *_parts(task, measure)]
+                measures += [measure, *_parts(task, measure), *_apart(measure, dirty)]
     by_label = {task.label: [measure for measure in measures if measure.name == task.label] for task in loaded.tasks}
     for group in loaded.groups:
-        measures += _pooled(group, [by_label[label] for label in group.members])
+        pooled = _pooled(group, [by_label[label] for label in group.members])
+        measures += [part for measure in pooled for part in (measure, *_apart(measure, dirty))]
     return measures, lines
 
 
@@ -231,6 +235,17 @@ def _parts(task: LoadedTask, measure: Measure) -> list[Measure]:
     contrast = [str(value) for value in _metadata(task).get("contrast") or ()]
     both = [parts[value] for value in contrast if value in parts]
     return [*parts.values(), *([_contrast(measure, contrast, both[0], both[1])] if len(both) == 2 else [])]
+
+
+def _apart(measure: Measure, dirty: frozenset[str]) -> list[Measure]:
+    """The figure of the items that are in the data and of those that are not; none where all are of one kind."""
+    found = [item.choices[0] in dirty for item in measure.items]
+    if all(found) or not any(found):
+        return []
+    return [
+        select(measure, f"{measure.name}/{CLEAN}", [not one for one in found]),
+        select(measure, f"{measure.name}/{DIRTY}", found),
+    ]
 
 
 def _contrast(whole: Measure, names: Sequence[str], first: Measure, second: Measure) -> Measure:
