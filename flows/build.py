@@ -25,7 +25,7 @@ from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.stage import deduplicate
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Execution
-from tasks.engine.stage import Output
+from tasks.engine.stage import Output, in_place_of
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.item_runs import BenchmarksConfig, read_items
 from tasks.evaluate.item_texts import ItemsConfig, read_asked, unseen_items
@@ -367,7 +367,7 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     if recipe.judging:
         clean = moderate(recipe.moderating, clean, make_moderator(recipe.judging))
     found = decontaminate(recipe.decontaminate.searching, clean, read_asked(recipe.unseen)) if recipe.unseen else None
-    clean = found or clean
+    clean = in_place_of(found, clean) if found else clean
     initial = start.initial(recipe)
     teacher = start.teacher(recipe)
     tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None

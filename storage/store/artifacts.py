@@ -6,7 +6,7 @@ in the build record, never here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,22 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A stage's output: named parts. `artifact["documents"]` is a part."""
+    """A stage's output: named parts. `artifact["documents"]` is a part.
+
+    `stands_for` is the stage by whose name it is known to those that read it, where that is not its own.
+    """
 
     stage: str
     digest: str
     parts: Mapping[str, Part]
+    stands_for: str = ""
 
     def __getitem__(self, part: str) -> Part:
         return self.parts[part]
 
     def only(self, names: tuple[str, ...]) -> "Artifact":
         """The same artifact reduced to the parts that a reader has declared."""
-        return Artifact(self.stage, self.digest, {name: self.parts[name] for name in names})
+        return replace(self, parts={name: self.parts[name] for name in names})
 
 
 def part_digest(files: list[tuple[str, str, int]]) -> str:

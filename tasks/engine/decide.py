@@ -73,7 +73,7 @@ def identify(stage: Stage, config: StageConfig, inputs: Mapping[str, Output]) ->
     pending: list[str] = []
     for parameter, source in inputs.items():
         for name in stage.reads[parameter]:
-            label = f"{source.stage}/{name}"
+            label = f"{source.stands_for or source.stage}/{name}"
             if label in digests or label in pending:  # a second input of the kind
                 label = f"{parameter} {label}"
             if isinstance(source, Pending):

@@ -34,13 +34,21 @@ UNICODE = "unicode"  # as a library: Python's tables of letters, marks and cases
 class Pending:
     """An artifact that is not there yet: what the planner passes on for a stage that will or may be built.
 
-    `call` is the name that the stage is called by; a pipeline may call two of its kind."""
+    `call` is the name that the stage is called by; a pipeline may call two of its kind. `stands_for` is as of an
+    artifact."""
 
     stage: str
     call: str = ""
+    stands_for: str = ""
 
 
 Output = Artifact | Pending
+
+
+def in_place_of(output: Output, earlier: Output) -> Output:
+    """An output for those that would read `earlier` without the stage between: they know it by the same name, and so
+    build nothing again where the stage has changed nothing."""
+    return dataclasses.replace(output, stands_for=earlier.stands_for or earlier.stage)
 
 
 def is_same(one: Output, other: Output) -> bool:

@@ -99,6 +99,15 @@ def _at_end(artifact: Artifact, summary: Figures) -> list[tuple[str, str]]:
     return [(FORGETTING, f"{signed(value)} bits per byte of known text{interval}, fine-tuned less initial model")]
 
 
+def _check_items(recipe: Any, will: str) -> list[str]:
+    """Nothing to say; raises DataError for a file of items that cannot be used, before anything is built."""
+    from tasks.decontaminate.items import items_of_files
+
+    for _ in items_of_files(recipe.decontaminate.files) if will == "build" else ():
+        pass
+    return []
+
+
 def _report(run: MadeRun, stage: str) -> Section:
     """Figures of benchmarks on the items that were in the data beside those on the others."""
     part = run.part(stage, "scores")
@@ -132,5 +141,5 @@ EVALUATE = About(
     words=_words,
 )
 
-ITEMS = About(title="Items of benchmarks", work=None, explain=not_about_documents)
+ITEMS = About(title="Items of benchmarks", work=None, notices=_check_items, explain=not_about_documents)
 BENCHMARKS = About(work=None, explain=not_about_documents)

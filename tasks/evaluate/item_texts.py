@@ -15,7 +15,7 @@ from tasks.decontaminate.config import DecontaminateSection, ItemsFile
 from tasks.decontaminate.items import ITEMS_SCHEMA, Row, item_row, items_of_files, observe_items
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
-from tasks.engine.stage import stage
+from tasks.engine.stage import UNICODE, stage
 from tasks.evaluate.config import BenchmarkConfig, EvaluateConfig
 from tasks.evaluate.lm_eval.hub import quiet_libraries
 from tasks.evaluate.lm_eval.loading import LoadedTask, load_benchmarks
@@ -46,7 +46,7 @@ def observe_asked(config: ItemsConfig) -> dict[str, str]:
     "items",
     parts=("items",),
     observe=observe_asked,
-    libraries=("lm_eval", "pyarrow"),
+    libraries=("lm_eval", "pyarrow", UNICODE),
     about="tasks.evaluate.about.ITEMS",
 )
 def read_asked(config: ItemsConfig, *, context: Context) -> Summary:

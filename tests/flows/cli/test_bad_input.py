@@ -15,6 +15,7 @@ from typing import Any
 
 import bad_collections
 import bad_conversations
+import bad_decontamination
 import bad_feedback
 import bad_homes
 import bad_models
@@ -55,6 +56,7 @@ HERE = (  # met in this process
     *bad_searches.ROWS,
     *bad_models.ROWS,
     *bad_moderation.ROWS,
+    *bad_decontamination.ROWS,
     *bad_serving.ROWS,
     *bad_feedback.ROWS,
     *bad_services.ROWS,
