@@ -62,7 +62,9 @@ def cleaned(config: CleanConfig, *, context: Context) -> Summary:
 
 @stage("asked", parts=("items",))
 def asked(config: AskedConfig, *, context: Context) -> Summary:
-    rows = (item_row(name, f"{name}-{number}", text) for name, texts in config.items for number, text in enumerate(texts))
+    rows = (
+        item_row(name, f"{name}-{number}", text) for name, texts in config.items for number, text in enumerate(texts)
+    )
     write_rows(context.part("items") / "items.parquet", rows, ITEMS_SCHEMA)
     return {}
 

@@ -20,7 +20,9 @@ ROWS = (
     _file("items of bad bytes", b'{"text": "\xff\xfe\xfa"}\n', "exam.jsonl", "line 1"),
     _file("an item without the field", '{"text": "one"}\n{"q": "two"}\n', "line 2", "no field 'text' (it has: q)"),
     _file("an item that is an object", '{"text": {"a": 1}}\n', "line 1", "'text' is not text but dict"),
-    _file("an item of one of two fields", '{"text": "one"}\n', "no field 'answer'", more=", text_fields: [text, answer]"),
+    _file(
+        "an item of one of two fields", '{"text": "one"}\n', "no field 'answer'", more=", text_fields: [text, answer]"
+    ),
     _file("items of nothing", '{"text": " "}\n', "exam.jsonl: holds no item"),
     _file("items in an empty file", "", "exam.jsonl", "empty file"),
     _recipe("items without a name", "files: [{path: exam.jsonl}]", "decontaminate.files.0.name"),

@@ -1,6 +1,7 @@
 """The stage decontam: what goes, what stays, what is counted, and what is built again."""
 
 import resource
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,12 @@ def test_report_takes_nothing_out_and_finds_the_same(home: Path) -> None:
 
 def test_rows_of_supervised_data_go_whole_wherever_the_item_is(home: Path) -> None:
     rows = {
-        "pairs": [("", OXYGEN, "yes", ""), ("", "who", "me", ""), (OXYGEN, "so", "no", ""), ("", "q", f"Well, {OXYGEN}", "")],
+        "pairs": [
+            ("", OXYGEN, "yes", ""),
+            ("", "who", "me", ""),
+            (OXYGEN, "so", "no", ""),
+            ("", "q", f"Well, {OXYGEN}", ""),
+        ],
         "preferences": [("", "which", "the first", f"{BRIDGE}"), ("", "a", "b", "c")],
         "labels": [("", f"{BRIDGE} today", "news", ""), ("", "spam", "ham", "")],
     }
@@ -114,7 +120,9 @@ def test_a_share_can_be_asked_for(home: Path) -> None:
 def test_another_benchmark_rebuilds_only_what_it_finds_in_the_data(home: Path) -> None:
     shards = [[f"{LONG}{OXYGEN}"], [LONG, f"{LONG}{BRIDGE}"]]
     first = decontaminated(home, shards, {"exam": [OXYGEN]})
-    absent = decontaminated(home, shards, {"exam": [OXYGEN], "other": ["What is asked here is in no text at all. " * 3]})
+    absent = decontaminated(
+        home, shards, {"exam": [OXYGEN], "other": ["What is asked here is in no text at all. " * 3]}
+    )
     assert absent.result.outcome == "built"
     assert absent.artifact["documents"].digest == first.artifact["documents"].digest, "so what follows is reused"
     more = decontaminated(home, shards, {"exam": [OXYGEN], "other": [BRIDGE]})
@@ -136,7 +144,7 @@ def test_workers_and_shards_change_nothing(
     for number, (shard, row) in enumerate(places):
         shards[shard][row] += (OXYGEN, BRIDGE)[number % 2]
     one = decontaminated(tmp_path_factory.mktemp("one"), shards, EXAM, workers=workers)
-    other = decontaminated(tmp_path_factory.mktemp("other"), [sum(shards, [])], EXAM, workers=1)
+    other = decontaminated(tmp_path_factory.mktemp("other"), [[*chain(*shards)]], EXAM, workers=1)
     assert one.texts == other.texts
     names = ("benchmark", "item", "share", "action", "characters")
     assert [[row[name] for name in names] for row in one.ledger] == [

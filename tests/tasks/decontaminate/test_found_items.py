@@ -17,8 +17,8 @@ from tasks.decontaminate.index import build_index, read_index
 from tasks.decontaminate.items import ITEMS_SCHEMA, item_row
 
 ITEMS = {
-    "english": "Which of these gases do plants take in from the air by day, and which do they give off at night? Oxygen",
-    "german": "Welches Maß ist größer: die Straße außerhalb der Stadt oder der Fußweg, den man täglich zum Schloß geht?",
+    "english": "Which of these gases do plants take in from the air by day, and which do they give off by night? It is",
+    "german": "Welches Maß ist größer: die Straße außerhalb der Stadt oder der Weg, den man täglich zum Schloß geht?",
     "hindi": "पौधे दिन में हवा से कौन सी गैस लेते हैं और कौन सी गैस छोड़ते हैं यह एक वाक्य में बताइए।",
     "chinese": "植物白天从空气中吸收哪一种气体，又放出哪一种气体？请用一句话回答这个问题并说明理由。",
     "thai": "พืชดูดซับก๊าซชนิดใดจากอากาศในเวลากลางวันและปล่อยก๊าซชนิดใดออกมาโปรดตอบเป็นประโยคเดียวพร้อมบอกเหตุผล",
@@ -61,7 +61,9 @@ def disguised(text: str, case: str, mark: str, space: str) -> str:
     case=st.sampled_from(["", "upper", "lower", "title", "swapcase"]),
     mark=st.sampled_from(["", ",", " –", "!", "_", "”", "।", "、", "؟", " ★", "\u00a0"]),
     space=st.sampled_from([" ", "\n", "\t\t", "  \r\n ", "\u3000"]),
-    shards=st.lists(st.lists(st.lists(st.sampled_from(FILLING), max_size=6), min_size=1, max_size=4), min_size=1, max_size=3),
+    shards=st.lists(
+        st.lists(st.lists(st.sampled_from(FILLING), max_size=6), min_size=1, max_size=4), min_size=1, max_size=3
+    ),
     place=st.tuples(st.integers(0), st.integers(0), st.integers(0)),
     form=st.sampled_from(["NFC", "NFD", "NFKC"]),
 )
@@ -118,13 +120,18 @@ def test_a_short_item_is_found_as_a_whole_alone() -> None:
     text = "He said: many GIRLS in this town insulted, themselves last... night; so what."
     assert [held.item for _, held in found_in([[text]], [short, shorter])] == [0]
     assert not found_in([[text.replace("last", "the other")]], [short, shorter])
-    assert [held.item for _, held in found_in([[text]], [short, "insulted themselves last night"], least_words=4)] == [0, 1]
+    assert [held.item for _, held in found_in([[text]], [short, "insulted themselves last night"], least_words=4)] == [
+        0,
+        1,
+    ]
     assert found_in([["全部的女孩昨天晚上都侮辱了自己吗"]], ["女孩昨天晚上都侮辱了自己"], least_words=8)
 
 
 def test_nothing_is_found_in_nothing() -> None:
     assert not found_in([["", " ", "one"], []], list(ITEMS.values()))
-    assert not found_in([["The river is quiet and wide, and nobody is on it at this time of day in spring."]], ["", "?!"])
+    assert not found_in(
+        [["The river is quiet and wide, and nobody is on it at this time of day in spring."]], ["", "?!"]
+    )
 
 
 def test_repeats_and_neighbours_do_not_run_into_each_other() -> None:
