@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from flows.origin import FROM_NOTHING, Start
 from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
 from storage.documents import LABELS, PAIRS, PREFERENCES
@@ -35,8 +36,7 @@ from tasks.fetch.stage import fetch
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
 from tasks.initial.config import ImportConfig, InitialConfig
-from tasks.initial.stage import take_over
-from tasks.initial.teacher import take_teacher, take_tutor
+from tasks.initial.teacher import take_tutor
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
@@ -47,11 +47,11 @@ from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
 from tasks.tokenize.stage import TokenizeConfig, tokenize
-from tasks.tokenize.tokenizer import TokenizerConfig, TokenizerSection, train_tokenizer
+from tasks.tokenize.tokenizer import TokenizerConfig, TokenizerSection
 from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
 from tasks.train.preferences import reference
-from tasks.train.pretrain import PretrainConfig, pretrain
+from tasks.train.pretrain import PretrainConfig
 from tasks.train.sections import FinetuneSection, PretrainSection
 
 
@@ -314,47 +314,6 @@ class Recipe(StageConfig):
             raise ValueError(f"moderate.categories.{learned[0]}.labels: collect.labels names no rows to learn from")
         if self.collect.labels and not learned:
             raise ValueError("collect.labels: no category of the section moderate has labels, so nothing reads it")
-
-
-class Start:
-    """Where a model starts, and what it is compared with: from nothing, with nothing. Retraining has a `Start` of its
-    own (flows/retrain.py)."""
-
-    def initial(self, recipe: Recipe) -> Output | None:
-        """The open model that the recipe names, if it does."""
-        return take_over(recipe.importing) if recipe.importing else None
-
-    def teacher(self, recipe: Recipe) -> Output | None:
-        """The model that pretraining learns from, where the recipe names one."""
-        return take_teacher(recipe.pretrain.other_teacher) if recipe.pretrain.other_teacher else None
-
-    def tokenizer(self, recipe: Recipe, clean: Output, brought: Output | None) -> Output:
-        """A tokenizer learned from the text, or the one that an initial model or a teacher has brought."""
-        return train_tokenizer(recipe.vocabulary, clean) if recipe.learns_tokenizer or brought is None else brought
-
-    def base(
-        self,
-        recipe: Recipe,
-        tokens: Output | None,
-        order: Output | None,
-        initial: Output | None,
-        teacher: Output | None,
-    ) -> Output:
-        """A base model from random weights or from the initial ones; without pretraining the initial model itself."""
-        if initial is not None and not recipe.pretrains:
-            return initial
-        assert tokens is not None  # of a recipe that pretrains
-        return pretrain(recipe.pretraining, tokens, order, initial, teacher)
-
-    def known(self, recipe: Recipe, initial: Output | None) -> Output | None:
-        """The model whose text the others may forget, where that is measured and it is not the base model itself."""
-        return initial if recipe.evaluate.known_text and recipe.pretrains else None
-
-    def judge(self, recipe: Recipe, tuned: Output, clean: Output, found: Output | None, scores: Output) -> None:
-        """No verdict: a build is not compared."""
-
-
-FROM_NOTHING = Start()
 
 
 def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:

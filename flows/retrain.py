@@ -7,8 +7,9 @@ frozen; both models answer the same items.
 from dataclasses import dataclass
 from functools import partial
 
-from flows.build import BUILD, Recipe, Start, build
+from flows.build import BUILD, Recipe, build
 from flows.champion.champion import Champion
+from flows.origin import Start
 from flows.pipeline import Pipeline, stages_called
 from storage.errors import ConfigError
 from tasks.collect.feedback.config import FeedbackSource

@@ -4,6 +4,7 @@ import tempfile
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_an_item_is_found_at_any_place_of_any_document_whatever_it_is_disguised_
     space: str,
     shards: list[list[list[str]]],
     place: tuple[int, int, int],
-    form: str,
+    form: Literal["NFC", "NFD", "NFKC"],
 ) -> None:
     shard = place[0] % len(shards)
     row = place[1] % len(shards[shard])

@@ -57,7 +57,8 @@ def test_both_kinds_of_items_have_figures_where_both_are(tmp_path: Path) -> None
     whole, clean, part = (values[f"both/colours{end}", "tuned"] for end in ("", "/clean", "/dirty"))
     assert whole["value"] == pytest.approx((15 * clean["value"] + 5 * part["value"]) / 20, abs=1e-4)
     assert clean["low"] is not None and part["baselines"]["chance"] == 0.25
-    section = EVALUATE.report(_Made(artifact("evaluate", scores=tmp_path / "out" / "scores")), "evaluate")
+    made: Any = _Made(artifact("evaluate", scores=tmp_path / "out" / "scores"))
+    section = EVALUATE.report(made, "evaluate")
     assert section.tables[0].heading == APART
     assert ("both/colours", "acc", "fine-tuned") in {row[:3] for row in section.tables[0].rows}
 
