@@ -5,6 +5,7 @@ al. 2023, A.6) and Tulu 3 (Lambert et al. 2024, section 3.2), by the longer runs
 that are in a run which may count.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ _SPARSE = 16  # entries of that table a run
 def find_matches(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> Summary:
     """Write MATCHES, int64 (matches, 4): row, first word, words, hash number; `config` as for `build_index`, and the
     `part` of which the shard is."""
-    index = read_index({name.removeprefix(INDEX): path for name, path in inputs.items() if name.startswith(INDEX)})
-    search = _Search(index, config["run_words"], config["least_words"])
+    files = tuple((name, path) for name, path in inputs.items() if name.startswith(INDEX))
+    search = _search_of(files, config["run_words"], config["least_words"])
     found = [np.empty((0, 4), np.int64)]
     first = 0
     for texts in texts_of_shard(inputs["rows"], config["part"]):
@@ -53,6 +54,12 @@ def texts_of_shard(path: Path, part: str) -> Iterator[pa.StringArray]:
 
 def _said(pair: Pair) -> str:
     return "\n".join([*(message.content for message in pair.asked), pair.answer, pair.rejected])
+
+
+@functools.lru_cache(maxsize=1)  # a process searches one shard after another
+def _search_of(files: tuple[tuple[str, Path], ...], run_words: int, least_words: int) -> "_Search":
+    index = read_index({name.removeprefix(INDEX): path for name, path in files})
+    return _Search(index, run_words, least_words)
 
 
 class _Search:

@@ -27,6 +27,8 @@ ROUNDING = 1e-6  # of sums of fractions
 _BASE = 0x9E3779B97F4A7C15  # odd
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _UNSPACED_LEAD = 0xE0  # no letter of a script without spaces begins with a smaller byte of UTF-8
+_SIGNS_LEAD = 0xE2  # U+2000 to U+2FFF: punctuation and signs
+_BORDER = 0xFF  # of texts, in a batch
 _LAST_UNSPACED = 0x3FFFF
 _LAST_SIGN = 0x1FFFF
 
@@ -120,7 +122,8 @@ def _signs() -> Flags:
 
 def _sizes(batch: Encoded) -> npt.NDArray[np.float64] | None:
     """The size of each word, by its first letter; None where no script without spaces is in the batch."""
-    if not (batch.data[: batch.borders[-1]] >= _UNSPACED_LEAD).any():
+    bytes_ = batch.data[: batch.borders[-1]]
+    if not ((bytes_ >= _UNSPACED_LEAD) & (bytes_ != _SIGNS_LEAD) & (bytes_ != _BORDER)).any():
         return None
     leads = _first_letters(batch)
     leads = np.minimum(leads, len(_LETTER_SIZES) - 1)
