@@ -11,7 +11,7 @@ item; `ledger` (a row for each text and item: id, part, benchmark, item, the sha
 4. Each shard that loses something (cached by what it loses): its documents without that (cut.py). Pairs, preferences
    and labelled texts go whole. All other shards are not copied but linked.
 
-Cost: 30 ms a megabyte of English, 90 of other scripts.
+Cost: 30 to 50 ms a megabyte of English, 40 to 200 of other scripts.
 """
 
 from collections import Counter

@@ -45,7 +45,10 @@ def test_text_that_is_not_held_out_and_benchmarks_that_cannot_be_asked_are_found
 ) -> None:
     folder = write_benchmarks(tmp_path / "benchmarks")
     (folder / "colours.jsonl").write_text('{"thing": "a house", "choices": ["red", "blue"], "gold": 7}\n')
-    settings = ("collect.heldout_fraction=0", f"evaluate.tasks=[{{path: {folder}}}]", "pretrain.steps=1")
+    settings = (
+        *("collect.heldout_fraction=0", "pretrain.steps=1"),
+        *(f"evaluate.tasks=[{{path: {folder}}}]", "decontaminate.mode=none"),  # else they are read before
+    )
     outcomes, error = failed(command, smoke_home, *(word for one in settings for word in ("--set", one)))
     assert (outcomes["tokenize"], outcomes["pretrain"]) == ("built", "failed")
     for expected in (
