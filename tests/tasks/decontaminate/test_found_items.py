@@ -142,3 +142,8 @@ def test_repeats_and_neighbours_do_not_run_into_each_other() -> None:
     twice = f"{ITEMS['english']} And again: {ITEMS['english']}"
     assert len(found_in([[twice]], [ITEMS["english"]])[0][1].spans) == 2
     assert [held.item for _, held in found_in([[twice]], [ITEMS["english"], twice])] == [0, 1]
+
+
+def test_one_item_inside_another_is_cut_out_with_it() -> None:
+    text = " ".join(f"w{number}" for number in range(40))
+    assert without(text, [(0, 30), (2, 5)], CUTTING) == " ".join(f"w{number}" for number in range(30, 40))
