@@ -20,9 +20,10 @@ from tiny_model import (
 from storage.documents import write_rows
 from storage.store.artifacts import Artifact
 from tasks.decontaminate.stage import DIRTY_SCHEMA
-from tasks.evaluate import EvaluateConfig, evaluate
 from tasks.evaluate.about import APART, EVALUATE
+from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.item_texts import ItemsConfig, read_asked
+from tasks.evaluate.stage import evaluate
 
 SETTINGS = {"items": 10, "heldout_bytes": 1_000, "baseline_bytes": 10_000, "bootstrap_draws": 100, "threads": 1}
 
