@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from storage.errors import ConfigError
+from storage.errors import ConfigError, DataError
 from storage.listing import first_few
 from storage.lookup import rows_where
 from storage.store.artifacts import Artifact
@@ -111,7 +111,11 @@ def _check_items(recipe: Any, will: str) -> list[str]:
 def _report(run: MadeRun, stage: str) -> Section:
     """Figures of benchmarks on the items that were in the data beside those on the others."""
     part = run.part(stage, "scores")
-    scores = {(one.name, one.metric, one.model): one for one in (scores_in(part / SCORES) if part else ())}
+    try:
+        found = scores_in(part / SCORES) if part else ()
+    except DataError:  # the report's own part on scores says so
+        found = ()
+    scores = {(one.name, one.metric, one.model): one for one in found}
     rows = []
     for (name, metric, model), score in scores.items():
         apart = [scores.get((f"{name}/{kind}", metric, model)) for kind in (CLEAN, DIRTY)]
