@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.ranks import Ranks
 from storage.canonical import digest_file
 from storage.errors import DataError, StoreError
 from storage.files import fsync_path, read_json, remove_tree, write_json
@@ -35,6 +36,7 @@ STATE, MANIFEST = "state.json", "manifest.json"
 PIECES = "tensors-*.safetensors"
 POLL_SECONDS = 0.05
 MOST_WAITING_SECONDS = 900.0  # for the pieces of the other processes
+MOST_LOOKS, LOOK_SECONDS = 60, 2.0  # for a checkpoint that other machines see already: a network file system is late
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,12 @@ class Saver:
     Of several processes each has one, and saves the same steps; the first has the folder.
     """
 
-    def __init__(self, folder: Path, identity: str, kept: int, rank: int = 0, count: int = 1) -> None:
-        self.folder, self.identity, self.kept, self.rank, self.count = folder, identity, kept, rank, count
+    def __init__(self, folder: Path, identity: str, kept: int, ranks: Ranks | None = None) -> None:
+        self.folder, self.identity, self.kept, self.ranks = folder, identity, kept, ranks or Ranks()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: Future[None] | None = None
         self._number = 0
-        if rank == 0:  # what a killed run left behind
+        if self.ranks.first:  # what a killed run left behind
             for old in folder.glob(".step-*.writing*"):
                 remove_tree(old)
 
@@ -81,8 +83,17 @@ class Saver:
             saving.result()
 
     def newest(self) -> Checkpoint | None:
-        """The newest one that is whole."""
-        return load_checkpoint(self.folder, self.identity)
+        """The newest one that is whole, the same on all ranks: another machine may see what was saved a while later.
+
+        Called by all of them; StoreError where they do not come to see the same.
+        """
+        for _ in range(MOST_LOOKS):
+            found = load_checkpoint(self.folder, self.identity)
+            step = found.step if found else -1
+            if not self.ranks.worst(step < self.ranks.worst(step)):
+                return found
+            time.sleep(LOOK_SECONDS)
+        raise StoreError(f"{self.folder}: not all machines see the same checkpoints here; share this file system")
 
     def drop(self, step: int) -> None:
         """Forget the one of a step."""
@@ -91,11 +102,11 @@ class Saver:
     def _save(self, checkpoint: Checkpoint, temporary: Path) -> None:
         temporary.mkdir(parents=True, exist_ok=True)
         try:
-            digest = _write_piece(temporary, checkpoint.tensors, self.rank, self.count)
-            if self.rank:
-                write_json(temporary / f"{self.rank}.written", digest)
+            digest = _write_piece(temporary, checkpoint.tensors, self.ranks.rank, self.ranks.count)
+            if not self.ranks.first:
+                write_json(temporary / f"{self.ranks.rank}.written", digest)
                 return
-            digests = [digest, *(_awaited(temporary / f"{rank}.written") for rank in range(1, self.count))]
+            digests = [digest, *(_awaited(temporary / f"{rank}.written") for rank in range(1, self.ranks.count))]
             _publish(self.folder, checkpoint, self.identity, self.kept, temporary, digests)
         except BaseException:  # a full disk: the room is needed
             shutil.rmtree(temporary, ignore_errors=True)

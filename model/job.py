@@ -52,6 +52,16 @@ SOFTENED: tuple[Objective, ...] = ("next_token", "answers")  # whose loss can ha
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """One of several machines that train together: `number` of `count`, from 0. Their ranks, equally many on each, meet
+    at `meeting` (host:port), which the launcher of the first opens."""
+
+    number: int
+    count: int
+    meeting: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingJob:
     """A whole training run. Fields named in PLACES say where and how it is carried out; all others decide it."""
 
@@ -78,6 +88,7 @@ class TrainingJob:
     patience: int | None = None  # validations without a better one after which it ends, with the best weights
     processes: int = 1  # that train together (model/ranks.py)
     processes_now: int | None = None  # instead of those, where machines are missing
+    node: Node | None = None  # where they are on several machines: which this is
     sharded: bool = False  # of several, each holds a part of the model, not all of it
     packing: bool = False  # examples of a step share rows
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
@@ -107,6 +118,7 @@ class TrainingJob:
         "initial",
         "teacher",
         "parent_pid",
+        "node",
         "processes_now",  # a run that goes on with others says so, and its weights are equal to rounding
     )
 
@@ -115,6 +127,8 @@ class TrainingJob:
             raise ConfigError(f"objective: {self.objective!r} is not one of {', '.join(get_args(Objective))}")
         if self.ranks < 1:
             raise ConfigError(f"processes: {self.ranks} cannot train; give 1 or more")
+        if self.node is not None and self.ranks % self.node.count:
+            raise ConfigError(f"processes: {self.ranks} cannot be shared out equally to {self.node.count} machines")
         if self.adapter is not None and self.initial is None:
             raise ConfigError("adapter: there are no initial weights that it could adapt")
         if self.sharded and self.ranks > 1 and self.soft_targets is not None and not self.teacher:
@@ -149,6 +163,11 @@ class TrainingJob:
         """The number of processes that train together now."""
         return self.processes_now or self.processes
 
+    @property
+    def ranks_here(self) -> int:
+        """The number of those on this machine."""
+        return self.ranks // (self.node.count if self.node else 1)
+
     def identity(self) -> str:
         """Digest of what decides the weights: a checkpoint of another identity is refused."""
         fields = dataclasses.asdict(self)
@@ -169,6 +188,7 @@ class TrainingJob:
                 "schedule": Schedule(**fields["schedule"]),
                 "data": Source(**fields["data"]),
                 "adapter": settings_of(fields["adapter"]),
+                "node": Node(**fields["node"]) if fields["node"] else None,
                 "preference": Preference(**fields["preference"]) if fields["preference"] else None,
                 "soft_targets": SoftTargets(**fields["soft_targets"]) if fields["soft_targets"] else None,
                 "validation": _sources(fields["validation"]),

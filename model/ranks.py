@@ -92,33 +92,40 @@ class Ranks:
     def barrier(self) -> None:
         """Wait until all ranks are here."""
 
+    def leave(self) -> None:
+        """Wait until all ranks have ended their work, and part."""
+
 
 class Group(Ranks):
     """One of several processes; each method but `beat`, `rows`, `share`, `local`, `pieces` and `piece` is called by all
     of them, in the same order."""
 
     def __init__(self, job: "TrainingJob", beats: Path) -> None:
-        """Meet the others: those of a launcher by a file, others where the environment says (`RANK`, `WORLD_SIZE`,
-        `MASTER_ADDR`, `MASTER_PORT`)."""
+        """Meet the others: those of a launcher by a file, those of several machines where the job says, others where
+        the environment does (`MASTER_ADDR`, `MASTER_PORT`). `RANK` and `WORLD_SIZE` are those on this machine."""
         import torch.distributed
 
         super().__init__(beats)
         self._distributed: Any = torch.distributed
-        self.rank, self.count = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+        number, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+        self.rank, self.count = (job.node.number * here if job.node else 0) + number, job.ranks
         self._distributed.init_process_group(
             "gloo" if job.device == "cpu" else "cpu:gloo,cuda:nccl",
-            store=self._store(Path(job.work)),
+            store=self._store(job),
             rank=self.rank,
             world_size=self.count,
             timeout=WAITING,
         )
         self.sharded = job.sharded
 
-    def _store(self, work: Path) -> Any:
-        """Where ranks of a launcher meet; None: where the environment says."""
+    def _store(self, job: "TrainingJob") -> Any:
+        """Where ranks meet; None: where the environment says."""
+        if job.node is not None:
+            host, _, port = job.node.meeting.rpartition(":")
+            return self._distributed.TCPStore(host.strip("[]"), int(port), self.count, timeout=WAITING)
         if LAUNCHER not in os.environ:
             return None
-        return self._distributed.FileStore(str(work / RANKS / "trainers"), self.count)
+        return self._distributed.FileStore(str(ranks_folder(job) / "trainers"), self.count)
 
     def local(self, parameter: Tensor) -> Tensor:
         held: Tensor = getattr(parameter, "to_local", lambda: parameter)()  # a DTensor has it
@@ -169,17 +176,26 @@ class Group(Ranks):
     def barrier(self) -> None:
         self._distributed.barrier()
 
+    def leave(self) -> None:
+        self.barrier()
+        self._distributed.destroy_process_group()  # otherwise NCCL warns when the process ends
+
 
 def join(job: "TrainingJob") -> Ranks:
     """The place of this process, which model/launcher.py has given it where the job has several; raises ConfigError for
     a process that was started in another way."""
     beats, started = Path(job.work) / FOLDER, int(os.environ.get("WORLD_SIZE", "1"))
-    if job.ranks > 1 and started != job.ranks:
+    if job.ranks > 1 and started != job.ranks_here:
         raise ConfigError(
-            f"processes: {job.ranks} train together, and this one was started "
+            f"processes: {job.ranks_here} train together, and this one was started "
             + ("alone: use model.launcher" if started == 1 else f"as one of {started}")
         )
     return Ranks(beats) if job.ranks == 1 else Group(job, beats)
+
+
+def ranks_folder(job: "TrainingJob") -> Path:
+    """The folder of the files that the launcher of this machine and its ranks meet by."""
+    return Path(job.work) / RANKS / str(job.node.number if job.node else 0)
 
 
 def device_of(job: "TrainingJob") -> torch.device:

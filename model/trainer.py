@@ -49,8 +49,7 @@ class Trainer:
         self.job, self.ranks = job, join(job)
         self.workers = Workers(job.threads if job.device == "cpu" and not self.ranks.sharded else 1, job.compiled)
         self.metrics_path = Path(job.work) / "metrics.jsonl"
-        of_all = (self.ranks.rank, self.ranks.count)
-        self.saver = Saver(Path(job.work) / "checkpoints", job.identity(), job.checkpoints_kept, *of_all)
+        self.saver = Saver(Path(job.work) / "checkpoints", job.identity(), job.checkpoints_kept, self.ranks)
         self.device = device_of(job)
         dtype, optimizer_dtype = getattr(torch, job.dtype), getattr(torch, job.optimizer_dtype or job.dtype)
         self.model = first_model(job, self.device, dtype, self.ranks)
@@ -82,7 +81,8 @@ class Trainer:
             self._finish()
         except TerminatedError:
             self._save()
-            self._saved()
+            self.saver.wait()
+            self.ranks.leave()
             return TERMINATED
         return 0
 
@@ -297,7 +297,7 @@ class Trainer:
         write_output(self.job, self.model, self.trained, sharded=self.ranks.sharded, first=self.ranks.first)
         if self.ranks.first:
             write_result(self.job, self.trained.numbers, self.step, self.state, after)
-        self.ranks.barrier()
+        self.ranks.leave()
 
     def _better(self, after: dict[str, float | None]) -> dict[str, float | None]:
         """Take the best weights of all validations where those at the end are none; returns the figures of what is

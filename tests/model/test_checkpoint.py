@@ -1,12 +1,17 @@
 """A checkpoint is whole or absent, damage is noticed, and another run's is refused."""
 
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.checkpoint import Checkpoint, Saver, load_checkpoint
-from storage.errors import DataError
+from model.ranks import Ranks
+from storage.errors import DataError, StoreError
 
 PIECE = "tensors-00000-of-00001.safetensors"
 
@@ -71,3 +76,44 @@ def test_another_run_s_checkpoint_is_refused(tmp_path: Path) -> None:
     save(tmp_path, 1, identity="with another learning rate")
     with pytest.raises(DataError, match="another config"):
         load_checkpoint(tmp_path, "run")
+
+
+class Threads(Ranks):
+    """Two ranks that are threads of one process."""
+
+    def __init__(self, rank: int, said: dict[int, int], meeting: threading.Barrier) -> None:
+        super().__init__()
+        self.rank, self.count, self._said, self._meeting = rank, 2, said, meeting
+
+    def worst(self, trouble: int) -> int:
+        self._meeting.wait(60)
+        self._said[self.rank] = trouble
+        self._meeting.wait(60)
+        return max(self._said.values())
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_all_take_up_the_same_checkpoint_also_where_one_sees_it_late(
+    tmp_path: Path, comes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.checkpoint.LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("model.checkpoint.MOST_LOOKS", 5)
+    early, late = tmp_path / "early", tmp_path / "late"
+    save(early, 10)
+    shutil.copytree(early, late)
+    newer = save(early, 20)
+    said: dict[int, int] = {}
+    meeting = threading.Barrier(2)
+    savers = [Saver(folder, "run", 2, Threads(rank, said, meeting)) for rank, folder in enumerate((early, late))]
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(saver.newest) for saver in savers]
+        time.sleep(0.3)
+        if comes:
+            shutil.copytree(newer, late / ".new")
+            (late / ".new").rename(late / newer.name)
+            taken = [one.result() for one in found]
+            assert [checkpoint and checkpoint.step for checkpoint in taken] == [20, 20]
+        else:
+            for one in found:
+                with pytest.raises(StoreError, match="not all machines see the same"):
+                    one.result()

@@ -23,7 +23,7 @@ from trainer_process import ROOT, SHAPE, STEPS, curve, make_job, run_to_end, sta
 
 from model.batches import Batch, ExampleSet
 from model.classes import labelled
-from model.job import Source, TrainingJob
+from model.job import Node, Source, TrainingJob
 from model.lora import LowRank
 from model.optimizer import OptimizerSettings
 from model.ranks import Ranks
@@ -169,43 +169,107 @@ def test_every_kind_ends_where_one_process_ends(kind: str, sharded: bool, tokens
     assert_same_curve(two, alone)
 
 
-SHORT_OF_MEMORY = """
+FAILING = """
 import sys
 from pathlib import Path
-import model.trainer
+import model.trainer, torch.distributed
 real, calls = model.trainer.add_gradients, []
 
-def short(*given):
+def failing(*given):
     calls.append(given)
     if len(calls) == 3 and sys.argv[2] == "1":
-        raise MemoryError
+        raise getattr(__builtins__, sys.argv[3])("in one alone")
     return real(*given)
 
-model.trainer.add_gradients = short
-sys.exit(model.trainer.main([sys.argv[1]]))
+model.trainer.add_gradients = failing
+status = model.trainer.main([sys.argv[1]])
+print("still a group:", torch.distributed.is_initialized(), file=sys.stderr)
+sys.exit(status)
 """
 
 
-def test_where_one_is_short_of_memory_all_take_smaller_parts(one: TrainingJob, tokens: Path, tmp_path: Path) -> None:
-    """By hand, as another launcher would start them."""
+def two_by_hand(job: TrainingJob, error: str) -> list[tuple[int, str]]:
+    """Status and messages of two ranks that another launcher has started; in one of them an error is raised once."""
+    work = Path(job.work)
+    job.write(work / "job.json")
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT)}
+    logs = [work / f"log of {rank}" for rank in range(2)]
+    processes = []
+    for rank, log in enumerate(logs):
+        with log.open("wb") as messages:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "default", "-c", FAILING, str(work / "job.json"), str(rank), error],
+                env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+                stderr=messages,
+            )
+        processes.append(process)
+    return [(process.wait(PATIENCE_SECONDS), log.read_text()) for process, log in zip(processes, logs, strict=True)]
+
+
+def test_where_one_is_short_of_memory_all_take_smaller_parts_and_part_in_order(
+    one: TrainingJob, tokens: Path, tmp_path: Path
+) -> None:
     job = job_of(tokens, tmp_path / "work", processes=2)
-    job.write(tmp_path / "job.json")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHORT_OF_MEMORY, str(tmp_path / "job.json"), str(rank)],
-            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0, 0]
+    for status, said in two_by_hand(job, "MemoryError"):
+        assert status == 0 and said.endswith("still a group: False\n")
+        assert "warn" not in said.lower() and "destroy" not in said
     (event,) = result(job)["events"]
     assert event == {"step": 3, "what": "out of memory: 32 tokens at once from here on"}
     assert len(curve(job)) == STEPS
     assert max(abs(a["loss"] - b["loss"]) for a, b in zip(curve(job), curve(one), strict=True)) < ROUNDING
+
+
+def test_where_one_fails_none_waits_for_it(tokens: Path, tmp_path: Path) -> None:
+    job = job_of(tokens, tmp_path / "work", processes=2)
+    started = time.monotonic()
+    (other, _), (failed, said) = two_by_hand(job, "RuntimeError")
+    assert failed == 1 and "in one alone" in said and other != 0
+    steps = len(curve(job))
+    assert steps == 2 and time.monotonic() - started < PATIENCE_SECONDS / 2
+
+
+def machines(job: TrainingJob) -> list["subprocess.Popen[bytes]"]:
+    """The launchers of two machines, with one rank each, in process groups and folders of their own."""
+    store = socket.create_server(("127.0.0.1", 0))
+    meeting = f"127.0.0.1:{store.getsockname()[1]}"
+    launchers = []
+    for number in range(2):
+        path = Path(job.work) / f"job-{number}.json"
+        dataclasses.replace(job, node=Node(number, 2, meeting)).write(path)
+        descriptors = [] if number else [store.fileno()]
+        with Path(job.work, "log").open("ab") as log:
+            launcher = subprocess.Popen(
+                [sys.executable, "-P", "-m", "model.launcher", str(path), *map(str, descriptors)],
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LLMILL_HOME": job.work},
+                stderr=log,
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
+        launchers.append(launcher)
+    store.close()
+    return launchers
+
+
+def test_two_machines_end_with_the_bits_of_two_processes_of_one(
+    pair: TrainingJob, tokens: Path, tmp_path: Path
+) -> None:
+    """SIGTERM to one of them has both save, and they meet again."""
+    job = job_of(tokens, tmp_path / "work", processes=2)
+    launchers = machines(job)
+    wait_for_step(job, 20, launchers[0])
+    assert listening_elsewhere({*(launcher.pid for launcher in launchers), *ranks_of(job)}) == []
+    launchers[1].terminate()
+    assert [launcher.wait(PATIENCE_SECONDS) for launcher in launchers] == [143, 143]
+    assert len(curve(job)) < STEPS, "it was under way"
+    assert [launcher.wait(PATIENCE_SECONDS) for launcher in machines(job)] == [0, 0], Path(job.work, "log").read_text()
+    assert weights(job) == weights(pair)
+    assert curve(job) == curve(pair)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @given(rows=st.integers(1, 40), together=st.sampled_from([1, 2]), count=st.integers(1, 9))
