@@ -299,6 +299,8 @@ class Recipe(StageConfig):
         context, stride = self.pretrain.chosen_context_length, self.evaluate.stride
         if stride is not None and stride > context and self.initial is None:  # an open model has a context of its own
             raise ValueError(f"evaluate.stride ({stride}) is more than the model's context of {context} tokens")
+        trainings = {name: getattr(self, name) for name in ("pretrain", "finetune", "align", "classify")}
+        self.execution.check_nodes({name: one.processes for name, one in trainings.items() if one is not None})
         for name in self.execution.stages:
             if name not in BUILD.stage_names:
                 known = ", ".join(BUILD.stage_names)

@@ -17,7 +17,7 @@ from flows.run_record import RunFile, report_stages
 from flows.terminal.ending import ending_lines
 from flows.terminal.live import Terminal
 from flows.terminal.plan_text import plan_text
-from storage.errors import StoppedError, StoreError, refusal
+from storage.errors import StoppedError, StoreError, exit_status, refusal
 from storage.home import prepare_home
 from storage.processes import undisturbed
 from storage.runs import COMPLETED, FAILED, INTERRUPTED, REUSED, Run, mark_closed, mark_dead_runs
@@ -27,6 +27,7 @@ from tasks.engine.builder import Builder, describe
 from tasks.engine.listener import StageResult
 from tasks.engine.planner import Options
 from tasks.engine.stage import Engine
+from tasks.train.meeting import meeting
 
 Result = dict[str, Any]
 Execute = Callable[..., tuple[Result, BaseException | None]]  # `execute`, or another way to carry out a recipe
@@ -46,11 +47,26 @@ def execute(
 
     A run in which everything can be reused imports neither Prefect nor MLflow. `plain` leaves both out of any run.
     `deployed`: a worker has started this process for a flow run, which shows all stages, those reused too. `within`:
-    it belongs to another run of this process.
+    it belongs to another run of this process. Machines that train with this one hear how the run ended.
     """
-    started, pipeline = time.monotonic(), pipeline or building(recipe)
-    home = prepare_home()
-    store = open_store(home)
+    home, chosen = prepare_home(), pipeline or building(recipe)
+    with meeting(recipe.execution) as say_over:
+        result, error = _execute(home, recipe, options, out, chosen, plain, deployed, within)
+        say_over(exit_status(error))
+    return result, error
+
+
+def _execute(
+    home: Path,
+    recipe: Recipe,
+    options: Options,
+    out: TextIO,
+    pipeline: Pipeline,
+    plain: bool,
+    deployed: bool,
+    within: Around | None,
+) -> tuple[Result, BaseException | None]:
+    started, store = time.monotonic(), open_store(home)
     error: BaseException | None = None
     calm = ExitStack()
     with ExitStack() as stack, ExitStack() as planning:

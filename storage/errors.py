@@ -48,6 +48,14 @@ class StoppedError(LlmillError):
 
 
 @bystander
+def exit_status(error: BaseException | None) -> int:
+    """The exit status of what ended with an error, or with none."""
+    if isinstance(error, LlmillError):
+        return error.exit_status
+    return 130 if isinstance(error, KeyboardInterrupt) else int(error is not None)
+
+
+@bystander
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'NEAREST'?)` for a message about a name that is not known; empty where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

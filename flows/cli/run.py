@@ -1,4 +1,4 @@
-"""`llmill run` and `llmill plan`."""
+"""`llmill run`, `llmill join` and `llmill plan`."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ import traceback
 from functools import partial
 from typing import Any, TextIO
 
-from flows.cli.options import add_recipe_options, home_store, print_json, recipe_and_options, show
+from flows.cli.options import add_recipe, add_recipe_options, home_store, print_json, recipe_and_options, show
 from flows.terminal.columns import Folding
 from storage.errors import LlmillError
 
@@ -17,6 +17,15 @@ def add_commands(commands: Any) -> None:
     add_recipe_options(run)
     run.add_argument("--plain", action="store_true", help="without Prefect and MLflow")
     run.set_defaults(command=_run)
+
+    join = commands.add_parser(
+        "join",
+        help="train on this machine too, for a run elsewhere (execution.nodes)",
+        description="Take part in the trainings of a run on another machine, at execution.node_address of the recipe, "
+        "until it is over. Takes the recipe and settings of that `llmill run`, and its home. See docs/scale.md.",
+    )
+    add_recipe(join)
+    join.set_defaults(command=_join)
 
     plan = commands.add_parser("plan", help="what a run would do, why and how long; runs nothing")
     add_recipe_options(plan)
@@ -50,6 +59,13 @@ def carry_out(recipe: Any, options: Any, *, plain: bool, as_json: bool, execute:
         traceback.print_exception(error)
         return 1
     return 0
+
+
+def _join(options: argparse.Namespace) -> int:
+    from flows.joining import join
+    from flows.recipe import load_recipe
+
+    return join(load_recipe(options.recipe, options.set))
 
 
 def _plan(options: argparse.Namespace) -> int:

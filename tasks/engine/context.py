@@ -42,6 +42,18 @@ class Execution(StageConfig):
         description="Training processes instead of the recipe's, where machines are missing; changes weights by "
         "rounding, which is recorded.",
     )
+    nodes: int = Field(
+        1, ge=1, le=1024, description="Machines that train together: the run's and those of `llmill join`."
+    )
+    node_address: str | None = Field(
+        None,
+        max_length=300,
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$",
+        description="Where several machines meet: host:port of the one of the run, as the others reach it.",
+    )
+    node_wait_seconds: float = Field(
+        600.0, ge=1, le=604_800, description="How long machines that train together wait for each other to come."
+    )
     silence_seconds: float = Field(
         600.0, ge=5, le=86_400, description="A training process without a sign of life for so long hangs: tried again."
     )
@@ -70,6 +82,33 @@ class Execution(StageConfig):
         if self.ray_address is not None and self.executor != "ray":
             raise ValueError("ray_address is set, but executor is not ray: set executor=ray too, or leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _several_machines_meet_somewhere(self) -> Self:
+        if (self.nodes > 1) != (self.node_address is not None):
+            raise ValueError("nodes and node_address: several machines need both, a single one neither")
+        if self.node_address is not None:
+            host, _, port = self.node_address.rpartition(":")
+            if not 1 <= int(port) <= 65_535:
+                raise ValueError(f"node_address: {port} is no port: give one from 1024 to 65535")
+            if host in ("0.0.0.0", "[::]"):
+                raise ValueError("node_address: give the one address of the run's machine that the others come to")
+        return self
+
+    def check_nodes(self, processes: Mapping[str, int]) -> None:
+        """Raise ValueError unless several machines can share out the processes of each section equally."""
+        fields = {f"{section}.processes": count for section, count in processes.items()}
+        if self.processes is not None:
+            fields = {"execution.processes": self.processes}
+        if self.nodes > 1 and max(fields.values()) == 1:
+            raise ValueError(
+                f"execution.nodes is {self.nodes}, and each training has one process: set {next(iter(fields))}"
+            )
+        for name, count in fields.items():
+            if count > 1 and count % self.nodes:
+                raise ValueError(
+                    f"{name}: {count} cannot be shared out equally to {self.nodes} machines (execution.nodes)"
+                )
 
     def limits(self, stage: str) -> Limits:
         """What holds for a stage: its own limits, else those for all."""

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from storage.bystander import bystander
 from storage.errors import DataError, refusal
@@ -26,6 +26,7 @@ from storage.pulse import FOLDER, Pulse
 from storage.store.artifacts import Part
 from tasks.engine.context import Context, Summary
 from tasks.notices import NOTICES
+from tasks.train.meeting import Alone, together
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
@@ -44,30 +45,50 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
     """Carry out a job in a child process; returns its result. Forwards metrics and progress while it runs."""
     work = Path(job.work)
     (work / "result.json").unlink(missing_ok=True)
-    job.write(work / "job.json")
     shutil.rmtree(work / "compiled", ignore_errors=True)  # code that was being written when a trainer was killed
-    program = "model.trainer" if job.ranks == 1 else "model.launcher"
-    pulse = Pulse(work / FOLDER, context.execution.silence_seconds, "execution.silence_seconds")
     metrics = MetricsTail(work / "metrics.jsonl", job.schedule.steps, context)
-    with (work / "trainer.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", program, str(work / "job.json")],
-            env=trainer_environment() | (compiler_environment(job) if job.compiled else {}),
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    with together(job, context) as machines, (work / "trainer.log").open("wb") as log:
+        machines.job.write(work / "job.json")
+        pulse = Pulse(work / FOLDER, context.execution.silence_seconds, "execution.silence_seconds")
+        process = start_trainer(machines.job, work / "job.json", log, descriptors=machines.descriptors)
         try:
-            _watch(process, metrics.forward, pulse)
-        except BaseException:
-            _end(process)
-            raise
-    if process.returncode != 0:
-        raise _failure(process.returncode, work / "trainer.log")
+            machines.begin(work / "job.json")
+            _watch(process, metrics.forward, pulse, machines)
+        finally:
+            if process.poll() is None:
+                machines.end()
+                end_trainer(process, at_once=machines.lost)
+            elif process.returncode:
+                machines.end()
+    status, tail = machines.outcome(process.returncode, work / "trainer.log")
+    if status != 0:
+        raise _failure(status, tail)
     result: dict[str, Any] = json.loads((work / "result.json").read_bytes())
     return result
+
+
+@bystander
+def start_trainer(
+    job: "TrainingJob", job_file: Path, log: IO[bytes], *, descriptors: Sequence[int] = (), code: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """The process that carries out the job of a file on this machine: its trainer, or the launcher of several.
+
+    `descriptors` are handed on to it; `code` is the folder of the packages that it runs, by default this process's.
+    """
+    program = "model.trainer" if job.ranks == 1 else "model.launcher"
+    environment = trainer_environment() | (compiler_environment(job) if job.compiled else {})
+    if code is not None:
+        environment["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [environment.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", program, str(job_file), *map(str, descriptors)],
+        env=environment,
+        cwd=job.work,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        pass_fds=descriptors,
+    )
 
 
 def trainer_environment() -> dict[str, str]:
@@ -84,7 +105,7 @@ def compiler_environment(job: "TrainingJob") -> dict[str, str]:
     """Where torch's compiler keeps its code: in the job's work folder, and as code alone, since graphs are pickled. On
     a CPU it works in the trainer's process: those that it starts would outlive a kill."""
     settings = {
-        "TORCHINDUCTOR_CACHE_DIR": str(Path(job.work) / "compiled"),
+        "TORCHINDUCTOR_CACHE_DIR": str(Path(job.work) / "compiled" / str(job.node.number if job.node else 0)),
         "TORCHINDUCTOR_FX_GRAPH_CACHE": "0",
         "TORCHINDUCTOR_AUTOGRAD_CACHE": "0",
     }
@@ -197,8 +218,8 @@ def write_training(
 
 
 @bystander
-def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None], pulse: Pulse) -> None:
-    while process.poll() is None:
+def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None], pulse: Pulse, machines: Alone) -> None:
+    while process.poll() is None and not machines.is_over():
         forward()
         pulse.check()
         time.sleep(POLL_SECONDS)
@@ -206,11 +227,13 @@ def _watch(process: "subprocess.Popen[bytes]", forward: Callable[[], None], puls
 
 
 @bystander
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM to the trainer's group, time to save, then SIGKILL. Leaves nothing behind, even if interrupted."""
+def end_trainer(process: "subprocess.Popen[bytes]", *, at_once: bool = False) -> None:
+    """SIGTERM to the trainer's group, time to save, then SIGKILL, or that `at_once`. Leaves nothing behind, even if
+    interrupted."""
     try:
-        _signal(process, signal.SIGTERM)
-        process.wait(GRACE_SECONDS)
+        if not at_once:
+            _signal(process, signal.SIGTERM)
+            process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         pass
     finally:

@@ -133,7 +133,7 @@ def test_a_trainer_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(ready)], start_new_session=True)
     wait_until(ready.exists, "the signal is ignored", process)
-    trainer_process._end(process)
+    trainer_process.end_trainer(process)
     assert process.returncode == -9
 
 
