@@ -91,8 +91,13 @@ def test_settings_exist(page: Path) -> None:
     for path, value in settings:
         if path.startswith("longest."):
             continue  # the worked example's own
-        needed = {"collect.files.0": "collect.files=[{path: x}]", "execution.ray_address": "execution.executor=ray"}
-        extra = [setting for begin, setting in needed.items() if path.startswith(begin)]
+        needed = {
+            "collect.files.0": ("collect.files=[{path: x}]",),
+            "execution.ray_address": ("execution.executor=ray",),
+            "execution.nodes": ("execution.node_address=10.0.0.5:29500", "pretrain.processes=2"),
+            "execution.node_address": ("execution.nodes=2", "pretrain.processes=2"),
+        }
+        extra = [setting for begin, settings in needed.items() if path.startswith(begin) for setting in settings]
         load_recipe("quick", [*extra, f"{path}={'1' if value == '...' else value}"])
 
 
