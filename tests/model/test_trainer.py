@@ -61,16 +61,18 @@ def test_it_learns_and_shows_what_it_did(undisturbed: TrainingJob) -> None:
 def test_killed_at_random_steps_and_resumed_it_ends_with_the_same_bits(
     undisturbed: TrainingJob, tokens: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL twice, once before the first checkpoint; what is resumed has no memory but the folder."""
+    """SIGKILL twice, once before the first checkpoint, and SIGTERM; what is resumed has no memory but the folder."""
     job = make_job(tokens, tmp_path / "work")
     moments = drawn_moments()
-    for step in (moments.randrange(1, 7), moments.randrange(8, STEPS - 10)):
+    kills = ((1, 7, signal.SIGKILL), (8, STEPS - 30, signal.SIGKILL), (STEPS - 30, STEPS - 10, signal.SIGTERM))
+    for first, last, number in kills:
+        step = moments.randrange(first, last)
         process = start(job)
         wait_for_step(job, step, process)
         if step > job.checkpoint_interval:  # a thread of its own saves
             wait_until(lambda: [*Path(job.work, "checkpoints").glob("step-*")], "a checkpoint", every=0.001)
-        process.kill()
-        process.wait()
+        process.send_signal(number)
+        process.wait(PATIENCE_SECONDS)
     final = start(job)
     assert final.wait(PATIENCE_SECONDS) == 0, (Path(job.work) / "log").read_text()
     assert "resumed at step" in (Path(job.work) / "log").read_text()
