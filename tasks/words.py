@@ -16,7 +16,7 @@ Cost: a text in Latin, Greek or Cyrillic type costs one pass over its UTF-8 byte
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 _SPACE_ENDS = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F))
 _MIXED = (  # blocks of letters, marks and signs
@@ -95,6 +95,11 @@ def words(text: str) -> list[str]:
     if ETHIOPIC_SPACE in text:
         text = text.replace(ETHIOPIC_SPACE, " ")
     return _WORD.findall(text) if is_unspaced(text) else text.split()
+
+
+def cutter(text: str) -> Callable[[str], list[str]]:
+    """`words` for parts of this text: `str.split`, which is much faster, where it has no letter that needs more."""
+    return words if ETHIOPIC_SPACE in text or is_unspaced(text) else str.split
 
 
 def length_in_words(text: str) -> float:

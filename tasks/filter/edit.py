@@ -7,13 +7,13 @@ that a document which fails for want of text is put down to the line rule that t
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks.filter.phones import countries_of
 from tasks.filter.quality import ELLIPSES, ends_a_sentence, sentence_count
 from tasks.filter.redact import redact
-from tasks.words import words
+from tasks.words import cutter
 
 LINE_RULES = ("line_phrases", "line_terminal_punctuation", "line_min_words", "line_max_word_characters")
 
@@ -21,6 +21,8 @@ _CITATION = re.compile(r"\[(?:[0-9]{1,4}|edit|citation needed)\]", re.IGNORECASE
 _PHRASES = re.compile(
     r"javascript|terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies", re.IGNORECASE
 )
+_PHRASES_HOLD = ("javascript", "terms of use", "privacy policy", "cookie")  # in small letters: one is in each phrase
+_FOLDED_LETTERS = "ıİſ"  # what a pattern without case takes for an i or an s, and `str.lower` does not
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -32,14 +34,15 @@ def edit(text: str, config: Mapping[str, Any], stated: str = "") -> tuple[str, d
     """
     if config["remove_citations"]:
         text = _CITATION.sub("", text)
-    lines = text.split("\n")
-    failed = [_failed_rule(stripped, config) if (stripped := line.strip()) else "" for line in lines]
+    lines, cut = text.split("\n"), cutter(text)
+    config = {**config, "line_phrases": config["line_phrases"] and _may_hold_phrases(text)}
+    failed = [_failed_rule(stripped, config, cut) if (stripped := line.strip()) else "" for line in lines]
     taken = Counter[str]()
     removed = [line for line, rule in zip(lines, failed, strict=True) if rule]
     if removed:
         for line, rule in zip(lines, failed, strict=True):
             if rule:
-                taken[rule] += len(words(line))
+                taken[rule] += len(cut(line))
         text = "\n".join(line for line, rule in zip(lines, failed, strict=True) if not rule)
         text = _BLANK_LINES.sub("\n\n", text).strip("\n")
     regions = tuple(config["phone_regions"]) or countries_of(stated)
@@ -48,22 +51,26 @@ def edit(text: str, config: Mapping[str, Any], stated: str = "") -> tuple[str, d
     return text, done | {
         "lines_removed": len(removed),
         "words_removed": taken.total(),
-        "sentences_removed": sentence_count("\n".join(removed)),
+        "sentences_removed": sentence_count("\n".join(removed)) if removed else 0,
         "line_rule": taken.most_common(1)[0][0] if taken else "",
     }
 
 
-def _failed_rule(line: str, config: Mapping[str, Any]) -> str:
-    """The first line rule that a line, stripped, fails; empty where it stays."""
+def _may_hold_phrases(text: str) -> bool:
+    """Whether a line may hold one of the phrases: the pattern, line by line, costs as much as all else here."""
+    lowered = text.lower()
+    return any(phrase in lowered for phrase in _PHRASES_HOLD) or any(letter in text for letter in _FOLDED_LETTERS)
+
+
+def _failed_rule(line: str, config: Mapping[str, Any], cut: Callable[[str], list[str]]) -> str:
+    """The first line rule that a line, stripped, fails; empty where it stays. `cut` parts it into words."""
     if config["line_phrases"] and _PHRASES.search(line):
         return "line_phrases"
     if config["line_terminal_punctuation"] and (not ends_a_sentence(line) or line.endswith(ELLIPSES)):
         return "line_terminal_punctuation"
     min_words, max_characters = config["line_min_words"], config["line_max_word_characters"]
-    if min_words is not None or max_characters is not None:
-        found = words(line)
-        if min_words is not None and len(found) < min_words:
-            return "line_min_words"
-        if max_characters is not None and max(map(len, found)) > max_characters:
-            return "line_max_word_characters"
+    if min_words is not None and len(cut(line)) < min_words:
+        return "line_min_words"
+    if max_characters is not None and len(line) > max_characters and max(map(len, cut(line))) > max_characters:
+        return "line_max_word_characters"
     return ""

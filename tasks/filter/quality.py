@@ -14,6 +14,7 @@ many words.
 
 import re
 from collections.abc import Sequence
+from itertools import filterfalse
 
 from tasks.filter.languages import stop_words_in
 from tasks.words import END_MARKS, ETHIOPIC_SPACE, HAN_LETTERS, ends_by_space, is_european, sentences
@@ -49,6 +50,12 @@ def sentence_count(text: str) -> int:
     return count + (len(_OTHER_SENTENCE_END.findall(text)) if others else 0)
 
 
+def _alphabetic(words: Sequence[str]) -> int:
+    """How many words hold a letter."""
+    mixed = list(filterfalse(str.isalpha, words))
+    return len(words) - sum(not (word[0].isalpha() or any(map(str.isalpha, word))) for word in mixed)
+
+
 def quality_signals(
     text: str, words: Sequence[str], lines: Sequence[str], letters: float, language: str
 ) -> dict[str, float | None]:
@@ -65,7 +72,7 @@ def quality_signals(
         "ellipses_per_word": sum(text.count(mark) for mark in ELLIPSES) / word_count,
         "bullet_lines": sum(line.startswith(BULLETS) for line in lines) / line_count,
         "ellipsis_lines": sum(line.endswith(ELLIPSES) for line in lines) / line_count,
-        "alphabetic_words": sum(word.isalpha() or any(map(str.isalpha, word)) for word in words) / word_count,
+        "alphabetic_words": _alphabetic(words) / word_count,
         "stop_words": stop_words_in(text, words, language),
         "sentences": sentence_count(text),
         "lorem_ipsum": text.lower().count("lorem ipsum"),

@@ -32,8 +32,9 @@ _OTHER_ENDINGS = ("local", "lan", "internal", "intranet", "corp", "home", "examp
 _NOBODYS_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|net|org)|invalid|localhost)", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
-_MAY_HOLD_IPV4 = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]")
-_MAY_HOLD_IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:")
+# They begin with the rare sign, which is found much faster than a digit.
+_MAY_HOLD_IPV4 = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]")
+_MAY_HOLD_IPV6 = re.compile(r":(?<=[23][0-9A-Fa-f]{3}:)")
 _VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|ver|release[sd]?|build|firmware|v)\.?:?|[=<>~!]=?|(?<!/)/)\s?$", re.I)
 _NOT_PUBLIC = (
     "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "

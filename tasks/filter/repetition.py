@@ -48,9 +48,10 @@ def repetition_signals(text: str, words: Sequence[str], lines: Sequence[str], le
     signals |= {f"top_{length}_gram": 0.0 for length in TOP_GRAMS}
     signals |= {f"duplicate_{length}_grams": 0.0 for length in REPEATED_GRAMS}
 
-    codes: dict[str, int] = {}
-    numbers = np.fromiter((codes.setdefault(word, len(codes)) for word in words), np.int64, len(words))
-    ends = np.cumsum([0, *map(len, words)])  # characters of the words before each, spaces left out
+    codes = {word: code for code, word in enumerate(dict.fromkeys(words))}
+    numbers = np.fromiter(map(codes.__getitem__, words), np.int64, len(words))
+    ends = np.zeros(len(words) + 1, np.int64)  # characters of the words before each, spaces left out
+    np.cumsum(np.fromiter(map(len, words), np.int64, len(words)), out=ends[1:])
     named = {int(letters * length + 0.5): length for length in (*TOP_GRAMS, *REPEATED_GRAMS)}
     parts, length, grams = {1: numbers}, 1, numbers
     for longer in _CHAINS[letters]:
@@ -87,11 +88,11 @@ def _numbered(values: Numbers) -> tuple[Numbers, bool]:
     """The values numbered from 0 without gaps, and whether any occurs twice."""
     order = np.argsort(values)
     ordered = values[order]
-    new = np.ones(len(values), bool)
-    new[1:] = ordered[1:] != ordered[:-1]
+    new = np.zeros(len(values), np.int64)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:], casting="unsafe")
     numbers = np.empty(len(values), np.int64)
-    numbers[order] = np.cumsum(new) - 1
-    return numbers, not new.all()
+    numbers[order] = new = new.cumsum()
+    return numbers, len(values) > 0 and int(new[-1]) < len(values) - 1
 
 
 def _top_gram_characters(grams: Numbers, ends: Numbers, length: int, spaces: int) -> int:

@@ -4,7 +4,8 @@ Thresholds are not part of this: a changed one reads the columns and computes no
 languages wanted, and whether a rule goes by the language, decide the signals.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pyarrow as pa
 from storage.documents import UNDETERMINED, read_rows, write_rows, write_table
 from tasks.engine.context import Summary
 from tasks.filter.edit import edit
-from tasks.filter.language import language_of
+from tasks.filter.language import languages_of
 from tasks.filter.languages import language_code
 from tasks.filter.quality import quality_signals
 from tasks.filter.repetition import repetition_signals
 from tasks.shards.reuse import DIGESTS, read_digests, text_digest, write_digests
 from tasks.words import letters_a_word, words
+
+BATCH = 32  # documents whose languages are identified together: what that reads stays in the processor's cache
+Measured = tuple[str | None, dict[str, Any]]  # the edited text, None where it stayed, and the signals
 
 EDIT_SETTINGS = (
     "redact",
@@ -76,40 +80,52 @@ def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) ->
     `config` holds EDIT_SETTINGS, `languages` and `identify`: whether a rule needs the language where none is stated.
     What an earlier shard says of the same text is taken over.
     """
-    rows, edited, digests = [], [], []
+    rows: list[dict[str, Any]] = []
+    edited: list[dict[str, Any]] = []
+    digests: list[bytes] = []
     known = _measured_before(inputs)
-    for number, document in enumerate(read_rows(inputs["documents"], columns=["id", "text", "lang"])):
-        digests.append(text_digest(f"{document['lang']}\0{document['text']}"))
-        if digests[-1] in known:
-            text, signals = known[digests[-1]]
-        else:
-            text, signals = measured(document["text"], document["lang"], config)
-        if text is not None:
-            edited.append({"row": number, "text": text})
-        rows.append({**signals, "id": document["id"]})
+    documents = read_rows(inputs["documents"], columns=["id", "text", "lang"])
+    while batch := list(itertools.islice(documents, BATCH)):
+        digests += (found := [text_digest(f"{document['lang']}\0{document['text']}") for document in batch])
+        new = [number for number, digest in enumerate(found) if digest not in known]
+        made = measured_all([(batch[number]["text"], batch[number]["lang"]) for number in new], config)
+        made_of = dict(zip(new, made, strict=True))
+        for number, document in enumerate(batch):
+            text, signals = made_of[number] if number in made_of else known[found[number]]
+            if text is not None:
+                edited.append({"row": len(rows), "text": text})
+            rows.append({**signals, "id": document["id"]})
     write_table(out / "signals.parquet", pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA))
     write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
     write_digests(out, digests)
     return {"documents": len(rows), "edited": len(edited)}
 
 
-def measured(text: str, stated: str, config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The edited text, None where it stayed, and its signals.
+def measured(text: str, stated: str, config: Mapping[str, Any]) -> Measured:
+    """See `measured_all`."""
+    return measured_all([(text, stated)], config)[0]
+
+
+def measured_all(texts: Sequence[tuple[str, str]], config: Mapping[str, Any]) -> list[Measured]:
+    """Of each text with its stated language the edited text, None where it stayed, and its signals.
 
     Where all languages are wanted, one that is found is a guess among 139 of some 7,000: a text without any of its stop
     words is in another. Where languages are named, the same text fails as one of them: that is for a rule to say.
     """
-    after, edits = edit(text, config, stated)
-    language, score = UNDETERMINED, 1.0
-    if stated or config["identify"]:
-        language, score = language_of(after or text, stated, tuple(config["languages"]))
-    signals = signals_of(after, language, score)
-    if signals["stop_words"] == 0 and not config["languages"] and not language_code(stated):
-        signals |= {"language": UNDETERMINED, "stop_words": None}
-    return (None if after == text else after), {**signals, **edits}
+    edits = [edit(text, config, stated) for text, stated in texts]
+    asked = [number for number, (_, stated) in enumerate(texts) if stated or config["identify"]]
+    judged = [(edits[number][0] or texts[number][0], texts[number][1]) for number in asked]
+    languages = dict(zip(asked, languages_of(judged, tuple(config["languages"])), strict=True))
+    results = []
+    for number, ((text, stated), (after, done)) in enumerate(zip(texts, edits, strict=True)):
+        signals = signals_of(after, *languages.get(number, (UNDETERMINED, 1.0)))
+        if signals["stop_words"] == 0 and not config["languages"] and not language_code(stated):
+            signals |= {"language": UNDETERMINED, "stop_words": None}
+        results.append((None if after == text else after, {**signals, **done}))
+    return results
 
 
-def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, tuple[str | None, dict[str, Any]]]:
+def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, Measured]:
     """What an earlier shard says, by the digest of the text: the edited text, None where it stayed, and the signals."""
     if f"reused/{DIGESTS}" not in inputs:
         return {}
