@@ -123,7 +123,12 @@ class Recipe(StageConfig):
         """The config of the filter; its rules are for texts, and pairs alone are no texts: these are redacted only."""
         if self.collect.document_sources:
             return self.filter
-        return FilterConfig(preset="none", redact=self.filter.redact, phone_regions=self.filter.phone_regions)
+        return FilterConfig(
+            preset="none",
+            redact=self.filter.redact,
+            redact_with=self.filter.redact_with,
+            phone_regions=self.filter.phone_regions,
+        )
 
     @property
     def judging(self) -> ModeratorConfig | None:

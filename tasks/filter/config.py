@@ -38,7 +38,7 @@ def _known_region(stated: str) -> str:
 
 Language = Annotated[str, AfterValidator(_known_language)]
 Region = Annotated[str, AfterValidator(_known_region)]
-Pii = Literal["email", "phone", "ip"]
+Pii = Literal["secret", "email", "iban", "card", "ssn", "phone", "ip"]
 
 
 def _setting(name: str, description: str, **bounds: Any) -> Any:
@@ -59,7 +59,10 @@ class FilterConfig(StageConfig):
     limits_by_language: bool = _setting(
         "limits_by_language", "Take limits as those for English, and move them by language as FineWeb-2 published."
     )
-    redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip.")
+    redact: tuple[Pii, ...] = _setting("redact", "Personal data to replace: email, phone, ip, card, iban, ssn, secret.")
+    redact_with: Literal["placeholders", "stand-ins"] = _setting(
+        "redact_with", "What replaces it: the same for all of a kind, or for each value its own, the same everywhere."
+    )
     phone_regions: tuple[Region, ...] = _setting(
         "phone_regions", "ISO 3166 codes of countries whose phone numbers are known; empty: by the stated language."
     )

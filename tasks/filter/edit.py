@@ -7,12 +7,13 @@ that a document which fails for want of text is put down to the line rule that t
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from tasks.filter.phones import countries_of
 from tasks.filter.quality import ELLIPSES, ends_a_sentence, sentence_count
-from tasks.filter.redact import redact
+from tasks.filter.redact import KINDS, Found, redacted_spans
 from tasks.words import cutter
 
 LINE_RULES = ("line_phrases", "line_terminal_punctuation", "line_min_words", "line_max_word_characters")
@@ -30,11 +31,11 @@ def edit(text: str, config: Mapping[str, Any], stated: str = "") -> tuple[str, d
     """The edited text and what was done to it; `stated` is the language that the source states, if any.
 
     Counts of lines removed and of replacements by kind; words and sentences of the lines removed, and `line_rule`, the
-    rule that took most words of them (empty where none was removed).
+    rule that took most words of them (empty where none was removed); `redactions`, what was replaced
+    where in the text as it was given.
     """
-    if config["remove_citations"]:
-        text = _CITATION.sub("", text)
-    lines, cut = text.split("\n"), cutter(text)
+    given, text = text, _CITATION.sub("", text) if config["remove_citations"] else text
+    unmarked, lines, cut = len(text), text.split("\n"), cutter(text)
     config = {**config, "line_phrases": config["line_phrases"] and _may_hold_phrases(text)}
     failed = [_failed_rule(stripped, config, cut) if (stripped := line.strip()) else "" for line in lines]
     taken = Counter[str]()
@@ -46,14 +47,44 @@ def edit(text: str, config: Mapping[str, Any], stated: str = "") -> tuple[str, d
         text = "\n".join(line for line, rule in zip(lines, failed, strict=True) if not rule)
         text = _BLANK_LINES.sub("\n\n", text).strip("\n")
     regions = tuple(config["phone_regions"]) or countries_of(stated)
-    text, replaced = redact(text, tuple(config["redact"]), regions)
-    done: dict[str, Any] = {f"{kind}s_redacted": replaced.get(kind, 0) for kind in ("email", "phone", "ip")}
+    text, found = redacted_spans(text, tuple(config["redact"]), regions, config["redact_with"] == "stand-ins")
+    if found and removed:
+        found = _before_line_rules(found, lines, failed)
+    if found and unmarked < len(given):
+        found = _moved(found, [match.span() for match in _CITATION.finditer(given)])
+    replaced = Counter(one.kind for one in found)
+    done: dict[str, Any] = {f"{kind}s_redacted": replaced[kind] for kind in KINDS}
     return text, done | {
         "lines_removed": len(removed),
         "words_removed": taken.total(),
         "sentences_removed": sentence_count("\n".join(removed)) if removed else 0,
         "line_rule": taken.most_common(1)[0][0] if taken else "",
+        "redactions": found,
     }
+
+
+def _before_line_rules(found: Sequence[Found], lines: Sequence[str], failed: Sequence[str]) -> list[Found]:
+    """Spans of what the line rules have left, as spans of the text that they read."""
+    left = "\n".join(line for line, rule in zip(lines, failed, strict=True) if not rule)
+    leading = len(left) - len(left.lstrip("\n"))
+    ends = [(match.start() + 2, match.end()) for match in _BLANK_LINES.finditer(left) if match.start() >= leading]
+    starts = accumulate((len(line) + 1 for line in lines), initial=0)
+    cuts = [(start, start + len(line) + 1) for start, line, rule in zip(starts, lines, failed, strict=False) if rule]
+    return _moved(_moved(found, [(0, leading), *ends]), cuts)
+
+
+def _moved(found: Sequence[Found], cuts: Sequence[tuple[int, int]]) -> list[Found]:
+    """Spans of a text, as spans of the one from which the cuts were taken; both ascend."""
+    moved, number, shift = [], 0, 0
+    for one in found:
+        places = []
+        for place in (one.start, one.end - 1):
+            while number < len(cuts) and cuts[number][0] <= place + shift:
+                shift += cuts[number][1] - cuts[number][0]
+                number += 1
+            places.append(place + shift)
+        moved.append(Found(places[0], places[1] + 1, one.kind))
+    return moved
 
 
 def _may_hold_phrases(text: str) -> bool:

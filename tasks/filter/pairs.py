@@ -13,7 +13,7 @@ from typing import Any
 from storage.documents import PAIRS, PAIRS_SCHEMA, SUPERVISED, Message, RowWriter, pair_row, read_pairs
 from storage.store.artifacts import Artifact, Part
 from tasks.engine.context import Context, Job, JobResult, Summary
-from tasks.filter.redact import redact
+from tasks.filter.redact import redacted_spans
 
 FILE = "pairs.parquet"
 
@@ -51,8 +51,8 @@ def redact_pair_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out
     counts: Counter[str] = Counter()
 
     def clean(text: str) -> str:
-        redacted, found = redact(text, kinds, regions)
-        counts.update({f"{kind}s_redacted": count for kind, count in found.items()})
+        redacted, found = redacted_spans(text, kinds, regions, config["redact_with"] == "stand-ins")
+        counts.update(f"{one.kind}s_redacted" for one in found)
         return redacted
 
     with RowWriter(out / FILE, PAIRS_SCHEMA) as writer:

@@ -1,6 +1,6 @@
 """Personal data and secrets in what people type: found where texts are judged, replaced in what is kept of users.
 
-It is the filter's redaction (redact.py), secrets (secrets.py), and two things that people write and documents seldom:
+It is the filter's redaction (redact.py) and two things that people write and documents seldom:
 
 - addresses and numbers that touch the letters of a script without spaces (`我的邮箱是ada@gmail.com谢谢`), where the
   filter's patterns see one word;
@@ -18,10 +18,8 @@ from collections.abc import Sequence
 from storage.documents import UNDETERMINED
 from tasks.filter.language import language_of
 from tasks.filter.phones import countries_of
-from tasks.filter.redact import PHONE, redact
-from tasks.filter.secrets import redact_secrets
+from tasks.filter.redact import KINDS, PHONE, redact
 
-KINDS = ("secret", "email", "card", "phone", "ip")  # cards first: a part of one could be a telephone number
 # Letters that no space parts from ASCII: of India's and all scripts behind them, but not the rest of Latin and Greek.
 _OTHERS = "\u0900-\u1cff\u2e80-\ua4cf\ua840-\ud7ff\uf900-\ufaff\uff66-\uffdc\U0001b000-\U0003ffff"
 _TOUCH = re.compile(f"(?<=[0-9A-Za-z])(?=[{_OTHERS}])|(?<=[{_OTHERS}])(?=[0-9A-Za-z+(])")
@@ -50,11 +48,9 @@ def without_personal_data(text: str) -> str:
 def redact_personal(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, int]:
     """The text with what is found replaced, and how much was; `regions` as in redact.py, `kinds` of KINDS."""
     mark = next((mark for mark in map(chr, range(0xE000, 0xF8FF)) if mark not in text), "")  # private use: no letter
-    parted, number = (text if text.isascii() else _TOUCH.sub(mark, text)), 0
-    if "secret" in kinds:
-        parted, number = redact_secrets(parted)
-    parted, counts = redact(parted, [kind for kind in kinds if kind != "secret"], regions)
-    number += sum(counts.values())
+    parted = text if text.isascii() else _TOUCH.sub(mark, text)
+    parted, counts = redact(parted, kinds, regions)
+    number = sum(counts.values())
     if "phone" in kinds and regions:
         parted, mobiles = _redact_mobiles(parted, tuple(regions))
         number += mobiles

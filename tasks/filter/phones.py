@@ -61,7 +61,10 @@ TRUNK_ZERO = (
     *("TR", "UA", "RO", "BG", "KR", "CN", "TW", "TH", "VN", "ID", "MY", "PK", "BD", "IL", "EG", "NG", "KE"),
 )
 
-_INTERNATIONAL = re.compile(rf"\+(?<![\w+.\-]\+)[1-9][0-9]{{0,2}}(?:{SEPARATOR}?{GROUP}){{2,6}}(?![\w.\-]?[0-9])")
+_INTERNATIONAL = re.compile(
+    rf"\+(?<![\w+.\-]\+)(?:[1-9][0-9]{{10,14}}(?!\w|[.\-][0-9])"
+    rf"|[1-9][0-9]{{0,2}}(?:{SEPARATOR}?{GROUP}){{2,6}}(?![\w.\-]?[0-9]))"
+)
 _DIALLED = re.compile(rf"00(?<![\w+.,\-/]00)[1-9](?:{SEPARATOR}?{GROUP}){{2,7}}(?![\w.\-]?[0-9]|\w)")
 _NORTH_AMERICAN = re.compile(
     rf"(?<![\w.,\-+/])(?:1{SEPARATOR})?(?:\([2-9][0-9]{{2}}\){SEPARATOR}?|[2-9][0-9]{{2}}{SEPARATOR})"
@@ -73,7 +76,8 @@ _LEADING_ZERO = re.compile(
     rf"(?:(?:{SEPARATOR}|/| / )[0-9]{{2,8}}){{1,5}}(?![\w.,\-/:]?[0-9]|\w)"
 )
 _NO_ZERO = re.compile(
-    rf"[1-9](?<![\w.,\-+/:#=][1-9])(?<![0-9]{SEPARATOR}[1-9])[0-9]{{1,4}}(?:{SEPARATOR}[0-9]{{2,5}}){{1,4}}(?![\w.,\-/:]?[0-9]|\w)"
+    rf"[1-9](?<![\w.,\-+/:#=][1-9])(?<![0-9]{SEPARATOR}[1-9])[0-9]{{0,4}}\)?"
+    rf"(?:{SEPARATOR}(?:[0-9]{{2,5}}|\([0-9]{{2,5}}\))){{1,4}}(?![\w.,\-/:]?[0-9]|\w)"
 )
 _ANY = re.compile(r"[0-9](?<![\w.,\-+/#=][0-9])(?:[ .\-/()\[\]\u00a0]{0,3}[0-9]){6,16}(?![\w.,\-/:]?[0-9]|\w)")
 
@@ -133,11 +137,12 @@ def _spans(
 
 
 def _is_international(match: re.Match[str]) -> bool:
-    """9 to 15 digits (ITU-T E.164) in groups; with a single point, or ungrouped and short, it is rather a number."""
+    """9 to 15 digits (ITU-T E.164) in groups; with a single point it is rather a number, as ungrouped and short, where
+    it is valid in no country."""
     digits = [character.isdigit() for character in match[0]].count(True)
     separators = len(match[0]) - 1 - digits
     if not separators and not 11 <= digits <= 15:
-        return False
+        return digits >= 7 and _is_valid(match[0])
     return 9 <= digits <= 15 and not (separators == 1 and "." in match[0]) and _is_possible(match[0])
 
 
@@ -160,7 +165,8 @@ def _is_with_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
 
 def _is_without_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
     groups = re.findall("[0-9]+", match[0])
-    if all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3:  # 912 345 678 is a number of that size
+    a_size = all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3  # 912 345 678
+    if a_size and not _CALL.search(_before(match)):
         return False
     return _is_national(match[0], regions, exact=True)
 

@@ -38,12 +38,13 @@ labels, generated modules, and mostly what repeats one sentence with another nam
 
 from typing import Any
 
-ALL_PII = ("email", "phone", "ip")
+ALL_PII = ("email", "phone", "ip", "card", "iban", "ssn", "secret")
 
 _NOTHING: dict[str, Any] = {
     "languages": (),
     "limits_by_language": False,
     "redact": (),
+    "redact_with": "placeholders",
     "phone_regions": (),
     "remove_citations": False,
     "line_phrases": False,

@@ -1,167 +1,144 @@
-"""Replace e-mail addresses, telephone numbers and public IP addresses by reserved ones of the same form.
+"""Replace personal data and secrets by what belongs to nobody, and say where they were.
 
-The placeholders cannot belong to anyone (RFC 2606, RFC 5737, the 555-01xx numbers) and read naturally; a second
-pass changes nothing. Patterns use ASCII digits: `\\d` would also match digits of other scripts, which no validator
-below accepts. Each pattern has bounded repeats only: linear in the text. Telephone numbers: phones.py; cards: cards.py.
+Kinds: e-mail addresses and public IP addresses (addresses.py), telephone numbers (phones.py), numbers of payment cards
+(cards.py), of bank accounts (accounts.py) and of US social security (ssn.py), keys and tokens (secrets.py). Each looks
+for spans; the placeholders are of the same form and reserved (RFC 2606, RFC 5737, the 555-01xx numbers), read
+naturally, and a second pass changes nothing.
 
-What looks alike and stays: version numbers (1.2.3.4 after "version", "v", "==", "/" or in a longer chain) and other
-chains of four short numbers (one real address in 700 is as short), private, loopback and documentation addresses,
-slices (`a[::2]`), clock times, dates, ISBNs, decimal numbers, `a @ b`, decorators and domains that
-end as none can (the public suffix list), `git@host` and `user@host:path`, addresses within the path of a URL.
+A stand-in in place of a placeholder is the same for the same value in all documents and another for most other values,
+so that a text still says who wrote to whom. It comes from a hash of the value, few bits of it: who already has an
+address can see that it may have been there.
 """
 
-import ipaddress
-import re
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from tasks.filter.cards import redact_cards
+from tasks.filter.accounts import IBAN, iban_spans
+from tasks.filter.addresses import email_spans, ip_spans
+from tasks.filter.cards import CARD, card_spans
 from tasks.filter.phones import phone_spans
-
-if TYPE_CHECKING:
-    from publicsuffixlist import PublicSuffixList
+from tasks.filter.secrets import SECRET, secret_spans
+from tasks.filter.ssn import SSN, ssn_spans
 
 EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:db8::1"
+# In this order they are looked for: a part of a key may look like a number, one of a card like a telephone number.
+KINDS = ("secret", "email", "iban", "card", "ssn", "phone", "ip")
 
-_EMAIL_DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24})(?![\w@-]|\.\w)")
-_EMAIL_LOCAL_PART = re.compile(r"(?<![\w%+@-])[\w%+-][\w.%+-]{0,63}$")  # after another address too, after a point
-_REMOTE = re.compile(r":[\w.~-]*/")  # behind a host: the path of a repository or a copy, as git and scp write it
-_ROLES = ("git", "hg", "svn", "anonymous")  # not a person's name
-_OTHER_ENDINGS = ("local", "lan", "internal", "intranet", "corp", "home", "example", "test")  # no public suffix
-_NOBODYS_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|net|org)|invalid|localhost)", re.IGNORECASE)
-_IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
-# They begin with the rare sign, which is found much faster than a digit.
-_MAY_HOLD_IPV4 = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]")
-_MAY_HOLD_IPV6 = re.compile(r":(?<=[23][0-9A-Fa-f]{3}:)")
-_VERSION_BEFORE = re.compile(r"(?:\b(?:versions?|ver|release[sd]?|build|firmware|v)\.?:?|[=<>~!]=?|(?<!/)/)\s?$", re.I)
-_NOT_PUBLIC = (
-    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-    "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
-)
-_GIVEN_OUT = ("2001:", "2002:", "2003:", "24", "26", "28", "2a", "2c")  # IANA, IPv6 global unicast assignments
-_CONTEXT_CHARACTERS = 12
-_SHORTEST_IPV4_DIGITS = 7
+
+class Found(NamedTuple):
+    """A span of a text that was replaced, in characters, and what it was."""
+
+    start: int
+    end: int
+    kind: str
+
+
+Spans = Iterable[tuple[int, int]]
+_FINDERS: dict[str, Callable[[str, Sequence[str]], Spans]] = {
+    "secret": lambda text, _: secret_spans(text),
+    "email": lambda text, _: email_spans(text),
+    "iban": lambda text, _: iban_spans(text),
+    "card": lambda text, _: card_spans(text),
+    "ssn": lambda text, _: ssn_spans(text),
+    "phone": phone_spans,
+    "ip": lambda text, _: ip_spans(text),
+}
+_PLACEHOLDERS = {"secret": SECRET, "email": EMAIL, "iban": IBAN, "card": CARD, "ssn": SSN, "phone": PHONE}
+_PLACEHOLDERS |= {"ipv4": IPV4, "ipv6": IPV6}
+_STAND_INS: dict[str, Callable[[int], str]] = {
+    "secret": lambda bits: f"{SECRET}_{bits % 10**6:06}",
+    "email": lambda bits: f"user{bits % 10**6:06}@example.com",
+    "iban": lambda bits: f"{IBAN[:-4]}{bits % 10**4:04}",
+    "card": lambda bits: f"{CARD[:-4]}{bits % 10**4:04}",
+    "ssn": lambda bits: f"{SSN[:-4]}{bits % 10**4:04}",
+    "phone": lambda bits: f"555-01{bits % 100:02}",
+    "ipv4": lambda bits: f"{('192.0.2', '198.51.100', '203.0.113')[bits % 3]}.{1 + bits // 3 % 254}",
+    "ipv6": lambda bits: f"2001:db8::{1 + bits % 0xFFFE:x}",
+}
 
 
 def redact(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, dict[str, int]]:
-    """The text with what is found replaced, and the number of replacements by kind.
+    """The text with placeholders for what is found, and the number of replacements by kind.
 
     `regions` are the countries (ISO 3166) whose national telephone numbers are found in any form.
+    """
+    redacted, found = redacted_spans(text, kinds, regions)
+    counts = Counter(one.kind for one in found)
+    return redacted, {kind: counts[kind] for kind in kinds}
+
+
+def redacted_spans(
+    text: str, kinds: Sequence[str], regions: Sequence[str] = (), stand_ins: bool = False
+) -> tuple[str, list[Found]]:
+    """The text with what is found replaced, and its spans in the text as it was given (ascending, apart).
 
     What is replaced may make something else of what is beside it (a telephone number before an `@`), so passes are
     made until one finds nothing.
     """
-    counts = dict.fromkeys(kinds, 0)
-    found = True
-    while found:
-        found = False
-        for kind in kinds:
-            text, count = _REDACTORS[kind](text, regions)
-            counts[kind] += count
-            found = found or count > 0
-    return text, counts
+    pieces: list[_Piece] = []
+    current, changed = text, True
+    while changed:
+        changed = False
+        for kind in (kind for kind in KINDS if kind in kinds):
+            if spans := list(_apart(sorted(_FINDERS[kind](current, regions)))):
+                pieces = _added(text, pieces, spans, kind, stand_ins)
+                current, changed = _with(text, pieces), True
+    return current, [Found(piece.start, piece.end, piece.kind) for piece in pieces]
 
 
-def _redact_emails(text: str, _: Sequence[str]) -> tuple[str, int]:
-    """The domain is searched for first, since it starts with a rare character; the local part is before it."""
-    pieces, end = [], 0
-    for domain in _EMAIL_DOMAIN.finditer(text):
-        if _NOBODYS_DOMAIN.fullmatch(domain[1]) or not _has_known_ending(domain[1]):
-            continue
-        local = _EMAIL_LOCAL_PART.search(text, max(domain.start() - 65, end), domain.start())
-        if local and not _is_remote(local[0], text, local.start(), domain.end()):
-            pieces += [text[end : local.start()], EMAIL]
-            end = domain.end()
-    return "".join([*pieces, text[end:]]) if pieces else text, len(pieces) // 2
+class _Piece(NamedTuple):
+    """A span of the text as it was given, and what stands in its place."""
+
+    start: int
+    end: int
+    kind: str
+    instead: str
 
 
-def _is_remote(local: str, text: str, start: int, end: int) -> bool:
-    """Whether it names an account on a host (git@host, user@host:path/file) or a part of a URL's path."""
-    between_slashes = text[start - 1 : start] == "/" == text[end : end + 1]
-    return local in _ROLES or between_slashes or _REMOTE.match(text, end) is not None
+def _apart(spans: Spans) -> Iterator[tuple[int, int]]:
+    """Sorted spans without those that begin in an earlier one."""
+    end = 0
+    for span in spans:
+        if span[0] >= end:
+            end = span[1]
+            yield span
 
 
-@lru_cache(maxsize=65_536)
-def _has_known_ending(domain: str) -> bool:
-    """Whether a domain ends as a registered, an in-house or a made up one can: `a@property.setter` does not."""
-    name = domain.lower()
-    return name.rpartition(".")[2] in _OTHER_ENDINGS or _suffixes().publicsuffix(name, accept_unknown=False) is not None
+def _added(text: str, pieces: list[_Piece], spans: Spans, kind: str, stand_ins: bool) -> list[_Piece]:
+    """The pieces with one for each span of the text in which they are replaced; what a span touches becomes its own."""
+    starts, ends, shift = [], [], 0
+    for piece in pieces:
+        starts.append(piece.start + shift)
+        ends.append(starts[-1] + len(piece.instead))
+        shift = ends[-1] - piece.end
+    added, gone = [], set[int]()
+    for start, end in spans:
+        first, behind = bisect_right(ends, start), bisect_left(starts, end)
+        gone.update(range(first, behind))
+        begin = start + (pieces[first - 1].end - ends[first - 1] if first else 0)
+        stop = end + (pieces[behind - 1].end - ends[behind - 1] if behind else 0)
+        if first < behind:
+            begin, stop = min(begin, pieces[first].start), max(stop, pieces[behind - 1].end)
+        added.append(_Piece(begin, stop, kind, _instead(text[begin:stop], kind, stand_ins)))
+    return sorted([*added, *(piece for number, piece in enumerate(pieces) if number not in gone)])
 
 
-@cache
-def _suffixes() -> "PublicSuffixList":
-    from publicsuffixlist import PublicSuffixList
-
-    return PublicSuffixList()
-
-
-def _redact_phones(text: str, regions: Sequence[str]) -> tuple[str, int]:
-    pieces, end = [], 0
-    for start, stop in sorted(phone_spans(text, regions)):
-        if start >= end:
-            pieces += [text[end:start], PHONE]
-            end = stop
-    return "".join([*pieces, text[end:]]) if pieces else text, len(pieces) // 2
+def _with(text: str, pieces: list[_Piece]) -> str:
+    parts, end = [], 0
+    for piece in pieces:
+        parts += [text[end : piece.start], piece.instead]
+        end = piece.end
+    return "".join([*parts, text[end:]])
 
 
-def _redact_addresses(text: str, _: Sequence[str]) -> tuple[str, int]:
-    count = 0
-    if _MAY_HOLD_IPV4.search(text):
-        text, count = _replace(_IPV4, text, IPV4, _is_public_ipv4)
-    if _MAY_HOLD_IPV6.search(text):
-        text, more = _replace(_IPV6, text, IPV6, _is_ipv6)
-        count += more
-    return text, count
-
-
-_REDACTORS: dict[str, Callable[[str, Sequence[str]], tuple[str, int]]] = {
-    "email": _redact_emails,
-    "card": lambda text, _: redact_cards(text),
-    "phone": _redact_phones,
-    "ip": _redact_addresses,
-}
-
-
-def _replace(
-    pattern: re.Pattern[str], text: str, placeholder: str, is_real: Callable[[re.Match[str]], bool]
-) -> tuple[str, int]:
-    count = 0
-
-    def substitute(match: re.Match[str]) -> str:
-        nonlocal count
-        if not is_real(match):
-            return match[0]
-        count += 1
-        return placeholder
-
-    return pattern.sub(substitute, text), count
-
-
-def _is_public_ipv4(match: re.Match[str]) -> bool:
-    if sum(map(str.isdigit, match[0])) < _SHORTEST_IPV4_DIGITS:
-        return False
-    if _VERSION_BEFORE.search(match.string, max(match.start() - _CONTEXT_CHARACTERS, 0), match.start()):
-        return False
-    try:
-        address = ipaddress.IPv4Address(match[0])
-    except ValueError:  # an octet over 255 or with a leading zero
-        return False
-    return not any(address in network for network in _not_public())
-
-
-def _is_ipv6(match: re.Match[str]) -> bool:
-    """An address of a host, in a block that is given out: `2006::` is a year before a block of code."""
-    if match[0].endswith("::") or not match[0].lower().startswith(_GIVEN_OUT):
-        return False
-    try:
-        address = ipaddress.IPv6Address(match[0])
-    except ValueError:
-        return False
-    return address not in ipaddress.IPv6Network("2001:db8::/32")
-
-
-@cache
-def _not_public() -> tuple[ipaddress.IPv4Network, ...]:
-    return tuple(ipaddress.IPv4Network(network) for network in _NOT_PUBLIC.split())
+def _instead(value: str, kind: str, stand_in: bool) -> str:
+    """What takes the place of a value: nobody's. See RFC 2606, 3849, 5737; 000 begins no social security number."""
+    if kind == "ip":
+        kind = "ipv6" if ":" in value else "ipv4"
+    if not stand_in:
+        return _PLACEHOLDERS[kind]
+    bits = int.from_bytes(hashlib.blake2b(value.lower().encode(errors="replace"), digest_size=8).digest())
+    return _STAND_INS[kind](bits)

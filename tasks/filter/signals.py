@@ -5,6 +5,7 @@ languages wanted, and whether a rule goes by the language, decide the signals.
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tasks.filter.edit import edit
 from tasks.filter.language import languages_of
 from tasks.filter.languages import language_code
 from tasks.filter.quality import quality_signals
+from tasks.filter.redact import Found
 from tasks.filter.repetition import repetition_signals
 from tasks.shards.reuse import DIGESTS, read_digests, text_digest, write_digests
 from tasks.words import letters_a_word, words
@@ -26,6 +28,7 @@ Measured = tuple[str | None, dict[str, Any]]  # the edited text, None where it s
 
 EDIT_SETTINGS = (
     "redact",
+    "redact_with",
     "phone_regions",
     "remove_citations",
     "line_phrases",
@@ -35,7 +38,7 @@ EDIT_SETTINGS = (
 )
 COUNTS = ("words", "sentences", "lorem_ipsum", "curly_brackets")
 REMOVED = ("words_removed", "sentences_removed")  # by line rules
-EDITS = ("lines_removed", "emails_redacted", "phones_redacted", "ips_redacted")
+EDITS = ("lines_removed", *(f"{kind}s_redacted" for kind in ("email", "phone", "ip", "card", "iban", "ssn", "secret")))
 SHARES = (
     *("mean_word_length", "hashes_per_word", "ellipses_per_word", "bullet_lines", "ellipsis_lines"),
     *("alphabetic_words", "punctuated_lines", "short_lines", "newlines_per_word"),
@@ -57,6 +60,15 @@ SIGNALS_SCHEMA = pa.schema(
         *(pa.field(name, pa.float64(), nullable=False) for name in SHARES),
     ]
 )
+REDACTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the shard of documents that came in
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),  # email, card, ...: redact.KINDS
+        pa.field("start", pa.int64(), nullable=False),  # characters of the document's text, as it came in
+        pa.field("end", pa.int64(), nullable=False),
+    ]
+)
 EDITED_SCHEMA = pa.schema([pa.field("row", pa.int64(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 
 
@@ -75,13 +87,15 @@ def signals_of(text: str, language: str, score: float) -> dict[str, Any]:
 
 
 def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -> Summary:
-    """Write `signals.parquet`, aligned with the shard's rows, and `edited.parquet`: the texts that were changed.
+    """Write `signals.parquet`, aligned with the shard's rows, `edited.parquet`, the texts that were changed, and
+    `redactions.parquet`, where personal data were.
 
     `config` holds EDIT_SETTINGS, `languages` and `identify`: whether a rule needs the language where none is stated.
     What an earlier shard says of the same text is taken over.
     """
     rows: list[dict[str, Any]] = []
     edited: list[dict[str, Any]] = []
+    redactions: list[dict[str, Any]] = []
     digests: list[bytes] = []
     known = _measured_before(inputs)
     documents = read_rows(inputs["documents"], columns=["id", "text", "lang"])
@@ -94,9 +108,12 @@ def measure_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) ->
             text, signals = made_of[number] if number in made_of else known[found[number]]
             if text is not None:
                 edited.append({"row": len(rows), "text": text})
+            place = {"row": len(rows), "id": document["id"]}
+            redactions += [{**place, **one._asdict()} for one in signals["redactions"]]
             rows.append({**signals, "id": document["id"]})
     write_table(out / "signals.parquet", pa.Table.from_pylist(rows, schema=SIGNALS_SCHEMA))
     write_rows(out / "edited.parquet", edited, EDITED_SCHEMA)
+    write_rows(out / "redactions.parquet", redactions, REDACTIONS_SCHEMA)
     write_digests(out, digests)
     return {"documents": len(rows), "edited": len(edited)}
 
@@ -130,6 +147,12 @@ def _measured_before(inputs: Mapping[str, Path]) -> dict[bytes, Measured]:
     if f"reused/{DIGESTS}" not in inputs:
         return {}
     edited = {row["row"]: row["text"] for row in read_rows(inputs["reused/edited.parquet"])}
+    redactions = defaultdict(list)
+    for one in read_rows(inputs["reused/redactions.parquet"]):
+        redactions[one["row"]].append(Found(one["start"], one["end"], one["kind"]))
     signals = read_rows(inputs["reused/signals.parquet"])
     digests = read_digests(inputs[f"reused/{DIGESTS}"])
-    return {digest: (edited.get(row), found) for row, (digest, found) in enumerate(zip(digests, signals, strict=True))}
+    return {
+        digest: (edited.get(row), {**found, "redactions": redactions[row]})
+        for row, (digest, found) in enumerate(zip(digests, signals, strict=True))
+    }

@@ -53,7 +53,7 @@ LEDGER_SCHEMA = pa.schema(
 
 @stage(
     "filter",
-    parts=("documents", "ledger", "signals", *SUPERVISED),
+    parts=("documents", "ledger", "signals", "redactions", *SUPERVISED),
     reads={"unique": ("documents",), "collected": SUPERVISED},
     libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
     about="tasks.filter.about.FILTER",
@@ -70,6 +70,7 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
     kept_bytes = 0
     for number, (file, result) in enumerate(zip(files, measured, strict=True)):
         context.link("signals", file.name, result.files["signals.parquet"])
+        context.link("redactions", file.name, result.files["redactions.parquet"])
         signals = pq.read_table(result.files["signals.parquet"].path)
         verdicts = judge(config, signals)
         losses.count("source", pq.read_table(file.path, columns=["source"])["source"].to_pylist(), verdicts)

@@ -8,7 +8,7 @@ from tasks.engine.config import LOCATION, StageConfig
 from tasks.filter.config import Language, Region
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Detector = Literal["email", "card", "phone", "ip", "secret"]
+Detector = Literal["email", "card", "iban", "ssn", "phone", "ip", "secret"]
 
 
 class WordList(StageConfig):
@@ -35,7 +35,7 @@ class Category(StageConfig):
     words: tuple[WordList, ...] = Field((), description="Lists of words, each of which is enough.")
     detectors: tuple[Detector, ...] = Field(
         (),
-        description="Personal data and secrets: email, card, phone, ip, secret (keys and tokens of well-known forms).",
+        description="Personal data and secrets: email, card, iban, ssn, phone, ip, secret (keys and tokens).",
     )
     labels: tuple[Text, ...] = Field(
         (), description="Labels of the rows of collect.labels that are of it: a classifier learns them."

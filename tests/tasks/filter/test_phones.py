@@ -14,6 +14,7 @@ NATIONAL = (
     *("03-1234-5678", "098765 43210", "0049 89 1234567"),
 )
 WITHOUT_ZERO = {"es": "912 34 56 78", "zh": "138 1234 5678"}
+ADDRESSES = ("email", "phone", "ip")
 CONTEXTS = ("You can reach me at {} in the evening.", "Contact: {} for her.", "fifty ({}) feet")
 
 
@@ -57,7 +58,7 @@ def test_any_digits_behind_a_word_for_telephone_are_a_number(text: str) -> None:
 )
 def test_look_alikes_stay(text: str) -> None:
     for regions in ((), countries_of("en"), countries_of("es")):
-        assert redact(text, ALL_PII, regions)[0] == text
+        assert redact(text, ADDRESSES, regions)[0] == text
 
 
 @pytest.mark.parametrize("written", ["(089) 1234567", "[1] (202) 483-1407", "[232] 99 105 000", "+49 (0)89 1234567"])
@@ -84,7 +85,7 @@ def test_planted_items_are_found() -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     found: dict[int, list[bool]] = {}
     for row in rows:
-        after = redact(row["text"], ALL_PII, ("GB", "DE", "FR", "ES", "JP", "IN", "CN"))[0]
+        after = redact(row["text"], ADDRESSES, ("GB", "DE", "FR", "ES", "JP", "IN", "CN"))[0]
         found.setdefault(int(row["title"].partition("-")[0]), []).append(after != row["text"])
     national = (16, 17, 19, 20, 22, 24, 25, 27, 29, 30, 31)
     assert all(all(found[item]) for item in national)
