@@ -24,7 +24,9 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Execution, JobResult, Summary
 from tasks.engine.stage import Stage, engine_in_force, stage
 
-Rows = Sequence[tuple[str, ...]]  # (text, split), and perhaps the source's name, the language that it states, metadata
+Rows = Sequence[
+    tuple[str, ...]
+]  # (text, split), and perhaps the source's name, the language that it states, metadata, url
 
 
 class GivenConfig(StageConfig):
@@ -48,10 +50,10 @@ def given(config: GivenConfig, *, context: Context) -> Summary:
 
 
 def _document(
-    group: str, text: str, split: str, source: str = "test", lang: str = "", metadata: str = "{}"
+    group: str, text: str, split: str, source: str = "test", lang: str = "", metadata: str = "{}", url: str = ""
 ) -> Document:
     identity = document_id(source, group, text)
-    return Document(identity, text, source, group, split, lang=lang, metadata=json.loads(metadata))
+    return Document(identity, text, source, group, split, url=url, lang=lang, metadata=json.loads(metadata))
 
 
 def job_result(name: str, out: Path, summary: Summary) -> JobResult:

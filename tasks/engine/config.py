@@ -50,7 +50,7 @@ def relocated(config: C, change: Callable[[str], str]) -> C:
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if _is_location(field) and value is not None:
-            changed[name] = change(value)
+            changed[name] = tuple(map(change, value)) if isinstance(value, tuple) else change(value)
         elif isinstance(value, StageConfig):
             changed[name] = relocated(value, change)
         elif isinstance(value, tuple):

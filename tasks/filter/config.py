@@ -6,16 +6,16 @@ bound itself is kept. `None` switches the rule off. A field that is left out has
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
-from tasks.engine.config import StageConfig
+from tasks.engine.config import LOCATION, StageConfig
 from tasks.filter.languages import language_code
 from tasks.filter.presets import PRESETS
 
 # fmt: off
 PresetName = Literal[
     "none", "general", "multilingual", "gopher", "c4", "c4-datatrove", "fineweb", "fineweb-datatrove", "fineweb-2",
-    "books", "docstrings",
+    "refinedweb", "books", "docstrings",
 ]
 # fmt: on
 
@@ -38,6 +38,7 @@ def _known_region(stated: str) -> str:
 
 Language = Annotated[str, AfterValidator(_known_language)]
 Region = Annotated[str, AfterValidator(_known_region)]
+Text = Annotated[str, StringConstraints(min_length=1)]
 Pii = Literal["secret", "email", "iban", "card", "ssn", "phone", "ip"]
 
 
@@ -76,6 +77,24 @@ class FilterConfig(StageConfig):
         "line_max_word_characters", "Remove lines that hold a word of more characters.", ge=1
     )
 
+    line_interface: bool = _setting(
+        "line_interface", "Remove lines of buttons, counters, numbers, capitals, single words (RefinedWeb's)."
+    )
+    blocked_urls: tuple[Text, ...] = _setting(
+        "blocked_urls",
+        "Lists of hosts and web addresses that are not wanted: files, or folders with domains and urls.",
+        json_schema_extra=LOCATION,
+    )
+    url_words: tuple[Text, ...] = _setting(
+        "url_words",
+        "Lists of words that are not wanted in web addresses, one a line.",
+        json_schema_extra=LOCATION,
+    )
+
+    max_blocked_url: int | None = _setting(
+        "max_blocked_url", "Most lists' verdicts on the address: 0 or 1.", ge=0, le=1
+    )
+    max_url_words: int | None = _setting("max_url_words", "Most listed words in the web address.", ge=0)
     min_language_score: float | None = _share("min_language_score", "Least probability of the languages wanted")
     min_words: int | None = _setting("min_words", "Fewest words.", ge=0)
     max_words: int | None = _setting("max_words", "Most words.", ge=1)
@@ -114,6 +133,7 @@ class FilterConfig(StageConfig):
     max_duplicate_9_grams: float | None = _share("max_duplicate_9_grams", "Most characters in repeated 9 words")
     max_duplicate_10_grams: float | None = _share("max_duplicate_10_grams", "Most characters in repeated 10 words")
 
+    max_removed_words: float | None = _share("max_removed_words", "Most words in lines removed by line rules")
     min_sentences: int | None = _setting("min_sentences", "Fewest sentences.", ge=0)
     max_lorem_ipsum: int | None = _setting("max_lorem_ipsum", "Most occurrences of 'lorem ipsum'.", ge=0)
     max_curly_brackets: int | None = _setting("max_curly_brackets", "Most opening curly brackets.", ge=0)

@@ -11,12 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from tasks.filter.interface import is_interface
 from tasks.filter.phones import countries_of
 from tasks.filter.quality import ELLIPSES, ends_a_sentence, sentence_count
 from tasks.filter.redact import KINDS, Found, redacted_spans
 from tasks.words import cutter
 
-LINE_RULES = ("line_phrases", "line_terminal_punctuation", "line_min_words", "line_max_word_characters")
+LINE_RULES = (
+    "line_phrases",
+    "line_interface",
+    "line_terminal_punctuation",
+    "line_min_words",
+    "line_max_word_characters",
+)
 
 _CITATION = re.compile(r"\[(?:[0-9]{1,4}|edit|citation needed)\]", re.IGNORECASE)
 _PHRASES = re.compile(
@@ -97,6 +104,8 @@ def _failed_rule(line: str, config: Mapping[str, Any], cut: Callable[[str], list
     """The first line rule that a line, stripped, fails; empty where it stays. `cut` parts it into words."""
     if config["line_phrases"] and _PHRASES.search(line):
         return "line_phrases"
+    if config["line_interface"] and is_interface(line, cut(line)):
+        return "line_interface"
     if config["line_terminal_punctuation"] and (not ends_a_sentence(line) or line.endswith(ELLIPSES)):
         return "line_terminal_punctuation"
     min_words, max_characters = config["line_min_words"], config["line_max_word_characters"]

@@ -11,6 +11,7 @@
 | fineweb | Gopher, C4 without terminal punctuation, and FineWeb's own rules as in arXiv 2406.17557, section 3.6 |
 | fineweb-datatrove | the same with datatrove's tenfold stricter share of duplicated characters (.01) |
 | fineweb-2 | FineWeb-2's rules and its limits of each language, for web pages (arXiv 2506.20920); see below |
+| refinedweb | Gopher, and RefinedWeb's corrections by line (arXiv 2306.01116, appendix G.2) |
 | books | Gopher without an upper limit of words: a book is one document |
 | docstrings | Gopher for short technical prose; see below |
 
@@ -51,6 +52,11 @@ _NOTHING: dict[str, Any] = {
     "line_terminal_punctuation": False,
     "line_min_words": None,
     "line_max_word_characters": None,
+    "line_interface": False,
+    "blocked_urls": (),
+    "url_words": (),
+    "max_blocked_url": 0,
+    "max_url_words": 0,
     "min_language_score": None,
     "min_words": None,
     "max_words": None,
@@ -75,6 +81,7 @@ _NOTHING: dict[str, Any] = {
     "max_duplicate_8_grams": None,
     "max_duplicate_9_grams": None,
     "max_duplicate_10_grams": None,
+    "max_removed_words": None,
     "min_sentences": None,
     "max_lorem_ipsum": None,
     "max_curly_brackets": None,
@@ -183,6 +190,8 @@ _FINEWEB_2: dict[str, Any] = {
     "max_newlines_per_word": 0.3,
 }
 
+_REFINEDWEB: dict[str, Any] = {"line_interface": True, "max_removed_words": 0.05}
+
 _GOPHER = _NOTHING | _ENGLISH | _GOPHER_QUALITY | _GOPHER_REPETITION
 _FINEWEB_PAPER = _GOPHER | _C4 | _FINEWEB
 
@@ -198,6 +207,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     | _DATATROVE_C4
     | {"max_duplicate_line_characters": 0.01, "max_newlines_per_word": 0.3},
     "fineweb-2": _GOPHER | _FINEWEB_2,
+    "refinedweb": _GOPHER | _REFINEDWEB,
     "books": _GOPHER | {"max_words": None},
     "docstrings": _GOPHER | _DOCSTRINGS,
 }

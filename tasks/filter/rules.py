@@ -19,6 +19,8 @@ from tasks.filter.languages import widening
 
 # In the order in which they judge: a dropped document is put down to the first rule that it fails.
 RULES = (
+    "max_blocked_url",
+    "max_url_words",
     "min_words",  # before the language, which a few words hardly show
     "max_words",
     "min_language_score",
@@ -43,6 +45,7 @@ RULES = (
     "max_duplicate_8_grams",
     "max_duplicate_9_grams",
     "max_duplicate_10_grams",
+    "max_removed_words",
     "min_sentences",
     "max_lorem_ipsum",
     "max_curly_brackets",

@@ -32,14 +32,17 @@ EDIT_SETTINGS = (
     "phone_regions",
     "remove_citations",
     "line_phrases",
+    "line_interface",
     "line_terminal_punctuation",
     "line_min_words",
     "line_max_word_characters",
 )
+ADDRESSES = ("blocked_url", "url_words")  # 0 until the stage asks its lists: a changed list computes no signal again
 COUNTS = ("words", "sentences", "lorem_ipsum", "curly_brackets")
 REMOVED = ("words_removed", "sentences_removed")  # by line rules
 EDITS = ("lines_removed", *(f"{kind}s_redacted" for kind in ("email", "phone", "ip", "card", "iban", "ssn", "secret")))
 SHARES = (
+    "removed_words",
     *("mean_word_length", "hashes_per_word", "ellipses_per_word", "bullet_lines", "ellipsis_lines"),
     *("alphabetic_words", "punctuated_lines", "short_lines", "newlines_per_word"),
     *("duplicate_lines", "duplicate_paragraphs", "duplicate_line_characters", "duplicate_paragraph_characters"),
@@ -56,7 +59,7 @@ SIGNALS_SCHEMA = pa.schema(
         pa.field("language_score", pa.float64(), nullable=False),
         pa.field("line_rule", pa.string(), nullable=False),  # that took most of the text; empty where none took any
         pa.field("stop_words", pa.int64()),  # null where the language has no list
-        *(pa.field(name, pa.int64(), nullable=False) for name in (*COUNTS, *EDITS, *REMOVED)),
+        *(pa.field(name, pa.int64(), nullable=False) for name in (*COUNTS, *EDITS, *REMOVED, *ADDRESSES)),
         *(pa.field(name, pa.float64(), nullable=False) for name in SHARES),
     ]
 )
@@ -138,6 +141,9 @@ def measured_all(texts: Sequence[tuple[str, str]], config: Mapping[str, Any]) ->
         signals = signals_of(after, *languages.get(number, (UNDETERMINED, 1.0)))
         if signals["stop_words"] == 0 and not config["languages"] and not language_code(stated):
             signals |= {"language": UNDETERMINED, "stop_words": None}
+        removed, left = done["words_removed"], signals["words"]
+        signals |= dict.fromkeys(ADDRESSES, 0)
+        signals["removed_words"] = removed / max(1, removed + left)
         results.append((None if after == text else after, {**signals, **done}))
     return results
 

@@ -23,20 +23,23 @@ import pyarrow.parquet as pq
 
 from storage.documents import SUPERVISED, UNDETERMINED, read_rows, write_table
 from storage.errors import DataError
-from storage.store.artifacts import Artifact
+from storage.store.artifacts import Artifact, StoredFile
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
 from tasks.filter.pairs import redact_supervised
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
-from tasks.filter.signals import EDIT_SETTINGS, EDITS, measure_shard
+from tasks.filter.signals import ADDRESSES, EDIT_SETTINGS, EDITS, measure_shard
 from tasks.filter.unjudged import Unjudged
+from tasks.filter.urls import UrlRules, observe_url_lists
 from tasks.notices import NOTICES, Tally, check_nothing_lost, loss_notices
 from tasks.shards.drop_rows import drop_rows
 from tasks.shards.reuse import nearness
 
-FIELDS = {rule: f"filter.{rule}" for rule in (*RULES, *LINE_RULES)} | {"min_language_score": "filter.languages"}
+FIELDS = {rule: f"filter.{rule}" for rule in (*RULES, *LINE_RULES)}
+FIELDS |= {"min_language_score": "filter.languages", "max_blocked_url": "filter.blocked_urls"}
+FIELDS |= {"max_url_words": "filter.url_words"}
 LEAST_SHARE = 0.02  # of all documents: what is found of a rarer language is often a mistake of the identifier
 
 LEDGER_SCHEMA = pa.schema(
@@ -55,6 +58,7 @@ LEDGER_SCHEMA = pa.schema(
     "filter",
     parts=("documents", "ledger", "signals", "redactions", *SUPERVISED),
     reads={"unique": ("documents",), "collected": SUPERVISED},
+    observe=observe_url_lists,
     libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
     about="tasks.filter.about.FILTER",
 )
@@ -67,11 +71,10 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
 
     kept_jobs, ledger, edits = [], [], Counter[str]()
     losses, unjudged = _Losses(), Unjudged(config)
-    kept_bytes = 0
+    kept_bytes, rules = 0, UrlRules(config)
     for number, (file, result) in enumerate(zip(files, measured, strict=True)):
-        context.link("signals", file.name, result.files["signals.parquet"])
         context.link("redactions", file.name, result.files["redactions.parquet"])
-        signals = pq.read_table(result.files["signals.parquet"].path)
+        signals = _with_addresses(file, result.files["signals.parquet"], rules, context)
         verdicts = judge(config, signals)
         losses.count("source", pq.read_table(file.path, columns=["source"])["source"].to_pylist(), verdicts)
         losses.count("language", signals["language"].to_pylist(), verdicts)
@@ -86,10 +89,10 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         kept_jobs.append(Job(file.name, {"dropped": verdicts.rows.tolist()}, inputs))
 
     dropped = pa.concat_tables(ledger) if ledger else LEDGER_SCHEMA.empty_table()
-    rules = Counter(dropped["rule"].to_pylist())
+    reasons = Counter(dropped["rule"].to_pylist())
     groups = losses.groups()
     read = sum(tally.read for tally in groups["source"].values())
-    _check_something_left(read, rules)
+    _check_something_left(read, reasons)
     check_nothing_lost("filter", groups["source"], FIELDS)
     write_table(context.part("ledger") / "ledger.parquet", dropped)
 
@@ -104,11 +107,25 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         "dropped": len(dropped),
         "quarantined": 0,
         "kept_bytes": kept_bytes,
-        **{f"dropped_{rule}": count for rule, count in sorted(rules.items())},
+        **{f"dropped_{rule}": count for rule, count in sorted(reasons.items())},
         **edits,
         **redact_supervised(settings, collected, context),
         NOTICES: [*loss_notices("filter", groups, FIELDS), *unjudged.notices()],
     }
+
+
+def _with_addresses(file: StoredFile, measured: StoredFile, rules: UrlRules, context: Context) -> pa.Table:
+    """The signals of a shard, and those of its documents' web addresses where there are lists of them."""
+    signals = pq.read_table(measured.path)
+    if not rules.given:
+        context.link("signals", file.name, measured)
+        return signals
+    blocked, words = rules.signals(pq.read_table(file.path, columns=["url"])["url"].to_pylist())
+    for name, values in zip(ADDRESSES, (blocked, words), strict=True):
+        place = signals.schema.get_field_index(name)
+        signals = signals.set_column(place, signals.schema.field(name), pa.array(values, pa.int64()))
+    write_table(context.part("signals") / file.name, signals)
+    return signals
 
 
 def _ledger(shard: int, signals: pa.Table, verdicts: Verdicts) -> pa.Table:
