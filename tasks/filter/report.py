@@ -9,6 +9,7 @@ from storage.documents import UNDETERMINED
 from storage.listing import and_more
 from tasks.engine.about import DOCUMENTS, LEDGER, MadeRun
 from tasks.engine.reported import Example, Reason, Section, Table
+from tasks.filter.by_group import by_group
 from tasks.filter.histograms import signal_histograms
 from tasks.filter.wording import rule_text, value_text
 from tasks.shards.examples import counts_of, documents_with, example_of, rows_by_reason
@@ -25,7 +26,7 @@ def report(run: MadeRun, stage: str) -> Section:
     histograms = signal_histograms(signals, run.config(stage), run.summary(stage)) if signals else ()
     languages = tuple(_languages(counts_of(signals, "language"), counts_of(ledger, "language")))
     tables = (Table(heading=LANGUAGES, columns=COLUMNS, rows=languages),) if languages else ()
-    return Section(reasons=tuple(_reasons(run, stage)), histograms=histograms, tables=tables)
+    return Section(reasons=tuple(_reasons(run, stage)), histograms=histograms, tables=(*tables, *by_group(run, stage)))
 
 
 def _languages(read: Counter[str], dropped: Counter[str]) -> Iterator[tuple[str, ...]]:

@@ -47,7 +47,7 @@ def made(home: Path, *rows: tuple[str, str]) -> Made:
 
 def test_read_kept_and_dropped_by_language(home: Path) -> None:
     rows = [(LONG, "de"), (SHORT, "de"), (LONG, "de"), (LONG, "zu"), (SHORT, "zu"), (LONG, "")]
-    (table,) = report(made(home, *rows), "filter").tables
+    table, *_ = report(made(home, *rows), "filter").tables
     assert table.columns == ("language", "read", "kept", "dropped", "share dropped")
     assert table.rows == (
         ("de", "3", "2", "1", as_per_cent(1 / 3)),
@@ -59,7 +59,7 @@ def test_read_kept_and_dropped_by_language(home: Path) -> None:
 def test_of_many_languages_the_largest_are_shown_and_the_others_counted(home: Path) -> None:
     names = sorted(WORD_LENGTHS)[:30]
     rows = [(LONG, name) for place, name in enumerate(names) for _ in range(2 if place >= 10 else 1)]
-    (table,) = report(made(home, *rows, (SHORT, names[1])), "filter").tables
+    table, *_ = report(made(home, *rows, (SHORT, names[1])), "filter").tables
     assert table.rows[0] == (names[1], "2", "1", "1", as_per_cent(0.5))
     assert {row[1] for row in table.rows[:20]} == {"2"}
     assert table.rows[20:] == (("and 10 more", "11", "11", "0", as_per_cent(0.0)),)

@@ -1,0 +1,71 @@
+"""The report says what took most of each source and language, shows it, and says what other presets would keep."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from document_sets import Rows, run, source
+
+from storage.store.artifacts import Artifact, Part
+from tasks.engine.reported import Table
+from tasks.filter import FilterConfig, filter_documents
+from tasks.filter.by_group import EXAMPLES_SHOWN, PRESETS_KEEP, TAKEN
+from tasks.filter.presets import PRESETS
+from tasks.filter.report import report
+from tasks.wording import as_per_cent
+
+CODE = "A set is written with brackets: { } holds the members of it, and the book says so at length, as books do. " * 6
+SHORT = "Too short."
+PLAIN = (
+    "The mill stood by the river, and the miller had been there for as long as anyone in the town could remember it."
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    artifact: Artifact
+    given: Artifact
+    settings: FilterConfig
+
+    def part(self, stage: str, name: str) -> Part | None:
+        return self.artifact[name]
+
+    def read(self, stage: str, name: str) -> Part | None:
+        return self.given[name]
+
+    def config(self, stage: str) -> dict[str, Any]:
+        return self.settings.model_dump(mode="json")
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        return {}
+
+
+def tables(home: Path, config: FilterConfig, *shards: Rows) -> dict[str, Table]:
+    artifact, _ = run(home, filter_documents, config, *shards)
+    made = Made(artifact, source(home, *shards), config)
+    return {table.heading: table for table in report(made, "filter").tables}
+
+
+def test_of_each_group_the_rule_three_documents_and_other_presets(home: Path) -> None:
+    books = [(f"{CODE} Chapter {number}.", "train", "books", "en") for number in range(4)]
+    books.append((PLAIN, "train", "books", "en"))
+    notes = [*((f"{SHORT} {number}", "train", "notes", "de") for number in range(4)), (PLAIN, "train", "notes", "de")]
+    found = tables(home, FilterConfig(preset="none", min_words=20, max_curly_brackets=5), books[:2], books[2:] + notes)
+    taken = {row[0]: row[1:] for row in found[TAKEN].rows}
+    assert taken["source books"] == ("5", "4", "max_curly_brackets", "4", as_per_cent(0.8))
+    assert taken["source notes"] == ("5", "4", "min_words", "4", as_per_cent(0.8))
+    assert taken["language de"] == taken["source notes"]
+    examples = [row for row in found[EXAMPLES_SHOWN].rows if row[0] == "source books"]
+    assert len(examples) == 3
+    assert all(row[1] == "max_curly_brackets" and row[4].startswith("A set is") and "6" in row[3] for row in examples)
+    kept = {row[0]: dict(zip(PRESETS, row[1:], strict=True)) for row in found[PRESETS_KEEP].rows}
+    assert kept["source books"]["none"] == as_per_cent(1)
+    assert kept["source books"]["c4"].endswith("% (max_curly_brackets)")
+    assert kept["source notes"]["gopher"] == f"{as_per_cent(0)} (min_words)"
+    assert kept["source notes"]["general"] == as_per_cent(1)
+    assert "on a web page it shows code" in found[PRESETS_KEEP].note
+
+
+def test_where_nothing_is_dropped_only_the_presets_are_compared(home: Path) -> None:
+    found = tables(home, FilterConfig(preset="none"), [(CODE, "train", "books", "en")])
+    assert TAKEN not in found and EXAMPLES_SHOWN not in found and PRESETS_KEEP in found
