@@ -34,18 +34,19 @@ _LENGTHS = {
     )
     for code in codes.split()
 }
-_FIRST = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?=[ \u00a0]?[A-Z0-9]{4})")
+_FIRST = re.compile(r"[0-9]{2}(?<=[A-Z]{2}[0-9]{2})(?<![A-Za-z0-9][A-Z]{2}[0-9]{2})(?=[ \u00a0]?[A-Z0-9]{4})")
 _REST = re.compile(r"(?:[ \u00a0]?[A-Z0-9]){11,29}")
 
 
 def iban_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where numbers of bank accounts are."""
     for match in _FIRST.finditer(text):
-        length = _LENGTHS.get(match[0][:2], 0)
+        start = match.start() - 2
+        length = _LENGTHS.get(text[start : start + 2], 0)
         rest = _REST.match(text, match.end()) if length else None
-        end = _end_of(text, match.start(), rest.end(), length) if rest else None
-        if end is not None and _check_sum(text[match.start() : end]) == 1:
-            yield match.start(), end
+        end = _end_of(text, start, rest.end(), length) if rest else None
+        if end is not None and _check_sum(text[start:end]) == 1:
+            yield start, end
 
 
 def _end_of(text: str, start: int, most: int, length: int) -> int | None:

@@ -69,7 +69,7 @@ _WHOLE = re.compile(
 
 
 # Values of settings, behind a word that says what they are. They begin with the rare sign between the two.
-_ASSIGNED = re.compile(r"(?:[:=]|Bearer)\s{0,2}[\"'`]{0,3}([A-Za-z0-9+/_.~!@#$%^&*-]{16,512}={0,2})(?![A-Za-z0-9=])")
+_ASSIGNED = re.compile(r"[:=]\s{0,2}(?:Bearer )?[\"'`]{0,3}([A-Za-z0-9+/_.~!@#$%^&*-]{16,512}={0,2})(?![A-Za-z0-9=])")
 _NAMED = re.compile(
     r"(?:(?:api|access|secret|private|auth|encryption|signing|account|storage|master|shared)[ _-]?key|secret|token"
     r"|passw(?:or)?d|passwd|pwd|credentials?|authorization)[\"'`\])}]{0,3}\s{0,2}$",
@@ -90,8 +90,7 @@ def secret_spans(text: str) -> Iterator[tuple[int, int]]:
         yield from (match.span() for match in _WHOLE.finditer(text))
     for match in _ASSIGNED.finditer(text):
         before = text[max(0, match.start() - _BEFORE_CHARACTERS) : match.start()]
-        named = match[0].startswith("Bearer") or (_NAMED.search(before) and not _PUBLIC.search(before))
-        if named and _is_random(match[1]):
+        if _NAMED.search(before) and not _PUBLIC.search(before) and _is_random(match[1]):
             yield match.span(1)
 
 
