@@ -131,7 +131,7 @@ def test_an_edited_helper_rebuilds_the_stages_that_reach_it(smoke_home: Path, tm
         return {stage["stage"]: stage["will"] for stage in report_of(result)["stages"]}
 
     assert set(planned().values()) == {"reuse"}
-    helper = code / "tasks" / "filter" / "redact.py"
+    helper = code / "tasks" / "filter" / "addresses.py"
     helper.write_text(helper.read_text() + "\n# a comment\n")
     assert set(planned().values()) == {"reuse"}
     rule = helper.read_text()
