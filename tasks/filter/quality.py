@@ -52,8 +52,8 @@ def sentence_count(text: str) -> int:
 
 def _alphabetic(words: Sequence[str]) -> int:
     """How many words hold a letter."""
-    mixed = list(filterfalse(str.isalpha, words))
-    return len(words) - sum(not (word[0].isalpha() or any(map(str.isalpha, word))) for word in mixed)
+    others = [word for word in filterfalse(str.isalpha, words) if not word[0].isalpha()]
+    return len(words) - len([word for word in others if not any(map(str.isalpha, word))])
 
 
 def quality_signals(

@@ -10,7 +10,7 @@
 What a source or a language lost is counted, and said where it is much (`tasks/notices.py`), as is what a rule could
 not judge for want of knowledge of a language (unjudged.py).
 
-Cost: about .5 ms for the language, .3 ms for all other signals of a document of 2.8 kB.
+Cost: about .15 ms for the language and .65 ms for all else of a document of 2.4 kB.
 """
 
 from collections import Counter, defaultdict
