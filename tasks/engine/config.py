@@ -34,7 +34,9 @@ def locations(config: StageConfig, place: str = "") -> Iterator[tuple[str, str]]
     """(where in the recipe, path) of all fields of a config, and of those inside it, that say where data are."""
     for name, field in type(config).model_fields.items():
         value, here = getattr(config, name), f"{place}.{name}" if place else name
-        if _is_location(field) and value is not None:
+        if _is_location(field) and isinstance(value, tuple):
+            yield from ((f"{here}.{number}", path) for number, path in enumerate(value))
+        elif _is_location(field) and value is not None:
             yield here, value
         elif isinstance(value, StageConfig):
             yield from locations(value, here)

@@ -192,7 +192,7 @@ REFERENCES = (
         "inspect latest/filter/ledgr",
         (
             "filter has no part 'ledgr' (did you mean 'ledger'?)",
-            "Parts: documents, labels, ledger, pairs, preferences, signals",
+            "Parts: documents, labels, ledger, pairs, preferences, redactions, signals",
         ),
     ),
     BadInput(

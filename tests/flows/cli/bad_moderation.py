@@ -24,7 +24,7 @@ ROWS = (
     _recipe("a threshold out of range", "{name: a, threshold: 2, detectors: [email]}", "categories.0.threshold"),
     _recipe("a category known by nothing", "{name: a}", "moderate.categories.0", "a: give words, detectors or labels"),
     _recipe("two categories of one name", "{name: a, detectors: [ip]}, {name: a, detectors: [ip]}", "a is named twice"),
-    _recipe("a detector of nothing", "{name: a, detectors: [iban]}", "categories.0.detectors.0", "'secret'"),
+    _recipe("a detector of nothing", "{name: a, detectors: [shoe_size]}", "categories.0.detectors.0", "'secret'"),
     _recipe("a list that is not there", "{name: a, words: [{path: no.txt}]}", "no.txt: there is no such file"),
     _recipe(
         "a list without a word",

@@ -37,6 +37,8 @@ def test_a_source_of_ones_own_takes_the_place_of_what_code_makes(tmp_path: Path)
     assert [entry.path for entry in made.collect.files] == [f"{tmp_path}/texts"]
     with pytest.raises(ConfigError, match="'texts' is relative"):
         form_recipe({"recipe": "smoke", "source": "texts"})
+    with pytest.raises(ConfigError, match=r"filter.blocked_urls.1: 'hosts' is relative"):
+        form_recipe({"recipe": "smoke", "settings": "filter.blocked_urls=[/lists/urls, hosts]"})
 
 
 def test_tasks_are_names_and_paths_a_line() -> None:
