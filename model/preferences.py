@@ -121,7 +121,7 @@ class PreferenceBatches:
 
 class PreferenceValidation:
     """Held-out preferences: the loss, the share that is rewarded rightly, and by how many nats of reward on average.
-    `outcomes` (preferences, 1): whether it is, a tie being half.
+    `outcomes` (preferences, 2): whether it is, a tie being half, and by how many nats.
 
     In float32, as the reference is: bfloat16 rounds by more than a model differs from itself of some steps ago.
     """
@@ -145,7 +145,7 @@ class PreferenceValidation:
         tokens = torch.tensor([len(answer) for _, answer in self._requests], dtype=torch.float64)
         gaps = reward_gaps(self._settings, torch.tensor(scored, dtype=torch.float64), tokens, self._reference)
         wins = (gaps > TIE).double() + (gaps.abs() <= TIE).double() / 2
-        self.outcomes = wins[:, None].numpy()
+        self.outcomes = torch.stack((wins, gaps), dim=1).numpy()
         return {
             "loss": float(preference_losses(self._settings, gaps).mean()),
             "win_rate": float(wins.mean()),

@@ -40,16 +40,20 @@ class Validation(Protocol):
 
 
 class DocumentValidation:
-    """Whole held-out documents, evenly spaced over the set, up to a number of tokens."""
+    """Whole held-out documents, evenly spaced over the set, up to a number of tokens.
 
-    headline, outcomes = BITS_PER_BYTE, None
+    `outcomes` (documents, 2): bits that are lost of each, and its bytes.
+    """
+
+    headline = BITS_PER_BYTE
+    outcomes: Outcomes | None = None
 
     def __init__(self, tokens: TokenSet, limit_tokens: int) -> None:
         every = max(1, -(-tokens.tokens // limit_tokens))
         sample = [document for index, document in enumerate(tokens.iterate_documents()) if index % every == 0]
         self.documents = [ids.tolist() for ids, _ in sample if len(ids) > 1]
-        self.bytes = sum(text_bytes for ids, text_bytes in sample if len(ids) > 1)
-        if not self.bytes:
+        self._sizes = [text_bytes for ids, text_bytes in sample if len(ids) > 1]
+        if not sum(self._sizes):
             raise DataError(
                 "no held-out document to measure the model on: raise collect.heldout_fraction, name held-out groups, "
                 "or give documents of more groups"
@@ -57,8 +61,9 @@ class DocumentValidation:
 
     def figures(self, model: Transformer, workers: Workers) -> dict[str, float]:
         """Of the text alone: each document is preceded by `<|endoftext|>`, whose prediction is not counted."""
-        lost = sum(score_documents(model, self.documents, workers=workers))
-        return {BITS_PER_BYTE: lost / math.log(2) / self.bytes}
+        lost = score_documents(model, self.documents, workers=workers)
+        self.outcomes = np.column_stack((np.asarray(lost) / math.log(2), self._sizes)).astype(np.float64)
+        return {BITS_PER_BYTE: sum(lost) / math.log(2) / sum(self._sizes)}
 
 
 class ExampleValidation:

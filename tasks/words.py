@@ -102,6 +102,11 @@ def cutter(text: str) -> Callable[[str], list[str]]:
     return words if ETHIOPIC_SPACE in text or is_unspaced(text) else str.split
 
 
+def folded(text: str) -> str:
+    """A text without regard to case and spacing: texts that are the same so are one question, and one label."""
+    return " ".join(text.casefold().split())
+
+
 def length_in_words(text: str) -> float:
     """About how many words a reader would count: where no space parts them, a word has 1.5 letters, in Thai four."""
     if not is_unspaced(text):

@@ -7,6 +7,7 @@ from storage.documents import SUPERVISED, read_rows, row_pair
 from storage.errors import DataError
 from storage.store.artifacts import Part
 from tasks.wording import clipped
+from tasks.words import folded
 
 SHOWN = 5  # of several that are meant
 
@@ -18,11 +19,11 @@ def find_pair(part_of: Callable[[str], Part | None], wanted: str) -> dict[str, A
 
     `part_of` gives the parts of the stage that collects. DataError where several are meant.
     """
-    words = " ".join(wanted.casefold().split())
+    words = folded(wanted)
     ways: list[Matches] = [
         lambda row: bool(row["id"] == wanted),
         lambda row: bool(row["id"].startswith(wanted)),
-        lambda row: any(words in " ".join(text.casefold().split()) for text in _questions(row)),
+        lambda row: any(words in folded(text) for text in _questions(row)),
     ]
     parts = [part for name in SUPERVISED if (part := part_of(name)) is not None]
     for matches in ways if words else ():

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from storage.documents import LABELS, TRAIN
+from storage.documents import LABELS, PAIRS_SCHEMA, TRAIN, row_pair
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, MadeRun, Step, examples_learned, not_about_documents, settings
 from tasks.engine.reported import Section, Table
-from tasks.wording import figure
+from tasks.wording import figure, signed
 
 MOST_ROWS = 20  # of classes, the largest first
 
@@ -34,18 +34,33 @@ def _report(run: MadeRun, stage: str) -> Section:
         for one in ranked[:MOST_ROWS]
     )
     note = (
-        f"Accuracy {figure(scores['accuracy'])} ({figure(scores['low'])} to {figure(scores['high'])}); logistic "
-        f"regression on words {figure(scores['baseline_accuracy'])}; the most frequent class "
+        f"Accuracy {figure(scores['accuracy'])} ({figure(scores['low'])} to {figure(scores['high'])}), mean F1 "
+        f"{figure(scores['macro_f1'])}; logistic regression on words {figure(scores['baseline_accuracy'])} and "
+        f"{figure(scores['baseline_macro_f1'])}, {_gain(scores)}; the most frequent class "
         f"{figure(scores['most_frequent'])}; calibration error {figure(scores['calibration_error'])}."
     )
     columns = ("class", "held-out texts", "precision", "recall", "F1")
     return Section(tables=(Table(heading="Classes of held-out texts", columns=columns, rows=rows, note=note),))
 
 
+def _gain(scores: Mapping[str, Any]) -> str:
+    """How much more is told rightly than by the baseline, and the paired interval where one can be drawn."""
+    low, high = scores["gain_low"], scores["gain_high"]
+    between = "" if low is None or high is None else f" ({signed(low)} to {signed(high)})"
+    return f"a difference of {signed(scores['gain'])}{between}"
+
+
 def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
+    from tasks.train.pairs import leaks
+
     if pair["part"] != LABELS or run.part(stage, "model") is None:
         return None
-    return {"verdict": "for training" if pair["split"] == TRAIN else "held out"}
+    if pair["split"] != TRAIN:
+        return {"verdict": "held out"}
+    labels = run.read(stage, LABELS)
+    if labels is not None and leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), labels):
+        return {"verdict": "left out", "rule": "leaking"}
+    return {"verdict": "for training"}
 
 
 def _no_words(step: Step) -> list[str]:

@@ -1,9 +1,9 @@
 """Stage classify: labelled texts in, a model out that tells their classes apart, and how well it does.
 
 In: a base model, the tokenizer, the labels of filter. Out: `model`, a folder that transformers loads as a model
-`ForSequenceClassification` with its tokenizer; `curve`; `scores` (scores.json: accuracy, precision, recall and F1 of
-each class, the confusion, calibration, and logistic regression on the words beside it); `items` (items.parquet, a row
-for each held-out text). A text that is longer than the context is read up to there; how many are is counted.
+`ForSequenceClassification` with its tokenizer; `curve`; `class_scores` (scores.json: accuracy, precision, recall and F1
+of each class, the confusion, calibration, and logistic regression on the words beside it); `items` (items.parquet, a
+row for each held-out text). A text that is longer than the context is read up to there; how many are is counted.
 """
 
 import json
@@ -32,6 +32,7 @@ from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 from tasks.train.config import observe_device
 from tasks.train.jobs import training_job
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
+from tasks.words import folded
 
 if TYPE_CHECKING:
     from model.job import Source
@@ -112,6 +113,7 @@ def classify(
         "baseline_accuracy": figures["baseline_accuracy"],
         "calibration_error": figures["calibration_error"],
         "scored_texts": len(heldout.pairs),
+        "dropped_leaking": labels.leaking,
         "other_labels": labels.other.total(),
         "unseen_labels": labels.unseen.total(),
         "cut_texts": training.cut + heldout.cut,
@@ -127,8 +129,9 @@ def classify(
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The texts that are learned and scored, and what was left out: labels that the recipe does not name, and held-out
-    texts of labels that no training text has."""
+    """The texts that are learned and scored, and what was left out: labels that the recipe does not name, held-out
+    texts of labels that no training text has, and training texts that are held out too, without regard to case and
+    spacing."""
 
     classes: tuple[str, ...]
     training: list[Pair]
@@ -137,6 +140,7 @@ class Labels:
     read: int
     other: Counter[str]
     unseen: Counter[str]
+    leaking: int
 
     @classmethod
     def of(cls, config: ClassifyConfig, clean: Artifact) -> "Labels":
@@ -147,7 +151,9 @@ class Labels:
                 "classify: there is no labelled text: name a source of text and label in collect.conversations"
             )
         wanted = [pair for pair in everything if not config.labels or pair.answer in config.labels]
-        training = [pair for pair in wanted if pair.split == TRAIN]
+        heldout_texts = {folded(pair.prompt) for pair in wanted if pair.split == HELDOUT}
+        given = [pair for pair in wanted if pair.split == TRAIN]
+        training = [pair for pair in given if folded(pair.prompt) not in heldout_texts]
         seen = Counter(pair.answer for pair in training)
         missing = [label for label in config.labels if not seen[label]]
         if missing:
@@ -171,6 +177,7 @@ class Labels:
             read=len(everything),
             other=Counter(pair.answer for pair in everything if config.labels and pair.answer not in config.labels),
             unseen=Counter(pair.answer for pair in wanted if not seen[pair.answer]),
+            leaking=len(given) - len(training),
         )
 
 
@@ -222,7 +229,7 @@ def _write(folder: Path, texts: Texts) -> "Source":
 def _write_scores(
     context: Context, classes: Sequence[str], training: Texts, heldout: Texts, probabilities: Any
 ) -> dict[str, Any]:
-    """The parts scores and items; returns the figures."""
+    """The parts class_scores and items; returns the figures."""
     said, asked = ([pair.prompt for pair in texts.pairs] for texts in (training, heldout))
     beside = linear_baseline(said, np.array(training.numbers), asked)
     groups = [pair.group for pair in heldout.pairs]
@@ -245,6 +252,11 @@ def _write_scores(
 
 def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: int) -> list[str]:
     lines = []
+    if labels.leaking:
+        lines.append(
+            f"classify: {labels.leaking:,} training texts are held out too, without regard to case and spacing: they "
+            "are not learned"
+        )
     if labels.unseen:
         named = ", ".join(f"{name} ({count:,})" for name, count in labels.unseen.most_common(3))
         lines.append(

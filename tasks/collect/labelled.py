@@ -27,6 +27,7 @@ from tasks.collect.records import BadRecord, Reading, Record
 from tasks.collect.texts import cleaned, group_of
 from tasks.engine.config import LOCATION
 from tasks.fetch.config import SourceName
+from tasks.words import folded
 
 MOST_TEXT_BYTES = 1 << 20
 _Name = Annotated[str, StringConstraints(min_length=1)]
@@ -128,4 +129,4 @@ def _values(source: LabelsSource, record: Record) -> Iterator[tuple[str, str]]:
 
 def _known_by(text: str) -> str:
     """The group of all rows with a text, without regard to case and spacing."""
-    return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()[:16]
+    return hashlib.sha256(folded(text).encode()).hexdigest()[:16]

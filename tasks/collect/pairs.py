@@ -36,6 +36,7 @@ from tasks.collect.gather import Collected, files_of, rows_in
 from tasks.collect.supervised import FILES_OF, ROWS_OF, UNANSWERED, UNREAD
 from tasks.engine.context import Context
 from tasks.wording import clipped
+from tasks.words import folded
 
 PAIRS_PER_SHARD = 16_384
 FIELDS_SHOWN = 5
@@ -134,7 +135,7 @@ def _taught(sources: Sequence[Collected]) -> frozenset[bytes]:
 
 def _opening(row: Mapping[str, Any]) -> bytes:
     """The first question of a row, without regard to case and spacing."""
-    return _digest(" ".join(row_pair(row).opening.casefold().split()))
+    return _digest(folded(row_pair(row).opening))
 
 
 def _judged(sources: Sequence[Collected], made: Supervised) -> Iterator[Pair]:

@@ -20,6 +20,7 @@ from tasks.collect.output import JobOutput
 from tasks.collect.records import BadRecord, Record, excerpt
 from tasks.collect.texts import cleaned, encodes, group_of, without_field
 from tasks.engine.context import Summary
+from tasks.words import folded
 
 # Figures of a job, for the stage's notices; the first three go on with a field or form.
 UNREAD, ROWS_OF, FILES_OF, UNANSWERED = "unread", "rows of", "files of", "unanswered"
@@ -113,7 +114,7 @@ def _pair(job: ReadJob, file: str, record: Record, row: Row) -> Pair | BadRecord
 
 def _known_by(opening: str) -> str:
     """The group of all that begin with a question, without regard to case and spacing."""
-    normal = " ".join(opening.casefold().split())
+    normal = folded(opening)
     return f"prompt#{hashlib.sha256(normal.encode()).hexdigest()[:16]}"
 
 

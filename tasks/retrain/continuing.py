@@ -19,7 +19,7 @@ from tasks.engine.stage import stage
 from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
 from tasks.train.jobs import training_job
-from tasks.train.pretrain import observe_pretraining
+from tasks.train.pretrain import figures_of_text, observe_pretraining
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 
@@ -92,9 +92,7 @@ def continue_pretraining(
         "steps": result["steps"],
         "share_of_new_tokens": round(new / (new + old), 3),
         "training_loss": last["loss"],
-        "training_bits_per_byte": last["bits_per_byte"],
-        "bits_per_byte_before": result["before"]["heldout"],
-        "bits_per_byte": result["after"]["heldout"],
+        **figures_of_text(result, last, context.work),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }

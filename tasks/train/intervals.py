@@ -10,7 +10,15 @@ from storage.files import read_json
 from tasks.engine.context import Summary
 
 if TYPE_CHECKING:
+    from tasks.statistics.compare import Kind
     from tasks.statistics.intervals import Floats
+
+
+def of_text(work: Path) -> Summary:
+    """Interval of how bits per byte of held-out documents have changed, drawn over these."""
+    before, after = (_outcomes(work, moment) for moment in ("before", "after"))
+    documents = list(map(str, range(len(after))))
+    return _change("bits_per_byte_change", tuple(before.T), tuple(after.T), documents, "ratio")
 
 
 def of_words(work: Path, *, begun: bool) -> Summary:
@@ -25,9 +33,14 @@ def of_words(work: Path, *, begun: bool) -> Summary:
 
 
 def of_preferences(work: Path, groups: Sequence[str]) -> Summary:
-    """Intervals of the share of held-out preferences that is rewarded rightly, and of how it has changed."""
-    before, after = (_outcomes(work, moment)[:, 0] for moment in ("before", "after"))
-    return _interval("win_rate", after, groups) | _difference("win_rate_change", before, after, groups)
+    """Intervals of the share of held-out preferences that is rewarded rightly, and of how it and the margin have
+    changed."""
+    (won_before, gaps_before), (won, gaps) = (_outcomes(work, moment).T for moment in ("before", "after"))
+    return (
+        _interval("win_rate", won, groups)
+        | _difference("win_rate_change", won_before, won, groups)
+        | _difference("margin_change", gaps_before, gaps, groups, kind="ratio")
+    )
 
 
 def _interval(name: str, values: "Floats", groups: Sequence[Any]) -> Summary:
@@ -36,17 +49,20 @@ def _interval(name: str, values: "Floats", groups: Sequence[Any]) -> Summary:
     return _ends(name, *(wilson(values, as_clusters(list(groups)))[1:] if len(set(groups)) > 1 else (None, None)))
 
 
-def _difference(name: str, old: "Floats", new: "Floats", groups: Sequence[Any]) -> Summary:
+def _difference(name: str, old: "Floats", new: "Floats", groups: Sequence[Any], kind: "Kind" = "proportion") -> Summary:
     """How much larger the mean of `new` is than that of `old`."""
     import numpy as np
 
+    ones = np.ones(len(new))
+    return _change(name, (old, ones), (new, ones), list(map(str, groups)), kind)
+
+
+def _change(name: str, old: Sequence["Floats"], new: Sequence["Floats"], groups: list[str], kind: "Kind") -> Summary:
+    """How much larger a figure is, of (amounts, weights) of the same items."""
     from tasks.statistics.compare import Answers, compare
     from tasks.statistics.intervals import rounded
 
-    ones = np.ones(len(new))
-    found = compare(
-        Answers(old, ones), Answers(new, ones), list(map(str, groups)), kind="proportion", higher_is_better=True
-    )
+    found = compare(Answers(*old), Answers(*new), groups, kind=kind, higher_is_better=True)
     return {name: rounded(found.difference), **_ends(name, found.low, found.high)}
 
 

@@ -26,7 +26,7 @@ from tasks.answer.chat_form import ChatForm, prompt_ids
 from tasks.answer.pair_ids import PairIds, fits, pair_ids, questions
 from tasks.collect.prose import STOP_WORDS
 from tasks.notices import Tally, check_nothing_lost
-from tasks.words import is_unspaced, length_in_words, letters, sentences, words
+from tasks.words import folded, is_unspaced, length_in_words, letters, sentences, words
 
 if TYPE_CHECKING:
     from model.batches import Example
@@ -127,7 +127,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
     """
     everything = list(pairs)
     heldout = [pair for pair in everything if pair.split == HELDOUT and not alike(pair)]
-    prompts = {_normal(pair.opening) for pair in heldout}
+    prompts = {folded(pair.opening) for pair in heldout}
     training: list[Pair] = []
     read: Counter[str] = Counter()
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
@@ -135,7 +135,7 @@ def choose_pairs(pairs: Iterable[Pair], sample: int, least_shared: int = 0) -> C
         if pair.split != TRAIN:
             continue
         read[pair.source] += 1
-        if _normal(pair.opening) in prompts:
+        if folded(pair.opening) in prompts:
             dropped[pair.source][LEAKING] += 1
         elif alike(pair):
             dropped[pair.source][ALIKE] += 1
@@ -164,9 +164,9 @@ def alike(pair: Pair) -> bool:
 
 def leaks(pair: Pair, pairs: Part) -> bool:
     """Whether a held-out pair among all has the question that a training pair begins with."""
-    wanted = _normal(pair.opening)
+    wanted = folded(pair.opening)
     return any(
-        other.split == HELDOUT and _normal(other.opening) == wanted
+        other.split == HELDOUT and folded(other.opening) == wanted
         for file in pairs.files
         for other in read_pairs(file.path)
     )
@@ -183,10 +183,6 @@ def _beginnings(text: str) -> set[str]:
     spaced = "".join(one if letters(one) else " " for one in text) if not text.isascii() else _NO_LETTER.sub(" ", text)
     found = (word for word in words(spaced) if len(word) >= SHARED_LETTERS or is_unspaced(word))
     return {word.removesuffix("s")[:4] for word in found if word not in STOP_WORDS}
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 # As token ids ---------------------------------------------------------------------------------------------------

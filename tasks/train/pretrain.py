@@ -255,7 +255,11 @@ def pretrain(
         "tokens": result["tokens"],
         "steps": result["steps"],
         "training_loss": last["loss"],
-        **(_figures_of_words(result, context.work) if config.hides_words else _figures_of_text(result, last)),
+        **(
+            _figures_of_words(result, context.work)
+            if config.hides_words
+            else figures_of_text(result, last, context.work)
+        ),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }
@@ -274,12 +278,16 @@ def _own_shape(config: PretrainConfig, tokens: Path) -> Shape:
     return replace(shape, mask_token=meta.mask_token)
 
 
-def _figures_of_text(result: Mapping[str, Any], last: Mapping[str, Any]) -> Summary:
+def figures_of_text(result: Mapping[str, Any], last: Mapping[str, Any], work: Path) -> Summary:
+    """Bits per byte; where training began with a model, how they have changed by it."""
+    from tasks.train.intervals import of_text
+
     before = result["before"]
     return {
         "training_bits_per_byte": last["bits_per_byte"],
         **({"bits_per_byte_before": before["heldout"]} if before else {}),
         "bits_per_byte": result["after"]["heldout"],
+        **(of_text(work) if before else {}),
     }
 
 

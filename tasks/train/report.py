@@ -40,7 +40,12 @@ def report_pretraining(run: MadeRun, stage: str) -> Section:
         frequent = f"{figure(summary['most_frequent'])}{_difference(summary, 'over_most_frequent', 'a difference of')}"
         note = f"Share of hidden tokens that is filled in rightly: {filled}; by always saying the commonest: {frequent}"
         return Section(curve=_curve(run, stage, "hidden words of held-out text", "heldout_loss", note, unit="loss"))
-    return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte"))
+    note = ""
+    if "bits_per_byte_change" in summary:
+        before, after = (figure(summary[name]) for name in ("bits_per_byte_before", "bits_per_byte"))
+        change = _difference(summary, "bits_per_byte_change", "a change of")
+        note = f"Held-out text before: {before} bits per byte; after: {after}{change}"
+    return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte", note))
 
 
 def report_finetuning(run: MadeRun, stage: str) -> Section:
@@ -62,6 +67,7 @@ def report_alignment(run: MadeRun, stage: str) -> Section:
             for name in ("win_rate", "margin")
         )
         wins += f"{_between(summary, 'win_rate')}{_difference(summary, 'win_rate_change', 'a change of')}"
+        gaps += _difference(summary, "margin_change", "a change of")
         note = f"Held-out preferences whose chosen answer is rewarded more: {wins}; by how much on average: {gaps}"
     curve = _curve(run, stage, "held-out preferences", "loss", note, unit="loss")
     return Section(curve=curve, counts={PREFERENCES_HEADING: counts} if counts else {})

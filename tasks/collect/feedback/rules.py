@@ -24,6 +24,7 @@ from storage.canonical import digest_of, fraction_of
 from storage.documents import HELDOUT, TRAIN
 from tasks.collect.feedback.config import FeedbackSource
 from tasks.collect.feedback.records import Said, Verdict
+from tasks.words import folded
 
 SUPERSEDED, UNDECIDED, NEAR, REPEATED = "superseded", "undecided", "near_benchmark", "repeated"
 LIKED_ALONE, DISLIKED_ALONE = "liked_alone", "disliked_alone"
@@ -167,4 +168,4 @@ def _without_excess(entries: Sequence[Entry], source: FeedbackSource, judged: Ju
 
 def _digest(text: str) -> str:
     """Of a text without regard to case and spacing."""
-    return digest_of(" ".join(text.casefold().split()))
+    return digest_of(folded(text))

@@ -56,6 +56,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
     return summary, folder / "c"
 
 
+def test_a_text_that_is_held_out_is_not_learned_under_another_label(tmp_path: Path) -> None:
+    copy = text(100, "land", said=" A  COPY of what is held out")
+    pairs = [*both(40), *both(15, HELDOUT, 100), copy, text(101, "sea", HELDOUT, said="a copy of what is held out")]
+    context = LocalContext(tmp_path / "c")
+    summary = classify.function(QUICK, *world_of(tmp_path / "w", pairs).values(), context=context)
+    assert (summary["training_texts"], summary["dropped_leaking"], summary["heldout_texts"]) == (80, 1, 31)
+    assert "1 training texts are held out too" in summary["notices"][0]
+
+
 def test_classes_are_told_apart_and_what_is_left_out_is_counted(made: tuple[dict[str, Any], Path]) -> None:
     summary, folder = made
     assert (summary["texts"], summary["training_texts"], summary["heldout_texts"], summary["classes"]) == (

@@ -56,6 +56,9 @@ def test_it_learns_the_new_text_from_the_champion_s_weights(
     assert summary["new_documents"] == 32 and summary["new_tokens"] == 32 * 21
     assert summary["tokens"] == summary["steps"] * 64 == 2560 and summary["share_of_new_tokens"] == 0.75
     assert summary["bits_per_byte"] < summary["bits_per_byte_before"]
+    change = summary["bits_per_byte"] - summary["bits_per_byte_before"]
+    assert summary["bits_per_byte_change"] == pytest.approx(change, abs=1e-4)
+    assert summary["bits_per_byte_change_low"] - 1e-4 <= change <= summary["bits_per_byte_change_high"] + 1e-4
     trained = json.loads((tmp_path / "model" / "training.json").read_bytes())
     assert [phase["stage"] for phase in trained] == ["pretrain", "continue"]
     assert digest(tmp_path, "canaries") == base["canaries"].digest

@@ -96,6 +96,8 @@ def test_chosen_answers_become_likelier(method: str, world: World, tmp_path: Pat
     assert summary["win_rate_low"] < summary["win_rate"] <= summary["win_rate_high"] <= 1
     change = summary["win_rate"] - summary["win_rate_before"]
     assert summary["win_rate_change"] == pytest.approx(change, abs=1e-4)
+    assert summary["margin_change"] == pytest.approx(summary["margin"] - summary["margin_before"], rel=1e-3)
+    assert summary["margin_change_low"] <= summary["margin_change"] <= summary["margin_change_high"]
     assert summary["win_rate_change_low"] <= change + 1e-4 and change <= summary["win_rate_change_high"] + 1e-4
     if method == "dpo":
         assert summary["win_rate_before"] == 0.5 and summary["loss_before"] == pytest.approx(0.6931, abs=1e-3)

@@ -10,7 +10,7 @@ import pytest
 from model.output import write_outcomes
 from storage.errors import DataError
 from tasks.engine.about import MadeRun
-from tasks.train.intervals import of_preferences, of_words
+from tasks.train.intervals import of_preferences, of_text, of_words
 from tasks.train.report import report_alignment
 
 Rows = list[list[float]]
@@ -49,9 +49,10 @@ def test_what_was_before_is_paired(tmp_path: Path) -> None:
 
 
 def test_wins_are_paired_by_group_and_said_in_the_report(tmp_path: Path) -> None:
-    before, after = [[0.5]] * 40, [[float(number % 10 != 0)] for number in range(40)]
+    before, after = [[0.5, 0.0]] * 40, [[float(number % 10 != 0), 2.0 + number % 2] for number in range(40)]
     found = of_preferences(measured(tmp_path, before=before, after=after), [f"g{number}" for number in range(40)])
     assert found["win_rate_change"] == pytest.approx(0.4) and 0.25 < found["win_rate_change_low"] < 0.4
+    assert found["margin_change"] == 2.5 and 2.3 < found["margin_change_low"] < 2.5 < found["margin_change_high"] < 2.7
     together = of_preferences(tmp_path, [f"g{number // 10 if number % 10 else 9}" for number in range(40)])
     assert together["win_rate_change_low"] < found["win_rate_change_low"], "what is wrong is of one group"
     alone = of_preferences(tmp_path, ["g"] * 40)
@@ -71,6 +72,16 @@ def test_wins_are_paired_by_group_and_said_in_the_report(tmp_path: Path) -> None
     assert f"a change of +0.4 ({low} to {high})" in note(figures | found)
     assert "0.5 before, 0.9 after;" in note(figures), "of a build that had no intervals"
     assert "a change of +0.4;" in note(figures | alone)
+
+
+def test_bits_per_byte_of_the_same_documents_are_paired(tmp_path: Path) -> None:
+    """Documents differ by ten times what training has changed: the change is sure all the same."""
+    sizes = [100 * (1 + number % 10) for number in range(50)]
+    before = [[size * (1.0 + number % 7), size] for number, size in enumerate(sizes)]
+    after = [[bits - 0.1 * size, size] for bits, size in before]
+    found = of_text(measured(tmp_path, before=before, after=after))
+    names = ("bits_per_byte_change_low", "bits_per_byte_change", "bits_per_byte_change_high")
+    assert [found[name] for name in names] == pytest.approx([-0.1] * 3)
 
 
 def test_outcomes_that_are_gone_are_an_error(tmp_path: Path) -> None:
