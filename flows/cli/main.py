@@ -17,6 +17,7 @@ from unicodedata import category
 
 from flows.cli import (
     classify,
+    datasheet,
     feedback,
     generate,
     inspect,
@@ -43,6 +44,7 @@ COMMANDS = (
     operate,
     size,
     inspect,
+    datasheet,
     generate,
     classify,
     serve,

@@ -8,6 +8,8 @@
 | charts.py, section_charts.py | SVG from figures; which chart each section has |
 | wording.py | figures as words |
 | page.py | all of it as HTML through the templates beside it |
+| templates.py | the templates and the style that pages share |
+| datasheet/ | the datasheet: the corpus of a run by itself |
 | summary.py | the key figures as Markdown, for Prefect |
 
 The file holds all it shows: no script, no request. It depends on the run file and the store alone, so `llmill report`

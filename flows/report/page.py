@@ -1,14 +1,10 @@
 """From a run to its page: figures gathered, charts drawn, everything escaped by the templates."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flows.report import charts
 from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.drops import document_flow
 from flows.report.record import (
@@ -25,20 +21,15 @@ from flows.report.record import (
 from flows.report.run_data import RunData
 from flows.report.scores import Memorisation, headlines, panels, read_fact, read_samples, scores_of
 from flows.report.section_charts import calibration_chart, curve_charts, histogram_chart, panel_charts
+from flows.report.templates import style, template
 from flows.report.verdict import judged, model_shown
-from flows.report.wording import baseline_name, difference_text, recipe_text, rough, score_figure, verdict_text
+from flows.report.wording import difference_text, recipe_text, verdict_text
 from storage.addresses import redacted
 from storage.canonical import canonical_json
 from storage.files import write_atomic
 from storage.store.local import Store
-from tasks.evaluate.score import MODEL_NAMES
 from tasks.tune.table import best_text
-from tasks.wording import amount, as_per_cent, duration, figure
 
-if TYPE_CHECKING:
-    import jinja2
-
-FOLDER = Path(__file__).parent
 STUDY = "study"  # the stage that sums up a search
 
 
@@ -57,31 +48,7 @@ def write_report(store: Store, run: Mapping[str, Any]) -> Path:
 
 def render(data: RunData) -> str:
     """The report of a run as one HTML document; sections without data are left out."""
-    style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    return _template().render(style=style, style_hash=_style_hash(style), **_sections(data))
-
-
-@cache
-def _template() -> "jinja2.Template":
-    """The page's template; compiling it takes half a second."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "duration": duration, "amount": amount, "per_cent": as_per_cent}
-    environment.filters |= {"rough": rough, "score": score_figure, "baseline": baseline_name, "redacted": redacted}
-    environment.globals |= {"stacked_bar": charts.stacked_bar, "sign": charts.sign, "models": MODEL_NAMES}
-    return environment.get_template("page.html.jinja")
-
-
-def _style_hash(style: str) -> str:
-    """For the content security policy: no other style, and no script at all, may run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return template("page.html.jinja").render(**style(), **_sections(data))
 
 
 def search_facts(data: RunData) -> dict[str, str]:

@@ -85,17 +85,18 @@ class RunData:
 
     def read(self, stage: str, name: str) -> Part | None:
         """The intact part of that name which a stage has read."""
-        digests = self._read_digests(stage)
+        digests = self.read_digests(stage)
         readings = ((one, artifact.parts.get(name)) for one, artifact in self.artifacts.items())
         found = (one for one, part in readings if part is not None and part.digest in digests)
         return self.part(next(found, ""), name)
 
-    def _read_digests(self, stage: str) -> list[str]:
+    def read_digests(self, stage: str) -> list[str]:
+        """The digests of the parts that a stage has read; none where its build record is gone."""
         return list(self.records.get(stage, {}).get("identity", {}).get("inputs", {}).values())
 
     def section(self, stage: str) -> Section:
         """What the report shows of a stage beside its summary."""
-        report, wanted = self.about(stage).report, self._read_digests(stage)
+        report, wanted = self.about(stage).report, self.read_digests(stage)
         key = {
             "stage": stage,
             "config": self.config(stage),

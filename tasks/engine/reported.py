@@ -14,13 +14,15 @@ class Fact(BaseModel):
 
 
 class Example(Fact):
-    """A document that was dropped, shortened; `twin` is the text that was kept in its place."""
+    """A document that was dropped, shortened; `twin` is the text that was kept in its place, `id` the document's own
+    (empty for what never became one)."""
 
     title: str
     source: str
     text: str
     note: str
     twin: str = ""
+    id: str = ""
 
 
 class Reason(Fact):

@@ -81,9 +81,10 @@ def example_of(document: Mapping[str, Any] | None, note: str, twin: str = "") ->
     if document is None:
         return []
     text, title = beginning(document["text"]), document["title"] or document["id"]
-    return [Example(title=title, source=document["source"], text=text, note=note, twin=twin)]
+    return [Example(title=title, source=document["source"], text=text, note=note, twin=twin, id=document["id"])]
 
 
 def beginning(text: str) -> str:
     """The beginning of a text on one line, as long as an example is."""
-    return clipped(text[: 4 * EXAMPLE_CHARACTERS], EXAMPLE_CHARACTERS)
+    read = text[: 4 * EXAMPLE_CHARACTERS]
+    return clipped(read if len(read) == len(text) else f"{read}...", EXAMPLE_CHARACTERS)

@@ -24,7 +24,7 @@ def _rewrite(pattern: str, change: Any) -> Any:
     return prepare
 
 
-def _add_run(name: str, data: bytes | None = None, **changes: Any) -> Any:
+def add_run(name: str, data: bytes | None = None, **changes: Any) -> Any:
     """A run file beside that of the smoke run: its copy with changes, or bytes."""
 
     def prepare(folder: Path, home: Path) -> None:
@@ -148,7 +148,7 @@ DAMAGES = (
         "runs",
         ("bad.json", "skipped", "completed"),
         {},
-        _add_run("bad", b"\0\xff{"),
+        add_run("bad", b"\0\xff{"),
         OWN,
         status=0,
     ),
@@ -157,7 +157,7 @@ DAMAGES = (
         "runs",
         ("bad.json", "skipped", "completed"),
         {},
-        _add_run("bad", started=5, stages="none"),
+        add_run("bad", started=5, stages="none"),
         OWN,
         status=0,
     ),
@@ -174,7 +174,7 @@ REFERENCES = (
         "inspect smoke-/filter",
         ("smoke-: 2 runs have this name", "smoke-2"),
         {},
-        _add_run("smoke-2"),
+        add_run("smoke-2"),
         OWN,
     ),
     BadInput(
@@ -205,7 +205,7 @@ REFERENCES = (
         "inspect bad/filter",
         ("run bad has no artifact of 'filter'",),
         {},
-        _add_run("bad", status="failed", stages=FAILED_FILTER),
+        add_run("bad", status="failed", stages=FAILED_FILTER),
         OWN,
     ),
     BadInput(

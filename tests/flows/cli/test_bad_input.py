@@ -15,6 +15,7 @@ from typing import Any
 
 import bad_collections
 import bad_conversations
+import bad_datasheets
 import bad_decontamination
 import bad_feedback
 import bad_homes
@@ -62,6 +63,7 @@ HERE = (  # met in this process
     *bad_services.ROWS,
     *bad_sources.ROWS,
     *bad_collections.ROWS,
+    *bad_datasheets.ROWS,
     *bad_conversations.ROWS,
     *bad_servers.SITES,
     *(row for row in OTHERS if not needs_a_process(row)),
