@@ -5,6 +5,7 @@
 | store/ | parts, artifacts, shards and job records: what stages made |
 | builds/ | build records: one for each key, by stage |
 | runs/ | one file for each run, the truth about it, and its report |
+| datasheets/ | what `llmill datasheet` has written of runs |
 | work/ | staging folders, locks and checkpoints of builds that are under way |
 | service/ | keys and ledger of the model server, and what users have said of its answers |
 | prefect/, mlflow/, cache/ | the default servers' databases and caches |

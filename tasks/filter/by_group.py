@@ -24,6 +24,7 @@ from tasks.filter.config import FilterConfig
 from tasks.filter.languages import covered
 from tasks.filter.presets import PRESETS
 from tasks.filter.rules import judge
+from tasks.filter.signals import SIGNALS_SCHEMA
 from tasks.filter.wording import value_text
 from tasks.shards.examples import documents_with, example_of
 from tasks.wording import as_per_cent, clipped, figure
@@ -95,7 +96,7 @@ class ByGroup:
 def by_group(run: MadeRun, stage: str) -> Iterator[Table]:
     """What took most of each group, three documents that it dropped, and what each preset would keep."""
     signals, documents = run.part(stage, "signals"), run.read(stage, DOCUMENTS)
-    if signals is None:
+    if signals is None or not all(_measures_all(stored) for stored in signals.files[:1]):
         return
     files = documents.files if documents else ()
     counted = ByGroup(FilterConfig.model_validate(run.config(stage)))
@@ -106,6 +107,11 @@ def by_group(run: MadeRun, stage: str) -> Iterator[Table]:
     if rows := tuple(_examples(counted, files)):
         columns = ("source or language", "rule", "document", "found", "it begins")
         yield Table(heading=EXAMPLES_SHOWN, columns=columns, rows=rows)
+
+
+def _measures_all(signals: StoredFile) -> bool:
+    """Whether a shard has every signal that rules judge: an earlier version has measured fewer."""
+    return set(SIGNALS_SCHEMA.names) <= set(pq.read_schema(signals.path).names)
 
 
 def _tables(counted: ByGroup) -> Iterator[Table]:

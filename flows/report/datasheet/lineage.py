@@ -9,6 +9,7 @@ from storage.errors import DataError
 from tasks.engine.about import DOCUMENTS
 
 GONE = "its data are gone or damaged"
+_OUTCOMES = {"failed": "it failed", "skipped": "it was skipped, since another failed"}
 
 
 def corpus_stage(data: RunData) -> str:
@@ -50,8 +51,8 @@ def missing_stages(data: RunData, stages: list[str]) -> Iterator[Missing]:
     for stage in dict.fromkeys((*planned, *data.rows)):
         row = data.rows.get(stage, {})
         if stage in _treating() and stage not in data.artifacts:
-            outcome = GONE if "artifact" in row else f"it was {row['outcome']}" if row else "the run did not come to it"
-            yield Missing(stage=stage, why=outcome)
+            outcome = _OUTCOMES.get(row.get("outcome", ""), "the run did not come to it")
+            yield Missing(stage=stage, why=GONE if "artifact" in row else outcome)
     for stage in stages:
         parts = [name for name in data.artifacts[stage].parts if data.part(stage, name) is None]
         if parts:

@@ -5,6 +5,7 @@ knows no names of people.
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from storage.addresses import redacted
@@ -27,6 +28,7 @@ def example_text(text: str) -> str:
     return clipped(without_personal_data(" ".join(parted.split())), EXAMPLE_CHARACTERS)
 
 
+@lru_cache(maxsize=16_384)  # shards have the same names in all parts
 def short_text(text: str) -> str:
     """A text that a stage has perhaps shortened: its last word, or number, may be half of something personal."""
     if _DIGEST.fullmatch(text):

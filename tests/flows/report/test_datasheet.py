@@ -102,6 +102,15 @@ def test_equal_corpora_give_equal_bytes(two_runs: Path, command: Command, tmp_pa
     assert pages[0] == pages[1]
 
 
+def test_what_was_worked_out_before_gives_the_same_bytes(smoke_home: Path, command: Command, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        command.json("datasheet", "--output", str(tmp_path / name), home=smoke_home)
+        shutil.rmtree(smoke_home / "cache" / "report")
+    for ending in ("html", "json"):
+        first, again = (tmp_path / name / f"datasheet.{ending}" for name in ("first", "again"))
+        assert first.read_bytes() == again.read_bytes()
+
+
 def test_nothing_personal_is_shown_and_hostile_text_is_text(own: dict[str, Any], command: Command) -> None:
     sheet, page = written(command, own["home"], own["done"])
     text = json.dumps(sheet, ensure_ascii=False) + page.text
@@ -130,8 +139,8 @@ def test_personal_data_are_counted_by_kind_with_the_documents(own: dict[str, Any
 
 def test_a_run_that_failed_says_what_is_missing(own: dict[str, Any], command: Command) -> None:
     sheet, page = written(command, own["home"], own["failed"])
-    assert sheet["missing"] == [{"stage": "filter", "why": "it was failed"}]
-    assert sheet["corpus"] == "deduplicate/documents" and "This corpus is not whole filter: it was failed" in page.text
+    assert sheet["missing"] == [{"stage": "filter", "why": "it failed"}]
+    assert sheet["corpus"] == "deduplicate/documents" and "This corpus is not whole filter: it failed" in page.text
     assert sheet["personal"] is None and "No stage of this run looked for any." in page.text
     assert any("personal data" in question for question in sheet["open_questions"]["composition"])
     assert "gmail" not in json.dumps(sheet) + page.text, "here nothing was redacted before"
