@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from storage.documents import LABELS, PAIRS_SCHEMA, TRAIN, row_pair
+from storage.documents import LABELS, TRAIN, read_pairs
 from storage.store.artifacts import Artifact
 from tasks.engine.about import About, MadeRun, Step, examples_learned, not_about_documents, settings
 from tasks.engine.reported import Section, Table
 from tasks.wording import figure, signed
+from tasks.words import folded
 
 MOST_ROWS = 20  # of classes, the largest first
 
@@ -51,14 +52,14 @@ def _gain(scores: Mapping[str, Any]) -> str:
 
 
 def _explain_pair(run: MadeRun, stage: str, pair: Mapping[str, Any]) -> Step | None:
-    from tasks.train.pairs import leaks
-
     if pair["part"] != LABELS or run.part(stage, "model") is None:
         return None
     if pair["split"] != TRAIN:
         return {"verdict": "held out"}
     labels = run.read(stage, LABELS)
-    if labels is not None and leaks(row_pair({name: pair[name] for name in PAIRS_SCHEMA.names}), labels):
+    others = (other for file in (labels.files if labels else ()) for other in read_pairs(file.path))
+    text = folded(pair["prompt"])
+    if any(other.split != TRAIN and folded(other.prompt) == text for other in others):
         return {"verdict": "left out", "rule": "leaking"}
     return {"verdict": "for training"}
 
