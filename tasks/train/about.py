@@ -93,10 +93,20 @@ def _check_teacher(config: ImportConfig | None, shape: Shape) -> None:
 
 
 def _notices_of_finetuning(recipe: Any, will: str) -> list[str]:
-    """None; raises ConfigError where the teacher cannot teach a model of this context."""
+    """None; raises ConfigError where the teacher cannot teach a model of this context, or adapters do not fit it."""
     shape = foreseen_shape(recipe, 1)
     if shape is not None and will != "reuse":
         _check_teacher(recipe.finetune.other_teacher, shape)
+        if recipe.finetune.lora:
+            recipe.finetune.lora.check_targets(shape, "finetune.lora.targets")
+    return []
+
+
+def _notices_of_alignment(recipe: Any, will: str) -> list[str]:
+    """None; raises ConfigError where adapters do not fit the model."""
+    shape = foreseen_shape(recipe, 1)
+    if shape is not None and will != "reuse" and recipe.align is not None and recipe.align.lora:
+        recipe.align.lora.check_targets(shape, "align.lora.targets")
     return []
 
 
@@ -271,6 +281,7 @@ REFERENCE = About(
 )
 ALIGN = About(
     title="Alignment",
+    notices=_notices_of_alignment,
     work=examples_learned("preferences", "preferences_train", "preferences_per_step"),
     checks=(_check_preferences,),
     compared=settings("method", "beta", "epochs", "steps", "matrix_rate", "seed"),

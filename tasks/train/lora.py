@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
+from storage.errors import ConfigError
 from tasks.engine.config import StageConfig
 from tasks.train.config import TrainerConfig
 
 if TYPE_CHECKING:
     from model.lora import LowRank
+    from model.shape import Shape
 
 Map = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -32,6 +34,11 @@ class LoraConfig(StageConfig):
     @classmethod
     def _once_each(cls, targets: tuple[Map, ...]) -> tuple[Map, ...]:
         return tuple(sorted(set(targets)))  # their order decides nothing
+
+    def check_targets(self, shape: "Shape", field: str) -> None:
+        """Raise ConfigError that begins with the `field` of the targets where a model of a shape lacks one."""
+        if "gate_proj" in self.targets and not shape.parts.gated:
+            raise ConfigError(f"{field}: a {shape.family} model has no gate_proj; take it away")
 
     @property
     def settings(self) -> "LowRank":

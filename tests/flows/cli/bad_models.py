@@ -194,6 +194,13 @@ CONTENTS = (
         command=TAKE,
         write=write_qwen,
     ),
+    _model(
+        "adapters of maps that the model lacks",
+        lambda folder: None,
+        "finetune.lora.targets: a gpt2 model has no gate_proj",
+        command=f"{PLAN} --set finetune.lora.targets=[q_proj,gate_proj]",
+        write=write_gpt2,
+    ),
 )
 NAMES = (
     BadInput(

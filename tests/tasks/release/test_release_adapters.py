@@ -82,7 +82,7 @@ def test_what_it_carries_makes_its_model(tuned_by: str, aligned: str | None, tmp
     for name in order[1:]:
         judge.load_adapter(folder / "adapters" / name, name)
     judge.base_model.set_adapter(order)
-    assert torch.allclose(logits(judge.eval()), logits_of(folder), atol=1e-4, rtol=0)
+    assert torch.allclose(logits(judge.eval()), logits_of(folder), atol=1e-5, rtol=0)
     bases = dict(re.findall(r"\| `adapters/(\w+)` \| \d \| `(\w{64})` \|", card))
     wanted = {"finetune": base, "align": steps[0]["model"].path}
     assert bases == {name: digest_file(wanted[name] / "model.safetensors") for name in carried}
