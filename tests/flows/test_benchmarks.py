@@ -90,7 +90,8 @@ def test_a_benchmark_of_lm_eval_is_brought_from_the_hub_and_kept(smoke_home: Pat
         environment = {**online, "HF_ENDPOINT": address}
         done = report_of(llmill(*command, home=smoke_home, environment=environment))
         assert any(path.endswith("test-00000-of-00001.parquet") for path in asked)
-    (stage,) = (stage for stage in done["stages"] if stage["outcome"] == "built")
+    *searched, stage = (stage for stage in done["stages"] if stage["outcome"] == "built")
+    assert [one["stage"] for one in searched] == ["items", "decontam"], "nothing of it was in the data"
     scores = json.loads(
         (Path(stage["artifact"]["parts"]["scores"]["uri"].removeprefix("file://")) / "scores.json").read_bytes()
     )
