@@ -258,7 +258,7 @@ def test_compiled_on_a_cpu_it_is_ended_while_it_compiles_and_killed_and_ends_wit
         monkeypatch.setenv(variable, value)
     process = start(hurt)
     code = Path(hurt.work) / "compiled"
-    wait_until(lambda: any(code.glob("*/*.cpp")), "the compiler to write code", process)
+    wait_until(lambda: any(code.rglob("*.cpp")), "the compiler to write code", process)
     process.send_signal(signal.SIGTERM)
     asked = time.monotonic()
     assert process.wait(PATIENCE_SECONDS) == 143, (Path(hurt.work) / "log").read_text()
