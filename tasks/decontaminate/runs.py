@@ -44,12 +44,6 @@ class Batch(NamedTuple):
     sizes: npt.NDArray[np.float64] | None  # of each word, in words of a reader; None where all are 1
     ends: Numbers  # (texts,)
 
-    @property
-    def texts_of(self) -> Numbers:
-        """The text of each word."""
-        counts = np.diff(self.ends, prepend=0)
-        return np.repeat(np.arange(len(counts)), counts)
-
     def lengths(self, words: float) -> Numbers:
         """How many words the shortest run of that size has from each word on; 0 where its text ends before."""
         total = len(self.sums) - 1
