@@ -83,7 +83,7 @@ def test_a_stream_that_nobody_reads_is_ended_and_pays_for_what_was_made(
     with sent(server, post(body), 4096) as client:
         wait_until(lambda: engine.running, "it is under way")
         wait_until(lambda: not server.server.busy, "the server waits for it no more")
-        assert engine.running == engine.waiting == 0, "its rows are free"
+        wait_until(lambda: engine.running == engine.waiting == 0, "its rows are free after the step under way")
         wait_until(lambda: written() > before, "it is in the ledger")
         made = written() - before
         assert 8 < made <= 8 * 500
