@@ -2,6 +2,8 @@
 
 Which rule trains a parameter follows from its shape and place, never from its name: matrices of the blocks (what stands
 in an `nn.ModuleList`) go to Muon, all else to AdamW, adapters' factors too. What needs no gradient is left alone.
+Embeddings that are not the head too can have a rate of their own: a step moves only the rows of its tokens, and so the
+best rate is many times that of a head, all of whose rows each token moves.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
 Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
@@ -26,10 +28,14 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose slope at 0 is largest
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """Peak rates, and what the two rules need; decay is decoupled and falls on matrices only."""
+    """Peak rates, and what the two rules need; decay is decoupled and falls on matrices only.
+
+    `embedding_rate` is that of embeddings, head and norms; embeddings have `embedding_factor` times it.
+    """
 
     matrix_rate: float
     embedding_rate: float
+    embedding_factor: float = 1.0
     momentum: float = 0.95
     weight_decay: float = 0.0
     beta1: float = 0.9
@@ -94,13 +100,13 @@ class AdamWGroup:
     1.8 s of CPU time in the process of every training.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], ranks: Ranks) -> None:
-        self.parameters, self.ranks = parameters, ranks
+    def __init__(self, parameters: list[nn.Parameter], ranks: Ranks, factor: float = 1.0) -> None:
+        self.parameters, self.ranks, self.factor = parameters, ranks, factor
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     @torch.no_grad()
     def step(self, rate: float, beta1: float, beta2: float) -> None:
-        """Of what this rank holds: the rule goes number by number."""
+        """Of what this rank holds, at `factor` times the rate: the rule goes number by number."""
         updated = [parameter for parameter in self.parameters if parameter.grad is not None]
         held = [self.ranks.local(parameter) for parameter in updated]
         for parameter, numbers in zip(updated, held, strict=True):
@@ -119,7 +125,7 @@ class AdamWGroup:
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
-            lr=rate,
+            lr=rate * self.factor,
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,
@@ -144,16 +150,17 @@ class Optimizer:
         self.ranks = ranks or Ranks()
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.names: dict[nn.Parameter, str] = {parameter: name for name, parameter in trained}
-        matrices = block_matrices(model)
+        matrices, embeddings = block_matrices(model), _embeddings(model)
         shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
-        others: list[nn.Parameter] = []
+        others: dict[float, list[nn.Parameter]] = {}  # by the factor of their rate
         for _, parameter in trained:
             if parameter in matrices:
                 shapes.setdefault(tuple(sorted(parameter.shape)), []).append(parameter)
             else:
-                others.append(parameter)
+                factor = settings.embedding_factor if parameter in embeddings else 1.0
+                others.setdefault(factor, []).append(parameter)
         self.muon = [MuonGroup(parameters, dtype, self.ranks) for parameters in shapes.values()]
-        self.adamw = AdamWGroup(others, self.ranks)  # there may be none
+        self.adamw = [AdamWGroup(parameters, self.ranks, factor) for factor, parameters in others.items()]
 
     def step(self, factor: float, run: Callable[..., Iterable[Any]] = map) -> None:
         """Update every parameter from its gradient at `factor` times the peak rates.
@@ -164,7 +171,8 @@ class Optimizer:
         updates = list(run(lambda group: group.update(settings.momentum), self.muon))
         for group, update in zip(self.muon, updates, strict=True):
             group.apply(update, settings.matrix_rate * factor, settings.weight_decay)
-        self.adamw.step(settings.embedding_rate * factor, settings.beta1, settings.beta2)
+        for others in self.adamw:
+            others.step(settings.embedding_rate * factor, settings.beta1, settings.beta2)
 
     def gradients(self) -> list[Tensor]:
         """Those of all parameters, always in one order."""
@@ -179,7 +187,8 @@ class Optimizer:
         tensors = {f"muon.{index}": group.momentum for index, group in enumerate(self.muon) if len(group.momentum)}
         held = {
             f"adamw.{key}.{self.names[parameter]}": value
-            for parameter, values in self.adamw.state.items()
+            for group in self.adamw
+            for parameter, values in group.state.items()
             for key, value in values.items()
         }
         return tensors | self.ranks.pieces(held)
@@ -188,13 +197,14 @@ class Optimizer:
         """Take up where `state` left off, from the joined pieces of all ranks, on the devices of the parameters."""
         for index, group in enumerate(self.muon):
             group.momentum.copy_(tensors[f"muon.{index}"][group.own])
-        for parameter in self.adamw.parameters:
-            names = {key: f"adamw.{key}.{self.names[parameter]}" for key in ("step", "exp_avg", "exp_avg_sq")}
-            self.adamw.state.pop(parameter, None)
-            if names["step"] in tensors:  # else it was saved before its first step
-                self.adamw.state[parameter] = {
-                    key: self.ranks.piece(tensors[name]).to(parameter.device) for key, name in names.items()
-                }
+        for others in self.adamw:
+            for parameter in others.parameters:
+                names = {key: f"adamw.{key}.{self.names[parameter]}" for key in ("step", "exp_avg", "exp_avg_sq")}
+                others.state.pop(parameter, None)
+                if names["step"] in tensors:  # else it was saved before its first step
+                    others.state[parameter] = {
+                        key: self.ranks.piece(tensors[name]).to(parameter.device) for key, name in names.items()
+                    }
 
 
 def block_matrices(model: nn.Module) -> set[nn.Parameter]:
@@ -204,6 +214,11 @@ def block_matrices(model: nn.Module) -> set[nn.Parameter]:
         module for block in blocks for module in block.modules() if not isinstance(module, nn.Embedding | Factor)
     )
     return {parameter for module in modules for parameter in module.parameters(recurse=False) if parameter.ndim == 2}
+
+
+def _embeddings(model: nn.Module) -> set[nn.Parameter]:
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    return {parameter for table in tables for parameter in table.parameters()}
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -29,7 +29,7 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.tokenize.control import MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
-from tasks.train.config import observe_device
+from tasks.train.config import Rates, observe_device
 from tasks.train.jobs import training_job
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 from tasks.words import folded
@@ -89,7 +89,7 @@ def classify(
         context,
         objective="classes",
         steps=config.steps or max(1, round(config.epochs * len(training.pairs) / config.texts_per_step)),
-        rates=(config.matrix_rate, config.embedding_rate),
+        rates=Rates(config.matrix_rate, config.embedding_rate),
         data=sources["train"],
         data_digest=_digest(base, tokenizer, training),
         rows_per_step=config.texts_per_step,

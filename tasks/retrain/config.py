@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tasks.engine.config import StageConfig
+from tasks.train.config import Rates
 from tasks.train.pretrain import PretrainConfig
 
 Figure = Annotated[str, StringConstraints(pattern=r"^[^\s*?]{1,300}$")]
@@ -43,10 +44,10 @@ class ContinueConfig(PretrainConfig):
         return not self.any_shape
 
     @property
-    def rates(self) -> tuple[float, float]:
+    def rates(self) -> Rates:
         """Pretraining's peak rates, lowered."""
-        matrices, embeddings = super().rates
-        return self.rate_share * matrices, self.rate_share * embeddings
+        matrices, embeddings, _ = super().rates
+        return Rates(self.rate_share * matrices, self.rate_share * embeddings)
 
 
 class GateConfig(StageConfig):

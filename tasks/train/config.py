@@ -1,11 +1,19 @@
 """What all kinds of training can be told, and what they observe of the machine."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from tasks.engine.config import StageConfig
 from tasks.train.device import float32_arithmetic, training_device, training_dtype
+
+
+class Rates(NamedTuple):
+    """Peak rates: of matrices; of embeddings, head and norms; and by what embeddings have more than the head."""
+
+    matrices: float
+    embeddings: float
+    embedding_factor: float = 1.0
 
 
 class TrainerConfig(StageConfig):

@@ -9,11 +9,11 @@ from tasks.train.device import float32_arithmetic, training_device, training_dty
 
 if TYPE_CHECKING:
     from model.job import TrainingJob
-    from tasks.train.config import TrainerConfig
+    from tasks.train.config import Rates, TrainerConfig
 
 
 def training_job(
-    config: "TrainerConfig", shape: Shape, context: Context, *, steps: int, rates: tuple[float, float], **given: object
+    config: "TrainerConfig", shape: Shape, context: Context, *, steps: int, rates: "Rates", **given: object
 ) -> "TrainingJob":
     """A job from what pretraining and fine-tuning share; `given` are its other fields."""
     from model.job import TrainingJob
@@ -25,8 +25,9 @@ def training_job(
     return TrainingJob(
         shape=shape,
         optimizer=OptimizerSettings(
-            matrix_rate=rates[0],
-            embedding_rate=rates[1],
+            matrix_rate=rates.matrices,
+            embedding_rate=rates.embeddings,
+            embedding_factor=rates.embedding_factor,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,

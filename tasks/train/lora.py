@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from storage.errors import ConfigError
 from tasks.engine.config import StageConfig
-from tasks.train.config import TrainerConfig
+from tasks.train.config import Rates, TrainerConfig
 
 if TYPE_CHECKING:
     from model.lora import LowRank
@@ -56,12 +56,12 @@ class AdaptableConfig(TrainerConfig):
     )
 
     @property
-    def rates(self) -> tuple[float, float]:
+    def rates(self) -> Rates:
         """Peak learning rates of matrices, and of all else that is trained."""
         if self.lora:
-            return self.lora.rate, self.lora.rate
+            return Rates(self.lora.rate, self.lora.rate)
         assert self.matrix_rate and self.embedding_rate  # stages that start from weights have rates of their own
-        return self.matrix_rate, self.embedding_rate
+        return Rates(self.matrix_rate, self.embedding_rate)
 
 
 def write_about(lora: LoraConfig | None, folder: Path) -> None:

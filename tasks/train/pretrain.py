@@ -23,7 +23,7 @@ from storage.store.artifacts import Artifact, Part
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
-from tasks.train.config import TrainerConfig, observe_device
+from tasks.train.config import Rates, TrainerConfig, observe_device
 from tasks.train.device import (
     compiling_pays,
     missing_for_compiling,
@@ -60,6 +60,12 @@ class PretrainConfig(TrainerConfig):
     feed_forward: int | None = Field(None, ge=16, le=131_072, description="Inner numbers of the feed-forward part.")
     context_length: int | None = Field(None, ge=8, le=131_072, description="Tokens that the model sees at once.")
     tied_embeddings: bool | None = Field(None, description="Whether the head is the embedding matrix.")
+    embedding_factor: float = Field(
+        40.0,
+        ge=1,
+        le=1000,
+        description="How many times the head's rate embeddings have that are not the head too, from random weights.",
+    )
     rope_theta: float = Field(10_000.0, ge=1, le=1e9, description="Base of the rotary positions' wavelengths.")
     norm_epsilon: float = Field(
         1e-6, gt=0, le=100, description="Added to the mean square that norms divide by; 1: short vectors stay short."
@@ -114,15 +120,19 @@ class PretrainConfig(TrainerConfig):
         self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
 
     @property
-    def rates(self) -> tuple[float, float]:
+    def rates(self) -> Rates:
         """Peak learning rates of matrices and of embeddings."""
         size = SIZES[self.size]
-        return self.matrix_rate or size.matrix_rate, self.embedding_rate or size.embedding_rate
+        return Rates(self.matrix_rate or size.matrix_rate, self.embedding_rate or size.embedding_rate)
 
-    def rates_going_on(self, shape: Shape, share: float = RATE_SHARE) -> tuple[float, float]:
+    def rates_from_nothing(self, shape: Shape) -> Rates:
+        """Those for random weights, whose embeddings learn faster where they are not the head too."""
+        return self.rates if shape.tied_embeddings else self.rates._replace(embedding_factor=self.embedding_factor)
+
+    def rates_going_on(self, shape: Shape, share: float = RATE_SHARE) -> Rates:
         """Peak rates for weights of an open model: a share of those of the named size that is nearest in parameters."""
         near = min(SIZES.values(), key=lambda size: abs(math.log(_parameters_of(size) / shape.parameters)))
-        return self.matrix_rate or share * near.matrix_rate, self.embedding_rate or share * near.embedding_rate
+        return Rates(self.matrix_rate or share * near.matrix_rate, self.embedding_rate or share * near.embedding_rate)
 
     @property
     def chosen_context_length(self) -> int:
@@ -350,7 +360,7 @@ def pretraining_job(
         context,
         objective=config.objective,
         steps=steps,
-        rates=config.rates_going_on(shape) if initial else config.rates,
+        rates=config.rates_going_on(shape) if initial else config.rates_from_nothing(shape),
         data=data,
         rows_per_step=rows,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),

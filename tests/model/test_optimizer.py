@@ -1,5 +1,6 @@
 """Muon orthogonalises, follows the reference update, and both rules resume exactly."""
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_parameter_is_updated_by_exactly_one_rule() -> None:
     model = new_model()
     optimizer = Optimizer(model, SETTINGS)
     by_muon = [id(p) for group in optimizer.muon for p in group.parameters]
-    by_adamw = [id(p) for p in optimizer.adamw.parameters]
+    by_adamw = [id(p) for group in optimizer.adamw for p in group.parameters]
     assert sorted(by_muon + by_adamw) == sorted(id(p) for p in model.parameters())
     assert len(by_muon) == 7 * SHAPE.layers
 
@@ -94,7 +95,7 @@ class Other(torch.nn.Module):
 
 def rules(optimizer: Optimizer) -> tuple[list[list[str]], list[str]]:
     """Names of the matrices of each group, and of what AdamW trains."""
-    others = optimizer.adamw.parameters
+    others = [parameter for group in optimizer.adamw for parameter in group.parameters]
     groups = [[optimizer.names[parameter] for parameter in group.parameters] for group in optimizer.muon]
     return groups, [optimizer.names[parameter] for parameter in others]
 
@@ -113,6 +114,28 @@ def test_our_matrices_are_those_of_the_projections_in_their_order() -> None:
     assert sorted(name for group in groups for name in group) == sorted(projections)
     assert others == [name for name, _ in model.named_parameters() if name not in projections]
     assert groups[0] == [f"model.layers.{layer}.self_attn.{name}_proj.weight" for layer in (0, 1) for name in "qo"]
+
+
+def test_embeddings_that_are_not_the_head_learn_at_a_rate_of_their_own() -> None:
+    moved: dict[float, dict[str, float]] = {}
+    for factor in (1.0, 40.0):
+        model = Transformer(Shape(64, 2, 32, 2, 1, 16, 48, 16, tied_embeddings=False))
+        initialise(model, seed=1)
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        optimizer = Optimizer(model, dataclasses.replace(SETTINGS, embedding_factor=factor))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step(1.0)
+        moved[factor] = {
+            name: float((parameter - before[name]).abs().max()) for name, parameter in model.named_parameters()
+        }
+        other = Optimizer(model, optimizer.settings)
+        other.load_state(optimizer.state())
+        assert other.state().keys() == optimizer.state().keys()
+        assert all(torch.equal(value, optimizer.state()[name]) for name, value in other.state().items())
+    for name, distance in moved[40.0].items():
+        times = 40 if name == "model.embed_tokens.weight" else 1
+        assert distance == pytest.approx(times * moved[1.0][name], rel=1e-3), name
 
 
 @pytest.mark.parametrize("trained", ["words", "steps", "mix.weight", "gain", "out"])
