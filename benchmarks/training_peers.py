@@ -42,13 +42,19 @@ SETTINGS["MALLOC_TRIM_THRESHOLD_"] = SETTINGS["MALLOC_MMAP_THRESHOLD_"]
 Step = Callable[[], None]
 
 
-def nanogpt_step(checkout: Path, batch: Batch, *, bfloat16: bool, medium: bool, compiled: bool) -> Step:
-    """A step of nanoGPT's model by its own optimizer; in bfloat16 by autocast."""
+def nanogpt_module(checkout: Path) -> Any:
+    """nanoGPT's model.py; our package has its name."""
     spec = importlib.util.spec_from_file_location("nanogpt", checkout / "model.py")
     assert spec is not None and spec.loader is not None
     module: Any = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt"] = module
     spec.loader.exec_module(module)
+    return module
+
+
+def nanogpt_step(checkout: Path, batch: Batch, *, bfloat16: bool, medium: bool, compiled: bool) -> Step:
+    """A step of nanoGPT's model by its own optimizer; in bfloat16 by autocast."""
+    module = nanogpt_module(checkout)
     torch.manual_seed(1)
     model = module.GPT(module.GPTConfig(CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH, dropout=0.0, bias=False))
     optimizer = model.configure_optimizers(0.1, 6e-4, (0.9, 0.95), "cpu")
