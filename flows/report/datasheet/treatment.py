@@ -23,6 +23,8 @@ from tasks.shards.examples import documents_with
 
 MOST_KINDS = 200  # of rows in a ledger; further ones count together
 OTHER = "other"
+VERDICTS = "verdicts"  # a row for each document that was judged, dropped or not; those that were flagged have a reason
+FLAGGED = "flagged"
 _NO_REASONS = ("id", "part", "source", "twin")
 
 
@@ -35,7 +37,7 @@ def treatment(data: RunData, stage: str) -> Treatment:
         title=data.about(stage).title or stage,
         **counted,
         reasons=tuple(_reasons(data, stage, section)),
-        ledger=tuple(_listed(data.part(stage, LEDGER))),
+        ledger=(*_listed(data.part(stage, LEDGER)), *_listed(data.part(stage, VERDICTS), FLAGGED)),
         counts=tuple(Counts(heading=heading, rows=short_counts(rows)) for heading, rows in section.counts.items()),
         tables=tuple(map(short_table, section.tables)),
         figures={
@@ -80,8 +82,11 @@ def _shown(example: Example, document: Mapping[str, Any] | None) -> Shown:
     )
 
 
-def _listed(ledger: Part | None) -> Iterator[Listed]:
-    """How many rows of a ledger have the same reason, part and action, most first, and the first ids of each."""
+def _listed(ledger: Part | None, done: str = "") -> Iterator[Listed]:
+    """How many rows of a ledger have the same reason, part and action, most first, and the first ids of each.
+
+    `done` is the action where no column says it; a row without a reason is of a document that nothing is said against.
+    """
     counts: Counter[tuple[str, ...]] = Counter()
     ids: dict[tuple[str, ...], FirstIds] = {}
     for stored in ledger.files if ledger else ():
@@ -94,13 +99,15 @@ def _listed(ledger: Part | None) -> Iterator[Listed]:
                 values = [batch[name].to_pylist() if name else [""] * len(batch) for name in columns]
                 for identity, *kind in zip(batch["id"].to_pylist(), *values, strict=True):
                     key = tuple(kind)
+                    if done and not kind[0]:
+                        continue
                     if key not in counts and len(counts) >= MOST_KINDS:
                         key = (OTHER, "", "")
                     counts[key] += 1
                     ids.setdefault(key, FirstIds()).add(identity)
     for key, rows in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
         reason, part, action = map(short_text, key)
-        yield Listed(reason=reason, part=part or DOCUMENTS, action=action, rows=rows, ids=tuple(ids[key].ids))
+        yield Listed(reason=reason, part=part or DOCUMENTS, action=action or done, rows=rows, ids=tuple(ids[key].ids))
 
 
 def _kind_columns(schema: pa.Schema) -> list[str]:

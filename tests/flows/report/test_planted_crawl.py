@@ -44,6 +44,7 @@ def test_the_datasheet_shows_each_of_them_with_the_documents(tmp_path: Path, com
         (tmp_path / "recipe.yaml").write_text(RECIPE.format(url=site.url()))
         run = ("run", str(tmp_path / "recipe.yaml"), "--plain", "--json", "--to", "decontam")
         report_of(llmill(*run, home=tmp_path / "home"))
+        reporting = report_of(llmill(*run, "--set", "moderate.documents=report", home=tmp_path / "other"))
     said = command.json("datasheet", home=tmp_path / "home")
     sheet, shown = json.loads(Path(said["json"]).read_bytes()), Checked(Path(said["html"]).read_text(encoding="utf-8"))
     shown.check_structure()
@@ -57,6 +58,11 @@ def test_the_datasheet_shows_each_of_them_with_the_documents(tmp_path: Path, com
         expected = [name for name, (planted_as, _) in zip(names, planted, strict=True) if planted_as == kind]
         assert sorted(url.rpartition("/")[2] for url in ways) == [name[1:] for name in expected], kind
         assert all(identity in shown.text for identity in found)
+    only_told = command.json("datasheet", reporting["run"], home=tmp_path / "other")["json"]
+    (moderated,) = [one for one in json.loads(Path(only_told).read_bytes())["treatment"] if one["stage"] == "moderate"]
+    (hate,) = moderated["ledger"]
+    assert (moderated["dropped"], hate["reason"], hate["action"]) == (0, "hate", "flagged")
+    assert hate["ids"] == ledgers["hate"]
     assert sheet["searched"] == "decontam" and sheet["not_done"] == [] and sheet["missing"] == []
     assert [one["stage"] for one in sheet["treatment"]][-4:] == ["moderator", "moderate", "items", "decontam"]
     assert "gmail" not in shown.text and "4111" not in shown.text
