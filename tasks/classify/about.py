@@ -34,18 +34,23 @@ def _report(run: MadeRun, stage: str) -> Section:
         (one["name"], figure(one["texts"]), *(figure(one[name]) for name in ("precision", "recall", "f1")))
         for one in ranked[:MOST_ROWS]
     )
+    beside = "; ".join(
+        f"of {one['name']} {figure(one['accuracy'])} and {figure(one['macro_f1'])}" for one in scores["baselines"]
+    )
     note = (
         f"Accuracy {figure(scores['accuracy'])} ({figure(scores['low'])} to {figure(scores['high'])}), mean F1 "
-        f"{figure(scores['macro_f1'])}; logistic regression on words {figure(scores['baseline_accuracy'])} and "
-        f"{figure(scores['baseline_macro_f1'])}, {_gain(scores)}; the most frequent class "
-        f"{figure(scores['most_frequent'])}; calibration error {figure(scores['calibration_error'])}."
+        f"{figure(scores['macro_f1'])}; logistic regression on TF-IDF {beside}; from the best of them {_gain(scores)}; "
+        f"the most frequent class {figure(scores['most_frequent'])}; calibration error "
+        f"{figure(scores['calibration_error'])}."
     )
+    if "transformer_accuracy" in scores:
+        note += f" The transformer alone, as transformers reads it: {figure(scores['transformer_accuracy'])}."
     columns = ("class", "held-out texts", "precision", "recall", "F1")
     return Section(tables=(Table(heading="Classes of held-out texts", columns=columns, rows=rows, note=note),))
 
 
 def _gain(scores: Mapping[str, Any]) -> str:
-    """How much more is told rightly than by the baseline, and the paired interval where one can be drawn."""
+    """How much more is told rightly than by the best baseline, and the paired interval where one can be drawn."""
     low, high = scores["gain_low"], scores["gain_high"]
     between = "" if low is None or high is None else f" ({signed(low)} to {signed(high)})"
     return f"a difference of {signed(scores['gain'])}{between}"

@@ -9,6 +9,7 @@ import numpy as np
 from model.huggingface import read_shape
 from storage.errors import DataError
 from tasks.classify.stage import readable_ids
+from tasks.classify.token_pairs import TokenPairs, together
 
 Classifier = Callable[[Sequence[str]], list[dict[str, Any]]]
 
@@ -28,11 +29,13 @@ def open_classifier(folder: Path, threads: int) -> Classifier:
     if not (folder / "tokenizer.json").is_file():
         raise DataError(f"{folder}: has no tokenizer.json beside the classifier")
     model, workers = load_model(folder), Workers(threads)
+    pairs = TokenPairs.load(folder, len(shape.classes))
 
     def answer(texts: Sequence[str]) -> list[dict[str, Any]]:
         ids = [one[: shape.context_length] for one in readable_ids(folder, texts)]
         found = []
-        for scores in class_scores(model, ids, workers) if ids else ():
+        own = class_scores(model, ids, workers) if ids else np.empty((0, len(shape.classes)))
+        for scores in together(own, pairs.scores(ids)) if pairs else own:
             shares = {name: round(float(share), 6) for name, share in zip(shape.classes, np.exp(scores), strict=True)}
             label = max(shares, key=lambda name: shares[name])
             found.append({"label": label, "probability": shares[label], "probabilities": shares})

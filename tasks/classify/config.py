@@ -18,6 +18,12 @@ class ClassifyConfig(TrainerConfig):
         0.002, gt=0, le=1, description="Peak learning rate of embeddings, head and norms (AdamW)."
     )
 
+    token_pairs: bool = Field(
+        False,
+        description="Whether a linear model of tokens and pairs of neighbouring ones counts half; transformers reads "
+        "the other half alone.",
+    )
+
     @field_validator("labels")
     @classmethod
     def _once_each(cls, labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Stage classify: labelled texts in, a model out that tells their classes apart, and how well it does.
 
 In: a base model, the tokenizer, the labels of filter. Out: `model`, a folder that transformers loads as a model
-`ForSequenceClassification` with its tokenizer; `curve`; `class_scores` (scores.json: accuracy, precision, recall and F1
-of each class, the confusion, calibration, and logistic regression on the words beside it); `items` (items.parquet, a
+`ForSequenceClassification` with its tokenizer (what `token_pairs` adds, tasks/classify/token_pairs.py, stands beside it
+and is read by `llmill classify` alone); `curve`; `class_scores` (scores.json: accuracy, precision, recall and F1
+of each class, the confusion, calibration, and logistic regressions on the words beside it); `items` (items.parquet, a
 row for each held-out text). A text that is longer than the context is read up to there; how many are is counted.
 """
 
@@ -24,9 +25,11 @@ from storage.files import clone_or_copy
 from storage.listing import first_few
 from storage.store.artifacts import Artifact, Part
 from tasks.classify.config import ClassifyConfig
-from tasks.classify.figures import figures_of, linear_baseline
+from tasks.classify.figures import best_baseline, figures_of, linear_baselines
+from tasks.classify.token_pairs import Doubles, TokenPairs, together
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
+from tasks.statistics.intervals import rounded
 from tasks.tokenize.control import MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_control, read_object
 from tasks.tokenize.tokenizer import load_tokenizer, text_ids
 from tasks.train.config import Rates, observe_device
@@ -44,7 +47,7 @@ ITEMS_SCHEMA = pa.schema(
         pa.field("label", pa.string(), nullable=False),
         pa.field("found", pa.string(), nullable=False),
         pa.field("probability", pa.float64(), nullable=False),  # of what was found
-        pa.field("baseline", pa.string(), nullable=False),
+        pa.field("baseline", pa.string(), nullable=False),  # what the best one says
     ]
 )
 
@@ -65,7 +68,7 @@ class Texts:
     reads={"base": ("model",), "tokenizer": ("tokenizer",), "clean": ("labels",)},
     observe=observe_device,
     programs=("model.trainer",),
-    libraries=("torch", "tiktoken", "tokenizers", "pyarrow", "scikit-learn", UNICODE),
+    libraries=("torch", "tiktoken", "tokenizers", "pyarrow", "scikit-learn", "scipy", UNICODE),
     about="tasks.classify.about.CLASSIFY",
 )
 def classify(
@@ -101,8 +104,9 @@ def classify(
     write_training("classify", job, result, last, before=base["model"])
     _make_whole(context.part("model"), tokenizer["tokenizer"])
     model = load_model(context.part("model"), job.device)
-    probabilities = np.exp(class_scores(model, heldout.ids, Workers(config.threads)))
-    figures = _write_scores(context, labels.classes, training, heldout, probabilities)
+    alone = class_scores(model, heldout.ids, Workers(config.threads))
+    scores = _with_pairs(context.part("model"), training, heldout, alone) if config.token_pairs else alone
+    figures = _write_scores(context, labels.classes, training, heldout, scores, alone)
     return {
         "texts": labels.read,
         "training_texts": len(training.pairs),
@@ -226,14 +230,25 @@ def _write(folder: Path, texts: Texts) -> "Source":
     return Source("classes", str(folder))
 
 
+def _with_pairs(folder: Path, training: Texts, heldout: Texts, alone: Doubles) -> Doubles:
+    """Put the linear model of tokens and pairs beside the transformer; returns the scores of both together."""
+    pairs = TokenPairs.fit(training.ids, np.array(training.numbers), alone.shape[1])
+    pairs.save(folder)
+    return together(alone, pairs.scores(heldout.ids))
+
+
 def _write_scores(
-    context: Context, classes: Sequence[str], training: Texts, heldout: Texts, probabilities: Any
+    context: Context, classes: Sequence[str], training: Texts, heldout: Texts, scores: Doubles, alone: Doubles
 ) -> dict[str, Any]:
-    """The parts class_scores and items; returns the figures."""
+    """The parts class_scores and items, from log-probabilities of held-out texts (texts, classes), those of the
+    transformer alone beside them; returns the figures."""
+    probabilities, true = np.exp(scores), np.array(heldout.numbers)
     said, asked = ([pair.prompt for pair in texts.pairs] for texts in (training, heldout))
-    beside = linear_baseline(said, np.array(training.numbers), asked)
+    beside = linear_baselines(said, np.array(training.numbers), asked)
     groups = [pair.group for pair in heldout.pairs]
-    figures = figures_of(classes, np.array(heldout.numbers), probabilities, beside, groups)
+    figures = figures_of(classes, true, probabilities, beside, groups)
+    if scores is not alone:
+        figures["transformer_accuracy"] = rounded(float((alone.argmax(axis=1) == true).mean()))
     text = json.dumps({"labels": list(classes), **figures}, indent=2, sort_keys=True, ensure_ascii=False)
     (context.part("class_scores") / "scores.json").write_text(text + "\n", encoding="utf-8")
     rows = [
@@ -244,7 +259,7 @@ def _write_scores(
             "probability": float(one.max()),
             "baseline": classes[int(other)],
         }
-        for pair, one, other in zip(heldout.pairs, probabilities, beside, strict=True)
+        for pair, one, other in zip(heldout.pairs, probabilities, beside[best_baseline(true, beside)], strict=True)
     ]
     write_rows(context.part("items") / "items.parquet", rows, ITEMS_SCHEMA)
     return figures

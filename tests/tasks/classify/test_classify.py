@@ -18,7 +18,7 @@ from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact
 from tasks.classify.answer import open_classifier
 from tasks.classify.config import ClassifyConfig
-from tasks.classify.figures import calibration_error, figures_of, linear_baseline
+from tasks.classify.figures import calibration_error, figures_of, linear_baselines
 from tasks.classify.stage import classify, readable_ids
 from tasks.initial.config import ImportConfig
 from tasks.initial.stage import take_over
@@ -98,6 +98,34 @@ def test_the_folder_answers_here_and_in_transformers(made: tuple[dict[str, Any],
     assert open_classifier(folder, 1)([]) == []
 
 
+def test_with_token_pairs_the_folder_answers_as_items_say_and_transformers_as_the_transformer_alone(
+    tmp_path: Path,
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    said = {"sea": "不 好 看 เรือ दूर", "land": "好 不 看 เรือ दूर"}  # the same tokens, in another order
+    pairs = [
+        text(number, label, split, said=f"{said[label]} {number * 7919 % 1000}")
+        for split, numbers in ((TRAIN, range(40)), (HELDOUT, range(100, 110)))
+        for number in numbers
+        for label in WORDS
+    ]
+    config = QUICK.model_copy(update={"token_pairs": True, "steps": 3})
+    context = LocalContext(tmp_path / "c")
+    summary = classify.function(config, *world_of(tmp_path / "w", pairs).values(), context=context)
+    scores = json.loads((tmp_path / "c/class_scores/scores.json").read_text())
+    assert summary["accuracy"] == scores["accuracy"] == 1.0 > scores["transformer_accuracy"]
+    folder = tmp_path / "c/model"
+    asked = {pair.id: pair.prompt for pair in pairs}
+    rows = list(read_rows(folder.parent / "items/items.parquet"))
+    answers = open_classifier(folder, 1)([asked[row["id"]] for row in rows])
+    assert [one["label"] for one in answers] == [row["found"] for row in rows]
+    assert [one["probability"] for one in answers] == pytest.approx([row["probability"] for row in rows], abs=1e-5)
+    judge = transformers.pipeline("text-classification", model=str(folder))
+    alone = class_scores(load_model(folder), readable_ids(folder, [asked[row["id"]] for row in rows]))
+    for one, row in zip(alone, rows, strict=True):
+        assert judge(asked[row["id"]])[0]["score"] == pytest.approx(float(np.exp(one).max()), abs=1e-4)
+
+
 def test_a_classifier_of_an_open_model_says_the_model_s_own_ids(tmp_path: Path) -> None:
     """A GPT-2 has the exclamation mark at id 0: transformers must not take it for what fills up. Nor does its tokenizer
     put a mark before a text."""
@@ -160,16 +188,22 @@ def test_a_recipe_names_two_labels_or_more_once(labels: list[str]) -> None:
 def test_figures_by_hand() -> None:
     true = np.array([0, 0, 0, 1])
     shares = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
-    found = figures_of(["a", "b"], true, shares, np.array([0, 0, 0, 0]), ["w", "x", "y", "z"])
+    beside = {"weak": np.array([1, 1, 1, 1]), "strong": np.array([0, 0, 0, 0])}
+    found = figures_of(["a", "b"], true, shares, beside, ["w", "x", "y", "z"])
     assert found["accuracy"] == 0.75 and found["confusion"] == [[2, 1], [0, 1]]
     a, b = found["classes"]
     assert (a["precision"], a["recall"], a["f1"]) == (1.0, pytest.approx(2 / 3, abs=1e-4), 0.8)
     assert (b["precision"], b["recall"]) == (0.5, 1.0)
-    assert (found["baseline_accuracy"], found["gain"]) == (0.75, 0.0)
+    assert (found["baseline"], found["baseline_accuracy"], found["gain"]) == ("strong", 0.75, 0.0)
+    assert found["baselines"] == [
+        {"name": "weak", "accuracy": 0.25, "macro_f1": 0.2},
+        {"name": "strong", "accuracy": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-4)},
+    ]
     assert calibration_error(np.array([1.0, 0.0]), np.array([0.95, 0.95])) == pytest.approx(0.45)
 
 
-def test_words_alone_and_no_words_at_all() -> None:
+@pytest.mark.parametrize("kind", ["words", "word pairs"])
+def test_words_alone_and_no_words_at_all(kind: str) -> None:
     train, classes = ["red rose", "red fire", "blue sea", "blue sky"], np.array([0, 0, 1, 1])
-    assert linear_baseline(train, classes, ["red", "blue"]).tolist() == [0, 1]
-    assert linear_baseline([" ", " "], np.array([0, 1]), ["x"]).tolist() == [0]
+    assert linear_baselines(train, classes, ["red", "blue"])[kind].tolist() == [0, 1]
+    assert linear_baselines([" ", " "], np.array([0, 1]), ["x"])[kind].tolist() == [0]
