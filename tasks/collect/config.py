@@ -281,7 +281,7 @@ class SyntheticSource(StageConfig):
     """Small documents and pairs that code makes: for the smoke recipe and for tests."""
 
     documents: int = Field(400, ge=20, le=100_000, description="Number of documents.")
-    seed: int = Field(0, ge=0, description="Seed of the generator.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the generator.")
 
 
 class CollectConfig(StageConfig):

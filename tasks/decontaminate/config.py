@@ -49,7 +49,10 @@ class DecontaminateConfig(StageConfig):
         description="Share of an item's words that common runs must cover (0-1); 0: one run is enough (GPT-3).",
     )
     most_texts: int | None = Field(
-        10, ge=1, description="A run that is in more texts is a phrase and does not count; null: all do (GPT-3: 10)."
+        10,
+        ge=1,
+        le=1_000_000_000,
+        description="A run that is in more texts is a phrase and does not count; null: all do (GPT-3: 10).",
     )
     margin_characters: int = Field(
         200, ge=0, le=100_000, description="Characters cut out of a document on both sides of an item (GPT-3: 200)."

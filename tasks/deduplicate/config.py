@@ -28,6 +28,7 @@ class RepeatedLines(StageConfig):
     )
     documents: int = Field(
         ge=2,
+        le=1_000_000_000,
         description="Documents, duplicates not counted, in which a line or paragraph must occur to be taken out.",
     )
     min_words: int = Field(

@@ -33,7 +33,7 @@ class Execution(StageConfig):
         pattern=r"^(auto|(ray://)?(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5})$",
         description="A Ray cluster: host:port, ray://host:port, or auto; empty: one of the run's own on this machine.",
     )
-    checkpoint_interval: int = Field(200, ge=1, description="Optimizer steps between two checkpoints.")
+    checkpoint_interval: int = Field(200, ge=1, le=10_000_000, description="Optimizer steps between two checkpoints.")
     checkpoints_kept: int = Field(2, ge=1, le=1000, description="Checkpoints of a training that are kept, the newest.")
     processes: int | None = Field(
         None,
@@ -57,7 +57,7 @@ class Execution(StageConfig):
     silence_seconds: float = Field(
         600.0, ge=5, le=86_400, description="A training process without a sign of life for so long hangs: tried again."
     )
-    log_interval: int = Field(10, ge=1, description="Optimizer steps between two points of a chart.")
+    log_interval: int = Field(10, ge=1, le=10_000_000, description="Optimizer steps between two points of a chart.")
     retries: int = Field(
         2, ge=0, le=MAX_RETRIES, description="Retries of a stage after an error of network or database."
     )

@@ -74,7 +74,7 @@ class FilterConfig(StageConfig):
     )
     line_min_words: int | None = _setting("line_min_words", "Remove lines of fewer words.", ge=0, le=1000)
     line_max_word_characters: int | None = _setting(
-        "line_max_word_characters", "Remove lines that hold a word of more characters.", ge=1
+        "line_max_word_characters", "Remove lines that hold a word of more characters.", ge=1, le=1_000_000
     )
 
     line_interface: bool = _setting(
@@ -94,18 +94,18 @@ class FilterConfig(StageConfig):
     max_blocked_url: int | None = _setting(
         "max_blocked_url", "Most lists' verdicts on the address: 0 or 1.", ge=0, le=1
     )
-    max_url_words: int | None = _setting("max_url_words", "Most listed words in the web address.", ge=0)
+    max_url_words: int | None = _setting("max_url_words", "Most listed words in the web address.", ge=0, le=1_000)
     min_language_score: float | None = _share("min_language_score", "Least probability of the languages wanted")
-    min_words: int | None = _setting("min_words", "Fewest words.", ge=0)
-    max_words: int | None = _setting("max_words", "Most words.", ge=1)
+    min_words: int | None = _setting("min_words", "Fewest words.", ge=0, le=1_000_000_000)
+    max_words: int | None = _setting("max_words", "Most words.", ge=1, le=1_000_000_000)
     min_mean_word_length: float | None = _setting(
-        "min_mean_word_length", "Least mean word length, characters; by language.", ge=0
+        "min_mean_word_length", "Least mean word length, characters; by language.", ge=0, le=1_000_000
     )
     max_mean_word_length: float | None = _setting(
-        "max_mean_word_length", "Most mean word length, characters; by language.", ge=0
+        "max_mean_word_length", "Most mean word length, characters; by language.", ge=0, le=1_000_000
     )
-    max_hashes_per_word: float | None = _setting("max_hashes_per_word", "Most number signs a word.", ge=0)
-    max_ellipses_per_word: float | None = _setting("max_ellipses_per_word", "Most ellipses a word.", ge=0)
+    max_hashes_per_word: float | None = _setting("max_hashes_per_word", "Most number signs a word.", ge=0, le=1_000)
+    max_ellipses_per_word: float | None = _setting("max_ellipses_per_word", "Most ellipses a word.", ge=0, le=1_000)
     max_bullet_lines: float | None = _share("max_bullet_lines", "Most lines that start with a bullet")
     max_ellipsis_lines: float | None = _share("max_ellipsis_lines", "Most lines that end with an ellipsis")
     min_alphabetic_words: float | None = _share("min_alphabetic_words", "Fewest words that hold a letter")
@@ -134,10 +134,12 @@ class FilterConfig(StageConfig):
     max_duplicate_10_grams: float | None = _share("max_duplicate_10_grams", "Most characters in repeated 10 words")
 
     max_removed_words: float | None = _share("max_removed_words", "Most words in lines removed by line rules")
-    min_sentences: int | None = _setting("min_sentences", "Fewest sentences.", ge=0)
-    max_lorem_ipsum: int | None = _setting("max_lorem_ipsum", "Most occurrences of 'lorem ipsum'.", ge=0)
-    max_curly_brackets: int | None = _setting("max_curly_brackets", "Most opening curly brackets.", ge=0)
+    min_sentences: int | None = _setting("min_sentences", "Fewest sentences.", ge=0, le=1_000_000_000)
+    max_lorem_ipsum: int | None = _setting("max_lorem_ipsum", "Most occurrences of 'lorem ipsum'.", ge=0, le=1_000_000)
+    max_curly_brackets: int | None = _setting(
+        "max_curly_brackets", "Most opening curly brackets.", ge=0, le=1_000_000_000
+    )
 
     min_punctuated_lines: float | None = _share("min_punctuated_lines", "Fewest lines that end in punctuation")
     max_short_lines: float | None = _share("max_short_lines", "Most lines of fewer than 30 characters")
-    max_newlines_per_word: float | None = _setting("max_newlines_per_word", "Most line ends a word.", ge=0)
+    max_newlines_per_word: float | None = _setting("max_newlines_per_word", "Most line ends a word.", ge=0, le=1_000)

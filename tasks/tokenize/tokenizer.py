@@ -63,9 +63,14 @@ class TokenizerSection(StageConfig):
     longest_word_bytes: int = Field(
         1024, ge=16, le=1 << 16, description="Bytes of a word in training; a longer run without a break is cut."
     )
-    min_frequency: int = Field(2, ge=1, description="Occurrences that a pair of tokens needs to be merged.")
+    min_frequency: int = Field(
+        2, ge=1, le=1_000_000, description="Occurrences that a pair of tokens needs to be merged."
+    )
     training_bytes: int | None = Field(
-        None, ge=1, description="Bytes of training text to learn from, a fixed sample of documents; null: all."
+        None,
+        ge=1,
+        le=10**15,
+        description="Bytes of training text to learn from, a fixed sample of documents; null: all.",
     )
 
 

@@ -48,8 +48,10 @@ class TrainerConfig(StageConfig):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Numbers of activations and products; auto: bfloat16 where the device is faster in it."
     )
-    validation_interval: int = Field(500, ge=1, description="Optimizer steps between two validations.")
-    validation_tokens: int = Field(65_536, ge=256, description="Tokens of held-out documents scored each time.")
+    validation_interval: int = Field(500, ge=1, le=10_000_000, description="Optimizer steps between two validations.")
+    validation_tokens: int = Field(
+        65_536, ge=256, le=1_000_000_000, description="Tokens of held-out documents scored each time."
+    )
     patience: int | None = Field(
         None,
         ge=1,
