@@ -1,6 +1,6 @@
 """Stage classify: labelled texts in, a model out that tells their classes apart, and how well it does.
 
-In: a base model, the tokenizer, the labels of filter. Out: `model`, a folder that transformers loads as a model
+In: a base model, the tokenizer, the clean labels. Out: `model`, a folder that transformers loads as a model
 `ForSequenceClassification` with its tokenizer (what `token_pairs` adds, tasks/classify/token_pairs.py, stands beside it
 and is read by `llmill classify` alone); `curve`; `class_scores` (scores.json: accuracy, precision, recall and F1
 of each class, the confusion, calibration, and logistic regressions on the words beside it); `items` (items.parquet, a
@@ -148,7 +148,7 @@ class Labels:
 
     @classmethod
     def of(cls, config: ClassifyConfig, clean: Artifact) -> "Labels":
-        """Choose among the labelled texts of filter; DataError where there is nothing to tell apart or to score."""
+        """Choose among the clean labelled texts; DataError where there is nothing to tell apart or to score."""
         everything = [pair for file in clean["labels"].files for pair in read_pairs(file.path)]
         if not everything:
             raise DataError(

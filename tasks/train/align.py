@@ -1,6 +1,6 @@
 """Align a fine-tuned model: of two answers the chosen one is to become likelier (model/preferences.py).
 
-In: the fine-tuned model, the tokenizer, the preferences of filter, and for DPO the likelihoods of the stage reference.
+In: the fine-tuned model, the tokenizer, the clean preferences, and for DPO the likelihoods of the stage reference.
 Out: `model`, `curve`, and `adapter`, as of fine-tuning. Figures on held-out preferences, before and after: the share in
 which the chosen answer is rewarded more than the rejected one, and by how much. For DPO the reward of an answer is how
 much likelier it has become, for SimPO its likelihood by the token.

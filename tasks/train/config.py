@@ -16,7 +16,14 @@ class Rates(NamedTuple):
     embedding_factor: float = 1.0
 
 
-class TrainerConfig(StageConfig):
+class DeviceConfig(StageConfig):
+    """What computes."""
+
+    threads: int = Field(2, ge=1, le=1024, description="CPU threads; sums depend on them.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it computes; auto takes a GPU if there.")
+
+
+class TrainerConfig(DeviceConfig):
     """What pretraining and fine-tuning share. None of the rates: take that of the size."""
 
     matrix_rate: float | None = Field(None, gt=0, le=1, description="Peak learning rate of matrices (Muon).")
@@ -39,12 +46,10 @@ class TrainerConfig(StageConfig):
         65_536, ge=64, le=4_194_304, description="Most tokens forwarded at once; larger batches are accumulated."
     )
     seed: int = Field(1, ge=0, lt=2**32, description="Seed of first weights and of the order of the data.")
-    threads: int = Field(2, ge=1, le=1024, description="CPU threads of the trainer; sums depend on it.")
     processes: int = Field(
         1, ge=1, le=4096, description="Processes that train together, each on rows of its own; of GPUs one for each."
     )
     sharded: bool = Field(False, description="Whether each of several processes holds a part of the model, not all.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it trains; auto takes a GPU if there.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Numbers of activations and products; auto: bfloat16 where the device is faster in it."
     )

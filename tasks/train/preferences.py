@@ -6,19 +6,18 @@ The stage `reference` works the likelihoods out once for all settings of the ali
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pydantic import Field
 
 from storage.documents import Pair, read_pairs, read_rows, write_rows
 from storage.store.artifacts import Artifact, Part
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.pair_ids import PairIds, fits, pair_ids
 from tasks.answer.template_form import needed_chat_form
-from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
+from tasks.train.config import DeviceConfig
 from tasks.train.device import training_device
 
 if TYPE_CHECKING:
@@ -35,11 +34,8 @@ REFERENCE_SCHEMA = pa.schema(
 )
 
 
-class ReferenceConfig(StageConfig):
+class ReferenceConfig(DeviceConfig):
     """How the likelihoods are worked out."""
-
-    threads: int = Field(2, ge=1, le=1024, description="CPU threads.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where it scores; auto takes a GPU if there.")
 
 
 def observe_device(config: ReferenceConfig) -> dict[str, str]:
