@@ -9,7 +9,7 @@ row for each held-out text). A text that is longer than the context is read up t
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from model.job import Source
 
 MOST_CLASSES = 10_000
+A_POINT = 0.01  # of accuracy
 ITEMS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -127,7 +128,7 @@ def classify(
         "training_loss": last["loss"],
         "heldout_loss": result["after"]["heldout_loss"],
         "skipped_updates": result["skipped"],
-        **notices_of(result, _notices(labels, training, heldout, shape.context_length)),
+        **notices_of(result, [*_notices(labels, training, heldout, shape.context_length), *_advice(config, figures)]),
     }
 
 
@@ -285,6 +286,16 @@ def _notices(labels: Labels, training: Texts, heldout: Texts, context_length: in
             "read up to there (pretrain.context_length)"
         )
     return lines
+
+
+def _advice(config: ClassifyConfig, figures: Mapping[str, Any]) -> list[str]:
+    """What may help where the words alone say more."""
+    if config.token_pairs or figures["gain"] > -A_POINT:
+        return []
+    return [
+        f"classify: logistic regression on {figures['baseline']} tells {-100 * figures['gain']:.1f} points more apart: "
+        "try classify.token_pairs=true, which counts pairs of tokens too"
+    ]
 
 
 def _digest(base: Artifact, tokenizer: Artifact, texts: Texts) -> str:

@@ -109,7 +109,10 @@ def test_with_token_pairs_the_folder_answers_as_items_say_and_transformers_as_th
         for number in numbers
         for label in WORDS
     ]
-    config = QUICK.model_copy(update={"token_pairs": True, "steps": 3})
+    config = QUICK.model_copy(update={"steps": 3})
+    without = classify.function(config, *world_of(tmp_path / "v", pairs).values(), context=LocalContext(tmp_path / "b"))
+    assert "word pairs tells 50.0 points more apart: try classify.token_pairs=true" in without["notices"][-1]
+    config = config.model_copy(update={"token_pairs": True})
     context = LocalContext(tmp_path / "c")
     summary = classify.function(config, *world_of(tmp_path / "w", pairs).values(), context=context)
     scores = json.loads((tmp_path / "c/class_scores/scores.json").read_text())
