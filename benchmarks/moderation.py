@@ -13,7 +13,8 @@ import numpy as np
 
 from storage.documents import HELDOUT, split_of
 from tasks.collect.labelled import Labelled, LabelsSource, labelled_rows
-from tasks.moderate.classifier import train
+from tasks.linear import fit
+from tasks.moderate.classifier import row_of
 from tasks.moderate.figures import figures_of
 from tasks.moderate.moderator import Moderator
 from tasks.moderate.section import ModeratorConfig
@@ -49,7 +50,9 @@ def main() -> None:
     training = [row.text for row, out in zip(rows, heldout, strict=True) if not out]
     asked = [row for row, out in zip(rows, heldout, strict=True) if out]
     started = time.process_time()
-    classifier = train(training, {name: known[~heldout] for name, known in classes.items()}, config.strength)
+    classifier = fit(
+        [row_of(text) for text in training], {name: known[~heldout] for name, known in classes.items()}, config.strength
+    )
     print(f"{len(training):,} rows learned in {time.process_time() - started:.1f} s, {len(asked):,} held out")
     moderator = Moderator.of(config, "", classifier)
     moderator.judge("warm")

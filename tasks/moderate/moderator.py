@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from storage.documents import UNDETERMINED
 from storage.errors import DataError
 from tasks.filter.language import language_of
-from tasks.moderate.classifier import FILE, Classifier
+from tasks.linear import FILE, Classifier
+from tasks.moderate.classifier import row_of
 from tasks.moderate.config import Category, ModerationConfig
 from tasks.moderate.passages import passages_of
 from tasks.moderate.personal import found_in
@@ -80,7 +81,7 @@ class Moderator:
                 scores[category.name] = 1.0
         if self.classifier is not None and text.strip():
             for passage in passages_of(text):
-                for name, score in self.classifier.scores(passage).items():
+                for name, score in self.classifier.scores(row_of(passage)).items():
                     scores[name] = max(scores.get(name, 0.0), round(score, 6))
         flagged = tuple(one.name for one in self.config.categories if scores[one.name] >= one.threshold)
         return Verdict(scores, flagged)

@@ -25,7 +25,8 @@ from storage.source_hashes import hash_files
 from tasks.collect.labelled import Labelled, Unread, label_files, labelled_rows
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import UNICODE, stage
-from tasks.moderate.classifier import train
+from tasks.linear import fit
+from tasks.moderate.classifier import row_of
 from tasks.moderate.figures import figures_of
 from tasks.moderate.moderator import Moderator
 from tasks.moderate.section import ModeratorConfig
@@ -90,7 +91,7 @@ def make_moderator(config: ModeratorConfig, *, context: Context) -> Summary:
     training = [row for row, out in zip(rows, heldout, strict=True) if not out]
     learned = {name: known[~heldout] for name, known in classes.items()}
     _check_two_classes(learned)
-    classifier = train([row.text for row in training], learned, config.strength) if learned else None
+    classifier = fit([row_of(row.text) for row in training], learned, config.strength) if learned else None
     moderator = Moderator.of(config, PLACE, classifier)
     moderator.write(context.part("moderator"))
     asked = [row for row, out in zip(rows, heldout, strict=True) if out]
