@@ -22,8 +22,8 @@ def _explain(run: MadeRun, stage: str, document: Mapping[str, Any]) -> Step | No
     rules = []
     for rule in RULES:
         side, _, signal = rule.partition("_")
-        value = measured[signal]
-        if config.get(rule) is None or value is None:  # null: the rule does not judge this document
+        value = measured.get(signal)
+        if config.get(rule) is None or value is None:  # nothing to judge this document by
             continue
         limit = threshold(rule, config[rule], measured["language"], config["limits_by_language"])
         passed = value >= limit if side == "min" else value <= limit

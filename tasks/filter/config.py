@@ -4,9 +4,9 @@ A rule is a field `min_SIGNAL` or `max_SIGNAL`: a document is dropped where the 
 bound itself is kept. `None` switches the rule off. A field that is left out has the value of the preset.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tasks.engine.config import LOCATION, StageConfig
 from tasks.filter.languages import language_code
@@ -51,6 +51,45 @@ def _share(name: str, what: str) -> Any:
     return _setting(name, f"{what} (share, 0-1).", ge=0, le=1)
 
 
+class QualityRows(StageConfig):
+    """Texts of the user's own, good and bad, that teach a classifier what a good text is."""
+
+    good: tuple[Text, ...] = Field(
+        min_length=1,
+        max_length=100,
+        description="Texts like those that are wanted: folders, globs or files of .txt, .jsonl, .csv, .parquet, ...",
+        json_schema_extra=LOCATION,
+    )
+    bad: tuple[Text, ...] = Field(
+        min_length=1,
+        max_length=100,
+        description="Texts like those that are not wanted; pages as they come are usual (GPT-3's, CCNet's).",
+        json_schema_extra=LOCATION,
+    )
+    text_field: Text = Field("text", description="Field with the text, in files of records.")
+    most_rows: int = Field(
+        10_000,
+        ge=10,
+        le=200_000,
+        description="Pieces (4,000 characters) of each kind that are learned from, by hashes; 15 kB of memory each.",
+    )
+
+
+class ReferenceText(StageConfig):
+    """A text of the user's own by whose n-grams others are measured."""
+
+    paths: tuple[Text, ...] = Field(
+        min_length=1,
+        max_length=100,
+        description="Texts in the languages that are wanted: folders, globs or files of .txt, .jsonl, .parquet, ...",
+        json_schema_extra=LOCATION,
+    )
+    text_field: Text = Field("text", description="Field with the text, in files of records.")
+    most_megabytes: int = Field(
+        16, ge=1, le=256, description="Megabytes of them that are read, in order; 60 MB of memory each."
+    )
+
+
 class FilterConfig(StageConfig):
     """Every setting of the filter; the sources of the rules are in presets.py."""
 
@@ -89,6 +128,12 @@ class FilterConfig(StageConfig):
         "url_words",
         "Lists of words that are not wanted in web addresses, one a line.",
         json_schema_extra=LOCATION,
+    )
+    quality: QualityRows | None = Field(
+        None, title="Quality", description="Good and bad texts that a classifier learns from, for min_quality."
+    )
+    reference: ReferenceText | None = Field(
+        None, title="Reference", description="A text whose n-grams foretell others, for max_bits_per_byte."
     )
 
     max_blocked_url: int | None = _setting(
@@ -143,3 +188,22 @@ class FilterConfig(StageConfig):
     min_punctuated_lines: float | None = _share("min_punctuated_lines", "Fewest lines that end in punctuation")
     max_short_lines: float | None = _share("max_short_lines", "Most lines of fewer than 30 characters")
     max_newlines_per_word: float | None = _setting("max_newlines_per_word", "Most line ends a word.", ge=0, le=1_000)
+
+    min_quality: float | None = _share("min_quality", "Least probability to be like the good texts of quality")
+    min_bits_per_byte: float | None = _setting(
+        "min_bits_per_byte", "Least bits a byte by the n-grams of reference: below is what says one thing.", ge=0, le=64
+    )
+    max_bits_per_byte: float | None = _setting(
+        "max_bits_per_byte", "Most bits a byte by the n-grams of reference: above is noise.", ge=0, le=64
+    )
+
+    @model_validator(mode="after")
+    def _limits_have_a_judge(self) -> Self:
+        for rule, judge in (
+            ("min_quality", "quality"),
+            ("min_bits_per_byte", "reference"),
+            ("max_bits_per_byte", "reference"),
+        ):
+            if getattr(self, rule) is not None and getattr(self, judge) is None:
+                raise ValueError(f"{rule} is set, but no texts to learn from: name them in filter.{judge}")
+        return self

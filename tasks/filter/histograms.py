@@ -17,7 +17,7 @@ MOST_SHOWN = 9
 BINS_PER_DECADE = 8
 LINEAR_BINS = 40
 LOGARITHMIC = ("bytes", "words", "sentences", "lorem_ipsum", "curly_brackets")
-UPPER = {"mean_word_length": 20.0, "stop_words": 8.0}  # of a linear scale; shares end at 1
+UPPER = {"mean_word_length": 20.0, "stop_words": 8.0, "bits_per_byte": 12.0}  # of a linear scale; shares end at 1
 
 
 def signal_histograms(signals: Part, limits: Figures, summary: Figures) -> tuple[Histogram, ...]:

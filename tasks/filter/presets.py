@@ -88,6 +88,9 @@ _NOTHING: dict[str, Any] = {
     "min_punctuated_lines": None,
     "max_short_lines": None,
     "max_newlines_per_word": None,
+    "min_quality": None,
+    "min_bits_per_byte": None,
+    "max_bits_per_byte": None,
 }
 
 _ENGLISH: dict[str, Any] = {"languages": ("en",), "min_language_score": 0.65, "redact": ALL_PII}

@@ -17,6 +17,14 @@ from tasks.wording import as_per_cent, figure
 
 MOST_LANGUAGES = 20  # a row each
 LANGUAGES = "Languages that the filter read"
+LEARNED = "What the filter learned from texts of yours"
+JUDGES = {  # figures of the summary
+    "quality_rows": "Pieces of good and bad texts that the classifier learned from",
+    "quality_heldout_rows": "Pieces held out, to score it",
+    "quality_accuracy": "Share of these that it puts right",
+    "quality_auc": "Chance that a good one of these scores higher than a bad one",
+    "reference_bytes": "Bytes of the reference whose n-grams foretell documents",
+}
 COLUMNS = ("language", "read", "kept", "dropped", "share dropped")
 
 
@@ -26,6 +34,9 @@ def report(run: MadeRun, stage: str) -> Section:
     histograms = signal_histograms(signals, run.config(stage), run.summary(stage)) if signals else ()
     languages = tuple(_languages(counts_of(signals, "language"), counts_of(ledger, "language")))
     tables = (Table(heading=LANGUAGES, columns=COLUMNS, rows=languages),) if languages else ()
+    figures = run.summary(stage)
+    if judges := tuple((text, figure(figures[name])) for name, text in JUDGES.items() if name in figures):
+        tables = (*tables, Table(heading=LEARNED, columns=("what", "figure"), rows=judges))
     return Section(reasons=tuple(_reasons(run, stage)), histograms=histograms, tables=(*tables, *by_group(run, stage)))
 
 

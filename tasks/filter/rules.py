@@ -52,6 +52,9 @@ RULES = (
     "min_punctuated_lines",
     "max_short_lines",
     "max_newlines_per_word",
+    "min_quality",
+    "min_bits_per_byte",
+    "max_bits_per_byte",
 )
 WIDENED = ("min_mean_word_length", "max_mean_word_length")  # by the document's language, with any preset
 LANGUAGE_RULES = (*WIDENED, "min_stop_words")

@@ -2,10 +2,11 @@
 
 1. Each shard by itself (cached): the text is edited (edit.py), its signals are computed (signals.py) and stored. Of a
    shard that has changed only the new texts are (tasks/shards/reuse.py).
-2. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
-3. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
+2. What learns from texts of the user's has learned (cached), and judges each shard (cached): judges.py.
+3. All shards: thresholds are applied to the columns (rules.py). A changed threshold computes no signal again.
+4. Each shard by itself (cached by the rows that it loses): the kept documents, edited. A shard that loses and
    changes nothing is not copied but linked.
-4. Pairs, preferences and labels are redacted (pairs.py), since everything that is learned from is redacted.
+5. Pairs, preferences and labels are redacted (pairs.py), since everything that is learned from is redacted.
 
 What a source or a language lost is counted, and said where it is much (`tasks/notices.py`), as is what a rule could
 not judge for want of knowledge of a language (unjudged.py).
@@ -28,6 +29,7 @@ from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
+from tasks.filter.judges import learn_judges, observe_texts, with_scores
 from tasks.filter.pairs import redact_supervised
 from tasks.filter.rules import LANGUAGE_RULES, RULES, Verdicts, judge
 from tasks.filter.signals import ADDRESSES, EDIT_SETTINGS, EDITS, measure_shard
@@ -54,12 +56,20 @@ LEDGER_SCHEMA = pa.schema(
 )
 
 
+def observe_files(config: FilterConfig) -> dict[str, str]:
+    """SHA-256 of each file that the settings name: lists of addresses, and texts that judges learn from."""
+    return observe_url_lists(config) | observe_texts(config)
+
+
 @stage(
     "filter",
     parts=("documents", "ledger", "signals", "redactions", *SUPERVISED),
     reads={"unique": ("documents",), "collected": SUPERVISED},
-    observe=observe_url_lists,
-    libraries=("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
+    observe=observe_files,
+    libraries=(
+        *("py3langid", "python-iso639", "phonenumbers", "publicsuffixlist", "pyarrow", UNICODE),
+        *("numpy", "scikit-learn", "scipy", "safetensors"),  # of the judges
+    ),
     about="tasks.filter.about.FILTER",
 )
 def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact, *, context: Context) -> Summary:
@@ -68,13 +78,15 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
     settings = job_settings(config)
     jobs = [Job(file.name, settings, {"documents": file}, nearness(file)) for file in files]
     measured = context.map(measure_shard, jobs)
+    judges = learn_judges(config, context)
+    scored = judges.scores(files, measured, context)
 
     kept_jobs, ledger, edits = [], [], Counter[str]()
     losses, unjudged = _Losses(), Unjudged(config)
     kept_bytes, rules = 0, UrlRules(config)
-    for number, (file, result) in enumerate(zip(files, measured, strict=True)):
+    for number, (file, result, scores) in enumerate(zip(files, measured, scored, strict=True)):
         context.link("redactions", file.name, result.files["redactions.parquet"])
-        signals = _with_addresses(file, result.files["signals.parquet"], rules, context)
+        signals = _all_signals(file, result.files["signals.parquet"], scores, rules, context)
         verdicts = judge(config, signals)
         losses.count("source", pq.read_table(file.path, columns=["source"])["source"].to_pylist(), verdicts)
         losses.count("language", signals["language"].to_pylist(), verdicts)
@@ -109,21 +121,25 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
         "kept_bytes": kept_bytes,
         **{f"dropped_{rule}": count for rule, count in sorted(reasons.items())},
         **edits,
+        **judges.summary,
         **redact_supervised(settings, collected, context),
-        NOTICES: [*loss_notices("filter", groups, FIELDS), *unjudged.notices()],
+        NOTICES: [*loss_notices("filter", groups, FIELDS), *unjudged.notices(), *judges.notices()],
     }
 
 
-def _with_addresses(file: StoredFile, measured: StoredFile, rules: UrlRules, context: Context) -> pa.Table:
-    """The signals of a shard, and those of its documents' web addresses where there are lists of them."""
-    signals = pq.read_table(measured.path)
-    if not rules.given:
+def _all_signals(
+    file: StoredFile, measured: StoredFile, scores: StoredFile | None, rules: UrlRules, context: Context
+) -> pa.Table:
+    """The signals of a shard, those of web addresses and of judges among them where the recipe asks for these."""
+    signals = with_scores(pq.read_table(measured.path), scores)
+    if not rules.given and scores is None:
         context.link("signals", file.name, measured)
         return signals
-    blocked, words = rules.signals(pq.read_table(file.path, columns=["url"])["url"].to_pylist())
-    for name, values in zip(ADDRESSES, (blocked, words), strict=True):
-        place = signals.schema.get_field_index(name)
-        signals = signals.set_column(place, signals.schema.field(name), pa.array(values, pa.int64()))
+    if rules.given:
+        found = rules.signals(pq.read_table(file.path, columns=["url"])["url"].to_pylist())
+        for name, values in zip(ADDRESSES, found, strict=True):
+            place = signals.schema.get_field_index(name)
+            signals = signals.set_column(place, signals.schema.field(name), pa.array(values, pa.int64()))
     write_table(context.part("signals") / file.name, signals)
     return signals
 
