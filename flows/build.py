@@ -15,6 +15,8 @@ from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
 from storage.documents import LABELS, PAIRS, PREFERENCES
 from storage.errors import ConfigError, did_you_mean
+from tasks.augment.config import AugmentSection
+from tasks.augment.stage import augment
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.stage import classify
 from tasks.collect.config import CollectConfig
@@ -73,6 +75,9 @@ class Recipe(StageConfig):
     )
     decontaminate: DecontaminateSection = Field(
         DecontaminateSection(), title="Decontaminate", description="What benchmarks ask, out of what is learned."
+    )
+    augment: AugmentSection | None = Field(
+        None, title="Augment", description="Training documents once more in other forms; empty: none."
     )
     tokenizer: TokenizerSection = Field(TokenizerSection(), title="Tokenizer", description="The BPE vocabulary.")
     tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
@@ -179,9 +184,14 @@ class Recipe(StageConfig):
         return self.pretrain.hides_words
 
     @property
+    def fills_in(self) -> bool:
+        """Whether texts are learned whose middle stands last."""
+        return self.augment is not None and self.augment.middle is not None
+
+    @property
     def vocabulary(self) -> TokenizerConfig:
-        """The config of the stage tokenizer: what fills in hidden words needs a token that stands for them."""
-        return TokenizerConfig(**self.tokenizer.model_dump(), masked=self.makes_encoder)
+        """The config of the stage tokenizer: what fills in words or middles needs tokens that stand for them."""
+        return TokenizerConfig(**self.tokenizer.model_dump(), masked=self.makes_encoder, fills_in=self.fills_in)
 
     @property
     def pretraining(self) -> PretrainConfig:
@@ -294,6 +304,7 @@ class Recipe(StageConfig):
                 "pretrain.objective=next_token"
             )
         self._check_moderation()
+        self._check_augmentation()
         if self.finetune.initial and self.collect.mix:
             raise ValueError("collect.mix says what pretraining reads, and finetune.initial leaves pretraining out")
         if self.initial is None:
@@ -312,6 +323,13 @@ class Recipe(StageConfig):
                 near = did_you_mean(name, BUILD.stage_names)
                 raise ValueError(f"execution.stages.{name}: unknown key{near}. Known: {known}")
         return self
+
+    def _check_augmentation(self) -> None:
+        """Raise ValueError where nothing would read changed documents."""
+        if self.augment and not self.pretrains:
+            raise ValueError("augment changes what pretraining reads, and finetune.initial leaves pretraining out")
+        if self.fills_in and self.makes_encoder:
+            raise ValueError("augment.middle is for models that write, and pretrain.objective=masked_words makes none")
 
     def _check_moderation(self) -> None:
         """Labels are read where a category learns from them, and only there. Raises ValueError."""
@@ -338,8 +356,9 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     teacher = start.teacher(recipe)
     tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
     tokenizer = start.tokenizer(recipe, clean, initial or teacher or tutor)
-    tokens = tokenize(recipe.tokenize, clean, tokenizer) if recipe.pretrains else None
-    order = mix(recipe.mixing, tokens, clean, clean) if recipe.mixing else None
+    read = in_place_of(augment(recipe.augment, clean, clean), clean) if recipe.augment else clean
+    tokens = tokenize(recipe.tokenize, read, tokenizer, read if recipe.fills_in else None) if recipe.pretrains else None
+    order = mix(recipe.mixing, tokens, read, read) if recipe.mixing else None
     base = start.base(recipe, tokens, order, initial, teacher)
     telling, aligning = recipe.classifying, recipe.aligning
     classes = classify(telling, base, tokenizer, clean) if telling else None
@@ -360,7 +379,7 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 def building(recipe: Recipe) -> Pipeline:
     """The pipeline of one recipe: `fetch` is left out where nothing is remote, `items` and `decontam` where there are
-    no benchmarks, `benchmarks` there and where no feedback is learned, `mix`, `initial`, teachers and `align` where
-    there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it, all of
-    pretraining where one is fine-tuned as it is."""
+    no benchmarks, `benchmarks` there and where no feedback is learned, `augment`, `mix`, `initial`, teachers and
+    `align` where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it,
+    and all of pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

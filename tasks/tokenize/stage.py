@@ -2,8 +2,9 @@
 
 Document shard i gives `train-<i>` and `heldout-<i>`, as far as it holds documents of that split: the numbers of a
 split can have gaps, and a new shard of documents adds files without touching others. Canaries (canaries.py) are
-planted here, after deduplication, in a training shard of their own; part `canaries` says which and how often. Cost:
-about .1 s for a megabyte on one core with the fast encoder, else .5.
+planted here, after deduplication, in a training shard of their own; part `canaries` says which and how often. Texts
+that the stage augment has cut are put in the order of fill-in-the-middle (fill_in.py). Cost: about .1 s for a megabyte
+on one core with the fast encoder, else .5.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from storage.tokens import TokenIds, read_token_shard, write_token_meta, write_t
 from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import stage
-from tasks.shards.reuse import DIGESTS, nearness, read_digests, text_digest, write_digests
+from tasks.shards.reuse import DIGESTS, nearness, read_digests, write_digests
 from tasks.tokenize.canaries import (
     CANARY_SHARD,
     PLANTED_TOKENS,
@@ -31,7 +32,8 @@ from tasks.tokenize.canaries import (
     write_planted,
 )
 from tasks.tokenize.control import mask_token, read_control
-from tasks.tokenize.tokenizer import encode, load_tokenizer, vocabulary_size
+from tasks.tokenize.fill_in import cuts_in, encode_texts, fill_in_marks, text_of
+from tasks.tokenize.tokenizer import load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -62,18 +64,24 @@ class TokenizeConfig(StageConfig):
 @stage(
     "tokenize",
     parts=("tokens", "canaries"),
-    reads={"clean": ("documents",), "tokenizer": ("tokenizer",)},
+    reads={"clean": ("documents",), "tokenizer": ("tokenizer",), "cut": ("middles",)},
     libraries=("tiktoken", "tokenizers"),
     about="tasks.tokenize.about.TOKENIZE",
+    optional=("cut",),
 )
-def tokenize(config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, *, context: Context) -> Summary:
+def tokenize(
+    config: TokenizeConfig, clean: Artifact, tokenizer: Artifact, cut: Artifact | None = None, *, context: Context
+) -> Summary:
     """Encode every document as tokens. Summary: documents, tokens, bytes and bytes per token of each split."""
     vocabulary = next(file for file in tokenizer["tokenizer"].files if file.name == "tokenizer.json")
     start = read_control(tokenizer["tokenizer"].path).start
+    cuts = {file.name: file for file in cut["middles"].files} if cut is not None else {}
     jobs = []
     for file in clean["documents"].files:
         near = tuple(f"{vocabulary.digest} {one}" for one in nearness(file))
-        jobs.append(Job(file.name, {"start": start}, {"documents": file, "tokenizer": vocabulary}, near))
+        inputs = {"documents": file, "tokenizer": vocabulary}
+        inputs |= {"cuts": cuts[file.name]} if file.name in cuts else {}
+        jobs.append(Job(file.name, {"start": start}, inputs, near))
     folder = context.part("tokens")
     totals = dict.fromkeys(_COUNTS, 0)
     for number, result in enumerate(context.map(tokenize_shard, jobs)):
@@ -127,14 +135,16 @@ def tokenize_shard(config: dict[str, Any], inputs: dict[str, Path], out: Path) -
     tokenizer = load_tokenizer(inputs["tokenizer"].parent)
     size = vocabulary_size(tokenizer)
     known = _encoded_before(inputs)
+    cuts = cuts_in(inputs.get("cuts"))
+    marks = fill_in_marks(tokenizer) if cuts else None
     digests: list[bytes] = []
     summary: Summary = {}
     for split in (TRAIN, HELDOUT):
-        rows = read_rows(inputs["documents"], columns=["text", "split"])
-        texts = [row["text"] for row in rows if row["split"] == split]
-        names = [text_digest(text) for text in texts]
+        rows = read_rows(inputs["documents"], columns=["id", "text", "split"])
+        texts = [text_of(row, cuts) for row in rows if row["split"] == split]
+        names = [text.digest for text in texts]
         unknown = [text for name, text in zip(names, texts, strict=True) if name not in known]
-        new = encode(tokenizer, unknown)
+        new = encode_texts(tokenizer, unknown, marks)
         counts = {"documents": 0, "tokens": 0, "bytes": 0}
         if texts:
             encoded = (known.get(name) or next(new) for name in names)

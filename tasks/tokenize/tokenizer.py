@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
 END_OF_TEXT, USER, ASSISTANT, END = range(len(SPECIAL_TOKENS))
 MASK_TOKEN = "<|mask|>"  # behind them, where words are hidden
+FILL_IN_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")  # and where texts are filled in
 
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
@@ -78,6 +79,12 @@ class TokenizerConfig(TokenizerSection):
     """A vocabulary for what is to be learned of the text."""
 
     masked: bool = Field(False, description="Whether it has a token that stands where a word is hidden.")
+    fills_in: bool = Field(False, description="Whether it has the tokens of fill-in-the-middle.")
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """The control tokens, in the order of their ids."""
+        return [*SPECIAL_TOKENS, *([MASK_TOKEN] if self.masked else []), *(FILL_IN_TOKENS if self.fills_in else [])]
 
 
 @stage(
@@ -136,7 +143,7 @@ def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary_size,
         min_frequency=config.min_frequency,
-        special_tokens=[*SPECIAL_TOKENS, *([MASK_TOKEN] if config.masked else [])],
+        special_tokens=config.special_tokens,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

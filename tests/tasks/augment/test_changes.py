@@ -1,0 +1,93 @@
+"""Texts in other forms: what a change may do to a text, in any script."""
+
+import random
+from collections import Counter
+
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.augment.changes import noisy, shuffled, with_dropout
+from tasks.augment.config import Dropout, Middle, Noise, Shuffle
+from tasks.augment.middle import LEAST_CLUSTERS, cuts_of
+
+PIECES = (
+    *("The cat, and the dog.", "STRASSE", "Straße!", "été", "naïve", "e\u0301te\u0301", "don't", "(a)", "42,5"),
+    *("我们的研究。", "语言模型，", "กำลังศึกษา", "น้ำใจ", "ที่นี่", "हिन्दी में", "लिखा है।", "한국어", "かな、カナ"),
+    *("👨‍👩‍👧", "🇩🇪", "👍🏽", "❤️", "#️⃣", "\U00020000", "العربية،", "\u200d", "ﬁ", "ǰ"),
+)
+TEXTS = st.lists(st.sampled_from([*PIECES, " ", " ", "\n", "\n\n", "\n \n", "\t"]), max_size=30).map("".join)
+SEEDS = st.integers(0, 1000).map(random.Random)
+CHANCES = st.sampled_from([0.05, 0.5, 0.99])
+
+
+def clusters(text: str) -> list[str]:
+    """What a reader sees as characters."""
+    return list(regex.findall(r"\X", text))
+
+
+@given(TEXTS, SEEDS, CHANCES)
+def test_noise_changes_cases_and_marks_and_nothing_else(text: str, draw: random.Random, chance: float) -> None:
+    changed = noisy(text, Noise(case=chance, punctuation=chance), draw)
+    without = [regex.sub(r"\p{P}", "", one).casefold() for one in (text, changed)]
+    assert without[0] == without[1]
+    assert changed.split() == text.split() or changed != text
+    assert noisy(text, Noise(case=0, punctuation=0), draw) == text
+
+
+@given(TEXTS, SEEDS, CHANCES)
+def test_dropout_leaves_words_whole_and_in_order(text: str, draw: random.Random, chance: float) -> None:
+    changed = with_dropout(text, Dropout(words=chance), draw)
+    left = iter(clusters(text))
+    assert all(one in left for one in clusters(changed)), "a cluster that is not the text's, or in another place"
+    words = set(text.split())
+    spaced = [word for word in changed.split() if word.isascii()]
+    assert all(word in words or any(word in whole for whole in words if not whole.isascii()) for word in spaced)
+
+
+def test_dropout_takes_words_where_spaces_part_them_and_letters_where_none_do() -> None:
+    draw = random.Random(1)
+    german = "Die Straße führt über den Fluß und durch den Wald"
+    words = with_dropout(german, Dropout(words=0.5), draw).split()
+    assert 0 < len(words) < 10 and set(words) <= set(german.split())
+    for text in ("我们的研究表明语言模型可以学习" * 3, "กำลังศึกษาที่นี่น้ำใจ" * 3):
+        left = with_dropout(text, Dropout(words=0.5), draw)
+        assert 0.2 * len(text) < len(left) < 0.8 * len(text), "the whole is no word"
+        assert set(clusters(left)) <= set(clusters(text)), "marks stay with their letters"
+
+
+@given(TEXTS, SEEDS, st.sampled_from([None, 2, 3]))
+def test_a_shuffle_keeps_each_paragraph(text: str, draw: random.Random, within: int | None) -> None:
+    changed = shuffled(text, Shuffle(within=within), draw)
+    parted = r"\n(?:[^\S\n]*\n)+"
+    before, after = ([one for one in regex.split(parted, some) if one.strip()] for some in (text, changed))
+    assert Counter(before) == Counter(after) and regex.findall(parted, text) == regex.findall(parted, changed)
+    if within is not None:
+        assert all(abs(before.index(one) - after.index(one)) < within for one in before if before.count(one) == 1)
+
+
+@given(TEXTS, SEEDS, st.sampled_from([16, 40, 1000]))
+def test_cuts_lie_between_characters_and_lose_no_more_than_short_ends(
+    text: str, draw: random.Random, most: int
+) -> None:
+    cuts = list(cuts_of(text, Middle(most_characters=most), draw))
+    place = 0
+    for cut in cuts:
+        begin = text.index(cut.text, place)
+        assert len(clusters(text[place:begin])) <= 2 * LEAST_CLUSTERS or len(text) > most
+        assert 0 <= cut.first <= cut.second <= len(cut.text) <= max(most, max(map(len, clusters(cut.text))))
+        parts = (cut.text[: cut.first], cut.text[cut.first : cut.second], cut.text[cut.second :])
+        assert [one for part in parts for one in clusters(part)] == clusters(cut.text)
+        place = begin + len(cut.text)
+    if len(clusters(text)) >= LEAST_CLUSTERS and len(text) <= most:
+        assert [cut.text for cut in cuts] == [text]
+
+
+def test_a_long_text_is_cut_at_white_space_and_every_piece_is_used() -> None:
+    text = "the river is quiet and wide today " * 200
+    cuts = list(cuts_of(text, Middle(most_characters=100, suffix_first=0.5), random.Random(3)))
+    assert "".join(cut.text for cut in cuts) == text
+    assert all(cut.text.endswith(" ") and len(cut.text) > 50 for cut in cuts[:-1])
+    forms = Counter(cut.form for cut in cuts)
+    assert forms["psm"] > 15 and forms["spm"] > 15
+    assert sum(cut.second - cut.first for cut in cuts) / len(text) > 0.2, "a third, on average"
