@@ -15,7 +15,7 @@ from flows.pipeline import Pipeline, stages_called
 from flows.validation import with_named_fields
 from storage.documents import LABELS, PAIRS, PREFERENCES
 from storage.errors import ConfigError, did_you_mean
-from tasks.augment.config import AugmentSection
+from tasks.augment.section import AugmentSection
 from tasks.augment.stage import augment
 from tasks.classify.config import ClassifyConfig
 from tasks.classify.stage import classify
@@ -38,7 +38,7 @@ from tasks.fetch.stage import fetch
 from tasks.filter.config import FilterConfig
 from tasks.filter.stage import filter_documents
 from tasks.initial.config import ImportConfig, InitialConfig
-from tasks.initial.teacher import take_tutor
+from tasks.initial.teacher import take_rewriter, take_tutor
 from tasks.mix.config import MixConfig, MixingConfig
 from tasks.mix.section import CollectSection
 from tasks.mix.stage import mix
@@ -48,6 +48,7 @@ from tasks.moderate.training import make_moderator
 from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
+from tasks.rewrite.stage import rewrite
 from tasks.tokenize.stage import TokenizeConfig, tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, TokenizerSection
 from tasks.train.align import AlignConfig, align
@@ -356,7 +357,9 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     teacher = start.teacher(recipe)
     tutor = take_tutor(recipe.finetune.other_teacher) if recipe.finetune.other_teacher else None
     tokenizer = start.tokenizer(recipe, clean, initial or teacher or tutor)
-    read = in_place_of(augment(recipe.augment, clean, clean), clean) if recipe.augment else clean
+    writer = take_rewriter(recipe.augment.teacher) if recipe.augment and recipe.augment.teacher else None
+    said = rewrite(recipe.augment.asking, clean, writer) if recipe.augment and recipe.augment.asking else None
+    read = in_place_of(augment(recipe.augment.changing, clean, clean, said), clean) if recipe.augment else clean
     tokens = tokenize(recipe.tokenize, read, tokenizer, read if recipe.fills_in else None) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, read, read) if recipe.mixing else None
     base = start.base(recipe, tokens, order, initial, teacher)
@@ -379,7 +382,7 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 def building(recipe: Recipe) -> Pipeline:
     """The pipeline of one recipe: `fetch` is left out where nothing is remote, `items` and `decontam` where there are
-    no benchmarks, `benchmarks` there and where no feedback is learned, `augment`, `mix`, `initial`, teachers and
-    `align` where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings it,
-    and all of pretraining where one is fine-tuned as it is."""
+    no benchmarks, `benchmarks` there and where no feedback is learned, `rewrite`, `augment`, `mix`, `initial`, teachers
+    and `align` where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings
+    it, and all of pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

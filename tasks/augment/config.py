@@ -48,8 +48,8 @@ class Middle(Kind):
     )
 
 
-class AugmentSection(StageConfig):
-    """Training documents once more in another form; held-out ones never."""
+class AugmentConfig(StageConfig):
+    """What the stage augment is told."""
 
     max_share: float = Field(
         0.5, gt=0, le=1, description="Most that changed documents may be of all bytes to be learned from."
@@ -59,6 +59,7 @@ class AugmentSection(StageConfig):
     dropout: Dropout | None = Field(None, title="Dropout", description="Words left out; empty: none.")
     shuffle: Shuffle | None = Field(None, title="Shuffle", description="Paragraphs in another order; empty: none.")
     middle: Middle | None = Field(None, title="Middle", description="Fill-in-the-middle; empty: none.")
+    rewrite: Kind | None = Field(None, title="Rewrite", description="In another model's words; empty: none.")
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -73,4 +74,4 @@ class AugmentSection(StageConfig):
         return self
 
 
-KINDS = ("noise", "dropout", "shuffle", "middle")
+KINDS = ("noise", "dropout", "shuffle", "middle", "rewrite")

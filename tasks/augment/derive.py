@@ -16,11 +16,12 @@ import pyarrow as pa
 from storage.canonical import canonical_json, fraction_of
 from storage.documents import SCHEMA, TRAIN, RowWriter, read_rows
 from tasks.augment.changes import noisy, shuffled, with_dropout
-from tasks.augment.config import AugmentSection, Dropout, Kind, Middle, Noise, Shuffle
+from tasks.augment.config import AugmentConfig, Dropout, Kind, Middle, Noise, Shuffle
 from tasks.augment.middle import cuts_of
 from tasks.engine.context import Summary
 
 DERIVED, MARKS = "derived.parquet", "marks.parquet"
+REWRITTEN = "rewritten"  # an input: the part of the stage rewrite
 MARK = "augmented"  # the name in a document's metadata: kind of change, id of the source
 
 MARKS_SCHEMA = pa.schema(
@@ -47,28 +48,32 @@ class Form(NamedTuple):
 def derive_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> Summary:
     """Write DERIVED and MARKS, a row each for each changed document, in the order of their sources. Summary: the bytes
     of the training documents."""
-    section = AugmentSection.model_validate(config)
+    section = AugmentConfig.model_validate(config)
+    rewritten = {row["id"]: row["text"] for row in read_rows(inputs[REWRITTEN])} if REWRITTEN in inputs else {}
     size = 0
     with RowWriter(out / DERIVED, SCHEMA) as documents, RowWriter(out / MARKS, MARKS_SCHEMA) as marks:
         for row in read_rows(inputs["documents"]):
             if row["split"] != TRAIN:
                 continue
             size += len(row["text"].encode())
-            for document, mark in _derived(row, section):
+            for document, mark in _derived(row, section, rewritten.get(row["id"], "")):
                 documents.add(document)
                 marks.add(mark)
     return {"bytes": size, "derived": documents.count}
 
 
-def _derived(row: Row, section: AugmentSection) -> Iterator[tuple[Row, Row]]:
-    """The changed forms of a document, with their marks; all of one kind share their place in the order."""
+def _derived(row: Row, section: AugmentConfig, rewritten: str) -> Iterator[tuple[Row, Row]]:
+    """The changed forms of a document, with their marks; all of one kind share their place in the order.
+
+    `rewritten` is what another model has made of it, or empty.
+    """
     for name, kind in section.kinds.items():
         if fraction_of(f"augment {section.seed} {name}", row["id"]) >= kind.share:
             continue
         draw = random.Random(f"augment {section.seed} {name} {row['id']}")
         order = fraction_of(f"augment order {section.seed} {name}", row["id"])
         replaced = len(row["text"].encode()) if kind.instead else 0
-        for number, form in enumerate(forms(row["text"], kind, draw)):
+        for number, form in enumerate(forms(row["text"], kind, draw, rewritten)):
             identity = derived_id(name, row["id"], number)
             yield (
                 row | {"id": identity, "text": form.text, "metadata": _marked(row, name)},
@@ -85,12 +90,12 @@ def derived_id(kind: str, source: str, number: int) -> str:
     return hashlib.sha256(f"augmented\0{kind}\0{source}\0{number}".encode()).hexdigest()[:32]
 
 
-def forms(text: str, kind: Kind, draw: random.Random) -> Iterator[Form]:
+def forms(text: str, kind: Kind, draw: random.Random, rewritten: str) -> Iterator[Form]:
     """A text as one kind of change makes it: none where nothing changes, several where it is changed in pieces."""
     if isinstance(kind, Middle):
         yield from (Form(*cut) for cut in cuts_of(text, kind, draw))
         return
-    changed = ""
+    changed = rewritten
     if isinstance(kind, Noise):
         changed = noisy(text, kind, draw)
     elif isinstance(kind, Dropout):

@@ -28,8 +28,8 @@ import pyarrow.parquet as pq
 
 from storage.documents import SCHEMA, count_rows, parquet_writer, read_groups, write_table
 from storage.store.artifacts import Artifact, StoredFile
-from tasks.augment.config import AugmentSection
-from tasks.augment.derive import DERIVED, MARKS, derive_shard
+from tasks.augment.config import AugmentConfig
+from tasks.augment.derive import DERIVED, MARKS, REWRITTEN, derive_shard
 from tasks.engine.context import Context, Job, JobResult, Summary
 from tasks.engine.stage import UNICODE, stage
 from tasks.notices import NOTICES
@@ -43,18 +43,28 @@ _MIDDLES = ["id", "form", "first", "second"]
 @stage(
     "augment",
     parts=(DOCUMENTS, LEDGER, MIDDLES, SIGNALS),
-    reads={"documents": (DOCUMENTS,), "clean": (SIGNALS,)},
+    reads={"documents": (DOCUMENTS,), "clean": (SIGNALS,), "rewritten": (REWRITTEN,)},
     libraries=("pyarrow", "regex", UNICODE),
     about="tasks.augment.about.AUGMENT",
+    optional=("rewritten",),
 )
-def augment(config: AugmentSection, documents: Artifact, clean: Artifact, *, context: Context) -> Summary:
+def augment(
+    config: AugmentConfig,
+    documents: Artifact,
+    clean: Artifact,
+    rewritten: Artifact | None = None,
+    *,
+    context: Context,
+) -> Summary:
     """Add training documents in other forms, or put these in their place. Summary: counts, also by kind.
 
-    `clean` has the signals of the documents.
+    `clean` has the signals of the documents, `rewritten` what another model has made of them.
     """
     files = documents[DOCUMENTS].files
     settings = config.model_dump(mode="json", exclude={"max_share"})
-    derived = context.map(derive_shard, [Job(file.name, settings, {"documents": file}) for file in files])
+    said = {file.name: {REWRITTEN: file} for file in rewritten[REWRITTEN].files} if rewritten is not None else {}
+    jobs = [Job(file.name, settings, {DOCUMENTS: file, **said.get(file.name, {})}) for file in files]
+    derived = context.map(derive_shard, jobs)
     marks = [pq.read_table(one.files[MARKS].path, columns=_ORDERED) for one in derived]
     most = most_order(config.max_share, pa.concat_tables(marks), sum(one.summary["bytes"] for one in derived))
     signals = {file.name: file for file in clean[SIGNALS].files}
@@ -130,7 +140,7 @@ def _with_signals(signals: pa.Table, marks: pa.Table) -> pa.Table:
 
 
 def _summary(
-    config: AugmentSection, files: Sequence[StoredFile], derived: Sequence[JobResult], written: Sequence[JobResult]
+    config: AugmentConfig, files: Sequence[StoredFile], derived: Sequence[JobResult], written: Sequence[JobResult]
 ) -> Summary:
     read = sum(count_rows(file.path) for file in files)
     kinds: Counter[str] = Counter()
@@ -152,7 +162,7 @@ def _summary(
     }
 
 
-def _notices(config: AugmentSection, kinds: Counter[str], left_out: int) -> list[str]:
+def _notices(config: AugmentConfig, kinds: Counter[str], left_out: int) -> list[str]:
     sentences = [
         f"augment: {kind} has changed no document: the texts have nothing that it changes, or its share "
         f"(augment.{kind}.share) is too small"

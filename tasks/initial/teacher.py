@@ -24,3 +24,4 @@ def take_teacher(config: ImportConfig, *, context: Context) -> Summary:
 
 
 take_tutor = take_teacher.named("tutor")  # the teacher of fine-tuning
+take_rewriter = take_teacher.named("rewriter")  # who puts documents into other words

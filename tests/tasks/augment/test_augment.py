@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from storage.documents import HELDOUT
 from storage.store.artifacts import Artifact
-from tasks.augment.config import AugmentSection
+from tasks.augment.config import AugmentConfig
 from tasks.augment.stage import augment
 from tasks.engine.builder import builder
 from tasks.engine.context import Execution
@@ -32,7 +32,7 @@ def changed(home: Path, *shards: Rows, workers: int = 1, **settings: Any) -> tup
     given = source(home, *(shards or SHARDS))
     with builder(home, Execution(workers=workers)) as engine, engine_in_force(engine):
         clean = filter_documents(FilterConfig(preset="none"), given, given)
-        artifact = augment(AugmentSection.model_validate(settings), clean, clean)
+        artifact = augment(AugmentConfig.model_validate(settings), clean, clean)
     assert isinstance(artifact, Artifact) and isinstance(clean, Artifact)
     return clean, artifact, engine.results[-1]
 
@@ -132,4 +132,4 @@ def test_a_document_without_anything_to_change_has_no_form_and_the_user_hears_of
 
 def test_a_section_that_changes_nothing_is_refused() -> None:
     with pytest.raises(ValidationError, match="noise, dropout, shuffle, middle"):
-        AugmentSection()
+        AugmentConfig()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storage.errors import DataError
 from storage.store.artifacts import Artifact
 from storage.tokens import TokenSet
-from tasks.augment.config import AugmentSection, Middle
+from tasks.augment.config import AugmentConfig, Middle
 from tasks.augment.stage import augment
 from tasks.engine.builder import builder
 from tasks.engine.context import Execution
@@ -33,7 +33,7 @@ def tokens_of(home: Path, fills_in: bool, middle: Middle, *shards: Rows) -> tupl
     with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
         tokenizer = train_tokenizer(TokenizerConfig(vocabulary_size=278, fills_in=fills_in), learned)
         clean = filter_documents(FilterConfig(preset="none"), documents, documents)
-        read = augment(AugmentSection(middle=middle, max_share=1.0), clean, clean)
+        read = augment(AugmentConfig(middle=middle, max_share=1.0), clean, clean)
         tokens = tokenize(TokenizeConfig(canaries=0), read, tokenizer, read)
     assert isinstance(tokens, Artifact) and isinstance(tokenizer, Artifact)
     return tokens, tokenizer

@@ -1,0 +1,146 @@
+"""Answers from a server that speaks OpenAI's API (/v1/chat/completions): vLLM, llama.cpp, `llmill serve`, a provider.
+
+A server that is busy, silent or broken is asked again after a wait, the longer the more often, or as long as it says
+(Retry-After); after the last attempt the error goes up, and the stage may be tried again. A request that it will not
+take (400, 413, 422) has failed, alone; a wrong key, address or model ends the stage. The key is that of the
+environment. An answer has a bounded size.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from storage.addresses import LOOPBACK, check_form, redacted
+from storage.errors import ConfigError
+from storage.retryable import is_transient
+from tasks.fetch.retry_after import seconds_asked
+from tasks.rewrite.answers import ANSWERED, CUT, FAILED, REFUSED, Answer
+from tasks.rewrite.config import RewriteConfig
+
+if TYPE_CHECKING:
+    import httpx
+
+KEY_VARIABLE = "LLMILL_TEACHER_KEY"
+FIELD = "augment.rewrite.address"
+MOST_BYTES = 1 << 24  # of an answer
+LONGEST_WAIT_SECONDS = 60.0
+NOT_TAKEN = (400, 413, 422)
+SETTINGS_WRONG = {401: "the key", 403: "the key", 404: "the address or the model"}
+
+
+class Server:
+    """A server at an address. To be closed, as a context manager does."""
+
+    def __init__(self, config: RewriteConfig, wait: Callable[[float], None] = time.sleep) -> None:
+        import httpx
+
+        assert config.address is not None
+        check_form(FIELD, config.address, ("http", "https"))
+        base = config.address.rstrip("/")
+        self._url = f"{base if base.endswith('/v1') else f'{base}/v1'}/chat/completions"
+        self._config, self._wait = config, wait
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._client = httpx.Client(
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            trust_env=urlsplit(config.address).hostname not in LOOPBACK,
+            timeout=config.timeout_seconds,
+            limits=httpx.Limits(max_connections=config.at_once),
+        )
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Who answers, for what is known: another address of the same model has the same answers."""
+        return {"model": self._config.model}
+
+    def ask(self, prompts: Sequence[str], keep: Callable[[str, Answer], None]) -> list[Answer]:
+        """The answers to prompts; `keep` hears of each as soon as it has come. Raises ConfigError, or what the network
+        raised after the last attempt."""
+
+        def one(prompt: str) -> Answer:
+            answer = self._answer(prompt)
+            keep(prompt, answer)
+            return answer
+
+        with ThreadPoolExecutor(self._config.at_once) as pool:
+            under_way = [pool.submit(one, prompt) for prompt in prompts]
+            try:
+                return [each.result() for each in under_way]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _answer(self, prompt: str) -> Answer:
+        body = {
+            "model": self._config.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": self._config.temperature,
+            "max_tokens": self._config.most_answer_tokens,
+        }
+        for attempt in range(1, self._config.attempts + 1):
+            try:
+                return self._once(body)
+            except Exception as error:
+                if attempt == self._config.attempts or not is_transient(error):
+                    raise
+                asked = seconds_asked(_header(error, "retry-after"))
+                self._wait(min(asked or 2.0 ** (attempt - 1) / 2, LONGEST_WAIT_SECONDS))
+        raise AssertionError("no attempt")
+
+    def _once(self, body: dict[str, Any]) -> Answer:
+        started = time.monotonic()
+        with self._client.stream("POST", self._url, json=body) as reply:
+            data = bytearray()
+            for block in reply.iter_bytes():
+                data += block
+                if len(data) > MOST_BYTES:
+                    return Answer(FAILED, why=f"an answer of more than {MOST_BYTES:,} bytes")
+                if time.monotonic() - started > self._config.timeout_seconds:
+                    raise TimeoutError(f"{redacted(self._url)}: no whole answer in {self._config.timeout_seconds} s")
+        if what := SETTINGS_WRONG.get(reply.status_code):
+            raise ConfigError(
+                f"{FIELD}={redacted(self._url)}: the server answers {reply.status_code}: {what} is wrong "
+                f"(key: {KEY_VARIABLE}, model: augment.rewrite.model)"
+            )
+        if reply.status_code in NOT_TAKEN:
+            return Answer(FAILED, why=f"HTTP {reply.status_code}")
+        reply.raise_for_status()
+        return answer_of(bytes(data))
+
+
+def answer_of(data: bytes) -> Answer:
+    """What a reply says; FAILED where it is none of a chat."""
+    try:
+        reply = json.loads(data)
+        choice = reply["choices"][0]
+        message, ending = choice["message"], choice.get("finish_reason")
+        text, refusal = message.get("content") or "", message.get("refusal")
+        usage = reply.get("usage") or {}
+        tokens = usage.get("total_tokens")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return Answer(FAILED, why="no answer of a chat")
+    if not isinstance(text, str):
+        return Answer(FAILED, why="no text")
+    tokens = tokens if isinstance(tokens, int) and tokens >= 0 else None
+    if refusal or ending == "content_filter":
+        return Answer(REFUSED, tokens=tokens)
+    return Answer(CUT if ending == "length" else ANSWERED, _clean(text), tokens)
+
+
+def _clean(text: str) -> str:
+    """As text that can be stored: no halves of surrogate pairs, lines ended by `\\n`."""
+    return text.encode(errors="replace").decode().replace("\r\n", "\n").strip()
+
+
+def _header(error: BaseException, name: str) -> str:
+    reply: httpx.Response | None = getattr(error, "response", None)
+    return reply.headers.get(name, "") if reply is not None else ""

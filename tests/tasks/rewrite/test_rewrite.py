@@ -1,0 +1,218 @@
+"""The stage rewrite, beside a real server on the loopback: what it asks, how often, and what becomes of answers."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from document_sets import Rows, rows_of, source, training
+from open_models import write_qwen
+from pydantic import ValidationError
+from support import ROOT, llmill, wait_until
+from teacher_server import reply, teacher_server
+
+from storage.documents import HELDOUT
+from storage.errors import ConfigError
+from storage.store.artifacts import Artifact
+from tasks.augment.config import AugmentConfig, Kind
+from tasks.augment.stage import augment
+from tasks.engine.builder import builder
+from tasks.engine.context import Execution
+from tasks.engine.listener import StageResult
+from tasks.engine.stage import engine_in_force
+from tasks.filter.config import FilterConfig
+from tasks.filter.stage import filter_documents
+from tasks.initial.teacher import take_rewriter
+from tasks.rewrite.config import RewriteConfig
+from tasks.rewrite.stage import OUTCOMES, rewrite
+
+PROMPT = "In other words, please:\n\n{text}"
+TEXTS = [f"The river, number {n}, is quiet and wide." for n in range(6)]
+OTHERS = ["第一条河很安静，也很宽。", "แม่น้ำเงียบสงบและกว้าง", "नदी शांत और चौड़ी है।"]
+SHARDS: tuple[Rows, ...] = ([*training(*TEXTS), ("Die Straße, geheim.", HELDOUT)], training(*OTHERS))
+
+
+def said(prompt: str) -> tuple[int, dict[str, Any]]:
+    return 200, reply(f"In other words: {prompt.partition(chr(10) * 2)[2]}")
+
+
+def config(address: str, **settings: Any) -> RewriteConfig:
+    chosen = {"attempts": 3, "timeout_seconds": 20, "prompt": PROMPT} | settings
+    return RewriteConfig(address=address, model="river", share=1.0, **chosen)
+
+
+def rewritten(home: Path, settings: RewriteConfig, *shards: Rows) -> tuple[Artifact, StageResult]:
+    documents = source(home, *(shards or SHARDS))
+    with builder(home, Execution(workers=1, retries=0)) as engine, engine_in_force(engine):
+        artifact = rewrite(settings, documents)
+    assert isinstance(artifact, Artifact)
+    return artifact, engine.results[-1]
+
+
+def counts(result: StageResult) -> dict[str, int]:
+    return {name: result.summary[name] for name in OUTCOMES if result.summary[name]}
+
+
+def test_training_documents_are_asked_for_once_each_and_heldout_ones_never(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMILL_TEACHER_KEY", "a-secret-key")
+    with teacher_server(said) as server:
+        artifact, result = rewritten(home, config(server.address))
+        assert counts(result) == {"rewritten": 9} and result.summary["tokens"] == 450
+        assert Counter(prompt.partition("\n\n")[2] for prompt in server.asked) == Counter([*TEXTS, *OTHERS])
+        assert server.keys == {"Bearer a-secret-key"} and server.most_at_once <= 4
+        again, reused = rewritten(home, config(server.address, at_once=2))
+        assert reused.outcome == "reused" and again.digest == artifact.digest
+        _, other = rewritten(home, config(server.address, most_apart=4.0))
+        assert other.outcome == "built" and len(server.asked) == 9, "what was answered is known whatever the settings"
+    texts = {row["text"] for row in rows_of(artifact, "rewritten")}
+    assert texts == {f"In other words: {text}" for text in (*TEXTS, *OTHERS)}
+    secret = b"a-secret-key"
+    assert not [path for path in home.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_what_is_no_good_answer_is_counted_by_its_kind(home: Path) -> None:
+    replies = [
+        (200, reply("", refusal="I cannot help with that.")),
+        (200, reply("Sorry.", "content_filter")),
+        (200, reply("The river, a long", "length")),
+        (200, reply("No.")),
+        (400, {"error": {"message": "too long"}}),
+        (200, {"answer": "of no chat"}),
+    ]
+    by_text = dict(zip(TEXTS, replies, strict=True))
+    with teacher_server(lambda prompt: by_text[prompt.partition("\n\n")[2]]) as server:
+        artifact, result = rewritten(home, config(server.address), training(*TEXTS, "x" * 5000))
+        assert len(server.asked) == 6
+    assert counts(result) == {"refused": 2, "cut": 1, "unlike": 1, "failed": 2, "too_long": 1}
+    assert rows_of(artifact, "rewritten") == []
+    notice = " ".join(result.summary["notices"])
+    assert "of 7 documents 0 were rewritten" in notice and "2 refused" in notice and "2 failed" in notice
+    assert {row["why"] for row in rows_of(artifact, "ledger")} == {"", "HTTP 400", "no answer of a chat"}
+
+
+def test_a_busy_server_is_asked_again_and_one_that_stays_so_ends_the_stage(home: Path) -> None:
+    seen: Counter[str] = Counter()
+
+    def busy(prompt: str) -> tuple[int, dict[str, Any]]:
+        seen[prompt] += 1
+        return said(prompt) if seen[prompt] > 1 else (429, {})
+
+    with teacher_server(busy) as server:
+        _, result = rewritten(home, config(server.address), training(*TEXTS))
+        assert counts(result) == {"rewritten": 6} and set(seen.values()) == {2}
+    with teacher_server(lambda prompt: (503, {})) as server:
+        with pytest.raises(Exception, match="503"):
+            rewritten(home, config(server.address, attempts=2), training("Another river, of which nobody asked."))
+        assert len(server.asked) == 2
+    with teacher_server(lambda prompt: (401, {})) as server:
+        with pytest.raises(ConfigError, match="LLMILL_TEACHER_KEY"):
+            rewritten(home, config(server.address), training("A third river, of which nobody asked."))
+        assert len(server.asked) == 1
+
+
+def test_budgets_are_never_exceeded(home: Path) -> None:
+    with teacher_server(said) as server:
+        _, few = rewritten(home, config(server.address, most_requests=2))
+        assert counts(few) == {"rewritten": 2} and len(server.asked) == 2
+        cost = len(f"{PROMPT} {TEXTS[0]}".encode()) + 64 + 512
+        _, some = rewritten(home, config(server.address, most_tokens=3 * cost), training(*TEXTS))
+        assert some.summary["tokens"] <= 3 * cost and some.summary["rewritten"] >= 3
+        _, none = rewritten(home, config(server.address, most_tokens=10), training(*TEXTS))
+        assert counts(none) == {"not_asked": 6} and "augment.rewrite.most_tokens" in none.summary["notices"][0]
+
+
+def test_answers_stand_beside_their_sources_in_what_is_learned(home: Path) -> None:
+    with teacher_server(said) as server:
+        documents = source(home, *SHARDS)
+        with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
+            clean = filter_documents(FilterConfig(preset="none"), documents, documents)
+            words = rewrite(config(server.address), clean)
+            read = augment(AugmentConfig(rewrite=Kind(share=1.0), max_share=1.0), clean, clean, words)
+    assert isinstance(read, Artifact)
+    rows = {row["id"]: row for row in rows_of(read, "documents")}
+    forms = [row for row in rows_of(read, "ledger") if row["kind"] == "rewrite"]
+    assert len(forms) == 9
+    for form in forms:
+        assert rows[form["id"]]["text"] == f"In other words: {rows[form['twin']]['text']}"
+        assert json.loads(rows[form["id"]]["metadata"])["augmented"] == {"kind": "rewrite", "of": form["twin"]}
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = ["tests", "tests/tasks/rewrite"]
+from test_rewrite import config, rewritten, training
+rewritten(Path(sys.argv[1]), config(sys.argv[2]), training(*(f"River {n} is wide, and quiet too." for n in range(40))))
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_and_asks_nothing_twice_that_was_answered(home: Path) -> None:
+    with teacher_server(said, seconds=0.05) as server:
+        command = [sys.executable, "-c", CHILD, str(home), server.address]
+        child = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        wait_until(lambda: len(server.answered) >= 8, "eight answers", child)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        wait_until(lambda: len(server.answered) == len(server.asked), "the end of what was under way")
+        first = list(server.answered)
+        assert 8 <= len(first) < 40
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        assert set(server.asked) == set(server.answered) and len(set(server.asked)) == 40
+        twice = [prompt for prompt, times in Counter(server.asked).items() if times > 1]
+        assert len(twice) <= 4, "those alone whose answers were under way"
+        kept = set(first[:-4])
+        assert not kept & set(twice)
+
+
+def test_a_teacher_on_this_machine_answers_alike_each_time_and_is_not_asked_again(home: Path, tmp_path: Path) -> None:
+    folder = write_qwen(tmp_path / "model")
+
+    def ask(most_apart: float) -> tuple[Artifact, StageResult]:
+        settings = {"teacher": {"path": str(folder)}, "share": 1.0, "most_answer_tokens": 8, "most_apart": most_apart}
+        asking = RewriteConfig.model_validate(settings)
+        documents = source(home, training(*OTHERS, *TEXTS[:2], "word " * 200))
+        with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
+            assert asking.importing is not None
+            artifact = rewrite(asking, documents, take_rewriter(asking.importing))
+        assert isinstance(artifact, Artifact)
+        return artifact, engine.results[-1]
+
+    first, result = ask(5.0)
+    assert sum(counts(result).values()) == 6 and result.summary["failed"] >= 1, "one is longer than the context"
+    answers = {path.name: path.read_bytes() for path in (home / "cache" / "rewritten").rglob("*.json")}
+    assert len(answers) == 6 - result.summary["failed"] and result.summary["tokens"] > 0
+    assert ask(6.0)[0]["ledger"].digest == first["ledger"].digest
+    shutil.rmtree(home / "cache" / "rewritten")
+    assert ask(7.0)[0]["ledger"].digest == first["ledger"].digest, "it says the same again"
+    assert {path.name: path.read_bytes() for path in (home / "cache" / "rewritten").rglob("*.json")} == answers
+
+
+@pytest.mark.parametrize(
+    "settings, said_of_it",
+    [
+        ({"address": "http://127.0.0.1:1/v1"}, "model: what does the server"),
+        ({}, "one of them"),
+        ({"address": "http://127.0.0.1:1", "model": "m", "prompt": "Say it."}, "{text}"),
+    ],
+)
+def test_a_section_that_asks_nobody_is_refused(settings: dict[str, Any], said_of_it: str) -> None:
+    with pytest.raises(ValidationError, match=said_of_it):
+        RewriteConfig.model_validate(settings)
+
+
+def test_a_key_in_the_address_is_refused_and_not_repeated(home: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    address = "http://user:a-secret-key@127.0.0.1:1/v1"
+    recipe.write_text(f"collect: {{synthetic: {{}}}}\naugment: {{rewrite: {{address: '{address}', model: m}}}}\n")
+    ended = llmill("plan", str(recipe), home=home)
+    assert ended.returncode == 2 and "LLMILL_TEACHER_KEY" in ended.stderr
+    assert "a-secret-key" not in ended.stdout + ended.stderr
