@@ -109,8 +109,13 @@ def _failed_rule(line: str, config: Mapping[str, Any], cut: Callable[[str], list
     if config["line_terminal_punctuation"] and (not ends_a_sentence(line) or line.endswith(ELLIPSES)):
         return "line_terminal_punctuation"
     min_words, max_characters = config["line_min_words"], config["line_max_word_characters"]
-    if min_words is not None and len(cut(line)) < min_words:
+    if min_words is not None and _is_shorter(line, min_words, cut):
         return "line_min_words"
     if max_characters is not None and len(line) > max_characters and max(map(len, cut(line))) > max_characters:
         return "line_max_word_characters"
     return ""
+
+
+def _is_shorter(line: str, min_words: int, cut: Callable[[str], list[str]]) -> bool:
+    """Whether a line, stripped, has fewer words; where white space parts them it is read no further than there."""
+    return len(line.split(None, min_words) if cut is str.split else cut(line)) < min_words

@@ -20,6 +20,7 @@ from tasks.filter.accounts import IBAN, iban_spans
 from tasks.filter.addresses import email_spans, ip_spans
 from tasks.filter.cards import CARD, card_spans
 from tasks.filter.phones import phone_spans
+from tasks.filter.prescan import impossible_kinds
 from tasks.filter.secrets import SECRET, secret_spans
 from tasks.filter.ssn import SSN, ssn_spans
 
@@ -81,11 +82,14 @@ def redacted_spans(
     pieces: list[_Piece] = []
     current, changed = text, True
     while changed:
-        changed = False
+        changed, impossible = False, set(impossible_kinds(current))
         for kind in (kind for kind in KINDS if kind in kinds):
+            if kind in impossible:
+                continue
             if spans := list(_apart(sorted(_FINDERS[kind](current, regions)))):
                 pieces = _added(text, pieces, spans, kind, stand_ins)
                 current, changed = _with(text, pieces), True
+                impossible = set(impossible_kinds(current))
     return current, [Found(piece.start, piece.end, piece.kind) for piece in pieces]
 
 
