@@ -8,7 +8,7 @@ Features that occur as often in a text are added first, and then weighed by the 
 numbers are of half precision, multiples of 2**-9 below 16: sums of 2,048 are exact in 32 bits. All else is in 64.
 
 Source: py3langid 0.4, `LanguageIdentifier.rank` with `norm_probs`; a test holds both against each other.
-Cost: .15 ms a text of 2,000 bytes, in batches of some 32; alone .3.
+Cost: .12 ms a text of 2,000 bytes, in batches of some 32; alone .3.
 """
 
 import unicodedata
@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 LONGEST = 6  # bytes of an n-gram of the model
 
-_BITS = 17  # of the number of a feature
+_BITS = 17  # of the number of a feature, and of how often it occurs
+_LOW = (1 << _BITS) - 1
 _END = b"\xff"  # between texts: in no UTF-8, so that the root follows
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +47,8 @@ class Identifier:
         self._label_of = np.array([positions[label] for label in model.nb_classes])  # of a column: two may share one
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
-        """(texts, labels): the probabilities of each text; all alike where it has no n-gram of the model."""
+        """(texts, labels): the probabilities of each text, which has less than 2**17 bytes; all alike where it has no
+        n-gram of the model."""
         encoded = [_encoded(text) for text in texts]
         lengths = np.array([len(one) for one in encoded])
         scores = self._scores(encoded) / np.sqrt(np.maximum(lengths, 1))[:, None]  # keeps lengths comparable, as there
@@ -65,13 +67,14 @@ class Identifier:
         counts = ends.copy()
         counts[0] += 1
         counts[1:] -= ends[:-1]
-        owners, features = found[ends] >> _BITS, found[ends] & (1 << _BITS) - 1
-        groups = (owners.astype(np.int64) << _BITS) + counts  # a text's features that occur as often
-        order = np.argsort(groups, kind="stable")
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        sums = self._sums(features[order], starts)
-        sums *= np.log1p(counts[order[starts]].astype(np.float32)).astype(np.float64)[:, None]
-        of_texts = owners[order[starts]]
+        owners, features = found[ends].astype(np.int64) >> _BITS, found[ends] & _LOW
+        keys = (((owners << _BITS) + counts) << _BITS) + features
+        keys.sort()  # faster than to find the order of groups, and the same
+        groups = keys >> _BITS  # a text's features that occur as often
+        starts = np.flatnonzero(np.diff(groups, prepend=-1))
+        sums = self._sums((keys & _LOW).astype(np.int32), starts)
+        sums *= np.log1p((groups[starts] & _LOW).astype(np.float32)).astype(np.float64)[:, None]
+        of_texts = groups[starts] >> _BITS
         firsts = np.flatnonzero(np.diff(of_texts, prepend=-1))
         scores[of_texts[firsts]] = np.add.reduceat(sums, firsts, axis=0) + self._prior
         return scores
