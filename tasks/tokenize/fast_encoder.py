@@ -10,7 +10,7 @@ the lowest rank, whichever two tokens make it up. Both do the same where
   before its own are done, are the two of its merge. For the same reason tiktoken may take a word that is a token for
   it.
 
-Words are split by one pattern in place of several that are applied in turn. Anything else in the file that changes ids
+Words are split by one pattern (PATTERNS in splits.py). Anything else in the file that changes ids
 (a normaliser, dropout, added words) leaves it to `tokenizers`, and so does a pattern that is not in PATTERNS. That the
 patterns of both libraries split alike is shown by the tests, on each character of Unicode.
 """
@@ -21,26 +21,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import DataError
-from tasks.tokenize.splits import OPEN_SPLITS, SPLITS, split_name
+from tasks.tokenize.splits import PATTERNS, split_name
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
     from tokenizers import Tokenizer
-
-# DeepSeek's three patterns, each applied to what the one before has left whole, as one. What the first two take out
-# ends a piece: digits, and in a piece of kana (_KANA: the range and its letters, signs and the rest) no other letter.
-_KANA = "一-龥\u3040-ゟ゠-ヿ"
-_LETTERS, _SIGNS = rf"[[\p{{L}}\p{{M}}]--[{_KANA}]]", rf"[[\p{{P}}\p{{S}}]--[{_KANA}]]"
-_NEITHER = rf"[[^\r\n\p{{L}}\p{{P}}\p{{S}}]--[\p{{N}}{_KANA}]]"
-_OTHERS = rf"[[^\s\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}]--[{_KANA}]]"
-_KANA_LETTERS, _KANA_SIGNS = rf"[[{_KANA}]&&[\p{{L}}\p{{M}}]]", rf"[[{_KANA}]&&[\p{{P}}\p{{S}}]]"
-_KANA_NEITHER, _KANA_OTHERS = rf"[[{_KANA}]--[\p{{L}}\p{{P}}\p{{S}}]]", rf"[[{_KANA}]--[\p{{L}}\p{{M}}\p{{P}}\p{{S}}]]"
-_DEEPSEEK = (
-    rf"\p{{N}}{{1,3}}|{_KANA_NEITHER}?{_KANA_LETTERS}+|{_KANA_SIGNS}+|{_KANA_OTHERS}+(?!{_KANA_LETTERS})"
-    rf"|[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{{|}}~][A-Za-z]+|{_NEITHER}?{_LETTERS}+| ?{_SIGNS}+[\r\n]*"
-    rf"|{_OTHERS}+(?!{_LETTERS})|\s*[\r\n]+|\s+(?![^\s\p{{N}}{_KANA}])|\s+"
-)
-PATTERNS = {name: patterns[0] for name, patterns in (SPLITS | OPEN_SPLITS).items()} | {"deepseek-v3": _DEEPSEEK}
 
 
 @functools.lru_cache(maxsize=2)

@@ -25,6 +25,23 @@ OPEN_SPLITS = {  # of open models, likewise
     ),
 }
 
+# DeepSeek's three patterns, each applied to what the one before has left whole, as one. What the first two take out
+# ends a piece: digits, and in a piece of kana (_KANA: the range and its letters, signs and the rest) no other letter.
+_KANA = "一-龥\u3040-ゟ゠-ヿ"
+_LETTERS, _SIGNS = rf"[[\p{{L}}\p{{M}}]--[{_KANA}]]", rf"[[\p{{P}}\p{{S}}]--[{_KANA}]]"
+_NEITHER = rf"[[^\r\n\p{{L}}\p{{P}}\p{{S}}]--[\p{{N}}{_KANA}]]"
+_OTHERS = rf"[[^\s\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}]--[{_KANA}]]"
+_KANA_LETTERS, _KANA_SIGNS = rf"[[{_KANA}]&&[\p{{L}}\p{{M}}]]", rf"[[{_KANA}]&&[\p{{P}}\p{{S}}]]"
+_KANA_NEITHER, _KANA_OTHERS = rf"[[{_KANA}]--[\p{{L}}\p{{P}}\p{{S}}]]", rf"[[{_KANA}]--[\p{{L}}\p{{M}}\p{{P}}\p{{S}}]]"
+_DEEPSEEK = (
+    rf"\p{{N}}{{1,3}}|{_KANA_NEITHER}?{_KANA_LETTERS}+|{_KANA_SIGNS}+|{_KANA_OTHERS}+(?!{_KANA_LETTERS})"
+    rf"|[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{{|}}~][A-Za-z]+|{_NEITHER}?{_LETTERS}+| ?{_SIGNS}+[\r\n]*"
+    rf"|{_OTHERS}+(?!{_LETTERS})|\s*[\r\n]+|\s+(?![^\s\p{{N}}{_KANA}])|\s+"
+)
+PATTERNS = {  # each split as one pattern, for regular expressions that know sets of characters
+    name: patterns[0] for name, patterns in (SPLITS | OPEN_SPLITS).items()
+} | {"deepseek-v3": _DEEPSEEK}
+
 
 def split_name(tokenizer: dict[str, Any]) -> str:
     """llama.cpp's name for the split into words of a `tokenizer.json`; DataError for one that is not known here."""

@@ -1,20 +1,20 @@
 """The stage tokenizer: clean documents in, a byte-level BPE tokenizer out.
 
-Byte-level BPE, trained by the library `tokenizers` on the training split only. Text is split into words first, by a
+Byte-level BPE, trained on the training split only: words are counted (words.py), then merged (merges.py), as the
+library `tokenizers` would, to the same file. Text is split into words first, by a
 rule that llama.cpp knows by name: DeepSeek's keeps the marks of Hindi, Thai and their like inside words and makes runs
 of at most three digits; GPT-2's cuts a word at each mark. The special tokens have the first ids. Text that a user
 writes never becomes one of them: `load_tokenizer` switches that off, and special tokens are put in by id.
 
 Files: `tokenizer.json`, and `tokenizer_config.json` with which transformers loads it as a fast tokenizer.
-Cost: about .3 s for a megabyte of text, and memory for the distinct words only. A run of letters without a break (DNA,
-a key) would cost the square of its length in training; there it is cut into pieces.
+Cost: about .15 s for a megabyte of text and .15 ms for a token, and memory for two million distinct words at most. A
+run of letters without a break (DNA, a key) is cut into pieces in training.
 """
 
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,8 +29,10 @@ from tasks.engine.config import StageConfig
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.shards.text_batches import batches
-from tasks.tokenize.fast_encoder import fast_encoder
+from tasks.tokenize.fast_encoder import byte_letters, fast_encoder
+from tasks.tokenize.merges import learn_merges
 from tasks.tokenize.splits import SPLITS
+from tasks.tokenize.words import count_words
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,7 +45,7 @@ FILL_IN_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")  # and w
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
 BATCH_CHARACTERS = 1 << 20  # a batch encoded takes some 30 bytes a byte of text
 FEW_CHARACTERS = 1 << 18  # so many take `tokenizers` as long as it takes to make the fast encoder
-PROGRESS_SECONDS = 0.5  # between two checks of how much was read
+PROGRESS_BYTES = 1 << 20  # read between two words on how far it is
 PIECE_CHARACTERS = 1 << 18  # a longer text is encoded in pieces of so many: 8 MiB at once take 1.1 GB
 BREAK_CHARACTERS = 1 << 12  # so far before its end a piece may be cut at a break
 TRAINING_CHARACTERS = 1 << 16  # a document is learned from in pieces of so many: its words are held at once
@@ -91,31 +93,31 @@ class TokenizerConfig(TokenizerSection):
     "tokenizer",
     parts=("tokenizer",),
     reads={"clean": ("documents",)},
-    libraries=("tokenizers",),
+    libraries=("regex", "tokenizers"),
     about="tasks.tokenize.about.TOKENIZER",
 )
 def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Context) -> Summary:
-    """Learn a BPE vocabulary. Summary: vocabulary, text learned from, bytes per token on held-out text."""
+    """Learn a BPE vocabulary. Summary: vocabulary, text and words learned from, bytes per token on held-out text."""
     shards = [file.path for file in clean["documents"].files]
-    documents, total_bytes, learned_bytes = 0, 0, 0
+    documents, total_bytes, learned_bytes, said_bytes = 0, 0, 0, 0
     for row in _rows(shards, ["text", "split"]):
         documents += 1
         total_bytes += len(row["text"].encode()) if row["split"] == TRAIN else 0
     fraction = 1.0 if config.training_bytes is None else min(config.training_bytes / max(total_bytes, 1), 1.0)
 
     def sample() -> Iterator[str]:
-        nonlocal learned_bytes
+        nonlocal learned_bytes, said_bytes
         for row in _rows(shards, ["id", "text", "split"]):
             if row["split"] == TRAIN and _position(row["id"]) < fraction:
                 for piece in pieces(row["text"], TRAINING_CHARACTERS):
                     learned_bytes += len(piece.encode())
                     yield piece
+                if learned_bytes >= said_bytes + PROGRESS_BYTES:
+                    said_bytes = learned_bytes
+                    context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
 
-    with ThreadPoolExecutor(1) as pool:  # the library reads texts in threads of its own: Prefect knows this one alone
-        learning = pool.submit(learn, config, sample())
-        while wait((learning,), PROGRESS_SECONDS).not_done:
-            context.progress(learned_bytes / 1e6, max(learned_bytes, fraction * total_bytes) / 1e6, "MB")
-        tokenizer = learning.result()
+    words = count_words(sample(), config.split, config.longest_word_bytes)
+    tokenizer = learn_of(config, words.counts)
     folder = context.part("tokenizer")
     save_tokenizer(tokenizer, folder)
     heldout = (row["text"] for row in _rows(shards, ["text", "split"]) if row["split"] == HELDOUT)
@@ -126,36 +128,41 @@ def train_tokenizer(config: TokenizerConfig, clean: Artifact, *, context: Contex
         "quarantined": 0,
         "vocabulary_size": tokenizer.get_vocab_size(),
         "training_bytes": learned_bytes,
+        "different_words": len(words.counts),
+        "forgotten_words": words.forgotten,
         "heldout_bytes_per_token": bytes_per_token(tokenizer, heldout),
     }
 
 
 def learn(config: TokenizerConfig, texts: Iterable[str]) -> "Tokenizer":
     """Train on texts; DataError where they do not hold enough different words for the vocabulary."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    return learn_of(config, count_words(texts, config.split, config.longest_word_bytes).counts)
 
-    tokenizer = Tokenizer(models.BPE())
-    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in SPLITS[config.split]]
-    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    cut = pre_tokenizers.FixedLength(config.longest_word_bytes)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes, cut])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary_size,
-        min_frequency=config.min_frequency,
-        special_tokens=config.special_tokens,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.encode_special_tokens = True
-    tokenizer.train_from_iterator(batches(texts, BATCH_CHARACTERS), trainer)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes])  # what is encoded is not cut
-    reached = tokenizer.get_vocab_size()
+
+def learn_of(config: TokenizerConfig, words: Mapping[bytes, int]) -> "Tokenizer":
+    """The tokenizer of words with their counts: the one that `tokenizers` would train, byte for byte in its file."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    special = config.special_tokens
+    letters = {byte: letter for letter, byte in byte_letters().items()}
+    alphabet = [bytes([byte]) for byte in sorted(letters, key=letters.__getitem__)]
+    found = learn_merges(words, alphabet, config.vocabulary_size - len(special), config.min_frequency)
+    tokens = ["".join(letters[byte] for byte in text) for text in found.tokens]
+    reached = len(special) + len(tokens)
     if reached < config.vocabulary_size:
         raise DataError(
             f"tokenizer: the training text gives a vocabulary of {reached} tokens at most, not "
             f"{config.vocabulary_size}; collect more text or set tokenizer.vocabulary_size={reached}"
         )
+    vocabulary = {token: number for number, token in enumerate([*special, *tokens])}
+    merges = [(tokens[first], tokens[second]) for first, second in found.merges]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in SPLITS[config.split]]
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

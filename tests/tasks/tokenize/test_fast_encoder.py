@@ -13,8 +13,8 @@ from support import shared_data
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from tasks.tokenize import tokenizer as encoding
-from tasks.tokenize.fast_encoder import PATTERNS, byte_letters, fast_encoder
-from tasks.tokenize.splits import OPEN_SPLITS, SPLITS
+from tasks.tokenize.fast_encoder import byte_letters, fast_encoder
+from tasks.tokenize.splits import OPEN_SPLITS, PATTERNS, SPLITS
 from tasks.tokenize.tokenizer import FEW_CHARACTERS, PIECE_CHARACTERS, TokenizerConfig, encode, learn, pieces
 
 AROUND = (
