@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
@@ -36,7 +37,7 @@ from model.transformer import Transformer
 from storage.errors import ConfigError
 from storage.tokens import read_token_meta
 
-CHUNK_TOKENS = 256  # 4 MB of scores at 4,096 words
+CHUNK_TOKENS = 256  # 4 MB of float32 scores at 4,096 words
 CHUNK_TOKENS_CUDA = 4096
 
 
@@ -58,7 +59,7 @@ class SummedCrossEntropy(torch.autograd.Function):
         """
         differentiate = compiled_cross_entropy() if compiled and hidden.is_cuda else cross_entropy
         weight = head.to(hidden.dtype)
-        chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS
+        chunk = CHUNK_TOKENS_CUDA if hidden.is_cuda else CHUNK_TOKENS * 4 // hidden.element_size()
         hidden_gradient = torch.empty_like(hidden)
         head_gradient = torch.zeros_like(head) if context.needs_input_grad[1] else None  # None: it is frozen
         total = torch.zeros((), device=hidden.device)
@@ -91,12 +92,22 @@ def add_product(total: Tensor | None, gradient: Tensor, rows: Tensor) -> None:
 
 
 def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The summed loss in nats of scores (N, V) for the classes chosen (N, 1), and its gradient by the scores."""
-    logarithms = torch.log_softmax(scores.float(), dim=-1)
-    nats = -logarithms.gather(1, chosen).sum()
-    gradient = logarithms.exp_()
-    gradient.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=gradient.dtype))
-    return nats, gradient.to(scores.dtype)
+    """The summed loss in nats of scores (N, V) for the classes chosen (N, 1), and its gradient by the scores.
+
+    All in one softmax in the dtype of the scores. What is left for the other classes is summed rather than taken from
+    1, so that in bfloat16 the gradient of a class that is all but certain is as exact as the others'.
+    """
+    shares = torch.softmax(scores, dim=-1)
+    own = shares.gather(1, chosen)[:, 0].float()
+    listed, places = shares.view(-1), chosen[:, 0] + torch.arange(0, shares.numel(), shares.shape[1]).to(chosen.device)
+    listed.index_fill_(0, places, 0)
+    others = shares @ torch.ones_like(shares[0])
+    listed.index_copy_(0, places, -others)  # a scatter would copy all shares, twice
+    nats = torch.log1p(others.float() / own)
+    vanished = own < torch.finfo(own.dtype).tiny
+    if bool(vanished.any()):
+        nats[vanished] = F.cross_entropy(scores[vanished].float(), chosen[vanished, 0], reduction="none")
+    return nats.sum(), shares
 
 
 def compared_cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

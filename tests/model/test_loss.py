@@ -1,6 +1,7 @@
 """The chunked loss is cross-entropy: same value, same gradients, whatever is masked."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -37,15 +38,29 @@ def test_value_and_gradients_equal_the_plain_cross_entropy(
         assert torch.allclose(ours_gradient, plain_gradient, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_form_for_the_compiler_is_the_plain_one(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("form", [cross_entropy, compared_cross_entropy])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+def test_both_forms_are_exact_but_for_the_last_rounding(
+    form: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]], dtype: torch.dtype, rounding: float
+) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = (torch.randn(300, 512, generator=generator) * 4).to(dtype)
     chosen = torch.randint(0, 512, (300, 1), generator=generator)
-    nats, gradient = cross_entropy(scores, chosen)
-    compared_nats, compared_gradient = compared_cross_entropy(scores, chosen)
-    assert float(compared_nats) == pytest.approx(float(nats), rel=1e-6)
-    assert torch.equal(compared_gradient, gradient)
+    exact = torch.log_softmax(scores.double(), dim=-1)
+    expected = exact.exp().scatter_add_(1, chosen, -torch.ones(300, 1, dtype=torch.float64))
+    nats, gradient = form(scores.clone(), chosen)
+    assert float(nats) == pytest.approx(float(-exact.gather(1, chosen).sum()), rel=1e-5)
+    assert torch.allclose(gradient.double(), expected, rtol=rounding, atol=1e-6)
+
+
+def test_the_gradient_of_a_class_that_is_all_but_certain_is_no_less_exact() -> None:
+    """In bfloat16 its share rounds to 1, and 1 taken from that would leave nothing."""
+    scores = torch.zeros(1, 512, dtype=torch.bfloat16)
+    scores[0, 7] = 14.0
+    left = -math.expm1(14.0 - math.log(math.exp(14.0) + 511))
+    nats, gradient = cross_entropy(scores, torch.tensor([[7]]))
+    assert float(gradient[0, 7]) == pytest.approx(-left, rel=0.01)
+    assert float(nats) == pytest.approx(-math.log1p(-left), rel=0.01)
 
 
 @pytest.mark.parametrize("largest", [1, 8, 256])
