@@ -34,7 +34,9 @@ class Rotation(torch.autograd.Function):
 
 
 def _turned(x: Tensor, cosines: Tensor, sines: Tensor, direction: int) -> Tensor:
-    return torch.addcmul(x * cosines, x.roll(x.shape[-1] // 2, dims=-1), sines, value=direction)
+    first, second = x.chunk(2, dim=-1)
+    swapped = torch.cat([second, first], dim=-1)  # as roll, which a compiler takes number by number
+    return torch.addcmul(x * cosines, swapped, sines, value=direction)
 
 
 def rotary_tables(shape: Shape) -> Angles:
