@@ -11,7 +11,7 @@ batched product: on a small model that is the difference between a tenth and a h
 processes train together, each works out the updates of some matrices (model/ranks.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,9 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=-2, dim2=-1).add_(a)  # a times x, added to the product, would be a copy of all x
+        x = factor @ x
     return x.to(matrices.dtype)
 
 
@@ -67,9 +69,10 @@ class MuonGroup:
     @torch.no_grad()
     def update(self, momentum: float) -> Tensor:
         """The directions of this rank's own matrices."""
-        gradients = self._gradients()
-        self.momentum.lerp_(gradients, 1 - momentum)
-        nesterov = gradients.lerp_(self.momentum, momentum)
+        nesterov = torch.empty_like(self.momentum, dtype=self.dtype)
+        for held, gradient, direction in zip(self.momentum, self._gradients(), nesterov, strict=True):
+            held.lerp_(gradient, 1 - momentum)  # matrix by matrix: what is at hand stays in the cache
+            direction.copy_(gradient.lerp(held, momentum))
         return orthogonalise(nesterov, self.dtype)
 
     @torch.no_grad()
@@ -81,16 +84,14 @@ class MuonGroup:
             held.mul_(1 - rate * weight_decay)
             direction = matrix.mT if outputs > inputs else matrix
             rows = self.ranks.rows(outputs) if self.ranks.sharded else slice(None)
-            held.sub_(direction[rows], alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+            held.sub_(direction[rows].to(held.dtype), alpha=rate * max(1.0, outputs / inputs) ** 0.5)
 
-    def _gradients(self) -> Tensor:
+    def _gradients(self) -> Iterator[Tensor]:
         """Those of this rank's own matrices, whole."""
-        own: list[Tensor] = []
         for place, parameter in enumerate(self.parameters):
             gradient = self.ranks.whole(_gradient(parameter))  # by all ranks, also of what is not theirs
             if self.own.start <= place < self.own.stop:
-                own.append(_wide(gradient))
-        return torch.stack(own) if own else torch.empty_like(self.momentum)
+                yield _wide(gradient).contiguous()
 
 
 class AdamWGroup:
