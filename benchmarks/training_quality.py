@@ -91,7 +91,7 @@ def batches(tokens: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 def llmill(checkout: Path, seed: int, *, tied: bool) -> Training:
-    """Size `micro` as `pretrain` trains it, with a context of 256 and Muon's momentum for small batches."""
+    """Size `micro` as `pretrain` trains it, with a context of 256."""
     import torch
 
     from model.batches import Batch
@@ -101,7 +101,7 @@ def llmill(checkout: Path, seed: int, *, tied: bool) -> Training:
     from model.transformer import Transformer, initialise
     from tasks.train.pretrain import PretrainConfig
 
-    config = PretrainConfig(size="micro", context_length=CONTEXT, tied_embeddings=tied, momentum=0.85)
+    config = PretrainConfig(size="micro", context_length=CONTEXT, tied_embeddings=tied)
     shape = config.shape(VOCABULARY)
     model = Transformer(shape, torch.bfloat16)
     initialise(model, seed)
