@@ -87,7 +87,7 @@ class MuonGroup:
             held.sub_(direction[rows].to(held.dtype), alpha=rate * max(1.0, outputs / inputs) ** 0.5)
 
     def _gradients(self) -> Iterator[Tensor]:
-        """Those of this rank's own matrices, whole."""
+        """Those of this rank's own matrices, whole. To be taken to its end on every rank: all take part in each."""
         for place, parameter in enumerate(self.parameters):
             gradient = self.ranks.whole(_gradient(parameter))  # by all ranks, also of what is not theirs
             if self.own.start <= place < self.own.stop:
