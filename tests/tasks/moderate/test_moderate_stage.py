@@ -12,8 +12,9 @@ from tasks.engine.builder import builder
 from tasks.engine.context import Execution
 from tasks.engine.stage import engine_in_force
 from tasks.filter import FilterConfig, filter_documents
-from tasks.moderate.section import ModerateConfig
+from tasks.moderate.section import ModerateConfig, ModeratorConfig
 from tasks.moderate.stage import moderate
+from tasks.moderate.training import make_moderator
 
 CLEAN, RUDE = "The river is quiet and wide.", "You are a fool. The river is quiet."
 LONG = (CLEAN + " ") * 40 + RUDE + (" " + CLEAN) * 40
@@ -66,3 +67,26 @@ def test_a_report_drops_nothing_and_copies_nothing(world: World) -> None:
     assert (summary["dropped"], summary["flagged_rude"]) == (0, 4) and rows_of(artifact, "ledger") == []
     for part in ("documents", "pairs", "signals"):
         assert artifact[part].digest == world[1][part].digest
+
+
+def test_a_folder_of_public_lists_judges_each_document_by_its_language(home: Path, tmp_path: Path) -> None:
+    """As LDNOOBW's repository is: a file a language, some of a region, beside files that are no lists."""
+    lists = {"de": "dolt\n", "en": "# rude\nfool\n", "fr-CA-u-sd-caqc": "sot\n", "th": "โง่\n", "zh": "傻瓜\n"}
+    for name, words in (lists | {"LICENSE": "river\n", "README.md": "quiet\n", "USERS.md": "wide\n"}).items():
+        (tmp_path / name).write_text(words, encoding="utf-8")
+    config = ModeratorConfig.model_validate({"categories": [{"name": "rude", "words": [{"path": str(tmp_path)}]}]})
+    said = (
+        ("A dolt.", "en"),
+        ("A dolt.", "de"),
+        ("Un sot.", "fr"),
+        ("เขาโง่มาก", "th"),
+        ("他是傻瓜吗", "zh"),
+        (CLEAN, "en"),
+    )
+    documents = source(home, [(text, "train", "web", language) for text, language in said])
+    with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
+        judge = make_moderator(config)
+        clean = filter_documents(FilterConfig(preset="none"), documents, documents)
+        result = moderate(ModerateConfig(), clean, judge)
+    assert isinstance(result, Artifact)
+    assert texts_of(result) == ["A dolt.", CLEAN], "the German word in an English text stays"
