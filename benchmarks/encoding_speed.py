@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from storage.documents import TRAIN, Document, write_documents
 from tasks.shards.text_batches import batches
 from tasks.tokenize.fast_encoder import fast_encoder
+from tasks.tokenize.splits import SPLITS
 from tasks.tokenize.stage import tokenize_shard
 from tasks.tokenize.tokenizer import (
     BATCH_CHARACTERS,
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("corpus", nargs="+", type=Path)
     parser.add_argument("--megabytes", type=float, default=2, help="of each corpus")
     parser.add_argument("--vocabulary", type=int, default=4096)
-    parser.add_argument("--split", choices=("gpt-2", "deepseek-v3"), default="gpt-2")
+    parser.add_argument("--split", choices=tuple(SPLITS), default="gpt-2")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     texts = [text for path in options.corpus for text in texts_of(path, int(options.megabytes * 1e6))]

@@ -12,14 +12,11 @@ SPLITS = {  # patterns applied one after another
         r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     ),
     "gpt-2": (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",),
-}
-
-OPEN_SPLITS = {  # of open models, likewise
-    "llama-bpe": (
+    "llama-bpe": (  # Llama 3's and GPT-4's: runs of at most three digits
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
         r"|\s+(?!\S)|\s+",
     ),
-    "qwen2": (
+    "qwen2": (  # each digit by itself
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
         r"|\s+(?!\S)|\s+",
     ),
@@ -39,7 +36,7 @@ _DEEPSEEK = (
     rf"|{_OTHERS}+(?!{_LETTERS})|\s*[\r\n]+|\s+(?![^\s\p{{N}}{_KANA}])|\s+"
 )
 PATTERNS = {  # each split as one pattern, for regular expressions that know sets of characters
-    name: patterns[0] for name, patterns in (SPLITS | OPEN_SPLITS).items()
+    name: patterns[0] for name, patterns in SPLITS.items()
 } | {"deepseek-v3": _DEEPSEEK}
 
 
@@ -50,8 +47,7 @@ def split_name(tokenizer: dict[str, Any]) -> str:
     found = tuple(step["pattern"].get("Regex") for step in steps if step.get("type") == "Split")
     if not found and any(step.get("type") == "ByteLevel" and step.get("use_regex", True) for step in steps):
         return "gpt-2"  # the library's own
-    known = SPLITS | OPEN_SPLITS
-    for name, patterns in known.items():
+    for name, patterns in SPLITS.items():
         if found == patterns and any(step.get("type") == "ByteLevel" for step in steps):
             return name
-    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(known)}")
+    raise DataError(f"the tokenizer splits text in a way that llama.cpp has no name for; known: {', '.join(SPLITS)}")

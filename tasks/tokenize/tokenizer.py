@@ -3,7 +3,8 @@
 Byte-level BPE, trained on the training split only: words are counted (words.py), then merged (merges.py), as the
 library `tokenizers` would, to the same file. Text is split into words first, by a
 rule that llama.cpp knows by name: DeepSeek's keeps the marks of Hindi, Thai and their like inside words and makes runs
-of at most three digits; GPT-2's cuts a word at each mark. The special tokens have the first ids. Text that a user
+of at most three digits; GPT-2's, Llama 3's (which is GPT-4's) and Qwen's cut a word at each mark, and take any run of
+digits, three at most, and one. The special tokens have the first ids. Text that a user
 writes never becomes one of them: `load_tokenizer` switches that off, and special tokens are put in by id.
 
 Files: `tokenizer.json`, and `tokenizer_config.json` with which transformers loads it as a fast tokenizer.
@@ -59,9 +60,10 @@ class TokenizerSection(StageConfig):
     vocabulary_size: int = Field(
         4096, ge=SMALLEST_VOCABULARY, le=1 << 20, description="Tokens in the vocabulary, the special ones included."
     )
-    split: Literal["deepseek-v3", "gpt-2"] = Field(
+    split: Literal["deepseek-v3", "gpt-2", "llama-bpe", "qwen2"] = Field(
         "deepseek-v3",
-        description="How text is split into words: with the marks of all scripts inside them, or as GPT-2 does.",
+        description="How text is split into words: with the marks of all scripts inside them and three digits at most, "
+        "as GPT-2 does, as GPT-4 and Llama 3 (three digits at most), or as Qwen (digit by digit).",
     )
     longest_word_bytes: int = Field(
         1024, ge=16, le=1 << 16, description="Bytes of a word in training; a longer run without a break is cut."

@@ -18,6 +18,7 @@ from tasks.answer.prompt_form import starting_ids
 from tasks.answer.stream import Answer, Sampling
 from tasks.release import ReleaseConfig
 from tasks.release.gguf import read_weights, write_gguf
+from tasks.tokenize.splits import SPLITS
 from tasks.tokenize.tokenizer import TokenizerConfig, learn, load_tokenizer, save_tokenizer, text_ids
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,17 @@ def test_text_becomes_the_same_tokens(release: Path, served: tuple[str, LlamaCpp
     tokenizer = load_tokenizer(release)
     for text in TEXTS:
         assert served[1].tokenize(text) == text_ids(tokenizer, [text])[0], text
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_split_gives_the_same_tokens(split: Any, release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    shutil.copytree(release, folder, ignore=shutil.ignore_patterns("*.gguf"))
+    save_tokenizer(learn(TokenizerConfig(vocabulary_size=VOCABULARY, split=split), [*TEXTS * 500]), folder)
+    write_gguf(folder / "model.gguf", "F16", ReleaseConfig(), folder)
+    llama, tokenizer = LlamaCpp(folder / "model.gguf"), load_tokenizer(folder)
+    for text in TEXTS:
+        assert llama.tokenize(text) == text_ids(tokenizer, [text])[0], text
 
 
 def test_greedy_text_is_the_same(release: Path, served: tuple[str, LlamaCpp]) -> None:

@@ -14,7 +14,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from tasks.tokenize import tokenizer as encoding
 from tasks.tokenize.fast_encoder import byte_letters, fast_encoder
-from tasks.tokenize.splits import OPEN_SPLITS, PATTERNS, SPLITS
+from tasks.tokenize.splits import PATTERNS, SPLITS
 from tasks.tokenize.tokenizer import FEW_CHARACTERS, PIECE_CHARACTERS, TokenizerConfig, encode, learn, pieces
 
 AROUND = (
@@ -38,7 +38,7 @@ def alphabet() -> dict[int, str]:
 
 
 def split_by(split: str) -> Any:
-    steps = [pre_tokenizers.Split(Regex(one), behavior="isolated") for one in (SPLITS | OPEN_SPLITS)[split]]
+    steps = [pre_tokenizers.Split(Regex(one), behavior="isolated") for one in SPLITS[split]]
     return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 

@@ -19,7 +19,7 @@ from tiny_model import make_text
 
 from storage.documents import HELDOUT, TRAIN, Document, write_documents
 from storage.errors import DataError
-from tasks.tokenize.splits import split_name
+from tasks.tokenize.splits import SPLITS, split_name
 from tasks.tokenize.stage import tokenize_shard
 from tasks.tokenize.tokenizer import (
     PIECE_CHARACTERS,
@@ -76,6 +76,8 @@ SPLIT = {
     ("deepseek-v3", "हिन्दी में लिखा"): ["हिन्दी", " में", " लिखा"],
     ("deepseek-v3", "น้ำใสๆ ไหล"): ["น้ำใสๆ", " ไหล"],
     ("deepseek-v3", "Straße für Äpfel"): ["Straße", " für", " Äpfel"],
+    ("llama-bpe", "I'LL see 12345 cats"): ["I", "'LL", " see", " ", "123", "45", " cats"],
+    ("qwen2", "it's 123\n\n中文"): ["it", "'s", " ", "1", "2", "3", "\n\n", "中文"],
 }
 
 
@@ -132,7 +134,7 @@ BREAKS = [
 ]
 
 
-@pytest.mark.parametrize("split", ["deepseek-v3", "gpt-2"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_pieces_have_the_tokens_of_the_whole(split: Any) -> None:
     tokenizer = learn(TokenizerConfig(vocabulary_size=300, split=split), ["".join(BREAKS) * 9])
 
