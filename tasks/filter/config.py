@@ -55,13 +55,13 @@ class QualityRows(StageConfig):
     """Texts of the user's own, good and bad, that teach a classifier what a good text is."""
 
     good: tuple[Text, ...] = Field(
-        min_length=1,
+        (),
         max_length=100,
         description="Texts like those that are wanted: folders, globs or files of .txt, .jsonl, .csv, .parquet, ...",
         json_schema_extra=LOCATION,
     )
     bad: tuple[Text, ...] = Field(
-        min_length=1,
+        (),
         max_length=100,
         description="Texts like those that are not wanted; pages as they come are usual (GPT-3's, CCNet's).",
         json_schema_extra=LOCATION,
@@ -79,7 +79,7 @@ class ReferenceText(StageConfig):
     """A text of the user's own by whose n-grams others are measured."""
 
     paths: tuple[Text, ...] = Field(
-        min_length=1,
+        (),
         max_length=100,
         description="Texts in the languages that are wanted: folders, globs or files of .txt, .jsonl, .parquet, ...",
         json_schema_extra=LOCATION,
@@ -129,11 +129,11 @@ class FilterConfig(StageConfig):
         "Lists of words that are not wanted in web addresses, one a line.",
         json_schema_extra=LOCATION,
     )
-    quality: QualityRows | None = Field(
-        None, title="Quality", description="Good and bad texts that a classifier learns from, for min_quality."
+    quality: QualityRows | None = _setting(
+        "quality", "Good and bad texts that a classifier learns from, for min_quality.", title="Quality"
     )
-    reference: ReferenceText | None = Field(
-        None, title="Reference", description="A text whose n-grams foretell others, for max_bits_per_byte."
+    reference: ReferenceText | None = _setting(
+        "reference", "A text whose n-grams foretell others, for max_bits_per_byte.", title="Reference"
     )
 
     max_blocked_url: int | None = _setting(

@@ -21,6 +21,8 @@ LONGEST_BYTES = 1 << 26  # of a record
 
 def given_files(paths: Sequence[str], option: str) -> dict[str, StoredFile]:
     """`NUMBER/NAME` -> each file of these paths with its digest; DataError where there is none."""
+    if not paths:
+        raise DataError(f"{option}: names no file: give files, folders or globs of texts")
     return {
         f"{number}/{file.name}": file
         for number, path in enumerate(paths)

@@ -55,6 +55,8 @@ _NOTHING: dict[str, Any] = {
     "line_interface": False,
     "blocked_urls": (),
     "url_words": (),
+    "quality": None,
+    "reference": None,
     "max_blocked_url": 0,
     "max_url_words": 0,
     "min_language_score": None,

@@ -11,7 +11,7 @@ from tasks.engine.reported import Table
 from tasks.filter import FilterConfig, filter_documents
 from tasks.filter.by_group import EXAMPLES_SHOWN, PRESETS_KEEP, TAKEN
 from tasks.filter.presets import PRESETS
-from tasks.filter.report import report
+from tasks.filter.report import LEARNED, report
 from tasks.wording import as_per_cent
 
 CODE = "A set is written with brackets: { } holds the members of it, and the book says so at length, as books do. " * 6
@@ -26,6 +26,7 @@ class Made:
     artifact: Artifact
     given: Artifact
     settings: FilterConfig
+    figures: dict[str, Any]
 
     def part(self, stage: str, name: str) -> Part | None:
         return self.artifact[name]
@@ -34,15 +35,15 @@ class Made:
         return self.given[name]
 
     def config(self, stage: str) -> dict[str, Any]:
-        return self.settings.model_dump(mode="json")
+        return self.settings.identity()
 
     def summary(self, stage: str) -> dict[str, Any]:
-        return {}
+        return self.figures
 
 
 def tables(home: Path, config: FilterConfig, *shards: Rows) -> dict[str, Table]:
-    artifact, _ = run(home, filter_documents, config, *shards)
-    made = Made(artifact, source(home, *shards), config)
+    artifact, summary = run(home, filter_documents, config, *shards)
+    made = Made(artifact, source(home, *shards), config, summary)
     return {table.heading: table for table in report(made, "filter").tables}
 
 
@@ -69,3 +70,18 @@ def test_of_each_group_the_rule_three_documents_and_other_presets(home: Path) ->
 def test_where_nothing_is_dropped_only_the_presets_are_compared(home: Path) -> None:
     found = tables(home, FilterConfig(preset="none"), [(CODE, "train", "books", "en")])
     assert TAKEN not in found and EXAMPLES_SHOWN not in found and PRESETS_KEEP in found
+
+
+def test_what_judges_learned_is_shown_and_another_preset_has_none(home: Path, tmp_path: Path) -> None:
+    for kind, text in (("good", PLAIN), ("bad", SHORT)):
+        (tmp_path / f"{kind}.txt").write_text(text)
+    quality = {kind: [str(tmp_path / f"{kind}.txt")] for kind in ("good", "bad")}
+    reference = {"paths": [str(tmp_path / "good.txt")]}
+    given = {"preset": "none", "quality": quality, "min_quality": 0.5, "reference": reference, "max_bits_per_byte": 60}
+    documents = [(f"{PLAIN} Page {number}", "train", "books") for number in range(3)] + [(SHORT, "train", "books")]
+    found = tables(home, FilterConfig.model_validate(given), documents)
+    learned = {row[0]: row[1] for row in found[LEARNED].rows}
+    assert learned["Pieces of good and bad texts that the classifier learned from"] == "2"
+    assert learned["Bytes of the reference whose n-grams foretell documents"] == str(len(PLAIN))
+    assert [row[3] for row in found[TAKEN].rows if row[0] == "source books"] == ["min_quality"]
+    assert next(row for row in found[PRESETS_KEEP].rows if row[0] == "source books")

@@ -9,6 +9,7 @@ from support import cost_in_loops
 
 from tasks.filter import FilterConfig
 from tasks.filter.edit import edit
+from tasks.filter.judges import SIGNALS as LEARNED
 from tasks.filter.language import language_of
 from tasks.filter.presets import PRESETS
 from tasks.filter.repetition import repetition_signals
@@ -137,7 +138,7 @@ def test_every_preset_says_everything_and_every_rule_has_its_signal() -> None:
         assert FilterConfig(preset=name).model_dump(exclude={"preset"}) == preset
     bounds = {field for field in fields if field.startswith(("min_", "max_"))}
     assert set(RULES) == bounds
-    assert {rule.split("_", 1)[1] for rule in RULES} <= set(SIGNALS_SCHEMA.names)
+    assert {rule.split("_", 1)[1] for rule in RULES} <= {*SIGNALS_SCHEMA.names, *LEARNED}
 
 
 def test_a_field_that_is_given_wins_over_the_preset_and_null_switches_a_rule_off() -> None:
