@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from flows.report.run_data import RunData
-from storage.documents import HELDOUT, TRAIN
+from storage.documents import HELDOUT, TRAIN, UNDETERMINED
+from storage.tokens import TokenSet
 from tasks.engine.about import DOCUMENTS
 from tasks.engine.reported import Fact
 
 LONGEST_TOKENS = 24
+STRETCH_TOKENS = 1 << 20  # read at once
 MAX_TOKENIZER_BYTES = 256 << 20
 
 
@@ -33,17 +35,32 @@ class Source(Fact):
         return self.bytes / self.tokens if self.tokens else 0.0
 
 
+class Language(Fact):
+    """The text that was tokenized in one language, as documents state it."""
+
+    name: str
+    bytes: int
+    tokens: int
+
+    @property
+    def ratio(self) -> float:
+        """Bytes per token."""
+        return self.bytes / self.tokens
+
+
 class Sources(Fact):
-    """All sources, by name."""
+    """All sources and all languages, by name."""
 
     sources: tuple[Source, ...]
+    languages: tuple[Language, ...] = ()
 
 
 class Vocabulary(Fact):
-    """The longest tokens as text, spaces shown as middle dots."""
+    """The longest tokens as text, spaces shown as middle dots; how many tokens no training text has, if known."""
 
     size: int
     longest: tuple[str, ...]
+    unused: int | None = None
 
 
 def sources_of(data: RunData) -> Sources:
@@ -55,19 +72,22 @@ def sources_of(data: RunData) -> Sources:
         return Sources(sources=())
 
     def make() -> Sources:
-        counts: Counter[tuple[str, str]] = Counter()
+        counts, by_language = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         licenses: dict[str, Counter[str]] = {}
         for number, stored in enumerate(documents.files):
-            columns = pq.read_table(stored.path, columns=["source", "license", "split"])
+            columns = pq.read_table(stored.path, columns=["source", "license", "split", "lang"])
             names, splits = columns["source"].to_pylist(), columns["split"].to_pylist()
+            languages = [language or UNDETERMINED for language in columns["lang"].to_pylist()]
             for source, license_, split in zip(names, columns["license"].to_pylist(), splits, strict=True):
                 counts[source, split] += 1
                 licenses.setdefault(source, Counter())[license_ or "not stated"] += 1
             if tokens is None:
                 continue
             for split in (TRAIN, HELDOUT):
-                owners = [source for source, its in zip(names, splits, strict=True) if its == split]
-                _count_lengths(counts, tokens.path / f"{split}-{number:05d}.documents.npy", owners)
+                lengths = tokens.path / f"{split}-{number:05d}.documents.npy"
+                for totals, owners in ((counts, names), (by_language, languages)):
+                    here = [owner for owner, its in zip(owners, splits, strict=True) if its == split]
+                    _count_lengths(totals, lengths, here)
         return Sources(
             sources=tuple(
                 Source(
@@ -79,14 +99,19 @@ def sources_of(data: RunData) -> Sources:
                     licenses=tuple(sorted(licenses[name].items(), key=lambda item: (-item[1], item[0]))),
                 )
                 for name in sorted(licenses)
-            )
+            ),
+            languages=tuple(
+                Language(name=name, bytes=by_language[name, "bytes"], tokens=by_language[name, "tokens"])
+                for name in sorted({name for name, _ in by_language})
+                if by_language[name, "tokens"]
+            ),
         )
 
     return data.remembered(Sources, [documents.digest, tokens.digest if tokens else None], make)
 
 
 def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequence[str]) -> None:
-    """Add the bytes and tokens of a shard to their sources; `owners[i]` is the source of its document i."""
+    """Add the bytes and tokens of a shard to those who own them: `owners[i]` has its document i."""
     if not owners or not lengths.is_file():
         return
     rows = np.load(lengths, allow_pickle=False)
@@ -101,12 +126,13 @@ def _count_lengths(counts: Counter[tuple[str, str]], lengths: Path, owners: Sequ
 
 
 def vocabulary_of(data: RunData) -> Vocabulary | None:
-    """The size of the vocabulary and its longest tokens; None where there is no tokenizer."""
-    part = data.last("tokenizer")
+    """The size of the vocabulary, its longest tokens and how many are unused; None where there is no tokenizer."""
+    part, tokens = data.last("tokenizer"), data.last("tokens")
     if part is None or part.bytes > MAX_TOKENIZER_BYTES:
         return None
 
     def make() -> Vocabulary:
+        from tasks.tokenize.control import special_tokens
         from tasks.tokenize.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(part.path)
@@ -114,9 +140,20 @@ def vocabulary_of(data: RunData) -> Vocabulary | None:
         ranked = sorted(vocabulary, key=lambda token: (-len(token), token))[: 4 * LONGEST_TOKENS]
         texts = (tokenizer.decode([vocabulary[token]]) for token in ranked)
         shown = dict.fromkeys(_visible(text) for text in texts if text)  # special tokens have none
-        return Vocabulary(size=len(vocabulary), longest=tuple(shown)[:LONGEST_TOKENS])
+        unused = _unused(tokens.path, set(vocabulary.values()) - set(special_tokens(tokenizer))) if tokens else None
+        return Vocabulary(size=len(vocabulary), longest=tuple(shown)[:LONGEST_TOKENS], unused=unused)
 
-    return data.remembered(Vocabulary, part.digest, make)
+    return data.remembered(Vocabulary, [part.digest, tokens.digest if tokens else None], make)
+
+
+def _unused(folder: Path, ids: set[int]) -> int:
+    """How many of these ids no training text has; shards are read a stretch at a time."""
+    training = TokenSet(folder, TRAIN)
+    seen = np.zeros(1 + max(ids, default=0), np.bool_)
+    for start in range(0, training.tokens, STRETCH_TOKENS):
+        found = training.read(start, min(start + STRETCH_TOKENS, training.tokens))
+        seen[found[found < len(seen)]] = True
+    return sum(not seen[number] for number in ids)
 
 
 def _visible(text: str) -> str:

@@ -67,6 +67,7 @@ def _sections(data: RunData) -> dict[str, Any]:
     sections = {stage: data.section(stage) for stage in data.rows}
     shown = panels(scores)
     rows = [row for panel in shown for row in panel.rows]
+    sources = sources_of(data)
     return {
         "run": {"error": None, "seconds": None, "prefect": None, "mlflow": None, "model": None, **data.run},
         "name": data.summary(data.last_with("release")).get("name") or _wanted_name(data),
@@ -84,7 +85,8 @@ def _sections(data: RunData) -> dict[str, Any]:
         "search": search_facts(data),
         "splits": splits_of(facts),
         "histograms": [(one, histogram_chart(one)) for section in sections.values() for one in section.histograms],
-        "sources": sources_of(data).sources,
+        "sources": sources.sources,
+        "languages": sources.languages,
         "vocabulary": vocabulary_of(data),
         "tokens": data.summary(data.last_with("tokens")),
         "curves": [

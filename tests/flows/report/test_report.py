@@ -13,13 +13,16 @@ from local_stages import STAGE_NAMES
 from report_data import data_of, made_run, score_line
 from support import digests, llmill, report_of
 
-from flows.report.corpus import sources_of
+from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.drops import document_flow
 from flows.report.page import render
 from flows.report.run_data import RunData
 from flows.report.summary import markdown_summary
+from storage.documents import TRAIN
 from storage.runs import find_run
+from storage.tokens import TokenSet
 from tasks.evaluate.score import Score
+from tasks.tokenize.tokenizer import SPECIAL_TOKENS
 from tasks.wording import as_per_cent, duration, figure
 
 Smoke = tuple[Path, dict[str, Any]]
@@ -126,6 +129,21 @@ def test_sources_hold_every_token_and_byte(smoke: Smoke) -> None:
     assert source.tokens == tokens["train_tokens"] + tokens["heldout_tokens"] - marks
     assert source.bytes == tokens["train_bytes"] + tokens["heldout_bytes"]
     assert sum(count for _, count in source.licenses) == marks
+
+
+def test_languages_hold_every_token_and_byte_and_unused_tokens_are_counted(page: Checked, smoke: Smoke) -> None:
+    data = data_of(smoke[0])
+    found, vocabulary = sources_of(data), vocabulary_of(data)
+    (source,) = found.sources
+    assert sum(language.tokens for language in found.languages) == source.tokens
+    assert sum(language.bytes for language in found.languages) == source.bytes
+    assert "Bytes per token by language" in page.text
+    tokens = data.last("tokens")
+    assert tokens is not None and vocabulary is not None
+    training = TokenSet(tokens.path, TRAIN)
+    seen = set(training.read(0, training.tokens).tolist())
+    assert vocabulary.unused == len(set(range(len(SPECIAL_TOKENS), vocabulary.size)) - seen) > 0
+    assert "tokens that no training text has" in page.text
 
 
 def test_the_command_writes_the_same_bytes_again(smoke_home: Path, smoke: Smoke) -> None:
