@@ -6,7 +6,7 @@ the one with the lower ids is first.
 
 All words lie behind one another in arrays: symbol, and the places of its neighbours. Each pair has the places where it
 was seen; those where something else has been merged since are passed over. So a merge costs a few operations on arrays
-of the places that it changes: some 0.1 ms, and in all about 40 bytes for each byte of the distinct words.
+of the places that it changes: some 0.1 ms, and in all about 50 bytes for each byte of the distinct words.
 
 Where two merges give the same text (`ab` + `c`, `a` + `bc`) there is one token for both. `tokenizers` lets the counts
 of merged pairs stand then, and so is it done here: such a pair may come back, and counts as much as before and more.
