@@ -6,8 +6,8 @@ log ratio of its share of the features of the class and of the others (NBSVM; Wa
 Bigrams"). How closely it follows the texts is chosen by the log loss on a fifth of them. Its log-probabilities and
 those of the transformer count half each.
 
-Cost: a fit takes 2 to 8 seconds for 1,600 texts of 1,000 tokens, and there are five; memory for the tokens and pairs of
-all training texts, and for one weight a class of each that is different.
+Cost: a fit takes 2 to 8 seconds for 1,600 texts of 1,000 tokens, and there are five, of more than two classes for each;
+memory for the tokens and pairs of all training texts, and for one weight a class of each that is different.
 """
 
 from collections.abc import Sequence

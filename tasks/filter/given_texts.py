@@ -31,10 +31,11 @@ def given_files(paths: Sequence[str], option: str) -> dict[str, StoredFile]:
 
 
 def texts_of_files(files: Mapping[str, Path], text_field: str, option: str) -> Iterator[str]:
-    """The texts of files, in order of their names; DataError with file and line for a record that holds none."""
+    """The texts of files, path after path as the recipe has them; DataError with file and line for a record without."""
     reading = Reading((text_field,), LONGEST_BYTES)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, path in sorted(files.items()):
+        for name in sorted(files, key=_place):
+            path = files[name]
             kind = kind_of(name, FORMATS)
             assert kind is not None, name
             for record in read_records(path, kind, reading, Path(scratch)):
@@ -49,3 +50,8 @@ def texts_of_files(files: Mapping[str, Path], text_field: str, option: str) -> I
                 if not isinstance(text, str):
                     raise DataError(f"{where}: field {text_field!r} is not text but {type(text).__name__}")
                 yield text.encode(errors="replace").decode()
+
+
+def _place(name: str) -> tuple[int, str]:
+    number, _, file = name.partition("/")
+    return int(number), file

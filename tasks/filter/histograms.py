@@ -13,7 +13,8 @@ from tasks.filter.wording import signal_text
 
 LENGTHS = ("bytes", "words")
 ALWAYS = (*LENGTHS, "mean_word_length", "language_score", "alphabetic_words")
-MOST_SHOWN = 9
+JUDGED = ("quality", "bits_per_byte")  # by texts of the user's: seen before there is a limit, which is chosen by them
+MOST_SHOWN = 9  # beside those
 BINS_PER_DECADE = 8
 LINEAR_BINS = 40
 LOGARITHMIC = ("bytes", "words", "sentences", "lorem_ipsum", "curly_brackets")
@@ -27,7 +28,7 @@ def signal_histograms(signals: Part, limits: Figures, summary: Figures) -> tuple
     """
     dropped = _dropped(summary)
     by_count = sorted(dropped, key=lambda signal: (-dropped[signal], signal))
-    chosen = list(dict.fromkeys((*ALWAYS, *by_count)))[:MOST_SHOWN]
+    chosen = list(dict.fromkeys((*ALWAYS, *JUDGED, *by_count)))[: MOST_SHOWN + len(JUDGED)]
     counters = {signal: _Counter(signal) for signal in chosen}
     for stored in signals.files:
         with pq.ParquetFile(stored.path) as file:

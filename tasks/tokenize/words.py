@@ -4,10 +4,11 @@ Counting is most of the work of learning a vocabulary, so it is done by the libr
 know the same patterns, and whatever Python's own tables know of Unicode they take for the same kind of character (the
 tests ask each one). A text with a character that is newer than that is split by `tokenizers`.
 
-Memory is bounded: where there are more than MOST_WORDS different words, the rarer half is forgotten, and those that are
-as common as its commonest. What is forgotten and met again is counted from one, so the counts of rare words can be too
-low, by how common the forgotten ones were each time (Manku and Motwani 2002, "Approximate Frequency Counts over Data
-Streams"); how many occurrences were forgotten is said. Equal texts in equal order give equal counts.
+Memory is bounded: where the different words have more than MOST_BYTES, be they many or long, the rarer half is
+forgotten, and those that are as common as its commonest. What is forgotten and met again is counted from one, so the
+counts of rare words can be too low, by how common the forgotten ones were each time (Manku and Motwani 2002,
+"Approximate Frequency Counts over Data Streams"); how many occurrences were forgotten is said. Equal texts in equal
+order give equal counts.
 """
 
 import unicodedata
@@ -17,7 +18,10 @@ from dataclasses import dataclass
 
 from tasks.tokenize.splits import PATTERNS, SPLITS
 
-MOST_WORDS = 2_000_000  # of nine letters 1.3 GB with the places of their pairs; 29 MB of English have 0.14 million
+MOST_BYTES = (
+    18_000_000  # two million words of nine letters: 1.3 GB with the places of their pairs; 29 MB of English have 1
+)
+LOOK_CHARACTERS = 2_000_000  # of text between two looks at how many they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,15 @@ class Words:
 def count_words(texts: Iterable[str], split: str, longest_bytes: int) -> Words:
     """Split texts into words, cut those that are longer, and count them."""
     words_of = splitter(split)
-    counts, forgotten = Counter[str](), 0
+    counts, forgotten, unseen = Counter[str](), 0, 0
     for text in texts:
         counts.update(words_of(text))
-        if len(counts) > MOST_WORDS:
-            fewest = sorted(counts.values())[len(counts) // 2] + 1
-            kept = Counter({word: count for word, count in counts.items() if count >= fewest})
-            forgotten += counts.total() - kept.total()
-            counts = kept
+        unseen += len(text)
+        if unseen > LOOK_CHARACTERS:
+            unseen, before = 0, counts.total()
+            while sum(len(word.encode()) for word in counts) > MOST_BYTES:
+                counts = _commoner_half(counts)
+            forgotten += before - counts.total()
     cut: dict[bytes, int] = {}
     while counts:
         word, count = counts.popitem()
@@ -47,6 +52,11 @@ def count_words(texts: Iterable[str], split: str, longest_bytes: int) -> Words:
             part = whole[start : start + longest_bytes]
             cut[part] = cut.get(part, 0) + count
     return Words(cut, forgotten)
+
+
+def _commoner_half(counts: Counter[str]) -> Counter[str]:
+    fewest = sorted(counts.values())[len(counts) // 2] + 1
+    return Counter({word: count for word, count in counts.items() if count >= fewest})
 
 
 def splitter(split: str) -> Callable[[str], list[str]]:

@@ -18,7 +18,9 @@ from support import shared_data
 from storage.errors import DataError
 from tasks.engine.context import Summary
 from tasks.filter import FilterConfig, filter_documents
+from tasks.filter.given_texts import given_files, texts_of_files
 from tasks.filter.goodness import PIECE_CHARACTERS, learn_goodness
+from tasks.filter.histograms import signal_histograms
 from tasks.filter.judges import SIGNALS
 from tasks.filter.perplexity import codes_of, folded_space, learn, learn_reference
 from tasks.linear import FILE
@@ -206,6 +208,21 @@ def test_a_reference_is_read_as_far_as_the_recipe_says(tmp_path: Path) -> None:
     inputs = {"0/a.txt": tmp_path / "a.txt", "0/b.txt": tmp_path / "a.txt"}
     summary = learn_reference({"text_field": "text", "most_megabytes": 1}, inputs, tmp_path)
     assert 999_990 <= summary["reference_bytes"] <= 1_000_000
+
+
+def test_paths_are_read_in_the_order_of_the_recipe(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.txt" for name in "lkjihgfedcba"]
+    for path in paths:
+        path.write_text(path.stem, encoding="utf-8")
+    files = {name: file.path for name, file in given_files([str(path) for path in paths], "filter.reference").items()}
+    assert "".join(texts_of_files(files, "text", "filter.reference")) == "lkjihgfedcba"
+
+
+def test_what_judges_say_is_shown_before_there_is_a_limit(home: Path, config: FilterConfig) -> None:
+    unlimited = config.model_copy(update={"min_quality": None, "max_bits_per_byte": None})
+    artifact, summary = run(home, filter_documents, unlimited, *SHARDS)
+    shown = signal_histograms(artifact["signals"], {}, {name: 0 for name in summary if name.startswith("dropped_")})
+    assert {"quality", "bits_per_byte"} <= {histogram.signal for histogram in shown}
 
 
 def _shuffled_letters(text: str, draw: random.Random) -> str:

@@ -121,14 +121,17 @@ def test_beyond_so_many_different_words_the_rare_ones_are_forgotten(monkeypatch:
     """The common ones keep their counts to within what was forgotten, and there are never many."""
     texts = [f"common often{number % 3} rare{number}x" for number in range(400)]
     true = Counter(word for text in texts for word in splitter("gpt-2")(text))
-    monkeypatch.setattr(counting, "MOST_WORDS", 50)
+    monkeypatch.setattr(counting, "MOST_BYTES", 300)
+    monkeypatch.setattr(counting, "LOOK_CHARACTERS", 0)
     found = count_words(texts, "gpt-2", 1024)
-    assert len(found.counts) <= 53, "50 and the words of one text"
+    assert sum(map(len, found.counts)) <= 300
     assert found.counts[b"common"] == true["common"] == 400
     assert all(true[word.decode()] >= count for word, count in found.counts.items())
     assert found.forgotten == true.total() - sum(found.counts.values()) > 0
     assert count_words(texts, "gpt-2", 1024) == found
     assert count_words(texts[:10], "gpt-2", 1024).forgotten == 0
+    long = count_words(["x" * 250 + "\n", "y" * 250 + "\n", "common " * 3], "gpt-2", 1024)
+    assert sum(map(len, long.counts)) <= 300, "few words are many bytes where they are long"
 
 
 @pytest.mark.slow
