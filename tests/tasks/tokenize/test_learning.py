@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import shared_data
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from benchmarks.library_bpe import by_library
 from tasks.tokenize import words as counting
 from tasks.tokenize.fast_encoder import byte_letters
 from tasks.tokenize.merges import learn_merges
 from tasks.tokenize.splits import SPLITS
-from tasks.tokenize.tokenizer import SPECIAL_TOKENS, TokenizerConfig, learn, pieces
+from tasks.tokenize.tokenizer import TokenizerConfig, learn, pieces
 from tasks.tokenize.words import count_words, splitter
 
 TEXTS = [
@@ -31,26 +32,6 @@ TEXTS = [
     "aaaaaaa aaaa aa ababababab bababa \x00\x85\u2028",
     "\U0001fae8 \U0001faea \u1c89\u0cdc unknown\u0378 ",  # newer than Python's tables, and one that is nobody's
 ]
-
-
-def by_library(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """Trained by `tokenizers`, to its file."""
-    tokenizer = Tokenizer(models.BPE())
-    splits = [pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in SPLITS[config.split]]
-    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    cut = pre_tokenizers.FixedLength(config.longest_word_bytes)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes, cut])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary_size,
-        min_frequency=config.min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, as_bytes])
-    return tokenizer
 
 
 def assert_same(config: TokenizerConfig, texts: list[str]) -> None:
