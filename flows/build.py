@@ -49,7 +49,8 @@ from tasks.release.config import ReleaseConfig
 from tasks.release.stage import make_release
 from tasks.retrain.config import ContinueConfig, RetrainConfig, is_own_figure
 from tasks.rewrite.stage import rewrite
-from tasks.tokenize.stage import TokenizeConfig, tokenize
+from tasks.tokenize.compression import TokenizeSection, compare_compression
+from tasks.tokenize.stage import tokenize
 from tasks.tokenize.tokenizer import TokenizerConfig, TokenizerSection
 from tasks.train.align import AlignConfig, align
 from tasks.train.finetune import FinetuneConfig, finetune
@@ -81,7 +82,7 @@ class Recipe(StageConfig):
         None, title="Augment", description="Training documents once more in other forms; empty: none."
     )
     tokenizer: TokenizerSection = Field(TokenizerSection(), title="Tokenizer", description="The BPE vocabulary.")
-    tokenize: TokenizeConfig = Field(TokenizeConfig(), title="Tokenize", description="Token shards.")
+    tokenize: TokenizeSection = Field(TokenizeSection(), title="Tokenize", description="Token shards.")
     pretrain: PretrainSection = Field(PretrainSection(), title="Pretrain", description="The base model.")
     finetune: FinetuneSection = Field(FinetuneSection(), title="Fine-tune", description="Supervised on pairs.")
     align: AlignConfig | None = Field(
@@ -362,6 +363,8 @@ def build(recipe: Recipe, start: Start = FROM_NOTHING) -> Output:
     read = in_place_of(augment(recipe.augment.changing, clean, clean, said), clean) if recipe.augment else clean
     tokens = tokenize(recipe.tokenize, read, tokenizer, read if recipe.fills_in else None) if recipe.pretrains else None
     order = mix(recipe.mixing, tokens, read, read) if recipe.mixing else None
+    if recipe.tokenize.comparing:
+        compare_compression(recipe.tokenize.comparing, clean, tokenizer)
     base = start.base(recipe, tokens, order, initial, teacher)
     telling, aligning = recipe.classifying, recipe.aligning
     classes = classify(telling, base, tokenizer, clean) if telling else None
@@ -382,7 +385,7 @@ BUILD = Pipeline("build", build, stages_called(build))  # of any recipe: with al
 
 def building(recipe: Recipe) -> Pipeline:
     """The pipeline of one recipe: `fetch` is left out where nothing is remote, `items` and `decontam` where there are
-    no benchmarks, `benchmarks` there and where no feedback is learned, `rewrite`, `augment`, `mix`, `initial`, teachers
-    and `align` where there is none, `finetune` where preferences alone are learned, `tokenizer` where a model brings
-    it, and all of pretraining where one is fine-tuned as it is."""
+    no benchmarks, `benchmarks` there and where no feedback is learned, `rewrite`, `augment`, `mix`, `compression`,
+    `initial`, teachers and `align` where there is none, `finetune` where preferences alone are learned, `tokenizer`
+    where a model brings it, and all of pretraining where one is fine-tuned as it is."""
     return Pipeline(BUILD.name, build, stages_called(build, recipe))

@@ -31,6 +31,8 @@ from storage.store.local import Store
 from tasks.tune.table import best_text
 
 STUDY = "study"  # the stage that sums up a search
+COMPRESSION = "compression"  # the stage whose tables stand beside the tokenizer
+ELSEWHERE = (STUDY, COMPRESSION)  # tables that do not stand with the documents
 
 
 def report_path(store: Store, run: Mapping[str, Any]) -> Path:
@@ -80,8 +82,9 @@ def _sections(data: RunData) -> dict[str, Any]:
         "plan": plan_rows(data),
         "flow": document_flow(data),
         "counts": count_tables(data),
-        "tables": [table for stage, section in sections.items() if stage != STUDY for table in section.tables],
+        "tables": [table for stage, one in sections.items() if stage not in ELSEWHERE for table in one.tables],
         "study": sections[STUDY].tables if STUDY in sections else (),
+        "compression": sections[COMPRESSION].tables if COMPRESSION in sections else (),
         "search": search_facts(data),
         "splits": splits_of(facts),
         "histograms": [(one, histogram_chart(one)) for section in sections.values() for one in section.histograms],

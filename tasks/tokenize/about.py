@@ -1,13 +1,18 @@
-"""What the stages tokenizer and tokenize say about themselves."""
+"""What the stages tokenizer, tokenize and compression say about themselves."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from storage.documents import TRAIN
 from storage.lookup import place_of
 from storage.tokens import TokenSet
-from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries, settings
+from tasks.engine.about import DOCUMENTS, About, Figures, MadeRun, Step, Summaries, not_about_documents, settings
+from tasks.engine.reported import Section, Table
 from tasks.wording import figure
+
+_AMOUNTS = ("bytes", "tokens", "other_tokens")
 
 
 def _vocabulary(config: Figures, summaries: Summaries) -> dict[str, Any]:
@@ -45,6 +50,34 @@ def _words_of_tokens(step: Step) -> list[str]:
     ]
 
 
+def _compared(run: MadeRun, stage: str) -> Section:
+    """Bytes per token beside another tokenizer's: a table by source and one by language."""
+    part = run.part(stage, "compression")
+    if part is None:
+        return Section()
+    found = json.loads((part / "compression.json").read_bytes())
+    return Section(tables=tuple(_table(found, by) for by in ("source", "language") if found["rows"]))
+
+
+def _table(found: Mapping[str, Any], by: str) -> Table:
+    totals: dict[str, Counter[str]] = {}
+    for row in found["rows"]:
+        totals.setdefault(row[by], Counter()).update({name: row[name] for name in _AMOUNTS})
+    return Table(
+        heading=f"Bytes per token by {by}, beside {found['other']}",
+        columns=(by, "bytes read", "this run's", found["other"]),
+        rows=tuple(
+            (name, figure(total["bytes"]), _ratio(total, "tokens"), _ratio(total, "other_tokens"))
+            for name, total in sorted(totals.items())
+        ),
+        note="Of held-out text, of each source in each language about the first million characters.",
+    )
+
+
+def _ratio(total: Counter[str], tokens: str) -> str:
+    return figure(total["bytes"] / total[tokens]) if total[tokens] else "–"
+
+
 TOKENIZER = About(
     follows=_vocabulary,
     compared=settings("vocabulary_size"),
@@ -58,3 +91,4 @@ TOKENIZE = About(
     explain=_explain_tokenize,
     words=_words_of_tokens,
 )
+COMPRESSION = About(work=None, report=_compared, explain=not_about_documents)

@@ -202,7 +202,11 @@ def save_tokenizer(tokenizer: "Tokenizer", folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> "Tokenizer":
     """The tokenizer of a folder. Text encodes to ordinary tokens only, even where it looks like a special one."""
-    path = folder / "tokenizer.json"
+    return read_tokenizer(folder / "tokenizer.json")
+
+
+def read_tokenizer(path: Path) -> "Tokenizer":
+    """The tokenizer of a file in the form of `tokenizer.json`; DataError where it is none."""
     return _parsed(path, path.read_text(encoding="utf-8"))
 
 
