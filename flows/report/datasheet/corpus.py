@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flows.report.corpus import sources_of
+from flows.report.corpus import sources_of, vocabulary_of
 from flows.report.datasheet.facts import Composition, Group, Rows, Shown
 from flows.report.datasheet.personal import SIGNALS, FirstIds
 from flows.report.datasheet.shown import example_text, short_text
@@ -20,7 +20,9 @@ from storage.documents import SUPERVISED, TRAIN, UNDETERMINED
 from storage.listing import and_more
 from storage.store.artifacts import Part, StoredFile
 from tasks.engine.about import DOCUMENTS
+from tasks.engine.reported import Table
 from tasks.shards.examples import documents_with
+from tasks.wording import figure
 
 EXAMPLES = 3  # of a source
 MOST_SOURCES = 20  # with examples
@@ -91,6 +93,27 @@ def composition(data: RunData, corpus: str) -> Composition:
         rows=tuple(_supervised(data, corpus)),
         examples=tuple(_examples(files, first, places)),
     )
+
+
+def tokenized(data: RunData) -> Iterator[Table]:
+    """How many bytes a token of the run holds, by source and by stated language; nothing where there are no tokens."""
+    found, vocabulary = sources_of(data), vocabulary_of(data)
+    unused = ""
+    if vocabulary and vocabulary.unused is not None:
+        unused = f"{figure(vocabulary.unused)} of {figure(vocabulary.size)} tokens are in no training text."
+    for what, owners, note in (("source", found.sources, unused), ("language", found.languages, "")):
+        ranked = sorted((one for one in owners if one.tokens), key=lambda one: (-one.tokens, one.name))
+        if rest := ranked[MOST_GROUPS:]:
+            note = f"{and_more(len(rest), what + 's')}. {note}".strip()
+        if ranked:
+            yield Table(
+                heading=f"Tokens by {what}",
+                columns=(what, "bytes", "tokens", "bytes per token"),
+                rows=tuple(
+                    (one.name, figure(one.bytes), figure(one.tokens), figure(one.ratio)) for one in ranked[:MOST_GROUPS]
+                ),
+                note=note,
+            )
 
 
 def _with_measures(documents: pa.Table, measured: StoredFile | None) -> pa.Table:

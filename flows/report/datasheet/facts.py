@@ -163,6 +163,7 @@ class Datasheet(Fact):
     missing: tuple[Missing, ...]
     not_done: tuple[str, ...]  # stages of llmill that treat documents, and are not in this run
     composition: Composition
+    tokens: tuple[Table, ...]  # by source and by language, of the run's tokenizer; none where nothing was tokenized
     sources: tuple[SourceFacts, ...]
     personal: Personal | None
     searched: str  # the stage that looked for what benchmarks ask; empty where none did

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.inspect.references import transfer_line
-from flows.report.datasheet.corpus import composition
+from flows.report.datasheet.corpus import composition, tokenized
 from flows.report.datasheet.facts import Datasheet
 from flows.report.datasheet.lineage import corpus_stage, missing_stages, not_in_run, stages_behind
 from flows.report.datasheet.personal import personal_data
@@ -61,6 +61,7 @@ def datasheet(store: Store, run: Mapping[str, Any]) -> Datasheet:
         missing=tuple(missing_stages(data, stages)),
         not_done=tuple(not_in_run(data)),
         composition=held,
+        tokens=tuple(map(short_table, tokenized(data))),
         sources=tuple(sources(data)),
         personal=personal,
         searched=searched,

@@ -77,6 +77,14 @@ def test_counts_are_those_of_the_run(smoke: Smoke, command: Command, tmp_path: P
     assert sheet["digest"] == filtered["parts"]["documents"]["digest"]
     (source,) = held["sources"]
     assert source["bytes"] == filtered["summary"]["kept_bytes"] and source["tokens"] > 1000
+    by_source, by_language = sheet["tokens"]
+    ((name, *_, tokens, ratio),) = by_source["rows"]
+    assert (name, tokens) == (source["name"], f"{source['tokens']:,}")
+    assert sum(int(row[2].replace(",", "")) for row in by_language["rows"]) == source["tokens"]
+    encoded = stages["tokenize"]["summary"]
+    size = encoded["train_bytes"] + encoded["heldout_bytes"]
+    assert by_source["rows"][0][1] == f"{size:,}" and ratio == f"{size / source['tokens']:.4g}"
+    assert "tokens are in no training text." in by_source["note"] and "Tokens by language" in page.text
     assert sum(row["training"] for row in held["rows"]) == stages["collect"]["summary"]["pairs_train"]
     assert sheet["missing"] == [] and sheet["sources"][0]["where"] == ["400 documents made by code"]
     ids = [row["ids"] for one in sheet["treatment"] if one["stage"] == "filter" for row in one["ledger"]]
@@ -135,6 +143,11 @@ def test_personal_data_are_counted_by_kind_with_the_documents(own: dict[str, Any
     ways = [command.json("explain", own["done"], identity, home=own["home"]) for identity in mail["ids"]]
     assert {way["document"]["metadata"]["id"] for way in ways} == set(found)
     assert all(identity in page.text for identity in mail["ids"])
+
+
+def test_a_corpus_that_was_not_tokenized_has_no_tables_of_tokens(own: dict[str, Any], command: Command) -> None:
+    sheet, page = written(command, own["home"], own["done"])
+    assert sheet["tokens"] == [] and "Tokens by" not in page.text
 
 
 def test_a_run_that_failed_says_what_is_missing(own: dict[str, Any], command: Command) -> None:
