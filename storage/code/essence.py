@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from storage.code.names import Aspect, Imports, is_docstring
+from storage.code.names import Aspect, Imports, is_docstring, visit_method
 
 ENGINE_DECORATOR = ("tasks.engine.stage", "stage")  # it decides what is built, not what comes out
 BYSTANDER = ("storage.bystander", "bystander")
@@ -83,6 +83,11 @@ class Essence(ast.NodeTransformer):
         self.bystanders: set[str] = set()  # names of the definitions taken out
         self._in_function = False
         self._describes = "Field" in imports.bound
+
+    def visit(self, node: ast.AST) -> Any:
+        visitor: Any = type(self)
+        kind: Any = type(node)
+        return visit_method(visitor, kind)(self, node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         """Without descriptions there is nothing in an expression to take out: half the time saved."""

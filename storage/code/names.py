@@ -3,8 +3,9 @@
 import ast
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 PARSE_ATTEMPTS = 10
@@ -106,6 +107,13 @@ class Scope:
     asks_subclasses: bool = False
 
 
+@cache
+def visit_method(visitor: Any, node: Any) -> Callable[[Any, Any], Any]:
+    """What a visitor does with nodes of a type. A plan visits hundreds of thousands; the library asks for each."""
+    found: Callable[[Any, Any], Any] = getattr(visitor, f"visit_{node.__name__}", visitor.generic_visit)
+    return found
+
+
 class Reader(ast.NodeVisitor):
     """Fills a scope from a syntax tree whose essence is left."""
 
@@ -114,6 +122,21 @@ class Reader(ast.NodeVisitor):
         self.module, self.package = module, package
         self.defined = defined
         self.imports = imports
+
+    def visit(self, node: ast.AST) -> Any:
+        visitor: Any = type(self)
+        kind: Any = type(node)
+        return visit_method(visitor, kind)(self, node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                self.visit(value)
+            elif isinstance(value, list):
+                for item in value:
+                    if isinstance(item, ast.AST):
+                        self.visit(item)
 
     def visit_Name(self, node: ast.Name) -> None:
         self.scope.names.add((node.id,))

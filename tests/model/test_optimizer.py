@@ -127,7 +127,7 @@ def test_embeddings_that_are_not_the_head_learn_at_a_rate_of_their_own() -> None
             parameter.grad = torch.ones_like(parameter)
         optimizer.step(1.0)
         moved[factor] = {
-            name: float((parameter - before[name]).abs().max()) for name, parameter in model.named_parameters()
+            name: float((parameter.detach() - before[name]).abs().max()) for name, parameter in model.named_parameters()
         }
         other = Optimizer(model, optimizer.settings)
         other.load_state(optimizer.state())

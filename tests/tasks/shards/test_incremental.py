@@ -17,7 +17,7 @@ from collecting import install
 
 import tasks.collect.slices
 import tasks.filter.signals
-import tasks.tokenize.stage
+import tasks.tokenize.fill_in
 from storage.store.artifacts import Artifact
 from storage.store.local import Store
 from tasks.collect.config import CollectConfig
@@ -64,7 +64,7 @@ def build(home: Path, config: CollectConfig, tokenizer: Artifact | None = None) 
     built, calls = Built(), Counter[str]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMILL_HOME", str(home))
-        for module, name in ((tasks.filter.signals, "signals_of"), (tasks.tokenize.stage, "encode")):
+        for module, name in ((tasks.filter.signals, "signals_of"), (tasks.tokenize.fill_in, "encode")):
             patch.setattr(module, name, _counted(getattr(module, name), name, calls))
         with Builder(Store(home), Execution(workers=1)) as builder, engine_in_force(builder):
             documents: Any = collect(config)
