@@ -16,7 +16,7 @@ from tasks.words import is_unspaced
 CLUSTER = regex.compile(r"\X")
 _WORD_OR_CLUSTER = regex.compile(r"(?:(?=\p{L})\X)+|\X")
 _MARK = regex.compile(r"\p{P}")
-_PARTED = re.compile(r"(\n(?:[^\S\n]*\n)+)")  # an empty line, or several
+_PARTED = re.compile(r"((?:\A|\n)(?:[^\S\n]*\n)+|\n[^\S\n]*\Z)")  # an empty line, or several; those at the ends
 _SPACE = re.compile(r"(\s+)")
 
 

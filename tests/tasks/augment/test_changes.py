@@ -59,11 +59,17 @@ def test_dropout_takes_words_where_spaces_part_them_and_letters_where_none_do() 
 @given(TEXTS, SEEDS, st.sampled_from([None, 2, 3]))
 def test_a_shuffle_keeps_each_paragraph(text: str, draw: random.Random, within: int | None) -> None:
     changed = shuffled(text, Shuffle(within=within), draw)
-    parted = r"\n(?:[^\S\n]*\n)+"
+    parted = r"(?:\A|\n)(?:[^\S\n]*\n)+|\n[^\S\n]*\Z"
     before, after = ([one for one in regex.split(parted, some) if one.strip()] for some in (text, changed))
     assert Counter(before) == Counter(after) and regex.findall(parted, text) == regex.findall(parted, changed)
     if within is not None:
         assert all(abs(before.index(one) - after.index(one)) < within for one in before if before.count(one) == 1)
+
+
+def test_a_shuffle_leaves_the_line_breaks_at_the_ends_where_they_are() -> None:
+    ends = {shuffled("\n\nEins\n\n第二\n \nतीन\n", Shuffle(), random.Random(seed)) for seed in range(20)}
+    assert {regex.sub(r"\w+", "-", one) for one in ends} == {"\n\n-\n\n-\n \n-\n"}
+    assert len(ends) == 6
 
 
 @given(TEXTS, SEEDS, st.sampled_from([16, 40, 1000]))
