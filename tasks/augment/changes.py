@@ -13,8 +13,9 @@ import regex
 from tasks.augment.config import Dropout, Noise, Shuffle
 from tasks.words import is_unspaced
 
-CLUSTER = regex.compile(r"\X")
-_WORD_OR_CLUSTER = regex.compile(r"(?:(?=\p{L})\X)+|\X")
+_FLAG = r"[\U0001F1E6-\U0001F1FF]"  # half of one: a regional indicator
+CLUSTER = regex.compile(rf"{_FLAG}{{2}}(?={_FLAG})|\X")  # \X alone counts from the first of a row of flags at each
+_WORD_OR_CLUSTER = regex.compile(rf"(?:(?=\p{{L}})\X)+|{CLUSTER.pattern}")
 _MARK = regex.compile(r"\p{P}")
 _PARTED = re.compile(r"((?:\A|\n)(?:[^\S\n]*\n)+|\n[^\S\n]*\Z)")  # an empty line, or several; those at the ends
 _SPACE = re.compile(r"(\s+)")

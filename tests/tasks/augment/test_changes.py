@@ -1,13 +1,14 @@
 """Texts in other forms: what a change may do to a text, in any script."""
 
 import random
+import time
 from collections import Counter
 
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.augment.changes import noisy, shuffled, with_dropout
+from tasks.augment.changes import CLUSTER, noisy, shuffled, with_dropout
 from tasks.augment.config import Dropout, Middle, Noise, Shuffle
 from tasks.augment.middle import LEAST_CLUSTERS, cuts_of
 
@@ -24,6 +25,22 @@ CHANCES = st.sampled_from([0.05, 0.5, 0.99])
 def clusters(text: str) -> list[str]:
     """What a reader sees as characters."""
     return list(regex.findall(r"\X", text))
+
+
+@given(TEXTS | st.text("🇩🇪🏽 \u200d\u0301\u094dकa\u0600", max_size=12))
+def test_characters_are_those_of_the_standard(text: str) -> None:
+    assert CLUSTER.findall(text) == clusters(text)
+
+
+def test_a_long_run_of_flags_takes_no_longer_than_other_signs() -> None:
+    def seconds(text: str) -> float:
+        begun = time.process_time()
+        list(cuts_of(text, Middle(), random.Random(1)))
+        noisy(text, Noise(), random.Random(1))
+        with_dropout(text, Dropout(), random.Random(1))
+        return time.process_time() - begun
+
+    assert seconds("🇩🇪" * (1 << 14)) < 30 * seconds("❤️" * (1 << 14)), "quadratic: 200 times as long"
 
 
 @given(TEXTS, SEEDS, CHANCES)
