@@ -15,7 +15,10 @@ from tasks.words import is_unspaced
 
 _FLAG = r"[\U0001F1E6-\U0001F1FF]"  # half of one: a regional indicator
 CLUSTER = regex.compile(rf"{_FLAG}{{2}}(?={_FLAG})|\X")  # \X alone counts from the first of a row of flags at each
-_WORD_OR_CLUSTER = regex.compile(rf"(?:(?=\p{{L}})\X)+|{CLUSTER.pattern}")
+_JOINING = r"[\p{GCB=Prepend}\p{Extended_Pictographic}]"  # one character with a sign after it; some are letters
+_MARKS = r"\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}"
+_LETTERS = rf"[\p{{L}}--{_JOINING}][[\p{{L}}{_MARKS}]--{_JOINING}]*+"  # \X repeated would hold 120 bytes for each
+WORD_OR_CLUSTER = regex.compile(rf"(?V1)(?:{_LETTERS}|(?=\p{{L}})\X)+|{CLUSTER.pattern}")
 _MARK = regex.compile(r"\p{P}")
 _PARTED = re.compile(r"((?:\A|\n)(?:[^\S\n]*\n)+|\n[^\S\n]*\Z)")  # an empty line, or several; those at the ends
 _SPACE = re.compile(r"(\s+)")
@@ -26,7 +29,7 @@ def noisy(text: str, config: Noise, draw: random.Random) -> str:
 
     Scripts without cases have their punctuation changed alone.
     """
-    return "".join(_noisy(found[0], config, draw) for found in _WORD_OR_CLUSTER.finditer(text))
+    return "".join(_noisy(found[0], config, draw) for found in WORD_OR_CLUSTER.finditer(text))
 
 
 def _noisy(piece: str, config: Noise, draw: random.Random) -> str:

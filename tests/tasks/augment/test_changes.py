@@ -1,14 +1,17 @@
 """Texts in other forms: what a change may do to a text, in any script."""
 
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
-from tasks.augment.changes import CLUSTER, noisy, shuffled, with_dropout
+from tasks.augment.changes import CLUSTER, WORD_OR_CLUSTER, noisy, shuffled, with_dropout
 from tasks.augment.config import Dropout, Middle, Noise, Shuffle
 from tasks.augment.middle import LEAST_CLUSTERS, cuts_of
 
@@ -41,6 +44,27 @@ def test_a_long_run_of_flags_takes_no_longer_than_other_signs() -> None:
         return time.process_time() - begun
 
     assert seconds("🇩🇪" * (1 << 14)) < 30 * seconds("❤️" * (1 << 14)), "quadratic: 200 times as long"
+
+
+@given(TEXTS | st.text("aßéกน้ำकि각ℹൎ🇩🇪😀- \u200d\u0301\u094d\ufe0f\u0600", max_size=12))
+def test_a_word_is_as_many_characters_in_a_row_as_begin_with_a_letter(text: str) -> None:
+    words: list[str] = []
+    for one in clusters(text):
+        if words and one[0].isalpha() and words[-1][0].isalpha():
+            words[-1] += one
+        else:
+            words.append(one)
+    assert WORD_OR_CLUSTER.findall(text) == words
+
+
+def test_noise_on_one_long_word_takes_little_memory() -> None:
+    code = (
+        "import random, resource; from tasks.augment.changes import noisy; from tasks.augment.config import Noise\n"
+        "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = most(); noisy('Straße' * 350_000, Noise(), random.Random(1)); print(most() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 50_000, "kilobytes for two million letters"
 
 
 @given(TEXTS, SEEDS, CHANCES)
