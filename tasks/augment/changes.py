@@ -21,7 +21,8 @@ _LETTERS = rf"[\p{{L}}--{_JOINING}][[\p{{L}}{_MARKS}]--{_JOINING}]*+"  # \X repe
 WORD_OR_CLUSTER = regex.compile(rf"(?V1)(?:{_LETTERS}|(?=\p{{L}})\X)+|{CLUSTER.pattern}")
 _MARK = regex.compile(r"\p{P}")
 _PARTED = re.compile(r"((?:\A|\n)(?:[^\S\n]*\n)+|\n[^\S\n]*\Z)")  # an empty line, or several; those at the ends
-_SPACE = re.compile(r"(\s+)")
+_SPACE = regex.compile(rf"((?:\n|\s(?![{_MARKS}]))+)")  # with a mark on it, white space is a part of a word
+_ENDS = regex.compile(rf"\A[\n ]+(?![{_MARKS}])|[\n ]+\Z")
 
 
 def noisy(text: str, config: Noise, draw: random.Random) -> str:
@@ -43,7 +44,8 @@ def _noisy(piece: str, config: Noise, draw: random.Random) -> str:
 
 def with_dropout(text: str, config: Dropout, draw: random.Random) -> str:
     """Without some of the words, each with the white space after it; a last word takes the space before it along."""
-    return "".join(unit for unit in _units(text) if not unit.strip() or draw.random() >= config.words).strip("\n ")
+    left = "".join(unit for unit in _units(text) if not unit.strip() or draw.random() >= config.words)
+    return _ENDS.sub("", left)
 
 
 def _units(text: str) -> Iterator[str]:

@@ -81,9 +81,15 @@ def test_dropout_leaves_words_whole_and_in_order(text: str, draw: random.Random,
     changed = with_dropout(text, Dropout(words=chance), draw)
     left = iter(clusters(text))
     assert all(one in left for one in clusters(changed)), "a cluster that is not the text's, or in another place"
-    words = set(text.split())
+    wholes = ["".join(f"(?:{regex.escape(part)})?" for part in regex.findall(r"[!-~]+", word)) for word in text.split()]
     spaced = [word for word in changed.split() if word.isascii()]
-    assert all(word in words or any(word in whole for whole in words if not whole.isascii()) for word in spaced)
+    assert all(word in text.split() or any(regex.fullmatch(whole, word) for whole in wholes) for word in spaced)
+
+
+def test_dropout_leaves_a_mark_on_the_space_that_it_stands_on() -> None:
+    for seed in range(20):
+        left = with_dropout("  \u0301eins zwei \u200ddrei", Dropout(words=0.5), random.Random(seed))
+        assert left in {" \u0301eins zwei \u200ddrei", " \u0301eins", "zwei \u200ddrei", ""}
 
 
 def test_dropout_takes_words_where_spaces_part_them_and_letters_where_none_do() -> None:
