@@ -45,7 +45,7 @@ def _noisy(piece: str, config: Noise, draw: random.Random) -> str:
 def with_dropout(text: str, config: Dropout, draw: random.Random) -> str:
     """Without some of the words, each with the white space after it; a last word takes the space before it along."""
     left = "".join(unit for unit in _units(text) if not unit.strip() or draw.random() >= config.words)
-    return _ENDS.sub("", left)
+    return _ENDS.sub("", left) if len(left) < len(text) else text
 
 
 def _units(text: str) -> Iterator[str]:

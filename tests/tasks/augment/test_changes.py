@@ -89,7 +89,12 @@ def test_dropout_leaves_words_whole_and_in_order(text: str, draw: random.Random,
 def test_dropout_leaves_a_mark_on_the_space_that_it_stands_on() -> None:
     for seed in range(20):
         left = with_dropout("  \u0301eins zwei \u200ddrei", Dropout(words=0.5), random.Random(seed))
-        assert left in {" \u0301eins zwei \u200ddrei", " \u0301eins", "zwei \u200ddrei", ""}
+        assert left in {"  \u0301eins zwei \u200ddrei", " \u0301eins", "zwei \u200ddrei", ""}
+
+
+def test_dropout_that_takes_nothing_leaves_the_text_as_it_is() -> None:
+    for text in ("Hello\n", " \nDie Straße\n\n", "第二条河。\n", "น้ำใจ \n"):
+        assert with_dropout(text, Dropout(words=1e-9), random.Random(1)) == text
 
 
 def test_dropout_takes_words_where_spaces_part_them_and_letters_where_none_do() -> None:
