@@ -24,7 +24,7 @@ def _report(run: MadeRun, stage: str) -> Section:
     counts += [Count(what="sources replaced", count=summary["replaced"])]
     examples = tuple(_examples(run, stage, run.part(stage, LEDGER)))
     share = summary["augmented_bytes"] / max(1, summary["augmented_bytes"] + summary["original_bytes"])
-    note = f"Changed documents have {as_per_cent(share)} of the bytes of originals and changed ones; none is held out."
+    note = f"Changed documents have {as_per_cent(share)} of the bytes to be learned from; none is held out."
     columns = ("kind", "id", "id of the source", "its beginning", "beginning of the changed form")
     table = Table(heading=EXAMPLES, columns=columns, rows=examples, note=note)
     return Section(counts={COUNTS: tuple(counts)}, tables=(table,) if examples else ())

@@ -62,27 +62,35 @@ def derive_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Pat
     return {"bytes": size, "derived": documents.count}
 
 
-def _derived(row: Row, section: AugmentConfig, rewritten: str) -> Iterator[tuple[Row, Row]]:
-    """The changed forms of a document, with their marks; all of one kind share their place in the order.
+def _derived(row: Row, section: AugmentConfig, rewritten: str) -> list[tuple[Row, Row]]:
+    """The changed forms of a document, with their marks. `rewritten` is what another model has made of it, or empty.
 
-    `rewritten` is what another model has made of it, or empty.
+    The bytes that they replace stand with the first in the order of those in its place: it is kept if any of them is.
     """
-    for name, kind in section.kinds.items():
-        if fraction_of(f"augment {section.seed} {name}", row["id"]) >= kind.share:
-            continue
-        draw = random.Random(f"augment {section.seed} {name} {row['id']}")
-        order = fraction_of(f"augment order {section.seed} {name}", row["id"])
-        replaced = len(row["text"].encode()) if kind.instead else 0
-        for number, form in enumerate(forms(row["text"], kind, draw, rewritten)):
-            identity = derived_id(name, row["id"], number)
-            yield (
-                row | {"id": identity, "text": form.text, "metadata": _marked(row, name)},
-                {
-                    **{"id": identity, "kind": name, "twin": row["id"], "source": row["source"], "form": form.form},
-                    **{"first": form.first, "second": form.second, "bytes": len(form.text.encode())},
-                    **{"replaced": 0 if number else replaced, "instead": kind.instead, "order": order},
-                },
-            )
+    derived = [pair for name in section.kinds for pair in _of_kind(name, row, section, rewritten)]
+    first = min((mark for _, mark in derived if mark["instead"]), key=lambda mark: mark["order"], default=None)
+    if first is not None:
+        first["replaced"] = len(row["text"].encode())
+    return derived
+
+
+def _of_kind(name: str, row: Row, section: AugmentConfig, rewritten: str) -> Iterator[tuple[Row, Row]]:
+    """Those of one kind, which share their place in the order: none where the document is not chosen."""
+    kind = section.kinds[name]
+    if fraction_of(f"augment {section.seed} {name}", row["id"]) >= kind.share:
+        return
+    draw = random.Random(f"augment {section.seed} {name} {row['id']}")
+    order = fraction_of(f"augment order {section.seed} {name}", row["id"])
+    for number, form in enumerate(forms(row["text"], kind, draw, rewritten)):
+        identity = derived_id(name, row["id"], number)
+        yield (
+            row | {"id": identity, "text": form.text, "metadata": _marked(row, name)},
+            {
+                **{"id": identity, "kind": name, "twin": row["id"], "source": row["source"], "form": form.form},
+                **{"first": form.first, "second": form.second, "bytes": len(form.text.encode())},
+                **{"replaced": 0, "instead": kind.instead, "order": order},
+            },
+        )
 
 
 def derived_id(kind: str, source: str, number: int) -> str:

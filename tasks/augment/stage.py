@@ -125,8 +125,12 @@ def write_shard(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path
     write_table(out / f"{MIDDLES}.parquet", marks.filter(pc.not_equal(marks["form"], "")).select(_MIDDLES))
     if SIGNALS in inputs:
         write_table(out / f"{SIGNALS}.parquet", _with_signals(pq.read_table(inputs[SIGNALS]), marks))
-    counts = Counter(marks["kind"].to_pylist())
-    return {"kinds": dict(sorted(counts.items())), "bytes": pc.sum(marks["bytes"]).as_py() or 0, "replaced": len(gone)}
+    return {
+        "kinds": dict(sorted(Counter(marks["kind"].to_pylist()).items())),
+        "bytes": pc.sum(marks["bytes"]).as_py() or 0,
+        "replaced": len(gone),
+        "replaced_bytes": pc.sum(marks["replaced"]).as_py() or 0,
+    }
 
 
 def _with_signals(signals: pa.Table, marks: pa.Table) -> pa.Table:
@@ -146,7 +150,7 @@ def _summary(
     kinds: Counter[str] = Counter()
     for result in written:
         kinds.update(result.summary["kinds"])
-    original = sum(one.summary["bytes"] for one in derived)
+    read_bytes = sum(one.summary["bytes"] for one in derived)
     made, kept = sum(one.summary["derived"] for one in derived), kinds.total()
     return {
         "read": read,
@@ -156,7 +160,7 @@ def _summary(
         "replaced": sum(result.summary["replaced"] for result in written),
         "augmented": kept,
         "augmented_bytes": sum(result.summary["bytes"] for result in written),
-        "original_bytes": original,
+        "original_bytes": read_bytes - sum(result.summary["replaced_bytes"] for result in written),
         **{f"augmented_{kind}": kinds[kind] for kind in config.kinds},
         NOTICES: _notices(config, kinds, made - kept),
     }

@@ -121,6 +121,19 @@ def test_changed_documents_can_stand_in_place_of_their_sources(home: Path) -> No
     assert len(rows_of(capped[1], "documents")) == 60
 
 
+def test_a_source_in_whose_place_several_forms_stand_is_counted_once(home: Path) -> None:
+    kinds: dict[str, Any] = {kind: ALL | {"instead": True} for kind in ("noise", "dropout", "shuffle")}
+    for most in (1.0, 0.5):
+        _, artifact, result = changed(home, max_share=most, **kinds)
+        sizes = {True: 0, False: 0}
+        for row in rows_of(artifact, "documents"):
+            sizes["augmented" in row["metadata"]] += len(row["text"].encode()) if row["split"] == "train" else 0
+        share = sizes[True] / sum(sizes.values())
+        assert most - 0.1 < share <= most
+        assert (result.summary["augmented_bytes"], result.summary["original_bytes"]) == (sizes[True], sizes[False])
+        assert any("max_share" in notice for notice in result.summary["notices"]) == (most < 1)
+
+
 def test_a_document_without_anything_to_change_has_no_form_and_the_user_hears_of_it(home: Path) -> None:
     _, artifact, result = changed(home, training("one paragraph", "another"), shuffle=ALL, noise=ALL | {"case": 0.0})
     assert made(artifact) == [] and result.summary["augmented"] == 0
