@@ -9,6 +9,7 @@ the same with what it has packed into a context.
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from tasks.augment.changes import CLUSTER
@@ -28,24 +29,27 @@ class Cut(NamedTuple):
 
 
 def cuts_of(text: str, config: Middle, draw: random.Random) -> Iterator[Cut]:
-    """The pieces of a text, each cut; one that is too short, such as what is left at the end, is left out."""
+    """The pieces of a text, each cut: together the text, or none where it is too short."""
     start = 0
     while start < len(text):
         borders = _borders(text, start, config.most_characters)
-        if len(borders) > LEAST_CLUSTERS:
-            first, second = sorted(borders[draw.randrange(len(borders))] for _ in range(2))
-            form = SPM if draw.random() < config.suffix_first else PSM
-            yield Cut(text[start : borders[-1]], first - start, second - start, form)
+        if len(borders) <= LEAST_CLUSTERS:
+            return
+        first, second = sorted(borders[draw.randrange(len(borders))] for _ in range(2))
+        form = SPM if draw.random() < config.suffix_first else PSM
+        yield Cut(text[start : borders[-1]], first - start, second - start, form)
         start = borders[-1]
 
 
 def _borders(text: str, start: int, most: int) -> list[int]:
-    """Where the clusters of a piece end, after its start: up to a white space in its second half, where there is one,
-    or the end of the text; so many characters at most, and one cluster at least."""
+    """Where the clusters of a piece end, after its start: so many characters at most, up to a white space in its second
+    half, where there is one; more where the piece or what is left behind it would be too short to be one."""
     borders, last_space = [start], 0
     for found in CLUSTER.finditer(text, start):
-        if found.end() - start > most and len(borders) > 1:
-            return borders[:last_space] if last_space > len(borders) // 2 else borders
+        if found.end() - start > most and len(borders) > LEAST_CLUSTERS:
+            borders = borders[:last_space] if last_space > max(len(borders) // 2, LEAST_CLUSTERS) else borders
+            rest = [found.end() for found in islice(CLUSTER.finditer(text, borders[-1]), LEAST_CLUSTERS)]
+            return borders if len(rest) == LEAST_CLUSTERS else borders + rest
         borders.append(found.end())
         last_space = len(borders) if found[0].isspace() else last_space
     return borders
