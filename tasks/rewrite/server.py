@@ -43,7 +43,7 @@ class Server:
         base = config.address.rstrip("/")
         self._url = f"{base if base.endswith('/v1') else f'{base}/v1'}/chat/completions"
         self._config, self._wait = config, wait
-        key = os.environ.get(KEY_VARIABLE, "")
+        key = _key()
         self._client = httpx.Client(
             headers={"authorization": f"Bearer {key}"} if key else {},
             trust_env=urlsplit(config.address).hostname not in LOOPBACK,
@@ -134,6 +134,15 @@ def answer_of(data: bytes) -> Answer:
     if refusal or ending == "content_filter":
         return Answer(REFUSED, tokens=tokens)
     return Answer(CUT if ending == "length" else ANSWERED, _clean(text), tokens)
+
+
+def _key() -> str:
+    """The key of the environment, or empty. ConfigError for what no header can hold, which is not quoted: what sends it
+    would say it in its own error."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ConfigError(f"{KEY_VARIABLE}: a key has printable ASCII characters and no blanks; set it as it was given")
+    return key
 
 
 def _clean(text: str) -> str:

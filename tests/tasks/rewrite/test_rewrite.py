@@ -78,6 +78,26 @@ def test_training_documents_are_asked_for_once_each_and_heldout_ones_never(
     assert not [path for path in home.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
+def test_a_key_with_blanks_around_it_is_used_without_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMILL_TEACHER_KEY", " a-secret-key\r\n")
+    with teacher_server(said) as server:
+        _, result = rewritten(home, config(server.address), training(TEXTS[0]))
+        assert counts(result) == {"rewritten": 1} and server.keys == {"Bearer a-secret-key"}
+
+
+@pytest.mark.parametrize(
+    "key", ["a-secret\nkey", "a-secret key", "ein-Schlüssel-secret", "密钥-secret", "a-secret\x7f"]
+)
+def test_a_key_that_no_header_can_hold_is_refused_and_not_repeated(
+    home: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("LLMILL_TEACHER_KEY", key)
+    with teacher_server(said) as server:
+        with pytest.raises(ConfigError, match="LLMILL_TEACHER_KEY: a key has printable") as refused:
+            rewritten(home, config(server.address), training(TEXTS[0]))
+        assert server.asked == [] and "secret" not in str(refused.value)
+
+
 def test_what_is_no_good_answer_is_counted_by_its_kind(home: Path) -> None:
     replies = [
         (200, reply("", refusal="I cannot help with that.")),
