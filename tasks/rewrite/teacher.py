@@ -9,6 +9,7 @@ from tasks.rewrite.answers import ANSWERED, CUT, FAILED, Answer
 from tasks.rewrite.config import RewriteConfig
 
 if TYPE_CHECKING:
+    from tasks.answer.batch import Said
     from tasks.answer.stream import Sampling
 
 
@@ -34,10 +35,9 @@ class Teacher:
     def ask(self, prompts: Sequence[str], keep: Callable[[str, Answer], None]) -> list[Answer]:
         """The answers to prompts, made beside each other, of which `keep` hears; FAILED for one that leaves no room in
         the context."""
-        from tasks.answer.batch import Asked, answers
+        from tasks.answer.batch import Asked, answers_and_endings
         from tasks.answer.prompt_form import plain_ids, starting_ids
 
-        most_tokens = self._config.most_answer_tokens
         ids = [
             starting_ids(self._form, prompt, "chat")
             if self._form is not None
@@ -45,25 +45,25 @@ class Teacher:
             for prompt in prompts
         ]
         fits = [place for place, one in enumerate(ids) if len(one) < self._model.shape.context_length]
-        asked = [Asked(ids[place], self._sampling(prompts[place], most_tokens)) for place in fits]
-        texts = dict(zip(fits, answers(self._model, self._tokenizer, asked, self._control.ends), strict=True))
-        made = [self._answer(ids[place], texts.get(place), most_tokens) for place in range(len(prompts))]
+        asked = [Asked(ids[place], self._sampling(prompts[place])) for place in fits]
+        said = dict(
+            zip(fits, answers_and_endings(self._model, self._tokenizer, asked, self._control.ends), strict=True)
+        )
+        made = [_answer(len(ids[place]), said.get(place)) for place in range(len(prompts))]
         for prompt, answer in zip(prompts, made, strict=True):
             keep(prompt, answer)
         return made
 
-    def _sampling(self, prompt: str, most_tokens: int) -> "Sampling":
+    def _sampling(self, prompt: str) -> "Sampling":
         """Drawn by a seed that the prompt decides."""
         from tasks.answer.stream import Sampling
 
         seed = int(digest_of([self._config.seed, prompt])[:8], 16)
-        return Sampling(most_tokens, self._config.temperature, seed=seed)
+        return Sampling(self._config.most_answer_tokens, self._config.temperature, seed=seed)
 
-    def _answer(self, prompt: Sequence[int], text: str | None, most_tokens: int) -> Answer:
-        from tasks.tokenize.tokenizer import token_ids
 
-        if text is None:
-            return Answer(FAILED, why=f"a prompt of {len(prompt):,} tokens, more than the teacher's context")
-        made = len(token_ids(self._tokenizer, text))
-        room = min(most_tokens, self._model.shape.context_length - len(prompt))
-        return Answer(CUT if made >= room else ANSWERED, text.strip(), len(prompt) + made)
+def _answer(prompt_tokens: int, said: "Said | None") -> Answer:
+    """What was said; CUT where it did not come to its own end."""
+    if said is None:
+        return Answer(FAILED, why=f"a prompt of {prompt_tokens:,} tokens, more than the teacher's context")
+    return Answer(CUT if said.ending == "length" else ANSWERED, said.text.strip(), prompt_tokens + said.tokens)

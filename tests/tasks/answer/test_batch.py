@@ -10,7 +10,7 @@ from tiny_model import make_text, write_model, write_tokenizer
 
 from model.parallel import Workers, one_thread
 from storage.documents import Message
-from tasks.answer.batch import GROUP, Asked, answers
+from tasks.answer.batch import GROUP, Asked, Said, answers, answers_and_endings
 from tasks.answer.chat_form import ChatForm
 from tasks.answer.stream import Answer, Sampling
 from tasks.answer.template_form import needed_chat_form
@@ -25,15 +25,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def alone(folder: Path, form: ChatForm, asked: list[Asked]) -> list[str]:
+def alone(folder: Path, form: ChatForm, asked: list[Asked]) -> list[Said]:
     from model.transformer import load_model
 
-    model = load_model(folder)
+    model, found = load_model(folder), []
     with one_thread():
-        return ["".join(Answer(model, form.tokenizer, one.ids, one.sampling, form.control.ends)) for one in asked]
+        for one in asked:
+            answer = Answer(model, form.tokenizer, one.ids, one.sampling, form.control.ends)
+            text = "".join(answer)
+            assert answer.finish in ("stop", "length")
+            found.append(Said(text, len(answer.tokens), "stop" if answer.finish == "stop" else "length"))
+    return found
 
 
-def together(folder: Path, form: ChatForm, asked: list[Asked], threads: int = 1) -> list[str]:
+def together(folder: Path, form: ChatForm, asked: list[Asked], threads: int = 1) -> list[Said]:
     from model.transformer import load_model
 
     workers = Workers(threads)
@@ -41,7 +46,7 @@ def together(folder: Path, form: ChatForm, asked: list[Asked], threads: int = 1)
     try:
         with one_thread():
             model = load_model(folder)
-            found = answers(
+            found = answers_and_endings(
                 model, form.tokenizer, asked, form.control.ends, workers, lambda done, all_: heard.append((done, all_))
             )
     finally:
@@ -59,7 +64,8 @@ def test_each_is_what_it_is_alone(folder: Path) -> None:
         asked.append(Asked(ids, chosen))
     asked += [Asked(asked[0].ids, Sampling(6, beams=3, no_repeat=2, stop=stop)) for stop in ((), ("e", "o", "a"))]
     expected = alone(folder, form, asked)
-    assert len(set(expected)) > 20, "they differ"
+    assert len({said.text for said in expected}) > 20, "they differ"
+    assert {said.ending for said in expected} == {"stop", "length"}
     assert together(folder, form, asked, threads=2) == expected
 
 
@@ -95,3 +101,5 @@ def test_no_prompts_and_an_end_at_once(folder: Path) -> None:
     assert answers(load_model(folder), form.tokenizer, [], form.control.ends) == []
     asked = [Asked([0, 5], Sampling(5)), Asked([0, 6], Sampling(5))]
     assert answers(load_model(folder), form.tokenizer, asked, range(360)) == ["", ""]
+    ended = answers_and_endings(load_model(folder), form.tokenizer, asked, range(360))
+    assert ended == [Said("", 0, "stop")] * 2

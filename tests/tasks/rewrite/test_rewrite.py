@@ -17,9 +17,14 @@ from pydantic import ValidationError
 from support import ROOT, llmill, wait_until
 from teacher_server import reply, teacher_server
 
+from model.transformer import load_model
 from storage.documents import HELDOUT
 from storage.errors import ConfigError
 from storage.store.artifacts import Artifact
+from tasks.answer.prompt_form import starting_ids
+from tasks.answer.stream import Answer as SaidAlone
+from tasks.answer.stream import Sampling
+from tasks.answer.template_form import needed_chat_form
 from tasks.augment.config import AugmentConfig, Kind
 from tasks.augment.stage import augment
 from tasks.engine.builder import builder
@@ -193,18 +198,39 @@ def test_killed_in_the_middle_it_goes_on_and_asks_nothing_twice_that_was_answere
         assert not kept & set(twice)
 
 
+def taught(home: Path, folder: Path, *texts: str, **settings: Any) -> tuple[Artifact, StageResult]:
+    """What a model in a folder makes of documents."""
+    asking = RewriteConfig.model_validate(
+        {"teacher": {"path": str(folder)}, "share": 1.0, "most_answer_tokens": 8} | settings
+    )
+    documents = source(home, training(*texts))
+    with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
+        assert asking.importing is not None
+        artifact = rewrite(asking, documents, take_rewriter(asking.importing))
+    assert isinstance(artifact, Artifact)
+    return artifact, engine.results[-1]
+
+
+def test_an_answer_that_a_teacher_on_this_machine_did_not_end_is_cut(home: Path, tmp_path: Path) -> None:
+    """Of random weights, whose tokens are seldom those that their text has: to count these would be too few."""
+    folder = write_qwen(tmp_path / "model")
+    artifact, _ = taught(home, folder, *OTHERS, *TEXTS, temperature=0.0, prompt="{text}", most_apart=1000.0)
+    form, model = needed_chat_form(folder), load_model(folder)
+    expected = Counter[tuple[bool, int]]()
+    for text in (*OTHERS, *TEXTS):
+        ids = starting_ids(form, text, "chat")
+        alone = SaidAlone(model, form.tokenizer, ids, Sampling(8), form.control.ends)
+        list(alone)
+        expected[alone.finish == "length", len(ids) + len(alone.tokens)] += 1
+    found = Counter((row["outcome"] == "cut", row["tokens"]) for row in rows_of(artifact, "ledger"))
+    assert found == expected and any(cut for cut, _ in found)
+
+
 def test_a_teacher_on_this_machine_answers_alike_each_time_and_is_not_asked_again(home: Path, tmp_path: Path) -> None:
     folder = write_qwen(tmp_path / "model")
 
     def ask(most_apart: float) -> tuple[Artifact, StageResult]:
-        settings = {"teacher": {"path": str(folder)}, "share": 1.0, "most_answer_tokens": 8, "most_apart": most_apart}
-        asking = RewriteConfig.model_validate(settings)
-        documents = source(home, training(*OTHERS, *TEXTS[:2], "word " * 200))
-        with builder(home, Execution(workers=1)) as engine, engine_in_force(engine):
-            assert asking.importing is not None
-            artifact = rewrite(asking, documents, take_rewriter(asking.importing))
-        assert isinstance(artifact, Artifact)
-        return artifact, engine.results[-1]
+        return taught(home, folder, *OTHERS, *TEXTS[:2], "word " * 200, most_apart=most_apart)
 
     first, result = ask(5.0)
     assert sum(counts(result).values()) == 6 and result.summary["failed"] >= 1, "one is longer than the context"
