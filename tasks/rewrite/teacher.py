@@ -30,7 +30,12 @@ class Teacher:
             read_control(folder),
             load_chat_form(folder),
         )
-        self.identity: dict[str, Any] = {"weights": teacher["model"].digest, "tokenizer": teacher["tokenizer"].digest}
+        self._parts = {"weights": teacher["model"].digest, "tokenizer": teacher["tokenizer"].digest}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Who answers, for what is known: what is drawn by another seed is another answer."""
+        return self._parts | {"seed": self._config.seed}
 
     def ask(self, prompts: Sequence[str], keep: Callable[[str, Answer], None]) -> list[Answer]:
         """The answers to prompts, made beside each other, of which `keep` hears; FAILED for one that leaves no room in
@@ -55,7 +60,7 @@ class Teacher:
         return made
 
     def _sampling(self, prompt: str) -> "Sampling":
-        """Drawn by a seed that the prompt decides."""
+        """Drawn by a seed that prompt and config decide."""
         from tasks.answer.stream import Sampling
 
         seed = int(digest_of([self._config.seed, prompt])[:8], 16)

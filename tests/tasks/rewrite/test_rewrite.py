@@ -211,6 +211,10 @@ def taught(home: Path, folder: Path, *texts: str, **settings: Any) -> tuple[Arti
     return artifact, engine.results[-1]
 
 
+def known_answers(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (home / "cache" / "rewritten").rglob("*.json")}
+
+
 def test_an_answer_that_a_teacher_on_this_machine_did_not_end_is_cut(home: Path, tmp_path: Path) -> None:
     """Of random weights, whose tokens are seldom those that their text has: to count these would be too few."""
     folder = write_qwen(tmp_path / "model")
@@ -234,12 +238,28 @@ def test_a_teacher_on_this_machine_answers_alike_each_time_and_is_not_asked_agai
 
     first, result = ask(5.0)
     assert sum(counts(result).values()) == 6 and result.summary["failed"] >= 1, "one is longer than the context"
-    answers = {path.name: path.read_bytes() for path in (home / "cache" / "rewritten").rglob("*.json")}
+    answers = known_answers(home)
     assert len(answers) == 6 - result.summary["failed"] and result.summary["tokens"] > 0
     assert ask(6.0)[0]["ledger"].digest == first["ledger"].digest
     shutil.rmtree(home / "cache" / "rewritten")
     assert ask(7.0)[0]["ledger"].digest == first["ledger"].digest, "it says the same again"
-    assert {path.name: path.read_bytes() for path in (home / "cache" / "rewritten").rglob("*.json")} == answers
+    assert known_answers(home) == answers
+
+
+def test_answers_that_a_teacher_drew_by_another_seed_are_not_taken_for_those_of_this_one(
+    home: Path, tmp_path: Path
+) -> None:
+    folder = write_qwen(tmp_path / "model")
+
+    def known_after(seed: int, most_apart: float) -> dict[str, bytes]:
+        taught(home, folder, *OTHERS, *TEXTS, seed=seed, most_apart=most_apart, prompt="{text}")
+        return known_answers(home)
+
+    first = known_after(1, 5.0)
+    both = known_after(2, 5.0)
+    shutil.rmtree(home / "cache" / "rewritten")
+    second = known_after(2, 6.0)
+    assert set(first.values()) != set(second.values()) and both == first | second and len(both) == 18
 
 
 @pytest.mark.parametrize(
