@@ -39,6 +39,11 @@ class OutputError(LlmillError):
     """What a command prints can't be written where its output goes."""
 
 
+class UnavailableError(LlmillError):
+    """Somebody who is asked over the network does not answer, or not now: the same call may succeed later, and a stage
+    that ends so is tried again."""
+
+
 class TimeLimitError(LlmillError):
     """A stage took longer than the recipe allows."""
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from storage.errors import LlmillError, refused_number
+from storage.errors import LlmillError, UnavailableError, refused_number
 
 _NUMBERS = frozenset(
     (
@@ -49,6 +49,8 @@ def http_status(error: BaseException) -> int | None:
 
 def _verdict(error: BaseException) -> bool | None:
     """True: a retry may fix it. False: no retry can. None: this one does not decide."""
+    if isinstance(error, UnavailableError):
+        return True
     if isinstance(error, (LlmillError, MemoryError)) or not isinstance(error, Exception):
         return False
     if refused_number(error) is not None:  # a full disk, a forbidden file

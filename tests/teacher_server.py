@@ -6,13 +6,14 @@ It counts what it is asked, and knows which prompts it has answered.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Say = Callable[[str], tuple[int, dict[str, Any]]]
+Said = tuple[int, dict[str, Any] | bytes]
+Say = Callable[[str], Said]
 
 
 def reply(text: str, finish: str = "stop", tokens: int | None = 50, **message: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class Teacher:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def answer(self, prompt: str, key: str) -> tuple[int, dict[str, Any]]:
+    def answer(self, prompt: str, key: str) -> Said:
         with self._lock:
             self.asked.append(prompt)
             self.keys.add(key)
@@ -55,8 +56,8 @@ class Teacher:
 
 
 @contextmanager
-def teacher_server(say: Say, seconds: float = 0.0) -> Iterator[Teacher]:
-    """A server that says what `say` makes of a prompt: status and body, after so many seconds."""
+def teacher_server(say: Say, seconds: float = 0.0, headers: Mapping[str, str] = {}) -> Iterator[Teacher]:
+    """A server that says what `say` makes of a prompt: status and body, after so many seconds, with these headers."""
     teacher = Teacher(say, seconds)
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,11 +67,13 @@ def teacher_server(say: Say, seconds: float = 0.0) -> Iterator[Teacher]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert self.path == "/v1/chat/completions" and body["model"] == "river"
             status, said = teacher.answer(body["messages"][0]["content"], self.headers.get("Authorization", ""))
-            data = json.dumps(said).encode()
+            data = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             if status == 429:
                 self.send_header("Retry-After", "0")
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 

@@ -1,9 +1,10 @@
 """Answers from a server that speaks OpenAI's API (/v1/chat/completions): vLLM, llama.cpp, `llmill serve`, a provider.
 
 A server that is busy, silent or broken is asked again after a wait, the longer the more often, or as long as it says
-(Retry-After); after the last attempt the error goes up, and the stage may be tried again. A request that it will not
-take (400, 413, 422) has failed, alone; a wrong key, address or model ends the stage. The key is that of the
-environment. An answer has a bounded size.
+(Retry-After); after the last attempt that is the stage's error (UnavailableError), which may be tried again. A request
+that it will not take (400, 413, 422) has failed, alone. What no attempt mends ends the stage with ConfigError: a wrong
+key, address or model, no credit, a redirect, a reply that cannot be read. The key is that of the environment. An answer
+has a bounded size.
 """
 
 import json
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from storage.addresses import LOOPBACK, check_form, redacted
-from storage.errors import ConfigError
-from storage.retryable import is_transient
+from storage.errors import ConfigError, UnavailableError
+from storage.retryable import http_status, is_transient
 from tasks.fetch.retry_after import seconds_asked
 from tasks.rewrite.answers import ANSWERED, CUT, FAILED, REFUSED, Answer
 from tasks.rewrite.config import RewriteConfig
@@ -29,7 +30,15 @@ FIELD = "augment.rewrite.address"
 MOST_BYTES = 1 << 24  # of an answer
 LONGEST_WAIT_SECONDS = 60.0
 NOT_TAKEN = (400, 413, 422)
-SETTINGS_WRONG = {401: "the key", 403: "the key", 404: "the address or the model"}
+WRONG = {  # HTTP statuses of what the user has to mend
+    401: f"the key is wrong ({KEY_VARIABLE})",
+    402: "the account has no credit left",
+    403: f"the key is wrong, or may not use the model ({KEY_VARIABLE}, augment.rewrite.model)",
+    404: "the address or the model is wrong (augment.rewrite.model)",
+    405: "the address is wrong",
+}
+SENT_ELSEWHERE = "it sends requests to another address, which are not followed: write that address"
+NO_CREDIT = b"insufficient_quota"  # how OpenAI tells this 429 from that of a busy server
 
 
 class Server:
@@ -63,8 +72,8 @@ class Server:
         return {"model": self._config.model}
 
     def ask(self, prompts: Sequence[str], keep: Callable[[str, Answer], None]) -> list[Answer]:
-        """The answers to prompts; `keep` hears of each as soon as it has come. Raises ConfigError, or what the network
-        raised after the last attempt."""
+        """The answers to prompts; `keep` hears of each as soon as it has come. Raises ConfigError, or UnavailableError
+        after the last attempt."""
 
         def one(prompt: str) -> Answer:
             answer = self._answer(prompt)
@@ -80,6 +89,8 @@ class Server:
                 raise
 
     def _answer(self, prompt: str) -> Answer:
+        import httpx
+
         body = {
             "model": self._config.model,
             "messages": [{"role": "user", "content": prompt}],
@@ -89,9 +100,11 @@ class Server:
         for attempt in range(1, self._config.attempts + 1):
             try:
                 return self._once(body)
-            except Exception as error:
-                if attempt == self._config.attempts or not is_transient(error):
-                    raise
+            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+                if not is_transient(error):
+                    raise ConfigError(self._explained(error)) from error
+                if attempt == self._config.attempts:
+                    raise UnavailableError(self._explained(error)) from error
                 asked = seconds_asked(_header(error, "retry-after"))
                 self._wait(min(asked or 2.0 ** (attempt - 1) / 2, LONGEST_WAIT_SECONDS))
         raise AssertionError("no attempt")
@@ -105,16 +118,25 @@ class Server:
                 if len(data) > MOST_BYTES:
                     return Answer(FAILED, why=f"an answer of more than {MOST_BYTES:,} bytes")
                 if time.monotonic() - started > self._config.timeout_seconds:
-                    raise TimeoutError(f"{redacted(self._url)}: no whole answer in {self._config.timeout_seconds} s")
-        if what := SETTINGS_WRONG.get(reply.status_code):
-            raise ConfigError(
-                f"{FIELD}={redacted(self._url)}: the server answers {reply.status_code}: {what} is wrong "
-                f"(key: {KEY_VARIABLE}, model: augment.rewrite.model)"
-            )
-        if reply.status_code in NOT_TAKEN:
-            return Answer(FAILED, why=f"HTTP {reply.status_code}")
+                    raise TimeoutError(f"no whole answer in {self._config.timeout_seconds:g} s")
+        status = reply.status_code
+        if status in NOT_TAKEN:
+            return Answer(FAILED, why=f"HTTP {status}")
+        if status == 429 and NO_CREDIT in data:
+            raise ConfigError(self._problem(f"HTTP {status}: {WRONG[402]}"))
         reply.raise_for_status()
         return answer_of(bytes(data))
+
+    def _explained(self, error: Exception) -> str:
+        """What went wrong with a request, and what to do. No header, nor what the server says, is quoted."""
+        status = http_status(error)
+        if status is None:
+            return self._problem(f"no answer ({redacted(str(error)) or type(error).__name__}). Is the server running?")
+        what = SENT_ELSEWHERE if 300 <= status < 400 else WRONG.get(status, "no answer of a chat")
+        return self._problem(f"HTTP {status}: {what}")
+
+    def _problem(self, what: str) -> str:
+        return f"{FIELD}={redacted(self._url)}: {what}"
 
 
 def answer_of(data: bytes) -> Answer:

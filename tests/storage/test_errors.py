@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import ConfigError, DataError, LlmillError, StoreError, did_you_mean, refusal, refused_number
+from storage.errors import (
+    ConfigError,
+    DataError,
+    LlmillError,
+    StoreError,
+    UnavailableError,
+    did_you_mean,
+    refusal,
+    refused_number,
+)
 
 PLACE = Path("/home/of/llmill")
 
@@ -35,7 +44,7 @@ def test_a_refusal_names_the_file_or_else_the_place(number: int, what: str, fix:
     assert str(refusal(OSError(number, "refused"), PLACE)) == f"{PLACE}: {what}. {fix}."
 
 
-@pytest.mark.parametrize("kind", [LlmillError, ConfigError, DataError, StoreError])
+@pytest.mark.parametrize("kind", [LlmillError, ConfigError, DataError, StoreError, UnavailableError])
 def test_what_the_user_can_fix_ends_with_status_2_and_is_reported(kind: type[LlmillError]) -> None:
     assert (kind("wrong").exit_status, kind("wrong").reported) == (2, False)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from storage.errors import ConfigError, DataError
+from storage.errors import ConfigError, DataError, UnavailableError
 from storage.retryable import http_status, is_transient
 
 
@@ -142,6 +142,7 @@ def test_the_chain_of_causes_decides_and_what_rules_out_a_retry_wins() -> None:
     assert not is_transient(wrapped(reset, OSError(errno.ENOSPC, "full"), chained=True))
     assert not is_transient(wrapped(reset, DataError("hub: nobody answers"), chained=True))
     assert not is_transient(wrapped(ConfigError("wrong"), ConnectionError("sent back"), chained=True))
+    assert is_transient(wrapped(reset, UnavailableError("hub: nobody answers now"), chained=True))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from document_sets import Rows, rows_of, source, training
 from open_models import write_qwen
 from pydantic import ValidationError
 from support import ROOT, llmill, wait_until
-from teacher_server import reply, teacher_server
+from teacher_server import Said, reply, teacher_server
 
 from model.transformer import load_model
 from storage.documents import HELDOUT
-from storage.errors import ConfigError
+from storage.errors import ConfigError, UnavailableError
 from storage.store.artifacts import Artifact
 from tasks.answer.prompt_form import starting_ids
 from tasks.answer.stream import Answer as SaidAlone
@@ -43,7 +43,7 @@ OTHERS = ["第一条河很安静，也很宽。", "แม่น้ำเงี�
 SHARDS: tuple[Rows, ...] = ([*training(*TEXTS), ("Die Straße, geheim.", HELDOUT)], training(*OTHERS))
 
 
-def said(prompt: str) -> tuple[int, dict[str, Any]]:
+def said(prompt: str) -> Said:
     return 200, reply(f"In other words: {prompt.partition(chr(10) * 2)[2]}")
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_good_answer_is_counted_by_its_kind(home: Path) -> None:
 def test_a_busy_server_is_asked_again_and_one_that_stays_so_ends_the_stage(home: Path) -> None:
     seen: Counter[str] = Counter()
 
-    def busy(prompt: str) -> tuple[int, dict[str, Any]]:
+    def busy(prompt: str) -> Said:
         seen[prompt] += 1
         return said(prompt) if seen[prompt] > 1 else (429, {})
 
@@ -134,13 +134,50 @@ def test_a_busy_server_is_asked_again_and_one_that_stays_so_ends_the_stage(home:
         _, result = rewritten(home, config(server.address), training(*TEXTS))
         assert counts(result) == {"rewritten": 6} and set(seen.values()) == {2}
     with teacher_server(lambda prompt: (503, {})) as server:
-        with pytest.raises(Exception, match="503"):
+        with pytest.raises(UnavailableError, match="503"):
             rewritten(home, config(server.address, attempts=2), training("Another river, of which nobody asked."))
         assert len(server.asked) == 2
     with teacher_server(lambda prompt: (401, {})) as server:
         with pytest.raises(ConfigError, match="LLMILL_TEACHER_KEY"):
             rewritten(home, config(server.address), training("A third river, of which nobody asked."))
         assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "status, body, headers, what",
+    [
+        (302, {}, {"Location": "http://127.0.0.1:1/v1"}, "HTTP 302: it sends requests to another address"),
+        (402, {}, {}, "HTTP 402: the account has no credit left"),
+        (403, {}, {}, "HTTP 403: the key is wrong, or may not use the model"),
+        (405, {}, {}, "HTTP 405: the address is wrong"),
+        (418, {}, {}, "HTTP 418: no answer of a chat"),
+        (429, {"error": {"code": "insufficient_quota"}}, {}, "HTTP 429: the account has no credit left"),
+        (200, b"no gzip", {"Content-Encoding": "gzip"}, "no answer .*incorrect header check"),
+    ],
+)
+def test_what_no_attempt_mends_ends_the_stage_at_once_with_the_address_and_what_to_do(
+    home: Path, status: int, body: dict[str, Any] | bytes, headers: dict[str, str], what: str
+) -> None:
+    with teacher_server(lambda prompt: (status, body), headers=headers) as server:
+        with pytest.raises(ConfigError, match=f"^augment.rewrite.address={server.address}/chat/completions: {what}"):
+            rewritten(home, config(server.address), training(OTHERS[0]))
+        assert len(server.asked) == 1
+
+
+def test_a_name_that_nobody_has_and_an_address_that_is_none_are_named(home: Path) -> None:
+    for address in ("http://no-such-host.invalid/v1", "http://a b/v1"):
+        with pytest.raises((ConfigError, UnavailableError), match=f"^augment.rewrite.address={address}.*: no answer"):
+            rewritten(home, config(address, attempts=1), training(OTHERS[0]))
+
+
+def test_where_nobody_answers_the_stage_is_tried_again_and_then_says_so(home: Path) -> None:
+    with teacher_server(said) as server:
+        address = server.address
+    documents, tries = source(home, training(OTHERS[0])), Execution(workers=1, retries=1, retry_delay_seconds=0.01)
+    with builder(home, tries) as engine, engine_in_force(engine):
+        with pytest.raises(UnavailableError, match=f"^augment.rewrite.address={address}.*refused.*server running"):
+            rewrite(config(address, attempts=1), documents)
+        assert engine.results[-1].attempts == 2
 
 
 def test_budgets_are_never_exceeded(home: Path) -> None:
