@@ -19,7 +19,7 @@ from storage.addresses import LOOPBACK, check_form, redacted
 from storage.errors import ConfigError, UnavailableError
 from storage.retryable import http_status, is_transient
 from tasks.fetch.retry_after import seconds_asked
-from tasks.rewrite.answers import ANSWERED, CUT, FAILED, REFUSED, Answer
+from tasks.rewrite.answers import ANSWERED, CUT, FAILED, REFUSED, Answer, believed_tokens
 from tasks.rewrite.config import RewriteConfig
 
 if TYPE_CHECKING:
@@ -147,12 +147,11 @@ def answer_of(data: bytes) -> Answer:
         message, ending = choice["message"], choice.get("finish_reason")
         text, refusal = message.get("content") or "", message.get("refusal")
         usage = reply.get("usage") or {}
-        tokens = usage.get("total_tokens")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        tokens = believed_tokens(usage.get("total_tokens"))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return Answer(FAILED, why="no answer of a chat")
     if not isinstance(text, str):
         return Answer(FAILED, why="no text")
-    tokens = tokens if isinstance(tokens, int) and tokens >= 0 else None
     if refusal or ending == "content_filter":
         return Answer(REFUSED, tokens=tokens)
     return Answer(CUT if ending == "length" else ANSWERED, _clean(text), tokens)

@@ -180,6 +180,43 @@ def test_where_nobody_answers_the_stage_is_tried_again_and_then_says_so(home: Pa
         assert engine.results[-1].attempts == 2
 
 
+def test_a_count_of_tokens_that_cannot_be_is_not_known(home: Path) -> None:
+    stated = [10**30, 2**63, 2**40, -1, True, 1.5, "50", float("nan"), [50]]
+    texts = [*OTHERS, *TEXTS]
+    usages = [{"usage": {"total_tokens": one}} for one in stated]
+    by_text = {text: reply(f"Said: {text}") | usage for text, usage in zip(texts, usages, strict=True)}
+    with teacher_server(lambda prompt: (200, by_text[prompt.partition("\n\n")[2]])) as server:
+        _, result = rewritten(home, config(server.address), training(*texts))
+    most = sum(len(PROMPT.replace("{text}", text).encode()) + 64 + 512 for text in texts)
+    assert counts(result) == {"rewritten": 9} and result.summary["tokens"] == most, "as many as there may be"
+
+
+def test_a_reply_that_is_too_deep_to_be_read_has_failed_alone(home: Path) -> None:
+    with teacher_server(lambda prompt: (200, b"[" * 5_000_000)) as server:
+        artifact, result = rewritten(home, config(server.address), training(TEXTS[0]))
+    assert counts(result) == {"failed": 1}
+    assert [row["why"] for row in rows_of(artifact, "ledger")] == ["no answer of a chat"]
+
+
+DAMAGED: tuple[Any, ...] = (
+    *({"tokens": 10**30}, {"tokens": -1}, {"tokens": True}, {"state": "said"}, {"state": "failed"}),
+    *({"state": ["answered"]}, {"text": 7}, {"why": None}, {"text": "\udc80"}, {"more": 1}, [], b"[" * 100_000),
+)
+
+
+def test_known_answers_that_are_damaged_are_asked_for_again(home: Path) -> None:
+    documents = training(*(f"{n}. {OTHERS[0]}" for n in range(len(DAMAGED))))
+    with teacher_server(said) as server:
+        rewritten(home, config(server.address), documents)
+        whole = known_answers(home)
+        for path, damaged in zip((home / "cache" / "rewritten").rglob("*.json"), DAMAGED, strict=True):
+            changed = json.loads(path.read_bytes()) | damaged if isinstance(damaged, dict) else damaged
+            path.write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
+        _, result = rewritten(home, config(server.address, most_apart=4.0), documents)
+        assert counts(result) == {"rewritten": len(DAMAGED)} and len(server.asked) == 2 * len(DAMAGED)
+        assert known_answers(home) == whole
+
+
 def test_budgets_are_never_exceeded(home: Path) -> None:
     with teacher_server(said) as server:
         _, few = rewritten(home, config(server.address, most_requests=2))
