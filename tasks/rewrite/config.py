@@ -8,6 +8,7 @@ from tasks.augment.config import Kind
 from tasks.initial.config import ImportConfig, InitialConfig
 
 PLACE = "{text}"  # in the prompt: where the document stands
+WAVE = 32  # documents that are asked for before the budget is looked at again
 NOT_IDENTITY = ("address", "at_once", "timeout_seconds", "attempts", "teacher", "instead")  # they change no answer
 
 
@@ -41,7 +42,7 @@ class Rewrite(Kind):
     most_tokens: int = Field(
         1_000_000, ge=1, le=10**12, description="Tokens of prompts and answers together, at most; known ones count."
     )
-    at_once: int = Field(4, ge=1, le=256, description="Requests that are under way at a time.")
+    at_once: int = Field(4, ge=1, le=WAVE, description="Requests that are under way at a time.")
     timeout_seconds: float = Field(120.0, ge=0.1, le=3600, description="How long an answer may take.")
     attempts: int = Field(4, ge=1, le=20, description="How often a busy or silent server is asked for one answer.")
 

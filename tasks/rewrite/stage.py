@@ -33,11 +33,10 @@ from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
 from tasks.notices import NOTICES
 from tasks.rewrite.answers import ANSWERED, CUT, FAILED, REFUSED, Answer, Known
-from tasks.rewrite.config import PLACE, RewriteConfig
+from tasks.rewrite.config import PLACE, WAVE, RewriteConfig
 
 REWRITTEN, UNLIKE, TOO_LONG, NOT_ASKED = "rewritten", "unlike", "too_long", "not_asked"
 OUTCOMES = (REWRITTEN, REFUSED, CUT, UNLIKE, FAILED, TOO_LONG, NOT_ASKED)
-WAVE = 32  # documents that are asked for before the budget is looked at again
 FORM_TOKENS = 64  # of a prompt: what a chat form adds to its text, at most
 TEXTS_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("id", "text")])
 LEDGER_SCHEMA = pa.schema(

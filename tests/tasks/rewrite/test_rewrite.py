@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -215,6 +216,20 @@ def test_known_answers_that_are_damaged_are_asked_for_again(home: Path) -> None:
         _, result = rewritten(home, config(server.address, most_apart=4.0), documents)
         assert counts(result) == {"rewritten": len(DAMAGED)} and len(server.asked) == 2 * len(DAMAGED)
         assert known_answers(home) == whole
+
+
+def test_as_many_requests_as_may_be_are_under_way_together(home: Path) -> None:
+    most = RewriteConfig.model_json_schema()["properties"]["at_once"]["maximum"]
+    all_there = Barrier(most, timeout=60)
+
+    def said_once_all_are_there(prompt: str) -> Said:
+        all_there.wait()
+        return said(prompt)
+
+    with teacher_server(said_once_all_are_there) as server:
+        documents = training(*(f"{OTHERS[1]} {n}" for n in range(most)))
+        _, result = rewritten(home, config(server.address, at_once=most, attempts=1, timeout_seconds=90), documents)
+        assert counts(result) == {"rewritten": most} and server.most_at_once == most
 
 
 def test_budgets_are_never_exceeded(home: Path) -> None:
