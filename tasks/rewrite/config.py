@@ -19,7 +19,8 @@ class Rewrite(Kind):
         None,
         min_length=1,
         max_length=2000,
-        description="A server with OpenAI's API, such as http://127.0.0.1:8000/v1; its key: LLMILL_TEACHER_KEY.",
+        description="A server with OpenAI's API, such as http://127.0.0.1:8000/v1, up to what stands before "
+        "/chat/completions; its key: LLMILL_TEACHER_KEY.",
     )
     model: str = Field("", max_length=200, description="What the server at the address calls its model.")
     teacher: InitialConfig | None = Field(
@@ -49,8 +50,10 @@ class Rewrite(Kind):
     @field_validator("address", mode="before")
     @classmethod
     def _holds_no_key(cls, address: Any) -> Any:
-        if isinstance(address, str) and "@" in address:
-            raise ValueError("an address with a name or key in it: give the key in LLMILL_TEACHER_KEY")
+        if isinstance(address, str) and any(mark in address for mark in "@?#"):
+            raise ValueError(
+                "write it without user, query and fragment (@, ?, #): a key is given in LLMILL_TEACHER_KEY"
+            )
         return address
 
     @model_validator(mode="after")

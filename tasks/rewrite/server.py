@@ -1,4 +1,4 @@
-"""Answers from a server that speaks OpenAI's API (/v1/chat/completions): vLLM, llama.cpp, `llmill serve`, a provider.
+"""Answers from a server that speaks OpenAI's API (chat/completions): vLLM, llama.cpp, `llmill serve`, a provider.
 
 A server that is busy, silent or broken is asked again after a wait, the longer the more often, or as long as it says
 (Retry-After); after the last attempt that is the stage's error (UnavailableError), which may be tried again. A request
@@ -42,7 +42,10 @@ NO_CREDIT = b"insufficient_quota"  # how OpenAI tells this 429 from that of a bu
 
 
 class Server:
-    """A server at an address. To be closed, as a context manager does."""
+    """A server at an address. To be closed, as a context manager does.
+
+    An address with a path is taken as it is; one without goes on with /v1.
+    """
 
     def __init__(self, config: RewriteConfig, wait: Callable[[float], None] = time.sleep) -> None:
         import httpx
@@ -50,7 +53,7 @@ class Server:
         assert config.address is not None
         check_form(FIELD, config.address, ("http", "https"))
         base = config.address.rstrip("/")
-        self._url = f"{base if base.endswith('/v1') else f'{base}/v1'}/chat/completions"
+        self._url = f"{base if urlsplit(base).path else f'{base}/v1'}/chat/completions"
         self._config, self._wait = config, wait
         key = _key()
         self._client = httpx.Client(

@@ -74,6 +74,7 @@ def test_training_documents_are_asked_for_once_each_and_heldout_ones_never(
         assert counts(result) == {"rewritten": 9} and result.summary["tokens"] == 450
         assert Counter(prompt.partition("\n\n")[2] for prompt in server.asked) == Counter([*TEXTS, *OTHERS])
         assert server.keys == {"Bearer a-secret-key"} and server.most_at_once <= 4
+        assert server.paths == {"/v1/chat/completions"}
         again, reused = rewritten(home, config(server.address, at_once=2))
         assert reused.outcome == "reused" and again.digest == artifact.digest
         _, other = rewritten(home, config(server.address, most_apart=4.0))
@@ -364,9 +365,33 @@ def test_a_section_that_asks_nobody_is_refused(settings: dict[str, Any], said_of
         RewriteConfig.model_validate(settings)
 
 
-def test_a_key_in_the_address_is_refused_and_not_repeated(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "given, path",
+    [
+        ("", "/v1"),
+        ("/", "/v1"),
+        ("/v1/", "/v1"),
+        ("/v1beta/openai", "/v1beta/openai"),
+        ("/api/paas/v4/", "/api/paas/v4"),
+    ],
+)
+def test_only_an_address_without_a_path_is_given_one(home: Path, given: str, path: str) -> None:
+    with teacher_server(said) as server:
+        _, result = rewritten(home, config(f"http://127.0.0.1:{server.port}{given}"), training(TEXTS[0]))
+        assert counts(result) == {"rewritten": 1} and server.paths == {f"{path}/chat/completions"}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:a-secret-key@127.0.0.1:1/v1",
+        "http://127.0.0.1:1/v1?api_key=a-secret-key",
+        "http://127.0.0.1:1?a-secret-key",
+        "http://127.0.0.1:1/v1#a-secret-key",
+    ],
+)
+def test_a_key_in_the_address_is_refused_and_not_repeated(home: Path, tmp_path: Path, address: str) -> None:
     recipe = tmp_path / "recipe.yaml"
-    address = "http://user:a-secret-key@127.0.0.1:1/v1"
     recipe.write_text(f"collect: {{synthetic: {{}}}}\naugment: {{rewrite: {{address: '{address}', model: m}}}}\n")
     ended = llmill("plan", str(recipe), home=home)
     assert ended.returncode == 2 and "LLMILL_TEACHER_KEY" in ended.stderr
