@@ -63,6 +63,6 @@ def test_the_datasheet_shows_each_of_them_with_the_documents(tmp_path: Path, com
     (hate,) = moderated["ledger"]
     assert (moderated["dropped"], hate["reason"], hate["action"]) == (0, "hate", "flagged")
     assert hate["ids"] == ledgers["hate"]
-    assert sheet["searched"] == "decontam" and sheet["not_done"] == [] and sheet["missing"] == []
+    assert sheet["searched"] == "decontam" and sheet["not_done"] == ["Augmentation"] and sheet["missing"] == []
     assert [one["stage"] for one in sheet["treatment"]][-4:] == ["moderator", "moderate", "items", "decontam"]
     assert "gmail" not in shown.text and "4111" not in shown.text
