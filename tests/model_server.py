@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from fastapi import FastAPI
+from open_models import VOCABULARY
 from openai import OpenAI
 from support import wait_until
 
@@ -99,6 +102,19 @@ def model_server(
         server.should_exit = True
         thread.join()
         app.state.server.stop_engines()
+
+
+def endless(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that never ends by itself."""
+    model = server.server.served.release.model
+    plain = model.logits
+
+    def logits(hidden: torch.Tensor) -> torch.Tensor:
+        scores = plain(hidden)
+        scores[..., VOCABULARY:] = -1e9
+        return scores
+
+    monkeypatch.setattr(model, "logits", logits)
 
 
 def feedback_store(folder: Path) -> FeedbackStore:

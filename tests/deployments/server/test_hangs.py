@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_server import NAME, Address, model_server
-from open_models import VOCABULARY
+from model_server import NAME, Address, endless, model_server
 from support import wait_until
 
 from deployments.server import answering
@@ -25,19 +24,6 @@ SOON = 0.5  # seconds, for limits that are minutes
 def server(folder: Path) -> Iterator[Address]:
     with model_server(folder, send_seconds=SOON, body_seconds=SOON) as address:
         yield address
-
-
-def endless(server: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that never ends by itself."""
-    model = server.server.served.release.model
-    plain = model.logits
-
-    def logits(hidden: torch.Tensor) -> torch.Tensor:
-        scores = plain(hidden)
-        scores[..., VOCABULARY:] = -1e9
-        return scores
-
-    monkeypatch.setattr(model, "logits", logits)
 
 
 def sent(server: Address, data: bytes, window: int | None = None) -> socket.socket:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import NAME, Address, model_server
+from model_server import NAME, Address, endless, model_server
 from openai import APIError
 from support import wait_until
 
@@ -93,7 +93,10 @@ def test_what_only_our_engine_does_is_refused(front: Address) -> None:
     assert status == 400 and "no embeddings" in body["error"]["message"]
 
 
-def test_a_front_has_keys_limits_and_a_ledger_of_its_own(folder: Path, upstream: Address, tmp_path: Path) -> None:
+def test_a_front_has_keys_limits_and_a_ledger_of_its_own(
+    folder: Path, upstream: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(upstream, monkeypatch)
     service = Service(f"sqlite:///{tmp_path / 'service.db'}")
     with model_server(folder, service, f"http://127.0.0.1:{upstream.port}/v1/", max_waiting=1, rows=1) as server:
         assert server.post("/v1/completions", {"prompt": "x", "max_tokens": 3})[0] == 200
