@@ -94,9 +94,16 @@ def add_product(total: Tensor | None, gradient: Tensor, rows: Tensor) -> None:
 def cross_entropy(scores: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """The summed loss in nats of scores (N, V) for the classes chosen (N, 1), and its gradient by the scores.
 
-    All in one softmax in the dtype of the scores. What is left for the other classes is summed rather than taken from
-    1, so that in bfloat16 the gradient of a class that is all but certain is as exact as the others'.
+    In bfloat16 all in one softmax in the dtype of the scores. What is left for the other classes is summed rather than
+    taken from 1, so that the gradient of a class that is all but certain is as exact as the others'. In float32, where
+    that gains little, by logarithms: processes that share out a batch end where one does, to rounding.
     """
+    if scores.dtype == torch.float32:
+        logarithms = torch.log_softmax(scores, dim=-1)
+        nats = -logarithms.gather(1, chosen).sum()
+        gradient = logarithms.exp_()
+        gradient.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=gradient.dtype))
+        return nats, gradient
     shares = torch.softmax(scores, dim=-1)
     own = shares.gather(1, chosen)[:, 0].float()
     listed, places = shares.view(-1), chosen[:, 0] + torch.arange(0, shares.numel(), shares.shape[1]).to(chosen.device)
