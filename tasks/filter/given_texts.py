@@ -41,7 +41,7 @@ def texts_of_files(files: Mapping[str, Path], text_field: str, option: str) -> I
             for record in read_records(path, kind, reading, Path(scratch)):
                 where = f"{option}: {where_in(name, record.line)}"
                 if isinstance(record, BadRecord):
-                    raise DataError(f"{where}: {record.reason}: mend it or leave it out")
+                    raise DataError(f"{where}: {record.reason}: fix it or leave it out")
                 try:
                     text = field_of(record.fields, text_field)
                 except KeyError:

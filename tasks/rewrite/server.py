@@ -2,7 +2,7 @@
 
 A server that is busy, silent or broken is asked again after a wait, the longer the more often, or as long as it says
 (Retry-After); after the last attempt that is the stage's error (UnavailableError), which may be tried again. A request
-that it will not take (400, 413, 422) has failed, alone. What no attempt mends ends the stage with ConfigError: a wrong
+that it will not take (400, 413, 422) has failed, alone. What no attempt helps ends the stage with ConfigError: a wrong
 key, address or model, no credit, a redirect, a reply that cannot be read. The key is that of the environment. An answer
 has a bounded size.
 """
@@ -30,7 +30,7 @@ FIELD = "augment.rewrite.address"
 MOST_BYTES = 1 << 24  # of an answer
 LONGEST_WAIT_SECONDS = 60.0
 NOT_TAKEN = (400, 413, 422)
-WRONG = {  # HTTP statuses of what the user has to mend
+WRONG = {  # HTTP statuses of what the user has to put right
     401: f"the key is wrong ({KEY_VARIABLE})",
     402: "the account has no credit left",
     403: f"the key is wrong, or may not use the model ({KEY_VARIABLE}, augment.rewrite.model)",
