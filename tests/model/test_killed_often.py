@@ -37,10 +37,13 @@ def steps_done(job: TrainingJob) -> int:
 def kill_once(job: TrainingJob, moments: random.Random) -> str:
     """Start the training, and kill one of its processes or all a moment later; returns what was done."""
     process = start(job)
+    before = steps_done(job)
     if moments.random() < 0.2:
-        time.sleep(moments.uniform(0.0, START_SECONDS))
+        until = time.monotonic() + moments.uniform(0.0, START_SECONDS)
+        while time.monotonic() < until and steps_done(job) < before + MOST_STEPS:  # a fast machine starts sooner
+            time.sleep(0.01)
     else:
-        wait_for_step(job, steps_done(job) + moments.randrange(1, MOST_STEPS), process)
+        wait_for_step(job, before + moments.randrange(1, MOST_STEPS), process)
         time.sleep(moments.uniform(0.0, 0.05))  # in a step, a validation or while it saves
     living = sorted(living_processes(Path(job.work)))
     victim = moments.choice(living or [process.pid])
