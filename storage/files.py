@@ -26,17 +26,22 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file's contents in one step: temporary file in the same folder, fsync, rename."""
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace a file's contents in one step: temporary file in the same folder, fsync, rename.
+
+    What is only a cache, and is checked when it is read, need not be durable: it waits for no disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(data)
-        fsync_path(temporary)
+        if durable:
+            fsync_path(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_path(path.parent)
+    if durable:
+        fsync_path(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -27,26 +27,44 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from storage.code.module import WHOLE
+from storage.code.remembered import Remembered
 from storage.code.sources import Sources
 from storage.code.walk import Definition, Reach, Walk
 from storage.errors import ConfigError
-
-FIRST_PARTY = ("flows", "tasks", "model", "storage")
+from storage.home import home
+from storage.snapshot import PACKAGES
 
 
 class Code(Sources):
-    """First-party sources, and what definitions in them can reach."""
+    """First-party sources, and what definitions in them can reach. With `remembered` nothing is walked that has been
+    walked before in equal sources."""
 
-    def __init__(self, roots: Mapping[str, Path], beside: Iterable[Path] = ()) -> None:
+    def __init__(
+        self, roots: Mapping[str, Path], beside: Iterable[Path] = (), remembered: Remembered | None = None
+    ) -> None:
         super().__init__(roots, beside)
         self._reached: dict[tuple[Definition, ...], Reach] = {}
+        self._remembered = remembered
 
     def reached_from(self, roots: Iterable[Definition]) -> Reach:
         """Everything that can be reached from the roots; walked once, as each file is read once."""
         key = tuple(roots)
         if key not in self._reached:
-            self._reached[key] = Walk(self).from_roots(key)
+            self._reached[key] = self._recalled(key) or self._walked(key)
         return self._reached[key]
+
+    def _recalled(self, roots: tuple[Definition, ...]) -> Reach | None:
+        return self._remembered.recall(roots) if self._remembered else None
+
+    def _walked(self, roots: tuple[Definition, ...]) -> Reach:
+        reach = Walk(self).from_roots(roots)
+        if self._remembered:
+            self._remembered.keep(roots, reach)
+        return reach
+
+    def is_current(self) -> bool:
+        """Whether every file that was read is as it was, and none was added beside it."""
+        return super().is_current() and (self._remembered is None or self._remembered.is_current())
 
     def reach(self, roots: Iterable[Definition]) -> Mapping[str, str]:
         """The digests of everything that can be reached from the roots, by qualified name."""
@@ -85,7 +103,7 @@ def changed_code(reach: Reach, copy: Path, origin: Path, roots: Iterable[Definit
     if not changed:
         return []
     try:
-        now = Code(dict.fromkeys(FIRST_PARTY, origin)).reached_from(roots).code
+        now = Code(dict.fromkeys(PACKAGES, origin)).reached_from(roots).code
     except (ConfigError, LookupError, OSError) as error:
         return [f"code {error}"]
     names = sorted(name for name in reach.code.keys() | now.keys() if reach.code.get(name) != now.get(name))
@@ -95,7 +113,7 @@ def changed_code(reach: Reach, copy: Path, origin: Path, roots: Iterable[Definit
 def _installed_code(module: str) -> Code:
     """The code beside this package, and what a stage that is defined elsewhere can import of the user's own."""
     root = Path(__file__).resolve().parents[1]
-    roots = dict.fromkeys(FIRST_PARTY, root)
+    roots = dict.fromkeys(PACKAGES, root)
     top = module.partition(".")[0]
     beside: tuple[Path, ...] = ()
     if top not in roots:
@@ -107,7 +125,8 @@ def _installed_code(module: str) -> Code:
             beside = tuple(dict.fromkeys(place for place in (folder, *map(Path, sys.path)) if _is_users(place)))
     key = (*sorted(roots.items()), *(("", place) for place in beside))
     if key not in _codes:
-        _codes[key] = Code(roots, beside)
+        remembered = Remembered(root, home()) if roots.keys() == set(PACKAGES) else None
+        _codes[key] = Code(roots, beside, remembered)
     return _codes[key]
 
 

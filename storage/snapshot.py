@@ -19,7 +19,7 @@ import shutil
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -72,8 +72,8 @@ def original(path: Path) -> Path:
 
 def take(origin: Path, folder: Path) -> Path:
     """The copy of the packages in `origin` as they are now, made in `folder` unless it is there and whole."""
-    sources = _read(origin)
-    copy = folder / _digest(sources)
+    sources, _ = read(origin)
+    copy = folder / digest(sources)
     folder.mkdir(parents=True, exist_ok=True)
     _held.append(_lock(folder / f"{copy.name}.lock", fcntl.LOCK_SH))
     if not _is_whole(copy, sources):
@@ -83,42 +83,55 @@ def take(origin: Path, folder: Path) -> Path:
     return copy
 
 
-def _read(origin: Path) -> dict[str, bytes]:
-    """All files of the packages by relative path, none of them while it was being written."""
+State = tuple[int, int, int]  # of a file: inode, size in bytes, modification time in nanoseconds
+
+
+def read(origin: Path) -> tuple[dict[str, bytes], dict[str, State]]:
+    """All files of the packages and their states by relative path, none of them while it was being written."""
     for _ in range(ATTEMPTS):
-        before = _states(origin)
+        before = states(origin)
         try:
-            sources = {name: (origin / name).read_bytes() for name in before}
+            sources = {name: Path(origin, name).read_bytes() for name in before}
         except FileNotFoundError:
             continue
-        if _states(origin) == before:
+        if states(origin) == before:
             break
-    return sources
+    return sources, before
 
 
-def _states(origin: Path) -> dict[str, tuple[int, int, int]]:
-    """Inode, size and modification time of every file, by relative path in order."""
-    found = {}
+def states(origin: Path) -> dict[str, State]:
+    """The state of every file of the packages, by relative path in order."""
+    found: dict[str, State] = {}
     for package in PACKAGES:
-        for path in sorted((origin / package).rglob("*")):
-            if _COMPILED not in path.parts and path.is_file() and not path.is_symlink():
-                with suppress(FileNotFoundError):
-                    state = path.stat()
-                    found[str(path.relative_to(origin))] = (state.st_ino, state.st_size, state.st_mtime_ns)
+        _add_states(origin / package, package, found)
     return found
 
 
-def _digest(sources: dict[str, bytes]) -> str:
-    digest = hashlib.sha256()
+def _add_states(folder: Path, name: str, found: dict[str, State]) -> None:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            inner = f"{name}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != _COMPILED:
+                    _add_states(folder / entry.name, inner, found)
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):
+                    state = (folder / entry.name).lstat()  # the entry's own may be old on network file systems
+                    found[inner] = (state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def digest(sources: Mapping[str, bytes]) -> str:
+    """128 bits, hexadecimal, of the names and contents of files."""
+    whole = hashlib.sha256()
     for name, content in sources.items():
-        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
-        digest.update(content)
-    return digest.hexdigest()[:32]
+        whole.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
+        whole.update(content)
+    return whole.hexdigest()[:32]
 
 
 def _is_whole(copy: Path, sources: dict[str, bytes]) -> bool:
     """Whether the copy holds these files and no others: somebody may have edited it, or deleted half of it."""
-    if set(_states(copy)) != set(sources):
+    if set(states(copy)) != set(sources):
         return False
     return all((copy / name).read_bytes() == content for name, content in sources.items())
 
