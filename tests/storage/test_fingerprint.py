@@ -135,7 +135,7 @@ def test_damaged_memory_is_not_believed_and_old_memory_goes(checkout: Path, tmp_
     first = reached(checkout, tmp_path / "home")
     kept = tmp_path / "home" / "cache" / "reach"
     (file,) = kept.glob("*/*.json")
-    for damaged in ("", "{}", "[]", '{"code": {}, "files": ["tasks/gone.py"], "unresolved": []}'):
+    for damaged in ("", "{}", "[]", '{"code": {}, "files": ["gone"], "unresolved": []}'):
         file.write_text(damaged)
         assert reached(checkout, tmp_path / "home") == first
     for state in range(2 * KEPT_STATES):
