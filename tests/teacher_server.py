@@ -56,6 +56,10 @@ class Teacher:
         return status, body
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with 5 a busy machine leaves some of many callers waiting for minutes
+
+
 @contextmanager
 def teacher_server(say: Say, seconds: float = 0.0, headers: Mapping[str, str] = {}) -> Iterator[Teacher]:
     """A server that says what `say` makes of a prompt: status and body, after so many seconds, with these headers."""
@@ -82,7 +86,7 @@ def teacher_server(say: Say, seconds: float = 0.0, headers: Mapping[str, str] = 
         def log_message(self, *_: Any) -> None:
             """Nothing on stderr."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     teacher.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from storage.bystander import bystander
 from storage.errors import DataError, refusal
@@ -47,7 +47,11 @@ def train(job: "TrainingJob", context: Context) -> dict[str, Any]:
     (work / "result.json").unlink(missing_ok=True)
     shutil.rmtree(work / "compiled", ignore_errors=True)  # code that was being written when a trainer was killed
     metrics = MetricsTail(work / "metrics.jsonl", job.schedule.steps, context)
-    with together(job, context) as machines, (work / "trainer.log").open("wb") as log:
+    with (
+        contextlib.closing(metrics),
+        together(job, context) as machines,
+        (work / "trainer.log").open("wb") as log,
+    ):
         machines.job.write(work / "job.json")
         pulse = Pulse(work / FOLDER, context.execution.silence_seconds, "execution.silence_seconds")
         process = start_trainer(machines.job, work / "job.json", log, descriptors=machines.descriptors)
@@ -114,11 +118,16 @@ def compiler_environment(job: "TrainingJob") -> dict[str, str]:
 
 @bystander
 class MetricsTail:
-    """Follows `metrics.jsonl` while it grows and hands its new rows on."""
+    """Follows `metrics.jsonl` while it grows and hands its new rows on.
+
+    A trainer that goes on from a checkpoint puts a shorter file in its place, which may have grown past the old one
+    before it is looked at: what was read is held open, so that another file is known.
+    """
 
     def __init__(self, path: Path, steps: int, context: Context) -> None:
         self.path, self.steps, self.context = path, steps, context
-        self._offset = self._last_step = 0
+        self._file: BinaryIO | None = None
+        self._last_step = 0
         self._validation: dict[str, float] = {}
 
     def forward(self) -> None:
@@ -139,20 +148,29 @@ class MetricsTail:
         self.context.progress(newest["step"], self.steps, "steps", **shown, **self._validation)
 
     def _new_rows(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
+        file = self._current()
+        if file is None:
             return []
-        if self.path.stat().st_size < self._offset:  # cut back by a resumed trainer
-            self._offset = 0
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            whole = file.read().rpartition(b"\n")[0]
-        if not whole:
-            return []
-        self._offset += len(whole) + 1
+        begin = file.tell()
+        whole, end, _ = file.read().rpartition(b"\n")
+        file.seek(begin + len(whole) + len(end))
         rows = [row for row in _parse(whole.splitlines()) if row["step"] > self._last_step]
         if rows:
             self._last_step = rows[-1]["step"]
         return rows
+
+    def _current(self) -> BinaryIO | None:
+        """The file that is there now, to be read from where it was left."""
+        if not self.path.exists():
+            return None
+        if self._file is None or not os.path.samestat(self.path.stat(), os.fstat(self._file.fileno())):
+            self.close()
+            self._file = self.path.open("rb")
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def notices_of(result: Mapping[str, Any], others: Sequence[str] = ()) -> Summary:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from support import wait_until
 from tiny_model import LocalContext, artifact
 
+from model.metrics import cut_metrics, write_metrics
 from model.processor import WIDE_VECTORS
 from model.shape import SIZES
 from storage.errors import ConfigError, DataError
@@ -153,21 +155,29 @@ def test_an_installed_package_needs_no_path_of_its_own(monkeypatch: pytest.Monke
     assert trainer_environment()["PYTHONPATH"] == "/somewhere/else"
 
 
-def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("looks", [{3, 4, 5, 8}, {3, 8}])
+def test_rows_of_metrics_are_handed_on_once_though_the_file_is_cut_back(tmp_path: Path, looks: set[int]) -> None:
+    """Whether the tail looks while the file is short, or when it has grown past where it was before it was cut."""
     path = tmp_path / "metrics.jsonl"
     context = RecordingContext(tmp_path, Execution(log_interval=1))
-    tail = MetricsTail(path, 10, context)
 
-    def row(step: int) -> str:
-        return json.dumps({"step": step, "loss": None, "bits_per_byte": 1.0, "tokens_per_second": 5.0}) + "\n"
+    def write(step: int, spread: int) -> None:
+        speed = float(10**spread)  # a row written again is as long as the machine is fast
+        write_metrics(path, {"step": step, "loss": None, "bits_per_byte": 1.0, "tokens_per_second": speed})
 
-    tail.forward()
-    path.write_text(row(1) + row(2) + row(3) + '{"step": 4, "lo')
-    tail.forward()
-    path.write_text(row(1))
-    tail.forward()
-    path.write_text("".join(row(step) for step in range(1, 6)))
-    tail.forward()
+    with closing(MetricsTail(path, 10, context)) as tail:
+        tail.forward()
+        for step in (1, 2, 3):
+            write(step, 3)
+        with path.open("a") as file:
+            file.write('{"step": 4, "lo')  # killed
+        for moment in range(3, 9):
+            if moment == 4:
+                cut_metrics(path, 1)
+            if moment > 4:
+                write(moment - 3, 5)
+            if moment in looks:
+                tail.forward()
     assert [row["step"] for row in context.rows] == [1, 2, 3, 4, 5]
     assert "loss" not in context.rows[0]  # MLflow takes numbers only
 
