@@ -122,7 +122,8 @@ class Workspace:
         with closing(self._executor.run(work)) as written:
             for one in written:
                 key = one.key
-                names = [] if reach.changed() else [key, *near[key]]  # code that was edited meanwhile: of no use later
+                # The job's own last: where it is, a kill has left out none. Of code edited meanwhile: of no use later.
+                names = [] if reach.changed() else [*near[key], key]
                 results[key] = self._record_job(one, names, alike[key])
                 self._repeated += one.attempts > 1
                 self.progress(len(results), len(distinct), unit, **self._repeats())
