@@ -1,8 +1,8 @@
 """Batches as a function of (data, seed, step): the step number alone resumes a run exactly.
 
-Two kinds. *Packed*: documents one after another, cut into rows of context + 1 tokens, each row seen once an epoch.
-*Examples*: a prompt and its answer a row, padded, where only answers are scored; rows of similar length are put
-together. The examples of a step can share rows, each seeing itself alone: `segments` says which are whose.
+Two kinds. *Packed*: documents in rows of one context, each row seen once an epoch (model/packed.py). *Examples*: a
+prompt and its answer a row, padded, where only answers are scored; rows of similar length are put together. The
+examples of a step can share rows, each seeing itself alone: `segments` says which are whose.
 Orders come from a hash of (seed, epoch, index), not from a library's random stream, which may change.
 """
 
@@ -14,15 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from storage.documents import TRAIN
 from storage.errors import DataError
 from storage.listing import first_few
-from storage.token_order import read_order
-from storage.tokens import TokenSequence, TokenSet
 
 if TYPE_CHECKING:
     from model.dropout import Noise
-    from model.job import Source
 
 IntArray = npt.NDArray[np.int64]
 
@@ -120,7 +116,7 @@ def _mix(value: Any) -> Any:
     return value ^ (value >> np.uint64(31))
 
 
-class _Order:
+class Order:
     """The endless sequence of shuffled epochs over `length` items; remembers the last epoch worked out."""
 
     def __init__(self, length: int, seed: int) -> None:
@@ -132,93 +128,24 @@ class _Order:
             self._epoch, self._indices = epoch, permutation(self.length, self.seed, epoch)
         return self._indices
 
+    def of_step(self, step: int, count: int) -> list[int]:
+        """The items of a step that takes `count`."""
+        return [self[step * count + place] for place in range(count)]
+
+    def times_seen(self, positions: int) -> IntArray:
+        """How often each item is among the first so many: (length,)."""
+        epochs, rest = divmod(positions, self.length)
+        times = np.full(self.length, epochs, np.int64)
+        times[self.epoch(epochs)[:rest]] += 1
+        return times
+
     def __getitem__(self, position: int) -> int:
         epoch, offset = divmod(position, self.length)
         return int(self.epoch(epoch)[offset])
 
 
-class PackedBatches:
-    """Rows of `context_length` inputs from a sequence of tokens, `rows` a step, in a new order each epoch."""
-
-    def __init__(self, tokens: TokenSequence, context_length: int, rows: int, seed: int) -> None:
-        self.tokens, self.context_length, self.rows = tokens, context_length, rows
-        available = (tokens.tokens - 1) // context_length
-        if available < 1:
-            raise DataError(
-                f"only {tokens.tokens} training tokens, fewer than one row of context_length + 1 = "
-                f"{context_length + 1}: give more text, or lower pretrain.context_length"
-            )
-        self._order = _Order(available, seed)
-
-    @property
-    def bytes_per_token(self) -> float:
-        return self.tokens.bytes / self.tokens.tokens
-
-    def batch(self, step: int) -> Batch:
-        starts = self._starts(step)
-        tokens = np.stack([self.tokens.read(start, start + self.context_length + 1) for start in starts])
-        return Batch(tokens[:, :-1], tokens[:, 1:])
-
-    def held(self, step: int) -> str:
-        found = (self.tokens.documents_in(start, start + self.context_length + 1) for start in self._starts(step))
-        return f"documents {_named(sorted({name for names in found for name in names}))} of the stage tokenize"
-
-    def _starts(self, step: int) -> list[int]:
-        first = step * self.rows
-        return [self._order[first + row] * self.context_length for row in range(self.rows)]
-
-    def times_seen(self, steps: int) -> IntArray:
-        """How often the first `steps` steps take each row: (rows of the sequence,)."""
-        epochs, rest = divmod(steps * self.rows, self._order.length)
-        times = np.full(self._order.length, epochs, np.int64)
-        times[self._order.epoch(epochs)[:rest]] += 1
-        return times
-
-
-class PhasedBatches:
-    """Packed batches of one sequence after another, for a number of steps each: the phases of a curriculum."""
-
-    def __init__(self, phases: Sequence[tuple[PackedBatches, int]]) -> None:
-        self.phases = phases
-
-    @property
-    def bytes_per_token(self) -> float:
-        total = sum(steps for _, steps in self.phases)
-        return sum(batches.bytes_per_token * (steps / total) for batches, steps in self.phases)
-
-    def batch(self, step: int) -> Batch:
-        batches, step = self._phase(step)
-        return batches.batch(step)
-
-    def held(self, step: int) -> str:
-        batches, step = self._phase(step)
-        return batches.held(step)
-
-    def _phase(self, step: int) -> tuple[PackedBatches, int]:
-        """The batches of the phase of a step, and how many steps of it are before."""
-        for batches, steps in self.phases[:-1]:
-            if step < steps:
-                return batches, step
-            step -= steps
-        return self.phases[-1][0], step
-
-
-def packed_phases(source: "Source", context_length: int, rows: int, seed: int, steps: int) -> PhasedBatches:
-    """The batches of packed data: one phase of all documents, or those of an order."""
-    tokens = TokenSet(Path(source.folder), TRAIN)
-    phases: list[tuple[float, TokenSequence]] = [(1.0, tokens)]
-    if source.order:
-        phases = [*read_order(Path(source.order), tokens)]
-    borders = np.rint(np.cumsum([0.0, *(share for share, _ in phases)]) * steps).astype(int).tolist()
-    return PhasedBatches(
-        [
-            (PackedBatches(sequence, context_length, rows, seed), end - start)
-            for (_, sequence), start, end in zip(phases, borders, borders[1:], strict=False)
-        ]
-    )
-
-
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """The first few of what a batch holds, for a message."""
     return ", ".join(first_few(names, NAMED))
 
 
@@ -363,7 +290,7 @@ class LengthPools:
     def __init__(self, lengths: IntArray, rows: int, seed: int, shortest_first: bool = False) -> None:
         self.lengths, self.rows, self.seed, self.shortest_first = lengths, rows, seed, shortest_first
         self.steps_per_epoch = -(-len(lengths) // rows)
-        self._order = _Order(len(lengths), seed)
+        self._order = Order(len(lengths), seed)
         self._epoch, self._batches = -1, [np.empty(0, np.int64)]
 
     def batch(self, step: int) -> IntArray:
@@ -375,7 +302,7 @@ class LengthPools:
 
     def held(self, step: int) -> str:
         """The numbers for a person, counted from 1."""
-        return f"examples {_named([str(number + 1) for number in sorted(self.batch(step).tolist())])}"
+        return f"examples {named([str(number + 1) for number in sorted(self.batch(step).tolist())])}"
 
     def _cut(self, epoch: int) -> list[IntArray]:
         shuffled = self._order.epoch(epoch)

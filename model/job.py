@@ -90,7 +90,8 @@ class TrainingJob:
     processes_now: int | None = None  # instead of those, where machines are missing
     node: Node | None = None  # where they are on several machines: which this is
     sharded: bool = False  # of several, each holds a part of the model, not all of it
-    packing: bool = False  # examples of a step share rows
+    packing: bool = False  # examples of a step share rows; documents are put whole into rows
+    apart: bool = False  # documents of a row do not see each other, as examples never do
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     dropout: float | None = None  # share that is left out in each place of model/dropout.py; None: those of the shape
     shortest_first: bool = False  # the first epoch takes examples from short to long

@@ -28,10 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet, packed_phases
+from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, ExampleSet
 from model.classes import class_nats
 from model.job import Objective, TrainingJob
 from model.masked import MaskedBatches
+from model.packed import batches_of_job
 from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
 from storage.errors import ConfigError
@@ -231,17 +232,16 @@ def preferred_nats(settings: Preference, model: Transformer, batch: Batch) -> Te
     return surrogate + (loss - surrogate.detach())  # the value is the loss, and so is the gradient
 
 
-def _packed(job: TrainingJob) -> Batches:
-    return packed_phases(job.data, job.shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
-
-
 def _masked(job: TrainingJob) -> Batches:
     shape = job.shape
     if shape.parts.causal:
         raise ConfigError(f"objective masked_words: a model of the family {shape.family} sees no token after another")
-    packed = packed_phases(job.data, shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
+    if job.packing or job.apart:
+        raise ConfigError("objective masked_words: its rows are a stream of documents that see each other")
     beginning = read_token_meta(Path(job.data.folder)).end_of_text
-    return MaskedBatches(packed, job.masked_share, beginning, shape.mask_token, shape.vocabulary_size, job.seed)
+    return MaskedBatches(
+        batches_of_job(job), job.masked_share, beginning, shape.mask_token, shape.vocabulary_size, job.seed
+    )
 
 
 def _examples(job: TrainingJob) -> Batches:
@@ -267,7 +267,7 @@ def _of_preferences(job: TrainingJob) -> Loss:
 
 
 LEARNING: dict[Objective, Learning] = {
-    "next_token": Learning("packed", _packed, _of_targets),
+    "next_token": Learning("packed", batches_of_job, _of_targets),
     "answers": Learning("examples", _examples, _of_targets),
     "preferences": Learning("preferences", _preferences, _of_preferences),
     "masked_words": Learning("masked", _masked, _of_targets),

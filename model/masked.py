@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.batches import IGNORED, PADDED_TO, Batch, IntArray, PhasedBatches, hashes
+from model.batches import IGNORED, PADDED_TO, Batch, IntArray, hashes
+from model.packed import PhasedBatches
 from model.parallel import Workers
 from model.transformer import Transformer
 from storage.errors import DataError

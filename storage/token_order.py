@@ -74,6 +74,10 @@ class OrderedTokens:
         """All pieces, in memory."""
         return np.stack([self._documents, self._firsts, np.diff(self._ends, prepend=0)])
 
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each piece ends in the sequence: (pieces,)."""
+        return np.asarray(self._ends)
+
     def read(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Tokens [start, stop) of the sequence, across pieces, as int64."""
         if not 0 <= start <= stop <= self.tokens:

@@ -115,6 +115,10 @@ class TokenSequence(Protocol):
         """Tokens [start, stop) of the sequence, as int64."""
         ...
 
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each document, or piece of one, ends in the sequence: (documents,)."""
+        ...
+
     def places(self, first: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
         """The whole documents with a number from `first` on: the tokens of each, and where it begins."""
         ...
@@ -201,6 +205,10 @@ class TokenSet:
         tokens = np.concatenate(parts) if parts else np.empty(0, np.int64)
         text_bytes = np.concatenate([shard.documents[:, 1] for shard in self.shards]) if parts else tokens
         return np.stack([tokens, text_bytes], axis=1)
+
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each document ends in the whole sequence: (documents,)."""
+        return np.cumsum(self.sizes()[:, 0])
 
     def places(self, first: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
         """Document `first` and those after it: the tokens of each, and where it begins in the whole sequence."""

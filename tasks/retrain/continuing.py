@@ -20,6 +20,7 @@ from tasks.retrain.config import ContinueConfig
 from tasks.retrain.mixture import Mixture
 from tasks.train.jobs import training_job
 from tasks.train.pretrain import figures_of_text, observe_pretraining
+from tasks.train.rows import figures_of_rows, rows_of
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
 
@@ -75,6 +76,7 @@ def continue_pretraining(
         data=Source("packed", str(tokens["tokens"].path), str(drawn)),
         data_digest=digest_of([base["model"].digest, *mixture.digests, new, old]),
         rows_per_step=rows,
+        **config.filling,
         compiled=config.is_compiled(shape, steps * step_tokens),
         spike_factor=config.spike_factor,
         validation=heldout,
@@ -93,6 +95,7 @@ def continue_pretraining(
         "share_of_new_tokens": round(new / (new + old), 3),
         "training_loss": last["loss"],
         **figures_of_text(result, last, context.work),
+        **figures_of_rows(rows_of(job)),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }

@@ -14,10 +14,10 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from storage.canonical import canonical_json
 from storage.errors import DataError
 from storage.store.artifacts import Part
-from storage.tokens import TokenSequence, TokenSet
+from storage.tokens import TokenSet
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -97,12 +97,20 @@ def first_canary(tokens: TokenSet, planted: Planted) -> int:
     return tokens.documents - sum(canary.repeats for canary in planted.canaries)
 
 
+class Placed(Protocol):
+    """What says where documents begin in packed rows, one row behind another."""
+
+    def places(self, first: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
+        """The documents with a number from `first` on: the tokens of each, and where it begins."""
+        ...
+
+
 def count_seen(
-    planted: Planted, phases: Iterable[tuple[TokenSequence, npt.NDArray[np.int64]]], first: int, context_length: int
+    planted: Planted, phases: Iterable[tuple[Placed, npt.NDArray[np.int64]]], first: int, context_length: int
 ) -> Planted:
     """Fill in how often training met each canary whole.
 
-    `phases` are the tokens that it read, with how often it took each packed row of them: (rows,). `first` is the number
+    `phases` are the rows that it read, with how often it took each: (rows,). `first` is the number
     of the first planted document. A planting that goes across two rows is not counted: neither row shows the model
     more than a part of it.
     """

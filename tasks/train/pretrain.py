@@ -22,7 +22,7 @@ from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact, Part
 from tasks.engine.context import Context, Summary
 from tasks.engine.stage import stage
-from tasks.tokenize.canaries import Planted, count_seen, first_canary, read_planted, write_planted
+from tasks.tokenize.canaries import read_planted, write_planted
 from tasks.train.config import Rates, TrainerConfig, observe_device
 from tasks.train.device import (
     compiling_pays,
@@ -33,6 +33,7 @@ from tasks.train.device import (
     training_dtype,
 )
 from tasks.train.jobs import training_job
+from tasks.train.rows import canaries_seen, figures_of_rows, rows_of
 from tasks.train.teacher import TeacherConfig, check_vocabularies, taught
 from tasks.train.trainer_process import notices_of, train, write_curve, write_training
 
@@ -71,6 +72,12 @@ class PretrainConfig(TrainerConfig):
         1e-6, gt=0, le=100, description="Added to the mean square that norms divide by; 1: short vectors stay short."
     )
     batch_tokens: int | None = Field(None, ge=8, le=67_108_864, description="Tokens of one optimizer step.")
+    packing: Literal["stream", "best_fit"] = Field(
+        "stream",
+        description="How documents fill the rows of a context: one after another, cut where a row ends, or each whole "
+        "in the fullest row that has room for it, padded.",
+    )
+    document_masks: bool = Field(False, description="Whether the documents of a row do not see each other.")
     spike_factor: float | None = Field(
         3.0,
         gt=1,
@@ -89,6 +96,23 @@ class PretrainConfig(TrainerConfig):
     def _word_of(cls, value: object) -> object:
         """YAML reads `on` and `off` as true and false."""
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+    def identity(self) -> dict[str, Any]:
+        """Without how rows are filled where nothing is said of it: such a training is what it was before."""
+        found = super().identity()
+        for name in ("packing", "document_masks"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del found[name]
+        return found
+
+    @model_validator(mode="after")
+    def _words_are_hidden_in_streams(self) -> "PretrainConfig":
+        if self.hides_words and (self.packing != "stream" or self.document_masks):
+            raise ValueError(
+                "objective masked_words reads a stream of documents that see each other: give packing: stream and "
+                "document_masks: false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> "PretrainConfig":
@@ -109,6 +133,11 @@ class PretrainConfig(TrainerConfig):
     def hides_words(self) -> bool:
         """Whether an encoder is trained, to fill in hidden words."""
         return self.objective == "masked_words"
+
+    @property
+    def filling(self) -> dict[str, object]:
+        """What a job is told of how rows are filled."""
+        return {"packing": self.packing == "best_fit", "apart": self.document_masks}
 
     @property
     def decides_shape(self) -> bool:
@@ -259,7 +288,8 @@ def pretrain(
     result = train(job, context)
     last = write_curve(context.work / "metrics.jsonl", context.part("curve") / "curve.jsonl")
     write_training("pretrain", job, result, last, before=weights)
-    write_planted(context.part("canaries"), canaries_seen(job, read_planted(tokens["canaries"])))
+    rows = rows_of(job)
+    write_planted(context.part("canaries"), canaries_seen(job, rows, read_planted(tokens["canaries"])))
     return {
         "parameters": result["parameters"],
         "tokens": result["tokens"],
@@ -270,6 +300,7 @@ def pretrain(
             if config.hides_words
             else figures_of_text(result, last, context.work)
         ),
+        **figures_of_rows(rows),
         "skipped_updates": result["skipped"],
         **notices_of(result, notices),
     }
@@ -318,19 +349,6 @@ def _figures_of_words(result: Mapping[str, Any], work: Path) -> Summary:
     }
 
 
-def canaries_seen(job: "TrainingJob", planted: Planted) -> Planted:
-    """The canaries with how often the rows that this job trains on hold each."""
-    from model.batches import packed_phases
-    from storage.documents import TRAIN
-    from storage.tokens import TokenSet
-
-    context_length = job.shape.context_length
-    batches = packed_phases(job.data, context_length, job.rows_per_step, job.seed, job.schedule.steps)
-    phases = [(phase.tokens, phase.times_seen(steps)) for phase, steps in batches.phases]
-    first = first_canary(TokenSet(Path(job.data.folder), TRAIN), planted)
-    return count_seen(planted, phases, first, context_length)
-
-
 def pretraining_job(
     config: PretrainConfig,
     shape: Shape,
@@ -363,6 +381,7 @@ def pretraining_job(
         rates=config.rates_going_on(shape) if initial else config.rates_from_nothing(shape),
         data=data,
         rows_per_step=rows,
+        **config.filling,
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
         spike_factor=config.spike_factor,
         validation=heldout,

@@ -44,8 +44,17 @@ def report_pretraining(run: MadeRun, stage: str) -> Section:
     if "bits_per_byte_change" in summary:
         before, after = (figure(summary[name]) for name in ("bits_per_byte_before", "bits_per_byte"))
         change = _difference(summary, "bits_per_byte_change", "a change of")
-        note = f"Held-out text before: {before} bits per byte; after: {after}{change}"
+        note = f"Held-out text before: {before} bits per byte; after: {after}{change}. "
+    if "rows" in summary:
+        note += _rows_said(summary)
     return Section(curve=_curve(run, stage, "held-out text", "bits_per_byte", note))
+
+
+def _rows_said(summary: Figures) -> str:
+    """What a pass over the training tokens leaves out."""
+    names = ("rows", "cut_documents", "lost_tokens", "padding_tokens")
+    rows, cut, lost, padding = (f"{summary[name]:,}" for name in names)
+    return f"A pass has {rows} rows: documents cut {cut}, tokens left out {lost}, places of padding {padding}"
 
 
 def report_finetuning(run: MadeRun, stage: str) -> Section:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.batches import IGNORED, Example, ExampleBatches, ExampleSet, PackedBatches, packed_phases, permutation
+from model.batches import IGNORED, Example, ExampleBatches, ExampleSet, permutation
 from model.job import Source
+from model.packed import PackedBatches, packed_phases
 from storage.errors import DataError
 from storage.token_order import Phase, Pieces, read_order, write_order
 from storage.tokens import TokenSet, write_token_meta, write_token_shard

@@ -11,10 +11,11 @@ import torch
 from test_families import ENCODERS, scattered
 from trainer_process import SHAPE, kill_and_resume, make_job, run_to_end, weights, write_walks
 
-from model.batches import IGNORED, packed_phases
+from model.batches import IGNORED
 from model.job import Source, TrainingJob
 from model.loss import learning_of
 from model.masked import MaskedBatches, MaskedValidation
+from model.packed import packed_phases
 from model.parallel import Workers
 from model.schedule import Schedule
 from model.transformer import Transformer

@@ -13,8 +13,8 @@ from document_sets import source
 from pydantic import ValidationError
 from tiny_model import LocalContext, artifact
 
-from model.batches import packed_phases
 from model.job import Source
+from model.packed import packed_phases
 from storage.documents import HELDOUT, TRAIN, write_table
 from storage.errors import DataError
 from storage.store.artifacts import Artifact

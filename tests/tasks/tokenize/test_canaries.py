@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import artifact
 
-from model.batches import PackedBatches
+from model.packed import FittedBatches, PackedBatches, RowBatches
 from storage.errors import DataError
 from storage.tokens import TokenSet, write_token_meta, write_token_shard
 from tasks.tokenize.canaries import (
@@ -60,13 +60,20 @@ def test_they_take_at_most_their_share(count: int, repeats: list[int], tokens: i
 @settings(max_examples=25, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=10),
-    context=st.integers(13, 40),
+    context=st.integers(12, 40),
     rows=st.integers(1, 3),
     steps=st.integers(0, 30),
     seed=st.integers(0, 99),
+    whole_documents=st.booleans(),
 )
 def test_seen_is_how_often_the_batches_hold_a_canary_whole(
-    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], context: int, rows: int, steps: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory,
+    lengths: list[int],
+    context: int,
+    rows: int,
+    steps: int,
+    seed: int,
+    whole_documents: bool,
 ) -> None:
     """Each batch that training takes is searched: document mark among the inputs, the last word among the targets."""
     folder = tmp_path_factory.mktemp("tokens")
@@ -75,9 +82,11 @@ def test_seen_is_how_often_the_batches_hold_a_canary_whole(
     canaries = draw_canaries(WORDS, 2, (1, 3), seed)
     write_token_shard(folder, "train", CANARY_SHARD, [(ids, 1) for ids in plantings(canaries, seed)], 400)
     tokens = TokenSet(folder, "train")
-    batches = PackedBatches(tokens, context, rows, seed)
+    batches: RowBatches = PackedBatches(tokens, context, rows, seed)
+    if whole_documents:
+        batches = FittedBatches(tokens, context, rows, seed, mark=0, apart=False)
     planted = Planted(WORDS, canaries)
-    phases = [(tokens, batches.times_seen(steps))]
+    phases = [(batches, batches.times_seen(steps))]
     found = count_seen(planted, phases, first_canary(tokens, planted), context)
     taken = [
         np.append(inputs, targets[-1]).tolist()
@@ -88,7 +97,8 @@ def test_seen_is_how_often_the_batches_hold_a_canary_whole(
         whole = [0, *canary.ids]
         times = sum(row[at : at + 13] == whole for row in taken for at in range(len(row) - 12))
         assert canary.seen == times
-    assert found.epochs == round(steps * rows / ((tokens.tokens - 1) // context), 3)
+    assert found.epochs == round(steps * rows / batches.packed().rows, 3)
+    assert whole_documents or batches.packed().rows == (tokens.tokens - 1) // context
 
 
 def test_without_canaries_nothing_is_counted(tmp_path: Path) -> None:

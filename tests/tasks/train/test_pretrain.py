@@ -372,3 +372,15 @@ def test_what_a_processor_does_otherwise_in_float32_is_in_the_key(
     }
     for config in (PretrainConfig(device="cpu", dtype="bfloat16"), PretrainConfig(device="cuda", dtype="float32")):
         assert set(observe_device(config)) == {"device", "dtype"}
+
+
+def test_whole_documents_in_rows_show_every_canary_each_pass(tokens: Artifact, tmp_path: Path) -> None:
+    """58 documents of 21 or 13 tokens in rows of 16: the 50 of 21 are cut, each canary of 13 is whole in one row."""
+    config = PretrainConfig(**{**QUICK, "steps": 40}, packing="best_fit")
+    summary = pretrain.function(config, tokens, context=LocalContext(tmp_path))
+    assert (summary["cut_documents"], summary["lost_tokens"]) == (50, 0)
+    assert summary["padding_tokens"] == 16 * summary["rows"] - 50 * 21 - 8 * 13
+    seen = read_planted(artifact("pretrain", canaries=tmp_path / "canaries")["canaries"])
+    passes, rest = divmod(40 * 4, summary["rows"])
+    assert 8 * passes <= seen.canaries[1].seen <= 8 * (passes + (rest > 0))
+    assert json.loads((tmp_path / "model/training.json").read_text())[0]["packing"] is True
