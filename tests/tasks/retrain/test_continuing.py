@@ -64,6 +64,16 @@ def test_it_learns_the_new_text_from_the_champion_s_weights(
     assert digest(tmp_path, "canaries") == base["canaries"].digest
 
 
+def test_it_puts_whole_documents_into_rows_too(world: tuple[Artifact, Artifact, Artifact], tmp_path: Path) -> None:
+    """A budget can end amid a document: that piece is packed like a whole one, and no token is lost."""
+    learned, tokens, base = world
+    config = ContinueConfig(**FIELDS, tokens=1000, packing="best_fit", document_masks=True)
+    summary = continue_pretraining.function(config, tokens, base, learned, context=LocalContext(tmp_path))
+    assert summary["lost_tokens"] == 0 < summary["rows"] and summary["tokens"] > 0
+    trained = json.loads((tmp_path / "model" / "training.json").read_bytes())[-1]
+    assert (trained["packing"], trained["document_masks"]) == (True, True)
+
+
 def test_where_nothing_is_new_the_champion_s_model_comes_out(
     world: tuple[Artifact, Artifact, Artifact], tmp_path: Path
 ) -> None:
