@@ -37,7 +37,7 @@ def test_killed_again_and_again_it_encodes_no_shard_twice(home: Path, tmp_path: 
     assert 0 < len(before) < SHARDS, "it was killed amid its work"
     assert digests(run(recipe, "tokenize", home, workers=2)) == digests(whole)
     assert before.items() <= shards_done(home).items(), "no shard that was finished is encoded again"
-    assert shards_done(home).keys() == shards_done(tmp_path / "whole").keys()
+    assert records(home).keys() == records(tmp_path / "whole").keys(), "what later builds take over is there too"
 
 
 def texts(folder: Path) -> Path:
@@ -81,8 +81,13 @@ def kill_amid(arguments: list[str], home: Path, moments: random.Random) -> None:
 
 def shards_done(home: Path) -> dict[str, int]:
     """The records of shards that are encoded, with the moment of each."""
-    return {
-        path.name: path.stat().st_mtime_ns
+    return {name: written for name, (written, record) in records(home).items() if record["alike"]}
+
+
+def records(home: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """What the stage has noted of its shards, by which they are found by themselves and by what is near to them."""
+    found = {
+        path.name: (path.stat().st_mtime_ns, json.loads(path.read_bytes()))
         for path in (home / "store" / "jobs").glob("*.json")
-        if json.loads(path.read_bytes())["stage"] == "tokenize"
     }
+    return {name: one for name, one in found.items() if one[1]["stage"] == "tokenize"}
