@@ -259,7 +259,7 @@ def _collect_feedback(
     config: CollectConfig, source: FeedbackSource, benchmarks: Artifact | None, context: Context
 ) -> Collected:
     """Pairs and preferences of what users have said. A record that cannot be used costs itself alone: they are not the
-    recipe's to mend."""
+    recipe's to fix."""
     path = context.work / RECORDS
     write_records(path)
     shared = config.model_dump(include={"documents_per_shard", "max_document_bytes"})

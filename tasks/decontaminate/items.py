@@ -61,7 +61,7 @@ def items_of_files(files: Iterable[ItemsFile]) -> Iterator[Row]:
 
 def _text_of(record: Record | BadRecord, entry: ItemsFile, where: str, form: str) -> str:
     if isinstance(record, BadRecord):
-        raise DataError(f"{where}: {record.reason}: mend it or leave it out: an item that is not read is not found")
+        raise DataError(f"{where}: {record.reason}: fix it or leave it out: an item that is not read is not found")
     names = entry.text_fields[:1] if form in TEXT_FORMATS else entry.text_fields
     return "\n".join(_field(record, name, where) for name in names)
 

@@ -6,7 +6,7 @@ are in both splits by their nature, and a model that says them without reading i
 pair's prompt.
 
 What users have said is learned whatever its words, and a source of which nothing is left is no fault where that source
-is what users have said: it is not the recipe's to mend.
+is what users have said: it is not the recipe's to fix.
 
 What is dropped is counted by source and rule (`Chosen.dropped`). Cost: about 15 us a pair and rule, and as much again
 for its ids. Memory: all pairs.

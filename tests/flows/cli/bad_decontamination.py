@@ -16,7 +16,7 @@ def _file(name: str, items: str | bytes | None, *holds: str, more: str = "") -> 
 
 ROWS = (
     _file("items that are not there", None, "decontaminate.files[0].path", "exam.jsonl"),
-    _file("items that are no JSON", '{"text": "one"}\n{"text": \n', "exam.jsonl", "line 2", "mend it or leave it out"),
+    _file("items that are no JSON", '{"text": "one"}\n{"text": \n', "exam.jsonl", "line 2", "fix it or leave it out"),
     _file("items of bad bytes", b'{"text": "\xff\xfe\xfa"}\n', "exam.jsonl", "line 1"),
     _file("an item without the field", '{"text": "one"}\n{"q": "two"}\n', "line 2", "no field 'text' (it has: q)"),
     _file("an item that is an object", '{"text": {"a": 1}}\n', "line 1", "'text' is not text but dict"),
