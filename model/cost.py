@@ -27,13 +27,17 @@ class Device:
 
 
 CPU_CORE = "cpu"
-DEVICES = (  # benchmarks/README.md, "Training speed": 124m on the GPU, micro, then nano on a core
+DEVICES = (  # benchmarks/README.md, "Training speed": 124m on the GPU; on a core 124m, mini, micro and nano
     Device("NVIDIA H200, bfloat16, compiled", "NVIDIA H200", "bfloat16", True, 428e12, 80_000_000),
     Device("NVIDIA H200, bfloat16", "NVIDIA H200", "bfloat16", False, 294e12, 80_000_000),
-    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 132e9, 4_000_000),
-    Device("a CPU core, float32", CPU_CORE, "float32", False, 78e9, 4_000_000),
-    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 76e9, 0),
-    Device("a CPU core, float32", CPU_CORE, "float32", False, 48e9, 0),
+    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 274e9, 80_000_000),
+    Device("a CPU core, float32", CPU_CORE, "float32", False, 137e9, 80_000_000),
+    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 316e9, 20_000_000),
+    Device("a CPU core, float32", CPU_CORE, "float32", False, 147e9, 20_000_000),
+    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 256e9, 4_000_000),
+    Device("a CPU core, float32", CPU_CORE, "float32", False, 127e9, 4_000_000),
+    Device("a CPU core that is fast in bfloat16", CPU_CORE, "bfloat16", False, 196e9, 0),
+    Device("a CPU core, float32", CPU_CORE, "float32", False, 108e9, 0),
 )
 
 

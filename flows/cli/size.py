@@ -58,5 +58,5 @@ def _text(found: dict[str, Any]) -> str:
     names = [name for name in forms if name in found["devices"][0]]
     heads = [name.replace("_per_", "/").replace("second", "s") for name in names]
     rows = [[format(one[name], forms[name]) for name in names] for one in found["devices"]]
-    said = "Measured with 124m on the GPU, with micro and nano on CPUs; other sizes by their FLOP."
+    said = "Measured with 124m on the GPU, and with nano to 124m on a core of a server; other sizes by their FLOP."
     return "\n".join([*lines, "", table(heads, rows), "", said])

@@ -37,11 +37,11 @@ def test_the_plan_says_what_is_downloaded_and_how_long_training_takes(name: str,
 
     rows = {row["stage"]: row for row in command.json("plan", name, *ONE_CORE, home=home)["stages"]}
     assert list(rows)[:2] == ["fetch", "collect"]
-    assert rows["pretrain"]["estimate_seconds"] == pytest.approx(seconds, rel=1e-6)
+    assert rows["pretrain"]["estimate_seconds"] == pytest.approx(seconds, abs=0.06)  # rounded to a tenth
     assert rows["pretrain"]["estimate_cost"] == pytest.approx(seconds / 3600 * price, abs=0.01)
     two = command.json("plan", name, *ONE_CORE, "--set", "pretrain.processes=2", home=home)["stages"]
     (seconds_of_two,) = (row["estimate_seconds"] for row in two if row["stage"] == "pretrain")
-    assert seconds_of_two == pytest.approx(seconds / min(2, os.cpu_count() or 1), rel=1e-6)
+    assert seconds_of_two == pytest.approx(seconds / min(2, os.cpu_count() or 1), abs=0.06)
     said = unwrapped(command("plan", name, *ONE_CORE, home=home)[1])
     assert f"downloads {size(source.total_bytes or 0)} of {source.dataset}" in said
     assert f"{seconds / 3600 * price:,.2f} at a price of {price:g} an hour" in said
