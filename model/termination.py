@@ -9,10 +9,14 @@ from model.ranks import Ranks
 
 Result = TypeVar("Result")
 TERMINATED = 128 + signal.SIGTERM  # exit status
+AGAIN_SECONDS = 1.0
 
 
-class TerminatedError(Exception):
-    """SIGTERM came while nothing was changed that would have to be whole."""
+class TerminatedError(BaseException):
+    """SIGTERM came while nothing was changed that would have to be whole.
+
+    No Exception: torch's compiler catches those, and goes on compiling for half a minute.
+    """
 
 
 class Termination:
@@ -24,7 +28,8 @@ class Termination:
 
     def listen(self) -> None:
         """From now on SIGTERM is heard."""
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, self._on_signal)
 
     def interruptible(self, work: Callable[[], Result]) -> Result:
         """What `work` gives, which changes no weight; TerminatedError on every rank if SIGTERM comes to one of them
@@ -49,4 +54,5 @@ class Termination:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self.asked = True
         if self._may_raise:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)  # what is raised in a finalizer, Python drops
             raise TerminatedError

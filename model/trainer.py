@@ -162,7 +162,7 @@ class Trainer:
                 return add_sharded_gradients(self.model, batch, *given, lambda: self.termination.asked)
             return add_gradients(self.model, self.ranks.share(batch), *given[:3], self.workers)
         except Exception as error:
-            if self.termination.asked:  # raised within the compiler, which wraps it
+            if self.termination.asked:  # the compiler's own process may have been ended by SIGTERM too
                 raise TerminatedError from error
             if not policy.is_out_of_memory(error):
                 raise

@@ -4,6 +4,7 @@ Prefect displays, retries and schedules (deployed.py); the store decides what is
 task (never submitted: cancellation must reach it), so that the picture of a flow run is the pipeline.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from tasks.notices import notices_of, without_notices
 from tasks.wording import figure
 
 PROGRESS_SECONDS = 3.0
-LOG_SECONDS = 15.0  # between two lines of progress in the log of a run
+LOG_SECONDS = 15.0  # between two lines of progress of a stage in the log of a run; the first comes at once
 QUIET_SECONDS = 120.0  # after a failure nothing is shown for so long
 
 
@@ -48,7 +49,7 @@ class PrefectRun(Listener):
         self.failures: list[str] = []  # to show something
         self._quiet_until = 0.0
         self._bars: dict[str, tuple[UUID, float]] = {}
-        self._logged = 0.0
+        self._logged: dict[str, float] = {}
         self._states: dict[str, Any] = {}  # of the stages that have ended, by the digest of what they made
         builder.listen(self)
 
@@ -244,8 +245,8 @@ class PrefectRun(Listener):
             bar = self._bars[stage][0]
             self._bars[stage] = bar, now
             self._safely(lambda: update_progress_artifact(bar, percent))
-        if now - self._logged > LOG_SECONDS:
-            self._logged = now
+        if now - self._logged.get(stage, -math.inf) > LOG_SECONDS:
+            self._logged[stage] = now
             self._safely(lambda: get_run_logger().info(progress_text(progress)))
 
     def finished(self, result: StageResult) -> None:

@@ -256,15 +256,18 @@ def test_compiled_on_a_cpu_it_is_ended_while_it_compiles_and_killed_and_ends_wit
     whole, hurt = (make_job(tokens, tmp_path / name, **changes) for name in ("whole", "hurt"))
     for variable, value in compiler_environment(hurt).items():
         monkeypatch.setenv(variable, value)
-    process = start(hurt)
     code = Path(hurt.work) / "compiled"
-    wait_until(lambda: any(code.rglob("*.cpp")), "the compiler to write code", process)
-    process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
-    assert process.wait(PATIENCE_SECONDS) == 143, (Path(hurt.work) / "log").read_text()
-    assert time.monotonic() - asked < 15
+    for later in (0.0, 1.0, 2.0):  # the compiler catches errors in some places
+        shutil.rmtree(code, ignore_errors=True)  # as the task does
+        process = start(hurt)
+        wait_until(lambda: any(code.rglob("*.cpp")), "the compiler to write code", process)
+        time.sleep(later)
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        assert process.wait(PATIENCE_SECONDS) == 143, (Path(hurt.work) / "log").read_text()
+        assert time.monotonic() - asked < 15
     assert not curve(hurt) and (Path(hurt.work) / "checkpoints/step-00000000").is_dir()
-    shutil.rmtree(code)  # as the task does
+    shutil.rmtree(code)
     process = start(hurt)
     wait_for_step(hurt, 30, process)
     os.killpg(process.pid, signal.SIGKILL)

@@ -177,9 +177,9 @@ def test_a_combination_that_the_recipe_refuses_is_counted(smoke_home: Path, tmp_
 
 
 def test_a_score_has_the_paired_interval_of_best_against_first(smoke_home: Path, tmp_path: Path) -> None:
-    text = grid("evaluate.answers/bits_per_byte", "finetune.matrix_rate", "[0.03]")
+    text = grid("evaluate.answers/bits_per_byte", "finetune.matrix_rate", "[0.01]")
     command = ("tune", "smoke", "--space", space_file(tmp_path, text), "--plain", "--json")
-    result = llmill(*command, "--trials", "2", home=smoke_home)
+    result = llmill(*command, "--set", "finetune.matrix_rate=0.0001", "--trials", "2", home=smoke_home)
     found = report_of(result)["tune"]
     interval = found["interval"]
     assert found["best"]["number"] == 2
