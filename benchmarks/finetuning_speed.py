@@ -107,14 +107,13 @@ def our_step(kind: str, shape: Shape, batches: Iterator[Batch]) -> Step:
         SIMPO: partial(preferred_nats, Preference("simpo", SIMPO_BETA, SIMPO_MARGIN)),
     }
     loss = losses.get(kind, target_nats)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer, workers = Optimizer(model, OptimizerSettings(0.02, 0.01)), Workers(1)
 
     def step() -> None:
         torch.use_deterministic_algorithms(True)
         batch = next(batches)
         add_gradients(model, batch, batch.losses, MICRO_BATCH_TOKENS, loss, workers)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.clip()
         optimizer.step(1.0, workers.map)
         optimizer.zero_gradients()
 

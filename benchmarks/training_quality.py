@@ -112,7 +112,7 @@ def llmill(checkout: Path, seed: int, *, tied: bool) -> Training:
     def step(inputs: np.ndarray, targets: np.ndarray, before: int, over: float) -> None:
         batch = Batch(inputs, targets)
         add_gradients(model, batch, batch.losses, config.micro_batch_tokens, target_nats, workers)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.clip()
         optimizer.step(min(1.0, over / config.warmup_share, (1 - over) / config.decay_share))
         optimizer.zero_gradients()
 

@@ -59,7 +59,7 @@ def our_step(
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(True, warn_only=True)
         add_gradients(model, batch, batch.losses, MICRO_BATCH_TOKENS, target_nats, workers)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.clip()
         optimizer.step(1.0, workers.map)
         optimizer.zero_gradients()
 

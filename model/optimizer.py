@@ -5,10 +5,11 @@ in an `nn.ModuleList`) go to Muon, all else to AdamW, adapters' factors too. Wha
 Embeddings that are not the head too can have a rate of their own: a step moves only the rows of its tokens, and so the
 best rate is many times that of a head, all of whose rows each token moves.
 
-Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest orthogonal matrix, found by five
-Newton-Schulz steps. Matrices of equal shape, transposed where taller than wide, are stacked and handled by one
-batched product: on a small model that is the difference between a tenth and a half of a training step. Where several
-processes train together, each works out the updates of some matrices (model/ranks.py).
+Muon (Jordan et al. 2024) replaces a matrix's momentum by one whose singular values are near 1. Ours are found by three
+products of Newton-Schulz' kind, after rows have been scaled (`orthogonalise`): five from the whole norm take longer and
+train no better (docs/experiments.md). Matrices of equal shape, transposed where taller than wide, are stacked and
+handled by batched products: on a small model that is the difference between a tenth and a half of a training step.
+Where several processes train together, each works out the updates of some matrices (model/ranks.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,8 +23,15 @@ from torch.optim.adamw import adamw
 from model.lora import Factor
 from model.ranks import Ranks
 
-NEWTON_SCHULZ_STEPS = 5
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose slope at 0 is largest while it stays near 1 (Jordan)
+# Of a x + b x^3 + c x^5, step by step: the polynomial that is nearest to 1 on all singular values that there may be
+# then, from 0.01 to 1 at first (Polar Express, Amsel et al. 2025).
+POLYNOMIALS = (
+    (8.0934, -23.6205, 17.4462),
+    (3.6366, -2.7219, 0.5365),
+    (2.6613, -1.9772, 0.4526),
+)
+ROOM = 1.02  # rounding must not push a singular value above 1, from where the polynomials lead away
+CACHE_BYTES = 3 << 19  # of a CPU core, for the matrices that it works on
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,19 @@ class OptimizerSettings:
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Push the singular values of each matrix (n, rows <= columns) towards 1, in the given dtype."""
-    a, b, c = NEWTON_SCHULZ
+    """Push the singular values of each matrix (n, rows <= columns) towards 1, in the given dtype.
+
+    First each row is divided by the root of the sum of its absolute products with all rows: no singular value is
+    above 1 then (Prach and Lampert 2022), and the smallest are two to three times what they are where a matrix is
+    divided by its norm (Boissin et al. 2025).
+    """
     x = matrices.to(dtype)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = x @ x.mT
+    gram = x @ x.mT
+    scale = (gram.abs().sum(-1, keepdim=True, dtype=torch.float32) * ROOM**2 + 1e-30).rsqrt().to(dtype)
+    x, gram = x * scale, gram * scale * scale.mT
+    for step, (a, b, c) in enumerate(POLYNOMIALS):
+        if step:
+            gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.to(matrices.dtype)
 
@@ -63,15 +78,20 @@ class MuonGroup:
         self.own = ranks.rows(len(parameters))
         rows, columns = sorted(parameters[0].shape)
         self.momentum = torch.zeros(self.own.stop - self.own.start, rows, columns, device=parameters[0].device)
+        self._stacks = {stack.stop: stack for stack in self._stacked()}
 
     @torch.no_grad()
     def update(self, momentum: float) -> Tensor:
         """The directions of this rank's own matrices."""
-        nesterov = torch.empty_like(self.momentum, dtype=self.dtype)
-        for held, gradient, direction in zip(self.momentum, self._gradients(), nesterov, strict=True):
-            held.lerp_(gradient, 1 - momentum)  # matrix by matrix: what is at hand stays in the cache
+        directions = torch.empty_like(self.momentum, dtype=self.dtype)
+        taken = zip(self.momentum, self._gradients(), directions, strict=True)
+        for end, (held, gradient, direction) in enumerate(taken, start=1):
+            held.lerp_(gradient, 1 - momentum)
             direction.copy_(gradient.lerp(held, momentum))
-        return orthogonalise(nesterov, self.dtype)
+            if end in self._stacks:
+                stack = directions[self._stacks[end]]
+                stack.copy_(orthogonalise(stack, self.dtype))
+        return directions
 
     @torch.no_grad()
     def apply(self, update: Tensor, rate: float, weight_decay: float) -> None:
@@ -79,10 +99,21 @@ class MuonGroup:
         for parameter, matrix in zip(self.parameters, self.ranks.joined(update, len(self.parameters)), strict=True):
             outputs, inputs = parameter.shape
             held = self.ranks.local(parameter)
-            held.mul_(1 - rate * weight_decay)
+            if weight_decay:
+                held.mul_(1 - rate * weight_decay)
             direction = matrix.mT if outputs > inputs else matrix
             rows = self.ranks.rows(outputs) if self.ranks.sharded else slice(None)
             held.sub_(direction[rows].to(held.dtype), alpha=rate * max(1.0, outputs / inputs) ** 0.5)
+
+    def _stacked(self) -> Iterator[slice]:
+        """Which of this rank's matrices are handled together: on a CPU as many as its cache holds, but two at least,
+        since one alone goes by slower products there."""
+        count, parts = len(self.momentum), 1
+        if count and not self.momentum.is_cuda:
+            held = self.momentum.numel() * self.dtype.itemsize
+            parts = max(1, min(count // 2, -(-held // CACHE_BYTES)))
+        ends = [place * count // parts for place in range(parts + 1)]
+        yield from map(slice, ends, ends[1:])
 
     def _gradients(self) -> Iterator[Tensor]:
         """Those of this rank's own matrices, whole. To be taken to its end on every rank: all take part in each."""
@@ -172,6 +203,15 @@ class Optimizer:
             group.apply(update, settings.matrix_rate * factor, settings.weight_decay)
         for others in self.adamw:
             others.step(settings.embedding_rate * factor, settings.beta1, settings.beta2)
+
+    def clip(self) -> float:
+        """Scale the gradients down to `clip_norm` where together they are longer; returns how long they were."""
+        held, longest = [p.grad for p in self.names if p.grad is not None], self.settings.clip_norm
+        norm = self.ranks.whole(torch.nn.utils.get_total_norm(held))
+        length = float(norm)
+        if length > longest:  # a pass over all of them is saved elsewhere
+            torch.nn.utils.clip_grads_with_norm_(self.names, longest, norm)
+        return length
 
     def gradients(self) -> list[Tensor]:
         """Those of all parameters, always in one order."""

@@ -114,8 +114,7 @@ class Trainer:
         self.ranks.beat()
         batch = with_noise(self.batches.batch(self.step).within(self.job.shape.context_length), self.job, self.step)
         lost = self._gradients(batch)
-        trained = self.trained.parameters.values()
-        norm = float(self.ranks.whole(torch.nn.utils.clip_grad_norm_(trained, self.job.optimizer.clip_norm)))
+        norm = self.optimizer.clip()
         loss = float(lost) / max(1, batch.losses)
         factor = self.job.schedule.factor(self.step) * self.state["rate"]
         fault = policy.fault_of(loss, norm, self.state, self.job.spike_factor)
