@@ -47,6 +47,7 @@ class Termination:
             found.clear()
         finally:
             self._may_raise = False
+            signal.setitimer(signal.ITIMER_REAL, 0)  # Python leaves no handler for the alarm when it exits
         if self._ranks.worst(self.asked or not found):
             raise TerminatedError
         return found[0]

@@ -33,8 +33,8 @@ def give_gradients(model: Transformer, step: int) -> None:
 def by_singular_values(matrices: torch.Tensor) -> torch.Tensor:
     """What `orthogonalise` is to give of wide matrices, plainly, in float64."""
     x = matrices.double()
-    x = x / ((x @ x.mT).abs().sum(-1, keepdim=True).sqrt() * ROOM)
     left, singular, right = torch.linalg.svd(x, full_matrices=False)
+    singular = singular / (singular.pow(4).sum(-1, keepdim=True).pow(0.25) * ROOM)
     assert float(singular.max()) <= 1 / ROOM + 1e-9
     for a, b, c in POLYNOMIALS:
         singular = a * singular + b * singular**3 + c * singular**5
@@ -46,13 +46,13 @@ STEEP = MATRICES * torch.logspace(0, -3, 24)[:, None]  # rows of very different 
 ALIKE = MATRICES * 0.01 + 1.0  # one singular value far above all others, after scaling at the limit
 
 
-@pytest.mark.parametrize("matrices", [MATRICES, STEEP, ALIKE, MATRICES * 1e-12, MATRICES * 1e12])
+@pytest.mark.parametrize("matrices", [MATRICES, STEEP, ALIKE, MATRICES * 1e-6, MATRICES * 1e6])
 @pytest.mark.parametrize(("dtype", "off"), [(torch.float32, 1e-3), (torch.bfloat16, 0.12)])
 def test_a_matrix_becomes_what_its_singular_values_say(matrices: torch.Tensor, dtype: torch.dtype, off: float) -> None:
     expected = by_singular_values(matrices.to(dtype))
     given = orthogonalise(matrices, dtype).double()
     assert float((given - expected).norm() / expected.norm()) < off
-    assert float(torch.linalg.svdvals(given).max()) < 1.6, "the polynomials lead away from above 1"
+    assert float(torch.linalg.svdvals(given).max()) < 1.3, "the polynomials lead away from above 1"
 
 
 def test_singular_values_come_near_one_and_the_directions_stay() -> None:
