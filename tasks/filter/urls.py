@@ -3,8 +3,10 @@
 A list of `blocked_urls` is a file, or a folder of which all files named `domains` and `urls` are read (the form of the
 University of Toulouse's lists, UT1: a folder for each subject). A line is a host (`example.com`: all hosts below it are
 meant too), an address (`example.com/path`: all that begins with it), a line of a hosts file (`0.0.0.0 example.com`), or
-one of an ad blocker (`||example.com^`); `#` and `!` begin a comment. A list of `url_words` has a word a line, which is
-looked for between the signs of an address, whole and without case.
+one of an ad blocker (`||example.com^`), or has a star for what is below (`*.example.com`); `#` and `!` begin a comment,
+and a line in brackets is an ad blocker's title. A host in letters of any script is the same as in ASCII (RFC 3490). A
+list of `url_words` has a word a line, which is looked for between the signs of an address, whole, without case, and
+also where its letters are written as %XX.
 
 Memory: 8 bytes an entry, a hash of it: an address is blocked wrongly in one of 10**12 cases.
 Cost: about a second for a million entries, 5 microseconds an address.
@@ -14,7 +16,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +30,10 @@ MOST_BYTES = 1 << 30  # of a list
 _HOSTS_LINE = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?|fe80::1%lo0)\s+(.*)")
 _OWN_NAMES = ("localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0")
 _AD_BLOCKER = re.compile(r"\|\|([^/^$*]+)\^?(?:\$[\w,~=-]*)?$")
+_TITLE = re.compile(r"\[[^\]:]*\]$")  # `[Adblock Plus 2.0]`; an address of IPv6 in brackets has colons
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)+\.?(?::[0-9]{1,5})?$|\[?[0-9a-f:]+\]?$")
+_LONGEST_HOST = 253  # RFC 1035
 _WORD = re.compile(r"[^\W_]+")
 
 Hashes = npt.NDArray[np.uint64]
@@ -57,7 +61,7 @@ class UrlRules:
     def signals(self, urls: Sequence[str]) -> tuple[list[int], list[int]]:
         """Of each address whether it is blocked (1 or 0), and how many of the words are in it."""
         return [int(self._is_blocked(url)) for url in urls], [
-            len(self._words.intersection(_WORD.findall(url.casefold()))) if self._words else 0 for url in urls
+            len(self._words.intersection(_WORD.findall(unquote(url).casefold()))) if self._words else 0 for url in urls
         ]
 
     def _is_blocked(self, url: str) -> bool:
@@ -83,16 +87,26 @@ def _forms(url: str) -> Iterator[str]:
 
 
 def _parted(url: str) -> tuple[str, str]:
-    """The host in small letters without port and user, and what follows it."""
+    """The host in small letters of ASCII without port and user, and what follows it."""
     given = url.strip()
     try:
         parts = urlsplit(given if _SCHEME.match(given.lower()) else f"//{given}")
         host = (parts.hostname or "").rstrip(".")
     except ValueError:  # a bracket that is not closed
         return given.lower(), ""
-    return host, parts.path + (f"?{parts.query}" if parts.query else "") + (
+    return _in_ascii(host), parts.path + (f"?{parts.query}" if parts.query else "") + (
         f"#{parts.fragment}" if parts.fragment else ""
     )
+
+
+def _in_ascii(host: str) -> str:
+    """A host as the name system knows it: `münchen.de` is `xn--mnchen-3ya.de`. What is no host stays as it is."""
+    if host.isascii() or len(host) > _LONGEST_HOST:
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
 
 
 def _hash(entry: str) -> int:
@@ -111,11 +125,13 @@ def _entries(config: FilterConfig) -> Iterator[int]:
 
 
 def _of_line(line: str) -> list[str]:
-    """The hosts or addresses of a line; none where it names this machine alone."""
+    """The hosts or addresses of a line; none where it names this machine alone, or is a title."""
+    if _TITLE.match(line):
+        return []
     if hosts := _HOSTS_LINE.match(line):
         return [name for name in hosts[1].split() if name not in _OWN_NAMES and not name.startswith("ip6-")]
     blocked = _AD_BLOCKER.match(line)
-    return [blocked[1] if blocked else line]
+    return [blocked[1] if blocked else line.removeprefix("*.")]
 
 
 def _words(config: FilterConfig) -> Iterator[str]:

@@ -43,6 +43,7 @@ def listed(folder: Path, text: str, name: str = "list.txt", **more: tuple[str, .
         "example.com\ntracker.net\ngood.org/bad\n",
         "# hosts\n127.0.0.1 localhost\n0.0.0.0 example.com ads.example.com # both\n::1 tracker.net\nhttp://good.org/bad/\n",
         "! ads\n||example.com^\n||tracker.net^$third-party\ngood.org/bad",
+        "[Adblock Plus 2.0]\n! ads\n||example.com^\n*.tracker.net\ngood.org/bad",
         "\ufeffEXAMPLE.COM\r\n\r\nTracker.net.\r\nhttps://www.good.org/bad\r\n",
     ],
 )
@@ -50,6 +51,22 @@ def test_lists_of_every_form_block_hosts_with_all_below_and_beginnings_of_addres
     rules = UrlRules(listed(tmp_path, text))
     assert rules.signals(BAD)[0] == [1] * len(BAD)
     assert rules.signals(FINE)[0] == [0] * len(FINE)
+
+
+@pytest.mark.parametrize("entry", ["münchen.de", "xn--mnchen-3ya.de", "MÜNCHEN.de", "*.München.de", "||münchen.de^"])
+def test_a_host_is_the_same_in_its_own_letters_and_in_those_of_the_name_system(entry: str, tmp_path: Path) -> None:
+    rules = UrlRules(listed(tmp_path, f"{entry}\n[2001:db8::1]\n"))
+    urls = ("http://münchen.de/a", "https://www.xn--mnchen-3ya.de", "http://munchen.de", f"http://ü{'a.' * 5000}de")
+    assert rules.signals((*urls, "http://[2001:db8::1]/"))[0] == [1, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.org/Wette-heute", "https://a.org/赌博/1", "https://a.org/%E8%B5%8C%E5%8D%9A"]
+)
+def test_words_are_found_however_an_address_writes_their_letters(url: str, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("wette\n赌博\n", encoding="utf-8")
+    rules = UrlRules(FilterConfig(url_words=(str(tmp_path / "words"),)))
+    assert rules.signals((url, "https://a.org/%E8%B5%8C", "https://a.org/wetter%ZZ"))[1] == [1, 0, 0]
 
 
 def test_a_folder_is_read_as_the_lists_of_toulouse_are_kept(tmp_path: Path) -> None:
