@@ -15,7 +15,7 @@ class WordList(StageConfig):
     """Words of the user's own, one a line."""
 
     path: Text = Field(
-        description="A list, one word or phrase a line; or a folder of lists that are named by languages (en, de.txt).",
+        description="A list, a word or phrase a line, a table with a column `word`, or a folder of lists by language.",
         json_schema_extra=LOCATION,
     )
     languages: tuple[Language, ...] = Field(

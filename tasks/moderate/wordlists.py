@@ -2,11 +2,14 @@
 
 `#` begins a comment where it begins a line; empty lines count for nothing. A folder is one of lists whose names are the
 languages of their words (`en`, `de.txt`), as the List of Dirty, Naughty, Obscene, and Otherwise Bad Words is kept
-(https://github.com/LDNOOBW). An entry without a letter or digit, such as an emoji, is found anywhere.
+(https://github.com/LDNOOBW). An entry without a letter or digit, such as an emoji, is found anywhere. A table, or
+another file of records (`.csv`, `.tsv`, `.jsonl`, `.json`, `.parquet`), has its words in a column named as one of
+WORD_FIELDS: HurtLex (Bassignana et al. 2018) says `lemma`, Surge AI's profanity lists `text`.
 
 Cost: a text is folded and cut into tokens once for all lists; then one look-up a token.
 """
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +18,15 @@ from typing import Any
 
 from storage.errors import DataError
 from storage.source_hashes import unreadable
+from tasks.collect.discover import RECORD_FORMATS, Kind, kind_of
+from tasks.collect.readers import read_records
+from tasks.collect.records import BadRecord, Reading
 from tasks.filter.languages import language_code
 from tasks.moderate.config import WordList
 from tasks.moderate.folding import folded, tokens, without_leet
 
 MOST_BYTES, MOST_CHARACTERS, MOST_ENTRIES = 8 << 20, 200, 500_000
+WORD_FIELDS = ("word", "lemma", "text", "term", "phrase")
 _SIGNS_OF_LEET = frozenset("@$!")
 
 
@@ -57,21 +64,21 @@ def read_words(wanted: WordList, place: str) -> Iterator[Words]:
 
 
 def _entries(path: Path) -> Iterator[str]:
+    """The words or phrases of a file; DataError with the line for what can be none."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{path}: larger than {MOST_BYTES:,} bytes, which no list of words is")
-        raw = path.read_bytes()
+        kind = kind_of(path.name, RECORD_FORMATS)
+        lines = _of_records(path, kind) if kind else _of_lines(path.read_bytes())
     except OSError as error:
         raise unreadable(path, error) from error
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+    for number, entry in lines:
         where = f"{path}, line {number}"
         if number > MOST_ENTRIES:
             raise DataError(f"{where}: more than {MOST_ENTRIES:,} lines, which no list of words has")
-        try:
-            entry = line.decode().strip()
-        except UnicodeDecodeError:
-            raise DataError(f"{where}: not UTF-8. Save the list as UTF-8") from None
-        if not entry or entry.startswith("#"):
+        if entry is None:
+            raise DataError(f"{where}: not UTF-8. Save the list as UTF-8")
+        if not entry:
             continue
         if len(entry) > MOST_CHARACTERS:
             raise DataError(f"{where}: {len(entry)} characters in an entry; {MOST_CHARACTERS} at most, one a line")
@@ -80,6 +87,34 @@ def _entries(path: Path) -> Iterator[str]:
                 f"{where}: {entry!r} has one letter or digit alone, which nearly every text has: take it out"
             )
         yield entry
+
+
+def _of_lines(raw: bytes) -> Iterator[tuple[int, str | None]]:
+    """Number and entry of each line, empty for a comment; None for what is not UTF-8."""
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        try:
+            entry = line.decode().strip()
+        except UnicodeDecodeError:
+            yield number, None
+            return
+        yield number, "" if entry.startswith("#") else entry
+
+
+def _of_records(path: Path, kind: Kind) -> Iterator[tuple[int, str]]:
+    """Number and word of each record; DataError for one that has none."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for record in read_records(path, kind, Reading(WORD_FIELDS, MOST_BYTES), Path(scratch)):
+            where = f"{path}, line {record.line}"
+            if isinstance(record, BadRecord):
+                raise DataError(f"{where}: {record.reason}: fix it or leave it out")
+            word = next((record.fields[name] for name in WORD_FIELDS if name in record.fields), None)
+            if not isinstance(word, str):
+                has = ", ".join(map(str, record.fields))
+                raise DataError(
+                    f"{where}: no text in a field named {', '.join(WORD_FIELDS)} (it has: {has}). Name the field of "
+                    "the words so, or give a list with one word a line, as .txt"
+                )
+            yield record.line, word.strip()
 
 
 def phrases_of(entry: str) -> set[tuple[str, ...]]:

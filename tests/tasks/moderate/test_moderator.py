@@ -78,6 +78,41 @@ def test_a_bad_list_is_named_with_its_line(words: bytes, message: str, tmp_path:
         judge_of(tmp_path, words)
 
 
+PUBLIC = {
+    "hurtlex_DE.tsv": "id\tpos\tcategory\tstereotype\tlemma\tlevel\nDE1\tn\tcds\tno\tDummkopf\tconservative\n",
+    "surge.csv": 'text,canonical_form_1,category_1\nd0lt,dolt,"mental disability, insult"\n"Dumm Kopf",x,y\n',
+    "dummkopf.jsonl": '{"word": "Dummkopf", "severity": 2}\n{"word": "笨蛋"}\n',
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_lists_in_tables_are_read_by_the_column_of_words(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(PUBLIC[name], encoding="utf-8")
+    category = {"name": "rude", "words": [{"path": str(tmp_path / name)}]}
+    judge = Moderator.of(ModerationConfig.model_validate({"categories": [category]}), "")
+    asked = ("Du DUMMKOPF.", "what a dolt", "so ein dumm Kopf", "你这个笨蛋", "no noun cds text word severity 2 DE1")
+    expected = {"hurtlex_DE.tsv": [1, 0, 0, 0, 0], "surge.csv": [0, 1, 1, 0, 0], "dummkopf.jsonl": [1, 0, 0, 1, 0]}
+    assert [len(judge.judge(text).flagged) for text in asked] == expected[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("words.csv", "id,rude\n1,fool\n", r"words.csv, line 2: no text in a field named word, .*it has: id, rude"),
+        ("words.tsv", "word\tlevel\nfool\n", "words.tsv, line 2: the row has 1 fields"),
+        ("words.json", '["fool"]', "words.json, line 1: "),
+        ("words.json", '[{"word": 5}]', "words.json, line 1: no text in a field"),
+        ("words.csv", "word\n", "words.csv: holds no word"),
+        ("words.csv", "", "words.csv, line 1: empty file"),
+    ],
+)
+def test_a_table_without_words_is_named_with_its_line(name: str, content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    category = {"name": "rude", "words": [{"path": str(tmp_path / name)}]}
+    with pytest.raises(DataError, match=message):
+        Moderator.of(ModerationConfig.model_validate({"categories": [category]}), "")
+
+
 def test_a_folder_of_lists_goes_by_language(tmp_path: Path) -> None:
     lists = tmp_path / "lists"
     lists.mkdir()
