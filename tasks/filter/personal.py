@@ -1,10 +1,7 @@
 """Personal data and secrets in what people type: found where texts are judged, replaced in what is kept of users.
 
-It is the filter's redaction (redact.py) and two things that people write and documents seldom:
-
-- addresses and numbers that touch the letters of a script without spaces (`我的邮箱是ada@gmail.com谢谢`), where the
-  filter's patterns see one word;
-- numbers of mobile telephones without any grouping, where the country is known and has no other such number.
+It is the filter's redaction (redact.py) and what people write and documents seldom: numbers of mobile telephones
+without any grouping, where the country is known and has no other such number.
 
 Whose telephone numbers are likely (phones.py) says the language that the text is likely to be in; of a few words, from
 which none is clear, the script.
@@ -18,11 +15,8 @@ from collections.abc import Sequence
 from storage.documents import UNDETERMINED
 from tasks.filter.language import language_of
 from tasks.filter.phones import countries_of
-from tasks.filter.redact import KINDS, PHONE, redact
+from tasks.filter.redact import KINDS, PHONE, parted, redact
 
-# Letters that no space parts from ASCII: of India's and all scripts behind them, but not the rest of Latin and Greek.
-_OTHERS = "\u0900-\u1cff\u2e80-\ua4cf\ua840-\ud7ff\uf900-\ufaff\uff66-\uffdc\U0001b000-\U0003ffff"
-_TOUCH = re.compile(f"(?<=[0-9A-Za-z])(?=[{_OTHERS}])|(?<=[{_OTHERS}])(?=[0-9A-Za-z+(])")
 _ALONE = re.compile(r"(?<![\w.,\-+/#=:])[0-9]{10,11}(?![\w\-/]|[.,:][0-9])")
 _WITHOUT_ZERO = ("IN",)  # where a mobile number is written without the leading 0 that a call needs
 _BY_SCRIPT = {  # the first word of Unicode's names of letters -> the language of most who write them
@@ -47,14 +41,11 @@ def without_personal_data(text: str) -> str:
 
 def redact_personal(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tuple[str, int]:
     """The text with what is found replaced, and how much was; `regions` as in redact.py, `kinds` of KINDS."""
-    mark = next((mark for mark in map(chr, range(0xE000, 0xF8FF)) if mark not in text), "")  # private use: no letter
-    parted = text if text.isascii() else _TOUCH.sub(mark, text)
-    parted, counts = redact(parted, kinds, regions)
-    number = sum(counts.values())
-    if "phone" in kinds and regions:
-        parted, mobiles = _redact_mobiles(parted, tuple(regions))
-        number += mobiles
-    return (parted.replace(mark, "") if number else text), number
+    redacted, counts = redact(text, kinds, regions)
+    if "phone" not in kinds or not regions:
+        return redacted, sum(counts.values())
+    redacted, mobiles = _redact_mobiles(redacted, tuple(regions))
+    return redacted, sum(counts.values()) + mobiles
 
 
 def _redact_mobiles(text: str, regions: tuple[str, ...]) -> tuple[str, int]:
@@ -67,7 +58,9 @@ def _redact_mobiles(text: str, regions: tuple[str, ...]) -> tuple[str, int]:
         count += 1
         return PHONE
 
-    return _ALONE.sub(substitute, text), count
+    apart, mark = parted(text)
+    redacted = _ALONE.sub(substitute, apart)
+    return (redacted.replace(mark, "") if count else text), count
 
 
 @functools.lru_cache(maxsize=65_536)

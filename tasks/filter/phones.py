@@ -97,6 +97,7 @@ _CALL = re.compile(
 _DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-./ ][0-9]{1,2}[-./ ][0-9]{1,2}|[0-9]{1,2}[-./ ][0-9]{1,2}[-./ ](?:19|20)[0-9]{2}\b"
 )
+_YEARS = re.compile(rf"(?:(?:1[0-9]|20)[0-9]{{2}}{SEPARATOR}?){{2}}")
 _NOBODYS = re.compile(r"555-01[0-9]{2}")  # reserved for fiction: our own placeholder is one
 _SIZES = 8  # three numbers that it divides are rather sizes (512-768-1024) than a number: one real one in 500
 
@@ -166,7 +167,7 @@ def _is_with_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
 def _is_without_zero(match: re.Match[str], regions: tuple[str, ...]) -> bool:
     groups = re.findall("[0-9]+", match[0])
     a_size = all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3  # 912 345 678
-    if a_size and not _CALL.search(_before(match)):
+    if (a_size and not _CALL.search(_before(match))) or _YEARS.fullmatch(match[0]):
         return False
     return _is_national(match[0], regions, exact=True)
 

@@ -8,9 +8,13 @@ naturally, and a second pass changes nothing.
 A stand-in in place of a placeholder is the same for the same value in all documents and another for most other values,
 so that a text still says who wrote to whom. It comes from a hash of the value, few bits of it: who already has an
 address can see that it may have been there.
+
+No space parts words in Chinese, Japanese, Thai and others, and in Korean and India's languages endings touch what is
+before them: there an address begins and ends where the script does (`邮箱是ada@gmail.com谢谢`).
 """
 
 import hashlib
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,10 +27,16 @@ from tasks.filter.phones import phone_spans
 from tasks.filter.prescan import impossible_kinds
 from tasks.filter.secrets import SECRET, secret_spans
 from tasks.filter.ssn import SSN, ssn_spans
+from tasks.words import is_european
 
 EMAIL, PHONE, IPV4, IPV6 = "email@example.com", "555-0100", "192.0.2.1", "2001:db8::1"
 # In this order they are looked for: a part of a key may look like a number, one of a card like a telephone number.
 KINDS = ("secret", "email", "iban", "card", "ssn", "phone", "ip")
+
+# Letters that no space parts from ASCII: of India's and all scripts behind them, but not the rest of Latin and Greek.
+_OTHERS = "\u0900-\u1cff\u2e80-\ua4cf\ua840-\ud7ff\uf900-\ufaff\uff66-\uffdc\U0001b000-\U0003ffff"
+_TOUCH = re.compile(f"(?<=[0-9A-Za-z])(?=[{_OTHERS}])|(?<=[{_OTHERS}])(?=[0-9A-Za-z+(])")
+_MARKS = range(0xE000, 0xF8FF)  # of private use: none is a letter
 
 
 class Found(NamedTuple):
@@ -74,7 +84,33 @@ def redact(text: str, kinds: Sequence[str], regions: Sequence[str] = ()) -> tupl
 def redacted_spans(
     text: str, kinds: Sequence[str], regions: Sequence[str] = (), stand_ins: bool = False
 ) -> tuple[str, list[Found]]:
-    """The text with what is found replaced, and its spans in the text as it was given (ascending, apart).
+    """The text with what is found replaced, and its spans in the text as it was given (ascending, apart)."""
+    apart, mark = parted(text)
+    redacted, found = _replaced(apart, kinds, regions, stand_ins)
+    if not mark:
+        return redacted, found
+    added = [match.start() for match in re.finditer(mark, apart)]
+    moved = [Found(_before(added, one.start), _before(added, one.end), one.kind) for one in found]
+    return redacted.replace(mark, ""), moved
+
+
+def _before(added: Sequence[int], place: int) -> int:
+    """A place of a parted text in the text itself; `added` are the places of the marks."""
+    return place - bisect_left(added, place)
+
+
+def parted(text: str) -> tuple[str, str]:
+    """The text with a mark wherever a letter of a script that needs no space touches a letter or digit of ASCII, and
+    the mark, which is nowhere else; the text itself where nothing touches."""
+    if is_european(text):
+        return text, ""
+    mark = next((sign for sign in map(chr, _MARKS) if sign not in text), "")
+    apart = _TOUCH.sub(mark, text)
+    return (apart, mark) if len(apart) > len(text) else (text, "")
+
+
+def _replaced(text: str, kinds: Sequence[str], regions: Sequence[str], stand_ins: bool) -> tuple[str, list[Found]]:
+    """As `redacted_spans`, for a text that is parted.
 
     What is replaced may make something else of what is beside it (a telephone number before an `@`), so passes are
     made until one finds nothing.

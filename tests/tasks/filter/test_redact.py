@@ -4,12 +4,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.filter.accounts import IBAN
+from tasks.filter.cards import CARD
 from tasks.filter.presets import ALL_PII
-from tasks.filter.redact import EMAIL, IPV4, IPV6, PHONE, redact
+from tasks.filter.redact import EMAIL, IPV4, IPV6, KINDS, PHONE, redact, redacted_spans
+from tasks.filter.secrets import SECRET
+from tasks.filter.ssn import SSN
 
 ADDRESSES = ("email", "phone", "ip")
 
-PIECES = ["a@b.co", "x", "@", ".", "+49 30 1234567", "212-555-0199", "8.8.84.85", "2600::1", " ", "\n", "1", "é", "v"]
+PIECES = [
+    "a@b.co",
+    "x",
+    "@",
+    ".",
+    "+49 30 1234567",
+    "212-555-0199",
+    "8.8.84.85",
+    "2600::1",
+    " ",
+    "\n",
+    "1",
+    "é",
+    "v",
+    "电",
+    "ครับ",
+]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +70,26 @@ def test_redacted(text: str, expected: str) -> None:
 )
 def test_left_alone(text: str) -> None:
     assert redact(text, ADDRESSES) == (text, dict.fromkeys(ADDRESSES, 0))
+
+
+ITEMS = {"ada.holm@gmail.com": EMAIL, "+49 30 901820": PHONE, "84.112.33.204": IPV4, "2a02:8108::1d3a:2c05": IPV6}
+ITEMS |= {"4556 7375 8689 9855": CARD, "DE89370400440532013000": IBAN, "219-09-9998": SSN, f"ghp_{'a1B2' * 9}": SECRET}
+
+
+@pytest.mark.parametrize("item", ITEMS)
+@pytest.mark.parametrize(
+    "written", ["号码是{}谢谢", "連絡先は{}です", "ติดต่อ{}ครับ", "번호는 {}입니다", "पता {}है", "是{}，{}。"]
+)
+def test_what_touches_letters_that_no_space_parts_goes_and_is_said_where(item: str, written: str) -> None:
+    text = written.replace("{}", item)
+    redacted, found = redacted_spans(text, KINDS)
+    assert redacted == written.replace("{}", ITEMS[item])
+    assert [text[one.start : one.end] for one in found] == [item] * written.count("{}")
+
+
+def test_years_in_any_script_are_no_telephone_number() -> None:
+    for text in ("家具与欧洲1600-1800新画廊", "in den Jahren 1950-1990", "from 1914 1918 on"):
+        assert redact(text, ALL_PII, ("CN", "TW", "DE", "AT"))[0] == text
 
 
 def test_only_what_is_asked_for_is_replaced_and_counted() -> None:
