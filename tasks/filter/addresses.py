@@ -25,13 +25,14 @@ _ROLES = ("git", "hg", "svn", "anonymous")  # not a person's name
 _OTHER_ENDINGS = ("local", "lan", "internal", "intranet", "corp", "home", "example", "test")  # no public suffix
 _NOBODYS_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|net|org)|invalid|localhost)", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.\-+])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]|\.[0-9])")
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
+_IPV6 = re.compile(r"(?<![\w.])(?<![0-9A-Fa-f:]:)[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.[0-9])")
 # They begin with the rare sign, which is found much faster than a digit.
 _MAY_HOLD_IPV4 = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]")
 _MAY_HOLD_IPV6 = re.compile(r":(?<=[23][0-9A-Fa-f]{3}:)")
 _VERSION_BEFORE = re.compile(
     r"(?:\b(?:versions?|ver|release[sd]?|build|firmware|v)\.?:?|[=<>~!]=|(?<!/)/)\s?$|[=<~]$", re.I
 )
+_NAMED_BEFORE = re.compile(r"(?:ip|ipv4|addr|address|host|client|server|src|dst|from)=\s?$", re.IGNORECASE)
 _NOT_PUBLIC = (
     "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
     "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
@@ -84,13 +85,21 @@ def _suffixes() -> "PublicSuffixList":
 def _is_public_ipv4(match: re.Match[str]) -> bool:
     if sum(map(str.isdigit, match[0])) < _SHORTEST_IPV4_DIGITS:
         return False
-    if _VERSION_BEFORE.search(match.string, max(match.start() - _CONTEXT_CHARACTERS, 0), match.start()):
+    if _is_version(match.string, match.start(), match.end()):
         return False
     try:
         address = ipaddress.IPv4Address(match[0])
     except ValueError:  # an octet over 255 or with a leading zero
         return False
     return not any(address in network for network in _not_public())
+
+
+def _is_version(text: str, start: int, end: int) -> bool:
+    """Whether what is before four numbers says that they are a version's: not `ip=1.2.3.4`, nor `<1.2.3.4>`."""
+    first = max(start - _CONTEXT_CHARACTERS, 0)
+    in_brackets = text[start - 1 : start] == "<" and text[end : end + 1] == ">"
+    version = _VERSION_BEFORE.search(text, first, start)
+    return version is not None and not in_brackets and not _NAMED_BEFORE.search(text, first, start)
 
 
 def _is_ipv6(match: re.Match[str]) -> bool:

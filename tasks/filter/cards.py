@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 CARD = "0000 0000 0000 0000"  # 0 is the industry of standards: no card's
 _NUMBER = re.compile(
-    r"[2-6](?<![A-Za-z0-9_.,\-+/#=][2-6])[0-9]{2,5}(?:[ \-\u00a0]?[0-9]){10,15}(?![A-Za-z_]|[.,\-/]?[0-9])"
+    r"[2-6](?<![A-Za-z0-9_.,\-+/#][2-6])[0-9]{2,5}(?:[ \-\u00a0]?[0-9]){10,15}(?![A-Za-z_]|[.,\-/]?[0-9])"
 )
 # Lengths of an issuer's numbers, where others are usual than 16 digits.
 _ISSUED = re.compile(
@@ -19,6 +19,7 @@ _ISSUED = re.compile(
 )
 # The beginning of an international bank account number (accounts.py), of which digits in groups may pass as a card's.
 _ACCOUNT = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ \u00a0]?[A-Z0-9]{4}){0,6}[ \u00a0]?$")
+_NAMED = re.compile(r"(?:card|pan|cc)[\w-]{0,16}=$", re.IGNORECASE)  # other parameters of that length are ids
 _BEFORE_CHARACTERS = 36
 
 
@@ -26,7 +27,10 @@ def card_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where numbers of cards are."""
     for match in _NUMBER.finditer(text):
         digits = "".join(filter(str.isdigit, match[0]))
-        account = _ACCOUNT.search(text, max(0, match.start() - _BEFORE_CHARACTERS), match.start())
+        before = max(0, match.start() - _BEFORE_CHARACTERS), match.start()
+        if text[match.start() - 1 : match.start()] == "=" and not _NAMED.search(text, *before):
+            continue
+        account = _ACCOUNT.search(text, *before)
         if _ISSUED.match(digits) and not _check_sum(list(map(int, digits))) % 10 and not account:
             yield match.span()
 

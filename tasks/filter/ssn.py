@@ -8,20 +8,24 @@ import re
 from collections.abc import Iterator
 
 SSN = "000-00-0000"  # the area 000 is nobody's
-_GROUPS = re.compile(r"-(?<=[0-9]{3}-)(?<![\w.,\-+/#=:$][0-9]{3}-)[0-9]{2}-[0-9]{4}(?![\w\-/]|[.,:][0-9])")
+_GROUPS = re.compile(r"-(?<=[0-9]{3}-)(?<![\w.,\-+/#$][0-9]{3}-)[0-9]{2}-[0-9]{4}(?![\w\-/]|[.,:][0-9])")
 _SPACED = re.compile(r" (?<=[0-9]{3} )(?<![\w.,\-+/#=:$][0-9]{3} )[0-9]{2} [0-9]{4}(?![\w\-/]|[.,:][0-9])")
 _WHOLE = re.compile(r"(?<![\w.,\-+/#])[0-9]{9}(?![\w\-/]|[.,:][0-9])")
 _WORD = re.compile(
     r"(?:\bssn|\bsocial\s+security(?:\s+(?:number|no|nr|num))?)\b\W{0,3}(?:(?:is|was|number|no)\b\W{0,3})?$", re.I
 )
+_SIGNS = (":", "=")  # a time, a parameter of an address, or what a word before it names
 _BEFORE_CHARACTERS = 40
 
 
 def ssn_spans(text: str) -> Iterator[tuple[int, int]]:
     """Where social security numbers are; with spaces between groups, or with none, only behind a word for one."""
     for match in _GROUPS.finditer(text):
-        if _is_given_out(text[match.start() - 3 : match.end()]):
-            yield match.start() - 3, match.end()
+        start = match.start() - 3
+        if text[start - 1 : start] in _SIGNS and not _is_named(text, start):
+            continue
+        if _is_given_out(text[start : match.end()]):
+            yield start, match.end()
     if "ssn" in (lowered := text.lower()) or "social security" in lowered:
         spaced = ((match.start() - 3, match.end()) for match in _SPACED.finditer(text))
         for start, end in (*spaced, *(match.span() for match in _WHOLE.finditer(text))):

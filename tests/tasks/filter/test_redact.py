@@ -87,6 +87,26 @@ def test_what_touches_letters_that_no_space_parts_goes_and_is_said_where(item: s
     assert [text[one.start : one.end] for one in found] == [item] * written.count("{}")
 
 
+NAMED = {"SSN:219-09-9998": SSN, "?ssn=219-09-9998&x=1": SSN, "client_ip=84.112.33.204": IPV4}
+NAMED |= {"from <84.112.33.204>": IPV4, "IP:2a02:8108::1d3a:2c05": IPV6, "card_no=4556737586899855": CARD}
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_what_a_word_and_a_sign_name_goes(text: str) -> None:
+    assert NAMED[text] in redact(text, KINDS)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("12:219-09-9998", "?id=219-09-9998", "lib=84.112.33.204", "lib<84.112.33.204", "?id=4556737586899855"),
+        *("00:2a:2a02:8108:8ac0:2f00:1d3a:2c05", "https://a.org/?v=84.112.33.204"),
+    ],
+)
+def test_what_only_a_sign_is_before_stays(text: str) -> None:
+    assert redact(text, KINDS)[0] == text
+
+
 def test_years_in_any_script_are_no_telephone_number() -> None:
     for text in ("家具与欧洲1600-1800新画廊", "in den Jahren 1950-1990", "from 1914 1918 on"):
         assert redact(text, ALL_PII, ("CN", "TW", "DE", "AT"))[0] == text
