@@ -4,12 +4,15 @@ The rule that took most of a group is named with three of the documents that it 
 values that the run has stored, so the lines that another preset would remove are still there, and where the run wanted
 other languages, one that was found counts as certain. `python -m benchmarks.filter_keeps` measures anew.
 
+Of a source that lost everything the stage fails, so there is no report of it: the error says the same (`explained`).
+
 Streams by shard. Cost: a pass over the signals and the column of sources, and the thresholds of every preset.
 """
 
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ from tasks.wording import as_per_cent, clipped, figure
 
 MOST_GROUPS = 20  # sources, and as many languages: those read most
 EXAMPLES, MOST_CHARACTERS = 3, 160
+MOST_EXPLAINED, TITLE_CHARACTERS = 3, 60  # sources of an error, and characters of the name of a document in it
 EXAMPLES_SHOWN = "Documents that these rules dropped"
 TAKEN, PRESETS_KEEP = "What took most of each source and language", "What each preset would keep"
 WHY = {
@@ -104,9 +108,32 @@ def by_group(run: MadeRun, stage: str) -> Iterator[Table]:
         sources = pq.read_table(files[number].path, columns=["source"])["source"].to_pylist() if files else []
         counted.count(pq.read_table(stored.path), sources, number)
     yield from _tables(counted)
-    if rows := tuple(_examples(counted, files)):
+    if rows := tuple(row for group in counted.shown() for row in _examples(counted, group, files)):
         columns = ("source or language", "rule", "document", "found", "it begins")
         yield Table(heading=EXAMPLES_SHOWN, columns=columns, rows=rows)
+
+
+def explained(config: FilterConfig, files: Sequence[StoredFile], signals: Path) -> str:
+    """Of each source of which nothing is left: documents that went by the rule that took most, and what each preset
+    would keep. `signals` is the folder with the signals of each shard."""
+    counted = ByGroup(config)
+    for number, file in enumerate(files):
+        sources = pq.read_table(file.path, columns=["source"])["source"].to_pylist()
+        counted.count(pq.read_table(signals / file.name), sources, number)
+    lost = [group for group in counted.shown() if group[0] == "source" and _loses_all(counted, group)]
+    return "\n".join(line for group in lost[:MOST_EXPLAINED] for line in _explained(counted, group, files))
+
+
+def _loses_all(counted: ByGroup, group: Group) -> bool:
+    return counted.dropped[group].total() == counted.read[group]
+
+
+def _explained(counted: ByGroup, group: Group, files: Sequence[StoredFile]) -> Iterator[str]:
+    cells = _cells(counted, group)[1:]
+    for _, rule, title, note, _ in _examples(counted, group, files):
+        yield f"  {rule} dropped {clipped(title, TITLE_CHARACTERS)}: {note}"
+    yield f"  of {_title(group)} would be kept by {', '.join(map(' '.join, zip(PRESETS, cells, strict=True)))}"
+    yield from (f"  {why}" for rule, why in WHY.items() if rule in counted.dropped[group])
 
 
 def _measures_all(signals: StoredFile) -> bool:
@@ -141,17 +168,16 @@ def _cells(counted: ByGroup, group: Group) -> tuple[str, ...]:
     return (_title(group), *cells)
 
 
-def _examples(counted: ByGroup, files: Sequence[StoredFile]) -> Iterator[tuple[str, ...]]:
-    for group in counted.shown():
-        if not counted.dropped[group]:
-            continue
-        rule = counted.dropped[group].most_common(1)[0][0]
-        rows = [found for _, found in sorted(counted.rows[group, rule], key=lambda entry: -entry[0])]
-        shards = sorted({row["shard"] for row in rows if row["shard"] < len(files)})
-        texts = documents_with([files[shard] for shard in shards], {row["id"] for row in rows})
-        for row in rows:
-            for shown in example_of(texts.get(row["id"]), value_text(rule, row["value"])):
-                yield _title(group), rule, shown.title, shown.note, clipped(shown.text, MOST_CHARACTERS)
+def _examples(counted: ByGroup, group: Group, files: Sequence[StoredFile]) -> Iterator[tuple[str, ...]]:
+    if not counted.dropped[group]:
+        return
+    rule = counted.dropped[group].most_common(1)[0][0]
+    rows = [found for _, found in sorted(counted.rows[group, rule], key=lambda entry: -entry[0])]
+    shards = sorted({row["shard"] for row in rows if row["shard"] < len(files)})
+    texts = documents_with([files[shard] for shard in shards], {row["id"] for row in rows})
+    for row in rows:
+        for shown in example_of(texts.get(row["id"]), value_text(rule, row["value"])):
+            yield _title(group), rule, shown.title, shown.note, clipped(shown.text, MOST_CHARACTERS)
 
 
 def _title(group: Group) -> str:
@@ -160,7 +186,8 @@ def _title(group: Group) -> str:
 
 
 def _other(config: FilterConfig, preset: str) -> FilterConfig:
-    named = {"languages": config.languages} if config.languages else {}
+    """Another preset, with the languages that the recipe names where they are not those of its own preset."""
+    named = {"languages": config.languages} if config.languages != PRESETS[config.preset]["languages"] else {}
     return FilterConfig.model_validate({"preset": preset, **named})
 
 

@@ -27,6 +27,7 @@ from storage.errors import DataError
 from storage.store.artifacts import Artifact, StoredFile
 from tasks.engine.context import Context, Job, Summary
 from tasks.engine.stage import UNICODE, stage
+from tasks.filter.by_group import explained
 from tasks.filter.config import FilterConfig
 from tasks.filter.edit import LINE_RULES
 from tasks.filter.judges import learn_judges, observe_texts, with_scores
@@ -104,8 +105,11 @@ def filter_documents(config: FilterConfig, unique: Artifact, collected: Artifact
     reasons = Counter(dropped["rule"].to_pylist())
     groups = losses.groups()
     read = sum(tally.read for tally in groups["source"].values())
-    _check_something_left(read, reasons)
-    check_nothing_lost("filter", groups["source"], FIELDS)
+    try:
+        _check_something_left(read, reasons)
+        check_nothing_lost("filter", groups["source"], FIELDS)
+    except DataError as error:
+        raise DataError(f"{error}\n{explained(config, files, context.part('signals'))}".strip()) from None
     write_table(context.part("ledger") / "ledger.parquet", dropped)
 
     changed = [job for job in kept_jobs if job.config["dropped"] or "edited" in job.inputs]

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from document_sets import Rows, run, source
 
+from storage.errors import DataError
 from storage.store.artifacts import Artifact, Part
 from tasks.engine.reported import Table
 from tasks.filter import FilterConfig, filter_documents
@@ -65,6 +67,36 @@ def test_of_each_group_the_rule_three_documents_and_other_presets(home: Path) ->
     assert kept["source notes"]["gopher"] == f"{as_per_cent(0)} (min_words)"
     assert kept["source notes"]["general"] == as_per_cent(1)
     assert "on a web page it shows code" in found[PRESETS_KEEP].note
+
+
+GERMAN = (
+    "Die Mühle stand am Fluss, und der Müller war dort, solange sich jemand im Ort erinnern konnte, sagt Blatt {0}."
+)
+
+
+def test_another_preset_has_its_own_languages_unless_the_recipe_names_some(home: Path) -> None:
+    documents = [(f"{PLAIN} {PLAIN} Page {number}.", "train", "mixed", "en") for number in range(3)]
+    documents += [(f"{GERMAN.format(number)}", "train", "mixed", "de") for number in range(3)]
+    shown = {}
+    for languages in ((), ("de",)):
+        named = {"languages": languages} if languages else {}
+        found = tables(home, FilterConfig(preset="c4", min_sentences=None, **named), documents)
+        shown[languages] = {row[0]: dict(zip(PRESETS, row[1:], strict=True)) for row in found[PRESETS_KEEP].rows}
+    assert shown[()]["language de"]["general"] == as_per_cent(1)
+    assert shown[()]["language de"]["c4"] == f"{as_per_cent(0)} (min_language_score)"
+    assert shown["de",]["language en"]["general"] == f"{as_per_cent(0)} (min_language_score)"
+
+
+@pytest.mark.parametrize("others", [[], [(PLAIN, "train", "web", "en")]])
+def test_a_source_that_loses_everything_is_explained_where_the_stage_fails(home: Path, others: Rows) -> None:
+    books = [(f"{CODE} Chapter {number}.", "train", "books", "en") for number in range(4)]
+    with pytest.raises(DataError, match=r"filter\.max_curly_brackets") as raised:
+        run(home, filter_documents, FilterConfig(preset="none", max_curly_brackets=5), [*books[:1], *others], books[1:])
+    lines = str(raised.value).splitlines()
+    assert sum(line.startswith("  max_curly_brackets dropped ") and "6" in line for line in lines) == 3
+    (kept,) = [line for line in lines if "of source books would be kept by" in line]
+    assert f"none {as_per_cent(1)}" in kept and f"c4 {as_per_cent(0)} (max_curly_brackets)" in kept
+    assert "on a web page it shows code" in lines[-1] and "source web" not in str(raised.value)
 
 
 def test_where_nothing_is_dropped_only_the_presets_are_compared(home: Path) -> None:
