@@ -28,6 +28,8 @@ ITEMS = 1000  # of each kind
 PIECE = 1000  # characters of clean text around each
 NAMES = ("ada", "grace", "alan", "linus", "margaret", "edsger", "ken", "donald", "john", "jörg", "zoë", "li", "nguyen")
 HOSTS = ("gmail.com", "uni-bonn.de", "mail.corp.co.uk", "proton.me", "yahoo.co.jp", "exämple-firma.de", "ya.ru")
+TOUCHING = (("我的是", "谢谢 "), ("ติดต่อ", "ครับ "))  # before and behind an item that no space parts from them
+TOUCHING_SHARE = 0.2
 FORMS = phonenumbers.PhoneNumberFormat
 
 
@@ -159,9 +161,11 @@ def planted(rng: random.Random, text: str, kind: str, language: str) -> tuple[st
     makers = {"email": email, "ip": ip, "card": card, "iban": iban, "ssn": ssn, "secret": secret}
     item = phone(rng, language) if kind == "phone" else makers[kind](rng)
     before, between, after = (" ".join(part) for part in thirds(rng, text.split()))
-    other, here = look_alike(rng), f"{rng.choice(['', '', '(', 'Write or call: '])}"
-    start = len(f"{before} {here}")
+    other, here = look_alike(rng), rng.choice(["", "", "(", "Write or call: "])
     end = rng.choice([" ", ", ", ". ", ") " if here == "(" else " "])
+    if rng.random() < TOUCHING_SHARE:
+        here, end = rng.choice(TOUCHING)
+    start = len(f"{before} {here}")
     return f"{before} {here}{item}{end}{between} {other} {after}", (start, start + len(item))
 
 

@@ -72,7 +72,7 @@ _NORTH_AMERICAN = re.compile(
 )
 _MAY_HOLD_NORTH_AMERICAN = re.compile(rf"[0-9]{{3}}{SEPARATOR}[0-9]{{4}}")
 _LEADING_ZERO = re.compile(
-    rf"0(?<![\w.,\-+/:#=]0)(?<![0-9]{SEPARATOR}0)[1-9][0-9]{{0,5}}\)?"
+    rf"0(?<![\w.,\-+/:#=]0)(?<![0-9]{SEPARATOR}0)[1-9][0-9]{{0,5}}(?:(?: [0-9])?\))?"
     rf"(?:(?:{SEPARATOR}|/| / )[0-9]{{2,8}}){{1,5}}(?![\w.,\-/:]?[0-9]|\w)"
 )
 _NO_ZERO = re.compile(

@@ -66,6 +66,11 @@ def test_brackets_go_with_the_number(written: str) -> None:
     assert redact(f"Telephone: {written}, fax none (or few).", ALL_PII)[0] == f"Telephone: {PHONE}, fax none (or few)."
 
 
+def test_an_area_code_of_two_groups_in_brackets_goes_with_the_number() -> None:
+    assert redact("Hívja a (06 1) 247 0382 számot.", ALL_PII, ("HU",))[0] == f"Hívja a {PHONE} számot."
+    assert redact("see (06 1) 24 and (03 2) of 1998", ALL_PII, ("HU", "DE"))[1]["phone"] == 0
+
+
 def test_addresses_of_houses_and_of_any_script_go() -> None:
     for address in (
         "john.doe@contoso.local",
