@@ -63,6 +63,12 @@ class Batch:
         inputs, targets = self.inputs[:, :context_length], self.targets[:, :context_length]
         return replace(self, inputs=inputs, targets=targets, segments=segments)
 
+    def cut_in(self, parts: int) -> "Batch":
+        """The same tokens in so many times as many rows, each a part of one; each row's length divides by `parts`."""
+        shape = (len(self.inputs) * parts, self.inputs.shape[1] // parts)
+        segments = None if self.segments is None else self.segments.reshape(shape)
+        return replace(self, inputs=self.inputs.reshape(shape), targets=self.targets.reshape(shape), segments=segments)
+
     def split(self, tokens: int) -> list["Batch"]:
         """Parts of whole rows of at most `tokens` inputs (one row at least)."""
         return self._cut(max(1, tokens // max(1, self.inputs.shape[1])))

@@ -92,6 +92,7 @@ class TrainingJob:
     sharded: bool = False  # of several, each holds a part of the model, not all of it
     packing: bool = False  # examples of a step share rows; documents are put whole into rows
     apart: bool = False  # documents of a row do not see each other, as examples never do
+    short_steps: int = 0  # of which rows are cut in four, then in two
     masked_share: float = 0.0  # of the tokens, that are hidden and filled in
     dropout: float | None = None  # share that is left out in each place of model/dropout.py; None: those of the shape
     shortest_first: bool = False  # the first epoch takes examples from short to long

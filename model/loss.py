@@ -32,7 +32,7 @@ from model.batches import IGNORED, PADDING, Batch, Batches, ExampleBatches, Exam
 from model.classes import class_nats
 from model.job import Objective, TrainingJob
 from model.masked import MaskedBatches
-from model.packed import batches_of_job
+from model.packed import batches_of_job, learned_of_job
 from model.preferences import Preference, PreferenceBatches, PreferenceSet, needed, token_weights
 from model.transformer import Transformer
 from storage.errors import ConfigError
@@ -236,8 +236,8 @@ def _masked(job: TrainingJob) -> Batches:
     shape = job.shape
     if shape.parts.causal:
         raise ConfigError(f"objective masked_words: a model of the family {shape.family} sees no token after another")
-    if job.packing or job.apart:
-        raise ConfigError("objective masked_words: its rows are a stream of documents that see each other")
+    if job.packing or job.apart or job.short_steps:
+        raise ConfigError("objective masked_words: its rows are a stream of documents that see each other, all whole")
     beginning = read_token_meta(Path(job.data.folder)).end_of_text
     return MaskedBatches(
         batches_of_job(job), job.masked_share, beginning, shape.mask_token, shape.vocabulary_size, job.seed
@@ -267,7 +267,7 @@ def _of_preferences(job: TrainingJob) -> Loss:
 
 
 LEARNING: dict[Objective, Learning] = {
-    "next_token": Learning("packed", batches_of_job, _of_targets),
+    "next_token": Learning("packed", learned_of_job, _of_targets),
     "answers": Learning("examples", _examples, _of_targets),
     "preferences": Learning("preferences", _preferences, _of_preferences),
     "masked_words": Learning("masked", _masked, _of_targets),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from model.batches import IGNORED, PADDING, Batch, IntArray, Order, named
+from model.batches import IGNORED, PADDING, Batch, Batches, IntArray, Order, named
 from model.packing import best_fit
+from model.shape import SHORT_ROWS, check_short_rows
 from storage.documents import TRAIN
 from storage.errors import DataError
 from storage.token_order import read_order
@@ -195,6 +196,30 @@ class PhasedBatches:
         return self.phases[-1][0], step
 
 
+class ShortRowsFirst:
+    """Packed batches whose rows are cut in four at first and in two after that, for half of `steps` each.
+
+    As many tokens a step, of which each sees less: what is near is learned first (Press et al. 2021, "Shortformer").
+    """
+
+    def __init__(self, batches: PhasedBatches, context_length: int, steps: int) -> None:
+        check_short_rows(context_length)
+        self.batches, self.steps = batches, steps
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.batches.bytes_per_token
+
+    def batch(self, step: int) -> Batch:
+        whole = self.batches.batch(step)
+        if step >= self.steps:
+            return whole
+        return whole.cut_in(SHORT_ROWS if 2 * step < self.steps else 2)
+
+    def held(self, step: int) -> str:
+        return self.batches.held(step)
+
+
 def packed_phases(
     source: "Source",
     context_length: int,
@@ -232,3 +257,9 @@ def batches_of_job(job: "TrainingJob") -> PhasedBatches:
     """The batches of a job on packed data."""
     shape = (job.shape.context_length, job.rows_per_step, job.seed, job.schedule.steps)
     return packed_phases(job.data, *shape, job.packing, job.apart)
+
+
+def learned_of_job(job: "TrainingJob") -> Batches:
+    """The same as a model learns them: short rows first, where it is told so."""
+    batches = batches_of_job(job)
+    return ShortRowsFirst(batches, job.shape.context_length, job.short_steps) if job.short_steps else batches

@@ -13,6 +13,7 @@ from storage.errors import ConfigError
 
 WEIGHTS = "model.safetensors"  # names in a model's folder
 INT8_WEIGHTS = "model.int8.safetensors"
+SHORT_ROWS = 4  # that a row of the context is cut in, where short ones are learned first
 
 FamilyName = Literal["qwen3", "llama", "gpt2", "eurobert"]
 
@@ -107,6 +108,15 @@ class Shape:
             embeddings += self.width * (self.width + 1) + len(self.classes)
         positions = 0 if parts.rotary else self.context_length * self.width
         return self.layers * block + embeddings + positions + norm
+
+
+def check_short_rows(context_length: int) -> None:
+    """ConfigError where rows of a context cannot be cut evenly."""
+    if context_length % SHORT_ROWS:
+        raise ConfigError(
+            f"short_rows_share: rows of context_length {context_length} cannot be cut in {SHORT_ROWS}: give 0, or a "
+            f"context that divides by {SHORT_ROWS}"
+        )
 
 
 def check_teacher(theirs: Shape, ours: Shape) -> None:

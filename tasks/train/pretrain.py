@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from model.huggingface import read_shape
-from model.shape import SIZES, FamilyName, Shape, Size
+from model.shape import SIZES, FamilyName, Shape, Size, check_short_rows
 from storage.canonical import digest_of
 from storage.errors import ConfigError, DataError
 from storage.store.artifacts import Artifact, Part
@@ -78,6 +78,13 @@ class PretrainConfig(TrainerConfig):
         "in the fullest row that has room for it, padded.",
     )
     document_masks: bool = Field(False, description="Whether the documents of a row do not see each other.")
+    short_rows_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="Share of the steps that learn short rows first: half of them a quarter of the context, half of "
+        "them a half, as many tokens a step.",
+    )
     spike_factor: float | None = Field(
         3.0,
         gt=1,
@@ -97,20 +104,12 @@ class PretrainConfig(TrainerConfig):
         """YAML reads `on` and `off` as true and false."""
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
-    def identity(self) -> dict[str, Any]:
-        """Without how rows are filled where nothing is said of it: such a training is what it was before."""
-        found = super().identity()
-        for name in ("packing", "document_masks"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                del found[name]
-        return found
-
     @model_validator(mode="after")
     def _words_are_hidden_in_streams(self) -> "PretrainConfig":
-        if self.hides_words and (self.packing != "stream" or self.document_masks):
+        if self.hides_words and (self.packing != "stream" or self.document_masks or self.short_rows_share):
             raise ValueError(
-                "objective masked_words reads a stream of documents that see each other: give packing: stream and "
-                "document_masks: false"
+                "objective masked_words reads a stream of documents that see each other, in whole rows: give packing: "
+                "stream, document_masks: false and short_rows_share: 0"
             )
         return self
 
@@ -146,7 +145,10 @@ class PretrainConfig(TrainerConfig):
 
     def check_shape(self) -> None:
         """Raise ConfigError where the settings make no model, or a step has no room for one row of its context."""
-        self.rows_and_steps(self.shape(vocabulary_size=1).context_length)
+        context_length = self.shape(vocabulary_size=1).context_length
+        self.rows_and_steps(context_length)
+        if self.short_rows_share:
+            check_short_rows(context_length)
 
     @property
     def rates(self) -> Rates:
@@ -382,6 +384,7 @@ def pretraining_job(
         data=data,
         rows_per_step=rows,
         **config.filling,
+        short_steps=round(config.short_rows_share * steps),
         compiled=config.is_compiled(shape, steps * rows * shape.context_length),
         spike_factor=config.spike_factor,
         validation=heldout,

@@ -213,6 +213,7 @@ def write_training(
         "rows_per_step": job.rows_per_step,
         **({"packing": True} if job.packing else {}),
         **({"document_masks": True} if job.apart else {}),
+        **({"short_steps": job.short_steps} if job.short_steps else {}),
         **({"shortest_first": True} if job.shortest_first else {}),
         **({"dropout": dataclasses.asdict(job.left_out)} if job.leaves_out else {}),
         **({"soft_targets": dataclasses.asdict(job.soft_targets)} if job.soft_targets else {}),

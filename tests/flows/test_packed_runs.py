@@ -1,5 +1,6 @@
 """A recipe whose documents are put whole into rows: what it says, what it trains again, what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ ARGUMENTS = (
     "--set",
     "filter.preset=none",
 )
+ODD = ("--set", "pretrain.context_length=62")
 BEST_FIT = ("--set", "pretrain.packing=best_fit")
 
 
@@ -54,8 +56,21 @@ def test_whole_documents_in_rows_train_again_and_say_what_they_leave_out(home: P
     assert figures(mixed)["rows"] > 0, "in the order of a mix too"
 
 
+@pytest.mark.usefixtures("texts")
+def test_short_rows_first_train_again_on_the_same_rows_and_the_weights_say_so(home: Path, command: Command) -> None:
+    whole = command.json("run", *ARGUMENTS, home=home)
+    short = command.json("run", *ARGUMENTS, "--set", "pretrain.short_rows_share=0.5", home=home)
+    assert {stage for stage, outcome in outcomes(short).items() if outcome == "built"} == {"pretrain"}
+    names = ("rows", "cut_documents", "tokens", "steps")
+    assert [figures(short)[name] for name in names] == [figures(whole)[name] for name in names]
+    records = [json.loads(path.read_bytes())[0] for path in home.glob("store/parts/pretrain/model/*/training.json")]
+    assert sorted(record.get("short_steps", 0) for record in records) == [0, 3]
+    status, _, error = command("plan", "smoke", "--set", "pretrain.short_rows_share=0.5", *ODD, home=home)
+    assert status == 2 and "rows of context_length 62 cannot be cut in 4: give 0" in error
+
+
 def test_it_is_refused_where_words_are_hidden(home: Path, command: Command) -> None:
-    for setting in ("packing=best_fit", "document_masks=true"):
+    for setting in ("packing=best_fit", "document_masks=true", "short_rows_share=0.3"):
         changes = ("--set", "pretrain.objective=masked_words", "--set", f"pretrain.{setting}")
         status, _, error = command("plan", "smoke", *changes, home=home)
         assert status == 2 and "masked_words reads a stream" in error

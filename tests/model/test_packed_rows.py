@@ -171,13 +171,41 @@ def test_a_stream_and_whole_documents_say_what_they_leave_out(tmp_path: Path) ->
     assert (whole.rows, whole.cut_documents, whole.lost_tokens, whole.padding_tokens) == (5, 1, 0, 4)
 
 
+@pytest.mark.parametrize("rows", [{}, {"apart": True}, {"packing": True, "apart": True}])
+def test_short_rows_come_first_and_hold_the_same_tokens(tmp_path: Path, rows: dict[str, bool]) -> None:
+    """Of 16 tokens in rows of 4 for three steps, of 8 for three, and whole after them."""
+    source = Source("packed", str(written(tmp_path / "tokens")))
+    jobs = [
+        make_job(tmp_path, tmp_path / "work", objective="next_token", data=source, **rows, short_steps=short)
+        for short in (6, 0)
+    ]
+    short, whole = (learning_of(job).batches(job) for job in jobs)
+    assert short.bytes_per_token == whole.bytes_per_token
+    for step in range(9):
+        found, expected = short.batch(step), whole.batch(step)
+        assert found.inputs.shape == {0: (32, 4), 1: (16, 8), 2: (8, 16)}[step // 3]
+        for name in ("inputs", "targets", "segments"):
+            ours, theirs = getattr(found, name), getattr(expected, name)
+            assert (ours is None) is (theirs is None)
+            assert ours is None or ours.ravel().tolist() == theirs.ravel().tolist()
+        assert short.held(step) == whole.held(step)
+
+
+def test_a_row_that_cannot_be_cut_evenly_is_refused(tmp_path: Path) -> None:
+    source, shape = Source("packed", str(written(tmp_path / "tokens"))), Shape(64, 1, 16, 2, 1, 8, 16, 18)
+    job = make_job(tmp_path, tmp_path / "work", data=source, shape=shape, short_steps=6)
+    with pytest.raises(ConfigError, match="context_length 18 cannot be cut in 4"):
+        learning_of(job).batches(job)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "sharded"), [(1, False), (2, False), (2, True)])
 def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path, processes: int, sharded: bool) -> None:
     """And any number of processes loses what one loses."""
     walks = written(tmp_path / "tokens")
-    changes = {"packing": True, "apart": True, "processes": processes, "sharded": sharded}
-    one = make_job(walks, tmp_path / "one", packing=True, apart=True)
+    rows = {"packing": True, "apart": True, "short_steps": 30}
+    changes = {**rows, "processes": processes, "sharded": sharded}
+    one = make_job(walks, tmp_path / "one", **rows)
     whole, killed = (make_job(walks, tmp_path / name, **changes) for name in ("whole", "killed"))
     run_to_end(one)
     run_to_end(whole)
@@ -194,7 +222,7 @@ def written(folder: Path) -> Path:
 
 def test_hidden_words_are_read_as_a_stream(tmp_path: Path) -> None:
     shape = Shape(64, 1, 16, 2, 1, 8, 16, 16, family="eurobert", mask_token=5)
-    for changes in ({"packing": True}, {"apart": True}):
+    for changes in ({"packing": True}, {"apart": True}, {"short_steps": 3}):
         source = Source("masked", str(written(tmp_path / next(iter(changes)))))
         job = make_job(tmp_path, tmp_path / "work", objective="masked_words", shape=shape, data=source, **changes)
         with pytest.raises(ConfigError, match="masked_words"):
