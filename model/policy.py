@@ -1,10 +1,10 @@
 """What a run does where training goes wrong: leave a step out, go back, stop.
 
-A step is bad where its loss or its gradient is not finite, or where its loss is a spike: more than `spike_factor` times
-the median of the last losses. The update of a bad step is left out. After MOST_BAD_IN_A_ROW of them the run goes
-back to its newest checkpoint, to the one before if it comes from there, and on at half the rates; after MOST_RETURNS
-returns it stops and says where it was. All of it follows from the losses and from where the checkpoints are: a run
-that is killed does it again.
+A step is bad where its loss or its gradient is not finite, where nothing of its batch is scored, or where its loss is a
+spike: more than `spike_factor` times the median of the last losses. The update of a bad step is left out. After
+MOST_BAD_IN_A_ROW of them the run goes back to its newest checkpoint, to the one before if it comes from there, and on
+at half the rates; after MOST_RETURNS returns it stops and says where it was. All of it follows from the losses and from
+where the checkpoints are: a run that is killed does it again.
 """
 
 import math
@@ -20,6 +20,7 @@ from storage.errors import DataError
 MOST_BAD_IN_A_ROW = 3
 MOST_RETURNS = 2
 RATE_AFTER_RETURN = 0.5
+NOTHING = "no token of the batch is scored"
 WINDOW, FEWEST = 32, 8  # losses that the median is of, and from how many on it is one
 
 

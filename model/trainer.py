@@ -115,9 +115,9 @@ class Trainer:
         batch = with_noise(self.batches.batch(self.step).within(self.job.shape.context_length), self.job, self.step)
         lost = self._gradients(batch)
         norm = self.optimizer.clip()
-        loss = float(lost) / max(1, batch.losses)
+        loss = float(lost) / batch.losses if batch.losses else math.nan
         factor = self.job.schedule.factor(self.step) * self.state["rate"]
-        fault = policy.fault_of(loss, norm, self.state, self.job.spike_factor)
+        fault = policy.fault_of(loss, norm, self.state, self.job.spike_factor) if batch.losses else policy.NOTHING
         if fault is None:
             self.optimizer.step(factor, self.workers.map)
         elif policy.leave_out(self.state):

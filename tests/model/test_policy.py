@@ -1,25 +1,31 @@
 """What a training does where it goes wrong: it leaves steps out, goes back, stops, takes smaller parts, ends early."""
 
 import json
+import math
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support import PATIENCE_SECONDS, wait_until
 from trainer_process import ROOT, STEPS, curve, kill_and_resume, make_job, run_to_end, write_walks
 
 from model import policy
+from model.batches import IGNORED, Batch
 from model.checkpoint import Checkpoint, Saver
 from model.job import TrainingJob
 from model.optimizer import OptimizerSettings
+from model.parallel import add_gradients
 from model.schedule import Schedule
 from model.trainer import Trainer
 from storage.errors import DataError
+from storage.tokens import write_token_meta, write_token_shard
 
 pytestmark = pytest.mark.usefixtures("untouched_process")
 TOO_HIGH = OptimizerSettings(1.0, 1.0)
@@ -118,31 +124,131 @@ def test_a_run_that_ends_early_and_is_killed_ends_with_the_same_bits(tokens: Pat
     ).read_bytes()
 
 
-def test_sigterm_in_a_validation_ends_at_once_and_nothing_of_it_is_lost(tokens: Path, tmp_path: Path) -> None:
-    """A validation over the same documents thousands of times: it takes minutes."""
-    undisturbed = make_job(tokens, tmp_path / "undisturbed")
-    run_to_end(undisturbed)
-    job = make_job(tokens, tmp_path / "work")
-    slow = tmp_path / "slow.py"
-    slow.write_text(
-        "import sys, time, model.validation as v, model.trainer as t\n"
-        "figures = v.DocumentValidation.figures\n"
-        "def wait(self, model, workers):\n"
-        "    open(sys.argv[2], 'w').close(); time.sleep(600); return figures(self, model, workers)\n"
-        "v.DocumentValidation.figures = wait\n"
-        "sys.exit(t.main(sys.argv[1:2]))\n"
+def ended_where(job: TrainingJob, patch: str) -> int:
+    """The status of a trainer of other code that gets SIGTERM where that code calls `reached`; within 15 s."""
+    program, reached = Path(job.work) / "patched.py", Path(job.work) / "reached"
+    program.write_text(
+        "import sys, time, model.checkpoint, model.trainer, model.validation\n"
+        "def reached(seconds):\n"
+        "    open(sys.argv[2], 'w').close(); time.sleep(seconds)\n"
+        f"{patch}\n"
+        "sys.exit(model.trainer.main(sys.argv[1:2]))\n"
     )
-    job.write(tmp_path / "work/job.json")
-    reached = tmp_path / "reached"
-    process = subprocess.Popen(
-        [sys.executable, str(slow), str(tmp_path / "work/job.json"), str(reached)], env={"PYTHONPATH": str(ROOT)}
-    )
-    wait_until(reached.exists, "the validation", process)
+    job.write(Path(job.work) / "job.json")
+    command = [sys.executable, str(program), f"{job.work}/job.json", str(reached)]
+    process = subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)})
+    wait_until(reached.exists, "what is to be interrupted", process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 143
+    return process.wait(15)
+
+
+def test_sigterm_in_a_validation_ends_at_once_and_nothing_of_it_is_lost(tokens: Path, tmp_path: Path) -> None:
+    undisturbed, job = (make_job(tokens, tmp_path / name) for name in ("undisturbed", "work"))
+    run_to_end(undisturbed)
+    slow = "model.validation.DocumentValidation.figures = lambda *_: reached(600)"
+    assert ended_where(job, slow) == 143
     assert (tmp_path / "work/checkpoints/step-00000025").is_dir()
     run_to_end(job)
     assert curve(job) == curve(undisturbed)
+
+
+def test_sigterm_in_a_saving_waits_for_it_and_saves_where_training_is(tokens: Path, tmp_path: Path) -> None:
+    undisturbed, job = (make_job(tokens, tmp_path / name) for name in ("undisturbed", "work"))
+    run_to_end(undisturbed)
+    slow = (
+        "write = model.checkpoint._write_piece\n"
+        "model.checkpoint._write_piece = lambda *given: (reached(3), write(*given))[1]"
+    )
+    assert ended_where(job, slow) == 143
+    saved = sorted(path.name for path in (tmp_path / "work/checkpoints").glob("step-*"))
+    assert saved[0] == "step-00000007" and saved[-1] == f"step-{len(curve(job)):08d}"
+    assert not [*(tmp_path / "work/checkpoints").glob(".step-*")]
+    run_to_end(job)
+    assert curve(job) == curve(undisturbed)
+
+
+def test_a_loss_that_is_no_number_is_left_out_and_three_in_a_row_go_back(tokens: Path, tmp_path: Path) -> None:
+    job = make_job(tokens, tmp_path / "work", threads=1, micro_batch_tokens=10_000)
+    trainer = Trainer(job)
+    own, lost = trainer.loss, []
+
+    def loss(model: Any, batch: Any) -> Any:
+        bad = (trainer.step == 10 or 20 <= trainer.step < 23) and trainer.step not in lost
+        lost.append(trainer.step) if bad else None
+        return own(model, batch) * (math.nan if bad else 1.0)
+
+    trainer.loss = loss
+    assert trainer.run() == 0
+    first, second = (event["what"] for event in events(job))
+    assert re.fullmatch(r"loss nan .*not both finite: update left out", first)
+    assert re.fullmatch(r"step 23: loss nan .*not both finite: back to step 14, at 0.5 of the rates", second)
+    rows = curve(job)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in rows if row["loss"] is None] == [11]
+
+
+def test_a_batch_of_which_nothing_is_scored_is_left_out_and_said(tokens: Path, tmp_path: Path) -> None:
+    job = make_job(tokens, tmp_path / "work", threads=1)
+    trainer = Trainer(job)
+    give = trainer.batches.batch
+
+    def batch(step: int) -> Batch:
+        found = give(step)
+        return replace(found, targets=np.full_like(found.targets, IGNORED)) if step == 10 else found
+
+    trainer.batches.batch = batch  # type: ignore[method-assign]
+    before: list[torch.Tensor] = []
+    advance = trainer._advance
+
+    def watched() -> dict[str, Any] | None:
+        before.append(trainer.model.head.detach().clone())
+        return advance()
+
+    trainer._advance = watched  # type: ignore[method-assign]
+    assert trainer.run() == 0
+    (event,) = events(job)
+    assert event == {"step": 11, "what": "no token of the batch is scored: update left out"}
+    assert torch.equal(before[10], before[11]) and not torch.equal(before[11], before[12])
+    assert [row["loss"] is None for row in curve(job)] == [step == 11 for step in range(1, STEPS + 1)]
+
+
+def test_a_text_of_fewer_rows_than_a_step_takes_is_read_again(tmp_path: Path) -> None:
+    write_token_meta(tmp_path, 64)
+    for split in ("train", "heldout"):
+        write_token_shard(tmp_path, split, 0, [([1 + n % 63 for n in range(40)], 80)], 64)
+    job = make_job(tmp_path, tmp_path / "work", threads=1, schedule=Schedule(9, 2, 3))
+    run_to_end(job)
+    assert [row["tokens"] for row in curve(job)] == [8 * 16 * step for step in range(1, 10)]
+    assert all(row["loss"] < 6 for row in curve(job))
+
+
+def test_smaller_parts_are_written_down_and_taken_again_on_resume(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for 40 tokens at once at first, and for all after the run was killed."""
+    job = make_job(tokens, tmp_path / "work", threads=1)
+    parts: list[int] = []
+
+    def short(model: Any, batch: Batch, losses: int, tokens_at_once: int, *rest: Any) -> Any:
+        parts.append(tokens_at_once)
+        if tokens_at_once > 40:
+            raise torch.OutOfMemoryError("no room")
+        return add_gradients(model, batch, losses, tokens_at_once, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("model.trainer.add_gradients", short)
+        killed = Trainer(job)
+        killed._resume()
+        for _ in range(10):
+            killed._timed_step()
+        killed._save()
+        killed.saver.wait()
+    assert parts[:2] == [64, 32] and set(parts[1:]) == {32}
+    resumed = Trainer(job)
+    assert resumed.run() == 0
+    assert resumed.state["micro_batch_tokens"] == 32
+    (event,) = events(job)
+    assert event == {"step": 1, "what": "out of memory: 32 tokens at once from here on"}
 
 
 @pytest.mark.slow

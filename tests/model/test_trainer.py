@@ -97,14 +97,14 @@ def test_with_the_products_of_other_processors_it_ends_with_the_same_bits_too(
     assert [row["loss"] for row in curve(whole)] == pytest.approx(losses, rel=0.2)  # Muon's products are rounded
 
 
-def test_on_sigterm_it_finishes_the_step_saves_and_says_so_by_its_status(
+def test_on_sigterm_in_a_step_it_saves_within_15_seconds_and_says_so_by_its_status(
     undisturbed: TrainingJob, tokens: Path, tmp_path: Path
 ) -> None:
     job = make_job(tokens, tmp_path / "work", checkpoint_interval=10_000)
     process = start(job)
     wait_for_step(job, 4, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_SECONDS) == 143
+    assert process.wait(15) == 143
     steps = len(curve(job))
     assert [path.name for path in (tmp_path / "work/checkpoints").iterdir()] == [f"step-{steps:08d}"]
     assert main([str(tmp_path / "work/job.json")]) == 0

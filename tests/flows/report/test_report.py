@@ -309,3 +309,19 @@ def test_a_url_in_the_recipe_shows_no_password(smoke: Smoke) -> None:
     data = data_of(smoke[0])
     text = render(RunData(data.store, {**data.run, "error": "cannot reach https://ada:secret@example.org/data"}))
     assert "ada:secret" not in text and "https://example.org/data" in text
+
+
+def test_what_went_wrong_in_training_stands_on_the_curve_and_in_the_notices(smoke_home: Path) -> None:
+    """Rates that are far too high: the loss rises while they do."""
+    settings = ("matrix_rate=1", "embedding_rate=1", "warmup_share=0.5", "decay_share=0.3", "spike_factor=1.01")
+    given = [argument for setting in settings for argument in ("--set", f"pretrain.{setting}")]
+    result = llmill("run", "smoke", "--plain", "--json", "--to", "pretrain", *given, home=smoke_home)
+    report = report_of(result)
+    said = re.compile(
+        r"step \d+: loss [\d.]+ is a spike: the median of the last \d+ is [\d.]+: back to step \d+, at 0\.5"
+    )
+    assert said.search(" ".join(result.stderr.split())), "the terminal's notice"
+    page = Path(report["report"]).read_text(encoding="utf-8")
+    assert any(said.match(title) for title in re.findall(r"<title>([^<]*)</title>", page)), "on the curve"
+    (pretrain,) = (stage for stage in report["stages"] if stage["stage"] == "pretrain")
+    assert said.search(str(pretrain["artifact"]["summary"]["notices"])), "which Prefect's table of the stage shows"
