@@ -20,6 +20,7 @@ from storage.errors import DataError
 MOST_BAD_IN_A_ROW = 3
 MOST_RETURNS = 2
 RATE_AFTER_RETURN = 0.5
+LEFT_OUT = "update left out"
 NOTHING = "no token of the batch is scored"
 WINDOW, FEWEST = 32, 8  # losses that the median is of, and from how many on it is one
 
@@ -49,9 +50,14 @@ def leave_out(state: MutableMapping[str, Any]) -> bool:
 
 
 def after_return(now: MutableMapping[str, Any], then: MutableMapping[str, Any], step: int) -> dict[str, Any]:
-    """The state of a run that went back to a step: that of its checkpoint, at a lower rate, without losing count."""
+    """The state of a run that went back to a step: that of its checkpoint, at a lower rate, without losing count.
+
+    What has happened since stays known, but for updates left out of steps that are made again.
+    """
     counts = {"skipped": now["skipped"], "returns": now["returns"] + 1, "bad_in_a_row": 0, "returned_to": step}
-    return {**then, **counts, "rate": now["rate"] * RATE_AFTER_RETURN}
+    stays = {name: now[name] for name in ("processes", "micro_batch_tokens")}
+    events = [event for event in now["events"] if event in then["events"] or LEFT_OUT not in event["what"]]
+    return {**then, **counts, **stays, "events": events, "rate": now["rate"] * RATE_AFTER_RETURN}
 
 
 def history(state: MutableMapping[str, Any], saved: bool) -> str:

@@ -124,7 +124,7 @@ class Trainer:
             self._go_back(fault)
             return None
         else:
-            self._note(f"{fault}: update left out")
+            self._note(f"{fault}: {policy.LEFT_OUT}")
         self.optimizer.zero_gradients()
         self.step += 1
         self.state["tokens"] += batch.valid

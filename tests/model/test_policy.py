@@ -187,6 +187,30 @@ def test_a_loss_that_is_no_number_is_left_out_and_three_in_a_row_go_back(tokens:
     assert [row["step"] for row in rows if row["loss"] is None] == [11]
 
 
+def test_a_run_that_goes_back_further_still_says_what_was_before(tokens: Path, tmp_path: Path) -> None:
+    """In smaller parts from step 19 on, from step 23 back to 14, and from 18, which comes from there, to 7."""
+    job = make_job(tokens, tmp_path / "work", threads=1, micro_batch_tokens=10_000)
+    trainer = Trainer(job)
+    own, bad, last = trainer.loss, [20, 21, 22, 15, 16, 17], [-1]
+
+    def loss(model: Any, batch: Batch) -> Any:
+        if trainer.step == 18 and len(batch.inputs) > 4:
+            raise torch.OutOfMemoryError("no room")
+        if last[0] not in (-1, trainer.step):
+            bad.pop(0)
+            last[0] = -1
+        if bad and trainer.step == bad[0]:
+            last[0] = trainer.step
+            return own(model, batch) * math.nan
+        return own(model, batch)
+
+    trainer.loss = loss
+    assert trainer.run() == 0
+    said = [(event["step"], event["what"].partition(", at")[0].rpartition(": ")[2]) for event in events(job)]
+    assert said == [(19, "64 tokens at once from here on"), (15, "back to step 14"), (8, "back to step 7")]
+    assert trainer.state["rate"] == 0.25 and trainer.state["micro_batch_tokens"] == 64
+
+
 def test_a_batch_of_which_nothing_is_scored_is_left_out_and_said(tokens: Path, tmp_path: Path) -> None:
     job = make_job(tokens, tmp_path / "work", threads=1)
     trainer = Trainer(job)
