@@ -52,6 +52,10 @@ PRETRAINING: dict[str, Sequence[str]] = {
     "noise and dropout": ("augment.noise={share: 0.2}", "augment.dropout={share: 0.2}"),
     "shuffle": ("augment.shuffle={share: 0.4}",),
     "middle": ("augment.middle={share: 0.5, instead: true}",),
+    "rewrite": (
+        "augment.rewrite={teacher: {path: TEACHER}, share: 1.0, prompt: '{text}', most_apart: 50, "
+        "most_characters: 720, most_answer_tokens: 250, most_requests: 4000}",
+    ),
     "even": ("collect.mix.weights={novels: 1, docstrings: 1}",),
     "novels early": (HALVES.format(3, 1),),
     "novels late": (HALVES.format(1, 3),),
