@@ -17,7 +17,7 @@ from storage.store.local import Store
 from tasks.classify.stage import readable_ids
 
 ENCODER = (
-    "pretrain: {objective: masked_words, steps: 30, batch_tokens: 512, context_length: 64, validation_tokens: 512}"
+    "pretrain: {objective: masked_words, steps: 90, batch_tokens: 512, context_length: 64, validation_tokens: 512}"
 )
 STAGES = ["collect", "deduplicate", "filter", "tokenizer", "tokenize", "pretrain", "classify"]
 

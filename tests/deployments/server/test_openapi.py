@@ -110,6 +110,8 @@ def hold_to_the_document(server: Address, path: str, examples: int) -> set[int]:
     answered = set()
 
     def hold(case: Any) -> None:
+        if {str(value) for value in (case.path_parameters or {}).values()} & {".", ".."}:
+            return  # any client takes these for steps in the path, and asks another route
         answer = case.call(base_url=f"http://127.0.0.1:{server.port}", session=session, timeout=120)
         answered.add(answer.status_code)
         case.validate_response(answer, checks=HELD)
