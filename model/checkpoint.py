@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Saver:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._saving: Future[None] | None = None
         self._number = 0
+        self._given_up = Event()
         if self.ranks.first:  # what a killed run left behind
             for old in folder.glob(".step-*.writing*"):
                 remove_tree(old)
@@ -81,6 +83,10 @@ class Saver:
         if self._saving is not None:
             saving, self._saving = self._saving, None
             saving.result()
+
+    def give_up(self) -> None:
+        """Await no other process any more: training is over, or has failed, and the others may be dead."""
+        self._given_up.set()
 
     def newest(self) -> Checkpoint | None:
         """The newest one that is whole, the same on all ranks: another machine may see what was saved a while later.
@@ -106,7 +112,8 @@ class Saver:
             if not self.ranks.first:
                 write_json(temporary / f"{self.ranks.rank}.written", digest)
                 return
-            digests = [digest, *(_awaited(temporary / f"{rank}.written") for rank in range(1, self.ranks.count))]
+            marks = (temporary / f"{rank}.written" for rank in range(1, self.ranks.count))
+            digests = [digest, *(_awaited(mark, self._given_up) for mark in marks)]
             _publish(self.folder, checkpoint, self.identity, self.kept, temporary, digests)
         except BaseException:  # a full disk: the room is needed
             shutil.rmtree(temporary, ignore_errors=True)
@@ -165,13 +172,12 @@ def _joined(folder: Path) -> dict[str, Tensor]:
     return {name: parts[0] if parts[0].ndim == 0 else torch.cat(parts) for name, parts in found.items()}
 
 
-def _awaited(mark: Path) -> str:
+def _awaited(mark: Path, given_up: Event) -> str:
     """The digest that another process has written beside its piece."""
     deadline = time.monotonic() + MOST_WAITING_SECONDS
     while (digest := read_json(mark)) is None:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or given_up.wait(POLL_SECONDS):
             raise StoreError(f"{mark.parent}: process {mark.stem} has not saved its part of the checkpoint")
-        time.sleep(POLL_SECONDS)
     return str(digest)
 
 

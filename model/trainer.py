@@ -84,6 +84,8 @@ class Trainer:
             self.saver.wait()
             self.ranks.leave()
             return TERMINATED
+        finally:
+            self.saver.give_up()
         return 0
 
     def _train(self) -> None:
@@ -329,8 +331,7 @@ def main(arguments: list[str]) -> int:
     What the operating system refuses is the status alone: on a full disk there is no room for a message.
     """
     job = TrainingJob.read(Path(arguments[0]))
-    parent = os.environ.get(LAUNCHER) if job.ranks > 1 else job.parent_pid
-    if parent is not None:
+    if (parent := os.environ.get(LAUNCHER) if job.ranks > 1 else job.parent_pid) is not None:
         watch_parent(int(parent))
     try:
         return Trainer(job).run()
