@@ -82,8 +82,8 @@ class PretrainConfig(TrainerConfig):
         0.0,
         ge=0,
         le=0.9,
-        description="Share of the steps that learn short rows first: half of them a quarter of the context, half of "
-        "them a half, as many tokens a step.",
+        description="Share of the steps that learn short rows first, of a quarter and then of half of the context; a "
+        "step has as many tokens.",
     )
     spike_factor: float | None = Field(
         3.0,
